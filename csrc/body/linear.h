@@ -1,0 +1,214 @@
+/* Quantised linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
+ * call. The dot product of a 32-column group is an exact integer; the float operations that follow are the same, in the
+ * same order, whether one token or many are in flight:
+ *     term = float(dot) * (d*scale);  acc = fma(term, act.scale, acc);  acc = fma(-dmin*min, act.sum, acc) */
+#ifndef SC_BODY_LINEAR_H
+#define SC_BODY_LINEAR_H
+
+/* A pair of panels with one superblock unpacked to bytes, reused for every token of a prompt; stays in L1. */
+typedef struct {
+    u8x64 q[2][SC_GROUPS][8];
+    f32x16 scale[2][2 * SC_GROUPS]; /* d*scale: per group, Q6_K per half group */
+    f32x16 min[2][SC_GROUPS];       /* -dmin*min */
+} unpacked;
+
+/* The eight steps of group g of one panel, as unsigned bytes. */
+INLINE void group_bytes(int format, const void *block, int panel, int g, u8x64 out[8])
+{
+    UNROLL(8)
+    for (int s = 0; s < 8; s++) {
+        if (format == SC_Q4_K) {
+            u8x64 x = u8_load(((const sc_q4k *)block)->q[panel][g >> 1][s]);
+            out[s] = u8_and(g & 1 ? u8_shr(x, 4) : x, 15);
+        } else if (format == SC_Q5_K) {
+            const sc_q5k *w = block;
+            u8x64 x = u8_load(w->q[panel][g >> 1][s]), high = u8_load(w->high[panel][s]);
+            high = g < 4 ? u8_shl(high, 4 - g) : u8_shr(high, g - 4);
+            out[s] = u8_or(u8_and(g & 1 ? u8_shr(x, 4) : x, 15), u8_and(high, 16));
+        } else if (format == SC_Q6_K) {
+            const sc_q6k *w = block;
+            const int i = g & 3;
+            u8x64 x = u8_load(w->low[panel][g >> 2][8 * (i & 1) + s]), high = u8_load(w->high[panel][g >> 2][s]);
+            high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
+            out[s] = u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
+        } else {
+            out[s] = u8_load(((const sc_q8 *)block)[g].q[panel][s]);
+        }
+    }
+}
+
+/* The factors of group g: scale[0] (and scale[1] for the second half group of Q6_K) and the negated minimum. */
+INLINE void group_factors(int format, const void *block, int panel, int g, f32x16 scale[2], f32x16 *min)
+{
+    if (format == SC_Q4_K) {
+        const sc_q4k *w = block;
+        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8(w->scale[panel][g]));
+        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8(w->min[panel][g]));
+    } else if (format == SC_Q5_K) {
+        const sc_q5k *w = block;
+        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8(w->scale[panel][g]));
+        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8(w->min[panel][g]));
+    } else if (format == SC_Q6_K) {
+        const sc_q6k *w = block;
+        const f32x16 d = f32_load_f16(w->d[panel]);
+        scale[0] = f32_mul(d, f32_load_i8(w->scale[panel][2 * g]));
+        scale[1] = f32_mul(d, f32_load_i8(w->scale[panel][2 * g + 1]));
+    } else {
+        scale[0] = f32_load_f16(((const sc_q8 *)block)[g].d[panel]);
+    }
+}
+
+/* acc += group g of the weights times group g of one token; the integer sums arrive in `dot` (and `dot1` for Q6_K). */
+INLINE f32x16 group_add(int format, f32x16 acc, i32x16 dot, i32x16 dot1, const f32x16 scale[2], f32x16 min,
+                        const sc_act *x, int g)
+{
+    f32x16 term;
+    if (format == SC_Q6_K) {
+        dot = i32_add(dot, i32_set1(x->zero16[2 * g]));
+        dot1 = i32_add(dot1, i32_set1(x->zero16[2 * g + 1]));
+        term = f32_fma(f32_from_i32(dot1), scale[1], f32_mul(f32_from_i32(dot), scale[0]));
+    } else {
+        if (format == SC_Q8_0)
+            dot = i32_add(dot, i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (x->zero16[2 * g] + x->zero16[2 * g + 1])));
+        term = f32_mul(f32_from_i32(dot), scale[0]);
+    }
+    acc = f32_fma(term, f32_set1(x->scale[g]), acc);
+    return format == SC_Q4_K || format == SC_Q5_K ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
+}
+
+/* Integer dot products of steps first..last-1 of group g: `panels` panels times `tokens` tokens, exact. */
+INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2], const sc_act *x, int g, int first,
+                     int last, i32x16 sum[2][TILE_TOKENS])
+{
+    const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
+    dotx16 part[2][TILE_TOKENS];
+    UNROLL(8)
+    for (int s = first; s < last; s++) {
+        UNROLL(TILE_TOKENS)
+        for (int t = 0; t < tokens; t++) {
+            const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
+            UNROLL(2)
+            for (int p = 0; p < panels; p++) {
+                if (format == SC_Q8_0) {
+                    sum[p][t] = i32_dot4_wide(s == first ? i32_set1(0) : sum[p][t], w[p][s], a);
+                    continue;
+                }
+                part[p][t] = dot_add((s - first) % run ? part[p][t] : dot_zero(), w[p][s], a);
+                if ((s - first) % run == run - 1)
+                    sum[p][t] = s - first < run ? dot_sum(part[p][t]) : i32_add(sum[p][t], dot_sum(part[p][t]));
+            }
+        }
+    }
+}
+
+/* One token: the pair is unpacked in registers and read once. */
+INLINE void linear_one(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, float *out)
+{
+    f32x16 acc[2] = {f32_set1(0), f32_set1(0)};
+    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+        const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        UNROLL(8)
+        for (int g = 0; g < SC_GROUPS; g++) {
+            if (format == SC_Q8_0 && g >= groups) break;
+            if (PREFETCH_BYTES)
+                prefetch(blocks + PREFETCH_BYTES + (size_t)g * block_bytes / SC_GROUPS, block_bytes / SC_GROUPS);
+            UNROLL(2)
+            for (int p = 0; p < 2; p++) {
+                u8x64 bytes[8];
+                const u8x64 *const w[2] = {bytes, bytes};
+                i32x16 sum[2][TILE_TOKENS], half[2][TILE_TOKENS];
+                f32x16 scale[2], min;
+                group_bytes(format, blocks, p, g, bytes);
+                group_factors(format, blocks, p, g, scale, &min);
+                dot_tile(format, 1, 1, w, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+                if (format == SC_Q6_K) dot_tile(format, 1, 1, w, x, g, 4, 8, half);
+                acc[p] = group_add(format, acc[p], sum[0][0], half[0][0], scale, min, x, g);
+            }
+        }
+    }
+    f32_store(out, acc[0]);
+    f32_store(out + 16, acc[1]);
+}
+
+/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. */
+INLINE void linear_tile(int format, int tokens, const unpacked *w, int p0, int groups, const sc_act *x, float *out)
+{
+    f32x16 acc[2][TILE_TOKENS];
+    UNROLL(TILE_TOKENS)
+    for (int t = 0; t < tokens; t++)
+        UNROLL(2)
+        for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
+    for (int g = 0; g < groups; g++) {
+        const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
+        i32x16 sum[2][TILE_TOKENS], half[2][TILE_TOKENS];
+        dot_tile(format, TILE_PANELS, tokens, q, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+        if (format == SC_Q6_K) dot_tile(format, TILE_PANELS, tokens, q, x, g, 4, 8, half);
+        UNROLL(2)
+        for (int p = 0; p < TILE_PANELS; p++) {
+            const f32x16 *scale = &w->scale[p0 + p][format == SC_Q6_K ? 2 * g : g];
+            UNROLL(TILE_TOKENS)
+            for (int t = 0; t < tokens; t++)
+                acc[p][t] = group_add(format, acc[p][t], sum[p][t], half[p][t], scale, w->min[p0 + p][g], x + t, g);
+        }
+    }
+    UNROLL(TILE_TOKENS)
+    for (int t = 0; t < tokens; t++)
+        UNROLL(2)
+        for (int p = 0; p < TILE_PANELS; p++) f32_store(out + 32 * t + 16 * (p0 + p), acc[p][t]);
+}
+
+/* Many tokens: superblock by superblock, so that the unpacked pair stays in L1 while the tokens stream past. */
+INLINE void linear_many(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
+                        float *out)
+{
+    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    unpacked w;
+    memset(out, 0, tokens * SC_PAIR * sizeof *out);
+    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+        const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        for (int p = 0; p < 2; p++) {
+            UNROLL(8)
+            for (int g = 0; g < SC_GROUPS; g++) {
+                if (format == SC_Q8_0 && g >= groups) break;
+                group_bytes(format, blocks, p, g, w.q[p][g]);
+                group_factors(format, blocks, p, g, &w.scale[p][format == SC_Q6_K ? 2 * g : g], &w.min[p][g]);
+            }
+        }
+        if (PREFETCH_BYTES) prefetch(blocks + block_bytes, block_bytes);
+        for (int p = 0; p < 2; p += TILE_PANELS)
+            for (size_t t = 0, n; t < tokens; t += n) {
+                n = tile_tokens(tokens - t);
+                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, p, groups, x + t, out + SC_PAIR * t);
+                else if (n == 4) linear_tile(format, 4, &w, p, groups, x + t, out + SC_PAIR * t);
+                else if (n == 2) linear_tile(format, 2, &w, p, groups, x + t, out + SC_PAIR * t);
+                else linear_tile(format, 1, &w, p, groups, x + t, out + SC_PAIR * t);
+            }
+    }
+}
+
+static void linear_q4_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
+{
+    if (tokens == 1) linear_one(SC_Q4_K, pair, columns, x, stride, out);
+    else linear_many(SC_Q4_K, pair, columns, x, stride, tokens, out);
+}
+
+static void linear_q5_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
+{
+    if (tokens == 1) linear_one(SC_Q5_K, pair, columns, x, stride, out);
+    else linear_many(SC_Q5_K, pair, columns, x, stride, tokens, out);
+}
+
+static void linear_q6_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
+{
+    if (tokens == 1) linear_one(SC_Q6_K, pair, columns, x, stride, out);
+    else linear_many(SC_Q6_K, pair, columns, x, stride, tokens, out);
+}
+
+static void linear_q8_0(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
+{
+    if (tokens == 1) linear_one(SC_Q8_0, pair, columns, x, stride, out);
+    else linear_many(SC_Q8_0, pair, columns, x, stride, tokens, out);
+}
+
+#endif

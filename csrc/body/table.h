@@ -1,0 +1,21 @@
+/* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
+ * ISA_CHUNK, TILE_PANELS, TILE_TOKENS and PREFETCH_BYTES. */
+#include "exp.h"
+#include "activation.h"
+#include "linear.h"
+#include "attention.h"
+
+const sc_kernels ISA_TABLE = {
+    .name = ISA_NAME,
+    .chunk = ISA_CHUNK,
+    .linear = {[SC_F32] = linear_f32, [SC_F16] = linear_f16, [SC_BF16] = linear_bf16, [SC_Q4_K] = linear_q4_k,
+               [SC_Q5_K] = linear_q5_k, [SC_Q6_K] = linear_q6_k, [SC_Q8_0] = linear_q8_0},
+    .quantize = quantize,
+    .quantize_group = quantize_group,
+    .layer_norm = layer_norm,
+    .gelu = gelu,
+    .f16_clamped = f16_clamped,
+    .attend = attend,
+    .attend_merge = attend_merge,
+    .softmax_weights = softmax_weights,
+};

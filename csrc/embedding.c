@@ -1,0 +1,75 @@
+/* One row of a packed matrix back to floats: token and position embeddings. Plain C: a row is 2048 numbers per token. */
+#include "embedding.h"
+
+#include "half.h"
+#include "layout.h"
+
+static float bf16(uint16_t h)
+{
+    const uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+/* Column k of a block counts as group k/32, step k%32/4, byte k%4. */
+static void row_q45k(int format, const void *block, int p, int lane, float *out)
+{
+    const sc_q4k *w4 = block;
+    const sc_q5k *w5 = block;
+    const int five = format == SC_Q5_K;
+    const float d = sc_f32_from_f16(five ? w5->d[p][lane] : w4->d[p][lane]);
+    const float dmin = sc_f32_from_f16(five ? w5->dmin[p][lane] : w4->dmin[p][lane]);
+    for (int g = 0; g < SC_GROUPS; g++) {
+        const float scale = d * (float)(five ? w5->scale : w4->scale)[p][g][lane];
+        const float min = dmin * (float)(five ? w5->min : w4->min)[p][g][lane];
+        for (int k = 0; k < SC_GROUP; k++) {
+            const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[p][g / 2][k / 4][byte];
+            int q = g % 2 ? both >> 4 : both & 15;
+            if (five) q |= (w5->high[p][k / 4][byte] >> g & 1) << 4;
+            *out++ = scale * (float)q - min;
+        }
+    }
+}
+
+static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
+{
+    const float d = sc_f32_from_f16(w->d[p][lane]);
+    for (int k = 0; k < SC_BLOCK; k++) {
+        const int half = k / 128, i = k % 128 / 32, step = k % 32 / 4, byte = 4 * lane + k % 4;
+        const int low = w->low[p][half][8 * (i & 1) + step][byte] >> (i >= 2 ? 4 : 0) & 15;
+        const int q = low | (w->high[p][half][step][byte] >> 2 * i & 3) << 4;
+        out[k] = d * (float)w->scale[p][k / 16][lane] * (float)(q - 32);
+    }
+}
+
+void sc_embedding_row(const sc_matrix *matrix, size_t row, float *out)
+{
+    const size_t columns = (size_t)matrix->columns, r = row % SC_PAIR;
+    const char *pair = (const char *)matrix->panels + row / SC_PAIR * sc_pair_bytes(matrix->format, columns);
+    const int p = (int)(r / 16), lane = (int)(r % 16);
+    switch (matrix->format) {
+    case SC_F32:
+        for (size_t k = 0; k < columns; k++) out[k] = ((const float *)pair)[SC_PAIR * k + r];
+        break;
+    case SC_F16:
+        for (size_t k = 0; k < columns; k++) out[k] = sc_f32_from_f16(((const uint16_t *)pair)[SC_PAIR * k + r]);
+        break;
+    case SC_BF16:
+        for (size_t k = 0; k < columns; k++) out[k] = bf16(((const uint16_t *)pair)[SC_PAIR * k + r]);
+        break;
+    case SC_Q4_K:
+    case SC_Q5_K:
+        for (size_t k = 0; k < columns; k += SC_BLOCK)
+            row_q45k(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
+        break;
+    case SC_Q6_K:
+        for (size_t k = 0; k < columns; k += SC_BLOCK) row_q6k((const sc_q6k *)pair + k / SC_BLOCK, p, lane, out + k);
+        break;
+    default:
+        for (size_t k = 0; k < columns; k++) {
+            const sc_q8 *w = (const sc_q8 *)pair + k / SC_GROUP;
+            out[k] = sc_f32_from_f16(w->d[p][lane]) * (float)(w->q[p][k % SC_GROUP / 4][(size_t)(4 * lane) + k % 4] - 128);
+        }
+    }
+}

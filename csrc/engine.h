@@ -1,0 +1,54 @@
+/* Working memory of the forward pass, shared by engine.c, linear.c and attention.c. */
+#ifndef SC_ENGINE_H
+#define SC_ENGINE_H
+
+#include "kernels.h"
+#include "santacoder.h"
+#include "threads.h"
+
+/* Activations between two layers, as floats (rows, width) or as int8 blocks (width/256, rows): what the next matrix
+ * takes. */
+typedef struct {
+    size_t width; /* floats per row, a multiple of 32 */
+    float *floats;
+    sc_act *blocks;
+} sc_vectors;
+
+struct sc_engine {
+    sc_shape shape;
+    const sc_kernels *kernels;
+    sc_team *team;
+    int32_t max_rows;
+    size_t dim;        /* head_dim padded to a multiple of 32 */
+    sc_vectors x, h, a, u;
+    float *q;          /* (rows, n_head, dim) */
+    float *scratch;    /* per thread: scratch_floats */
+    size_t scratch_floats;
+    char *partials;    /* attention split over blocks: one sc_partial per tile and block */
+    size_t partial_bytes, max_partials;
+    void *memory;
+    size_t memory_bytes;
+};
+
+/* One step in flight: what every thread needs. */
+typedef struct {
+    sc_engine *engine;
+    const sc_op *ops;
+    int32_t n_ops;
+    const sc_batch *batch;
+} sc_step;
+
+static inline size_t sc_pad32(size_t n) { return (n + 31) / 32 * 32; }
+
+/* Keys (dim, 64) of a layer and KV head within a block of the cache; values (64, dim) follow. */
+static inline uint16_t *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, int32_t head)
+{
+    const size_t index = (size_t)layer * (size_t)e->shape.n_head_kv + (size_t)head;
+    return (uint16_t *)block + index * 2 * SC_KV_BLOCK * e->dim;
+}
+
+/* Each runs on all threads of the team; work is shared out inside, with a barrier wherever one is needed. */
+void sc_op_linear(const sc_step *step, const sc_op *op, int thread);
+void sc_op_attend(const sc_step *step, const sc_op *op, int thread);
+
+#endif

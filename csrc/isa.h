@@ -1,0 +1,37 @@
+/* What every instance of the kernels (isa_*.c) needs before its target pragma: system headers, so that none of their
+ * functions is compiled for an instruction set that the running CPU may lack, and the few macros of the bodies. */
+#ifndef SC_ISA_H
+#define SC_ISA_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined __x86_64__
+#include <immintrin.h>
+#elif defined __aarch64__
+#include <arm_neon.h>
+#endif
+
+#include "half.h"
+#include "kernels.h"
+#include "layout.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define PRAGMA_(text) _Pragma(#text)
+#if defined __clang__
+#define UNROLL(n) PRAGMA_(clang loop unroll(full))
+#define TARGET_BEGIN(features) PRAGMA_(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define TARGET_END PRAGMA_(clang attribute pop)
+#else
+#define UNROLL(n) PRAGMA_(GCC unroll n)
+#define TARGET_BEGIN(features) PRAGMA_(GCC push_options) PRAGMA_(GCC target(features))
+#define TARGET_END PRAGMA_(GCC pop_options)
+#endif
+
+/* Ask for `bytes` bytes that will be read soon; never faults. */
+INLINE void prefetch(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
+#endif

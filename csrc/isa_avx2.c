@@ -1,0 +1,16 @@
+/* The kernels on AVX2, FMA and F16C. */
+#include "isa.h"
+
+#if defined __x86_64__
+TARGET_BEGIN("avx2,fma,f16c")
+#define ISA_NAME "avx2"
+#define ISA_TABLE sc_kernels_avx2
+#define ISA_CHUNK 256
+#define TILE_PANELS 1 /* panels and tokens per register tile: 8 of 16 ymm accumulate */
+#define TILE_TOKENS 4
+#define PREFETCH_BYTES 4096
+#include "vec/avx2.h"
+#include "vec/dot_avx2.h"
+#include "body/table.h"
+TARGET_END
+#endif

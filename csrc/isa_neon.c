@@ -1,0 +1,16 @@
+/* The kernels on NEON. */
+#include "isa.h"
+
+#if defined __aarch64__
+TARGET_BEGIN("+simd")
+#define ISA_NAME "neon"
+#define ISA_TABLE sc_kernels_neon
+#define ISA_CHUNK 256
+#define TILE_PANELS 1 /* panels and tokens per register tile: 16 of 32 q registers accumulate */
+#define TILE_TOKENS 4
+#define PREFETCH_BYTES 4096
+#include "vec/neon.h"
+#include "vec/dot_neon.h"
+#include "body/table.h"
+TARGET_END
+#endif

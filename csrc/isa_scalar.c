@@ -1,0 +1,13 @@
+/* The kernels on plain C, for any machine and as the other instances' yardstick. */
+#include "isa.h"
+
+
+#define ISA_NAME "scalar"
+#define ISA_TABLE sc_kernels_scalar
+#define ISA_CHUNK 4
+#define TILE_PANELS 1 /* panels and tokens per register tile: any will do */
+#define TILE_TOKENS 4
+#define PREFETCH_BYTES 0
+#include "vec/scalar.h"
+#include "body/table.h"
+

@@ -1,0 +1,58 @@
+/* The table of kernels that each instruction set provides. Every slot gives the same bits on every instruction set. */
+#ifndef SC_KERNELS_H
+#define SC_KERNELS_H
+
+#include "layout.h"
+
+typedef struct {
+    const char *name; /* as in SANTACODER_ISA */
+
+    /* Most tokens per call of `linear` that keep one call below tens of milliseconds. */
+    int32_t chunk;
+
+    /* out (tokens, 32) = x (tokens, columns) times one pair of panels. For quantised formats x is sc_act with block b of
+     * token t at x[b*stride + t], and columns a multiple of 32 (of 256 for K-quants); for float formats x is float with
+     * column k of token t at x[t*stride + k]. tokens >= 1. May prefetch, never reads, past the pair. */
+    void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out);
+
+    /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; each started block's
+     * unused groups are left alone. */
+    void (*quantize)(const float *x, size_t n, sc_act *out, size_t stride);
+
+    /* x (32) to group g of one block. */
+    void (*quantize_group)(const float *x, sc_act *out, int g);
+
+    /* out = (x - mean) / sqrt(variance + epsilon) * weight + bias over n columns; all arrays hold `padded` floats (a
+     * multiple of 16), zero beyond n. out may be x. */
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, size_t n, size_t padded,
+                       float *out);
+
+    /* x (tokens, 32) = gelu(x + bias (32)), the tanh form. */
+    void (*gelu)(float *x, const float *bias, size_t tokens);
+
+    /* out (n) = x as f16, clamped to +-65504; n a multiple of 16. */
+    void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
+
+    /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in f16,
+     * dim a multiple of 32. Query t sees keys 0..visible[t]-1. All 64 keys and values must be finite. */
+    void (*attend)(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
+                   const int32_t *visible, sc_partial *out);
+
+    /* into = the attention over what `into` and `next` cover together. Blocks merge in rising order of position. */
+    void (*attend_merge)(sc_partial *into, const sc_partial *next, size_t n, size_t dim);
+
+    /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. */
+    void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
+} sc_kernels;
+
+/* The table of a level (SC_ISA_*), or NULL where this build or this CPU has none. */
+const sc_kernels *sc_kernels_get(int level);
+
+extern const sc_kernels sc_kernels_scalar;
+#if defined __x86_64__
+extern const sc_kernels sc_kernels_avx2, sc_kernels_avxvnni, sc_kernels_avx512;
+#elif defined __aarch64__
+extern const sc_kernels sc_kernels_neon, sc_kernels_neon_dotprod;
+#endif
+
+#endif

@@ -1,0 +1,88 @@
+/* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels come
+ * in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix are
+ * zero. Only pack.c writes these and only csrc/body reads them. */
+#ifndef SC_LAYOUT_H
+#define SC_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "santacoder.h"
+
+#define SC_LANES 16       /* rows per panel */
+#define SC_PAIR 32        /* rows per pair of panels */
+#define SC_GROUP 32       /* columns that share one activation scale */
+#define SC_BLOCK 256      /* columns per superblock: 8 groups */
+#define SC_GROUPS 8       /* groups per superblock */
+#define SC_KV_BLOCK 64    /* positions per block of the KV cache */
+#define SC_QUERIES 16     /* most queries per attention tile */
+
+/* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "step" is such four columns;
+ * a group has eight. Field indices: [panel][...][step][byte]. */
+
+/* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. w = d*scale*q - dmin*min. */
+typedef struct {
+    uint8_t q[2][4][8][64];
+    uint8_t scale[2][8][16], min[2][8][16]; /* 0..63 */
+    uint16_t d[2][16], dmin[2][16];         /* f16 */
+} sc_q4k;
+
+/* Q5_K, 256 columns: as Q4_K, with bit g of `high` the fifth bit of group g. */
+typedef struct {
+    uint8_t q[2][4][8][64];
+    uint8_t high[2][8][64];
+    uint8_t scale[2][8][16], min[2][8][16];
+    uint16_t d[2][16], dmin[2][16];
+} sc_q5k;
+
+/* Q6_K, 256 columns in two halves of 128: group 4h+i of half h takes its low nibble from low[h][8*(i&1) + step] (high
+ * half of the byte for i >= 2) and bits 2i, 2i+1 of high[h][step]. w = d*scale*(q - 32), one scale per 16 columns. */
+typedef struct {
+    uint8_t low[2][2][16][64];
+    uint8_t high[2][2][8][64];
+    int8_t scale[2][16][16];
+    uint16_t d[2][16];
+} sc_q6k;
+
+/* Q8_0, 32 columns: bytes are q + 128. w = d*q. */
+typedef struct {
+    uint8_t q[2][8][64];
+    uint16_t d[2][16];
+} sc_q8;
+
+/* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
+
+/* 256 columns of one token, quantised: x = scale*q per group. Columns beyond the vector are zero. */
+typedef struct {
+    int8_t q[256];     /* -127..127 */
+    float scale[8];    /* max|x|/127 of the group */
+    float sum[8];      /* scale * (sum of q): what a weight's minimum is multiplied with */
+    int32_t zero16[16]; /* -32 * (sum of q over 16 columns): takes off the zero point 32 of 6-bit weights */
+} sc_act;
+
+/* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for Q8_0). */
+static inline size_t sc_pair_bytes(int format, size_t columns)
+{
+    switch (format) {
+    case SC_Q4_K: return columns / SC_BLOCK * sizeof(sc_q4k);
+    case SC_Q5_K: return columns / SC_BLOCK * sizeof(sc_q5k);
+    case SC_Q6_K: return columns / SC_BLOCK * sizeof(sc_q6k);
+    case SC_Q8_0: return columns / SC_GROUP * sizeof(sc_q8);
+    case SC_F32: return columns * SC_PAIR * sizeof(float);
+    default: return columns * SC_PAIR * sizeof(uint16_t);
+    }
+}
+
+_Static_assert(sizeof(sc_q4k) == 4736 && sizeof(sc_q5k) == 5760 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
+               "panels are multiples of 64 bytes");
+/* Attention of up to 16 queries over one block of the cache, before division by the sum: exp(score - max) weights.
+ * out is (16, head_dim padded) and follows the struct in memory. */
+typedef struct {
+    float max[SC_QUERIES];
+    float sum[SC_QUERIES];
+    float out[];
+} sc_partial;
+
+_Static_assert(sizeof(sc_act) == 384, "activation blocks are multiples of 64 bytes");
+
+#endif

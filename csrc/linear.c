@@ -1,0 +1,122 @@
+/* Linear layers: pairs of panels shared out over the team, each finished on the spot by whatever follows the layer. */
+#include <string.h>
+
+#include "engine.h"
+
+/* Adds the bias of a pair's 32 outputs. */
+static void add_bias(float *acc, const float *bias, size_t rows)
+{
+    for (size_t t = 0; t < rows; t++)
+        for (size_t i = 0; i < SC_PAIR; i++) acc[t * SC_PAIR + i] += bias[i];
+}
+
+/* Output `row` of a qkv layer belongs to this head: all queries come first, then keys, then values. */
+typedef struct {
+    int32_t part, head, d; /* part 0 query, 1 key, 2 value */
+} qkv_place;
+
+static qkv_place place_of(const sc_shape *s, int32_t row)
+{
+    const int32_t queries = s->n_head * s->head_dim, keys = s->n_head_kv * s->head_dim;
+    if (row < queries) return (qkv_place){0, row / s->head_dim, row % s->head_dim};
+    row -= queries;
+    return (qkv_place){1 + row / keys, row % keys / s->head_dim, row % s->head_dim};
+}
+
+/* `count` outputs from `first`, all of one head, into q or the cache. */
+static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const float *acc, int32_t first, int32_t count)
+{
+    const sc_engine *e = step->engine;
+    const sc_batch *batch = step->batch;
+    for (int32_t s = 0; s < batch->segments; s++) {
+        const sc_segment *seg = &batch->segment[s];
+        for (int32_t t = seg->first_row; t < seg->first_row + seg->rows; t++) {
+            const float *from = acc + (size_t)t * SC_PAIR;
+            if (at.part == 0) {
+                const size_t head = (size_t)t * (size_t)e->shape.n_head + (size_t)at.head;
+                memcpy(e->q + head * e->dim + at.d, from + first, (size_t)count * sizeof *from);
+                continue;
+            }
+            const int32_t position = seg->position + t - seg->first_row, slot = position % SC_KV_BLOCK;
+            uint16_t half[SC_PAIR], *keys = sc_kv_keys(e, seg->blocks[position / SC_KV_BLOCK], op->layer, at.head);
+            e->kernels->f16_clamped(from, SC_PAIR, half);
+            if (at.part == 2) {
+                uint16_t *values = keys + SC_KV_BLOCK * e->dim;
+                memcpy(values + (size_t)slot * e->dim + at.d, half + first, (size_t)count * sizeof *half);
+            } else {
+                for (int32_t i = 0; i < count; i++) keys[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];
+            }
+        }
+    }
+}
+
+static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const float *acc)
+{
+    const sc_shape *shape = &step->engine->shape;
+    for (int32_t first = 0, count; first < SC_PAIR && row + first < op->matrix->rows; first += count) {
+        const qkv_place at = place_of(shape, row + first);
+        count = shape->head_dim - at.d;
+        if (count > SC_PAIR - first) count = SC_PAIR - first;
+        store_run(step, op, at, acc, first, count);
+    }
+}
+
+static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t rows, float *acc)
+{
+    e->kernels->gelu(acc, op->bias + row, rows);
+    for (size_t t = 0; t < rows; t++) {
+        if (op->quantize)
+            e->kernels->quantize_group(acc + t * SC_PAIR, e->u.blocks + row / SC_BLOCK * rows + t,
+                                       (int)(row % SC_BLOCK / SC_GROUP));
+        else
+            memcpy(e->u.floats + t * e->u.width + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
+    }
+}
+
+static void store_add(const sc_engine *e, size_t row, size_t rows, const float *acc)
+{
+    for (size_t t = 0; t < rows; t++) {
+        float *x = e->x.floats + t * e->x.width + row;
+        for (size_t i = 0; i < SC_PAIR; i++) x[i] += acc[t * SC_PAIR + i];
+    }
+}
+
+static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_t rows, const float *acc)
+{
+    const size_t width = (size_t)op->matrix->rows, n = width - row < SC_PAIR ? width - row : SC_PAIR;
+    for (size_t t = 0; t < rows; t++) memcpy(step->batch->logits + t * width + row, acc + t * SC_PAIR, n * sizeof *acc);
+}
+
+static const sc_vectors *input_of(const sc_engine *e, int32_t kind)
+{
+    return kind == SC_OP_ADD_ATTN ? &e->a : kind == SC_OP_ADD_FFN ? &e->u : &e->h;
+}
+
+void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
+{
+    const sc_engine *e = step->engine;
+    const sc_matrix *m = op->matrix;
+    const sc_vectors *in = input_of(e, op->kind);
+    const int floats = m->format < SC_Q4_K;
+    const size_t rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
+    const size_t pairs = ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR, columns = (size_t)m->columns;
+    const size_t pair_bytes = sc_pair_bytes(m->format, columns);
+    /* Neighbouring pairs go to one thread, so that its reads run on; eight helpings even out disturbed cores. */
+    const size_t helping = pairs / ((size_t)sc_team_size(e->team) * 8) + 1;
+    float *acc = e->scratch + (size_t)thread * e->scratch_floats;
+    for (size_t i; rows && (i = (size_t)sc_team_next(e->team) * helping) < pairs;) {
+        for (const size_t end = i + helping < pairs ? i + helping : pairs; i < end; i++) {
+            const size_t row = i * SC_PAIR;
+            e->kernels->linear[m->format]((const char *)m->panels + i * pair_bytes, columns,
+                                          floats ? (const void *)in->floats : (const void *)in->blocks,
+                                          floats ? in->width : rows, rows, acc);
+            if (op->kind != SC_OP_LOGITS && op->kind != SC_OP_UP) add_bias(acc, op->bias + row, rows);
+            switch (op->kind) {
+            case SC_OP_QKV: store_qkv(step, op, (int32_t)row, acc); break;
+            case SC_OP_UP: store_gelu(e, op, row, rows, acc); break;
+            case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
+            default: store_add(e, row, rows, acc); break;
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+/* GGUF blocks -> panels (layout.h). Quants stay as they are, four columns at a time: a file's block keeps consecutive
+ * columns in consecutive bytes, so every move is of four bytes of one row into that row's lane. */
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "half.h"
+#include "layout.h"
+#include "threads.h"
+
+/* GGUF blocks, as ggml's specification has them. d and dmin are f16. */
+typedef struct { uint16_t d, dmin; uint8_t scales[12], qs[128]; } block_q4k;
+typedef struct { uint16_t d, dmin; uint8_t scales[12], qh[32], qs[128]; } block_q5k;
+typedef struct { uint8_t ql[128], qh[64]; int8_t scales[16]; uint16_t d; } block_q6k;
+typedef struct { uint16_t d; int8_t qs[32]; } block_q8_0;
+typedef struct { uint16_t d; uint8_t qs[16]; } block_q4_0;
+typedef struct { uint16_t d; uint8_t qh[4], qs[16]; } block_q5_0;
+_Static_assert(sizeof(block_q4k) == 144 && sizeof(block_q5k) == 176 && sizeof(block_q6k) == 210 &&
+               sizeof(block_q8_0) == 34 && sizeof(block_q4_0) == 18 && sizeof(block_q5_0) == 22, "blocks are packed");
+
+static int finite_f16(uint16_t h) { return (h & 0x7C00) != 0x7C00; }
+
+/* `count` steps of one row into its lane; steps are 64 bytes apart in a panel. */
+static void put_steps(uint8_t *to, const void *from, int count, int lane)
+{
+    for (int s = 0; s < count; s++) memcpy(to + 64 * s + 4 * lane, (const uint8_t *)from + 4 * s, 4);
+}
+
+/* The eight 6-bit scales and minima of Q4_K and Q5_K out of their 12 bytes. */
+static void put_scales(uint8_t scale[8][16], uint8_t min[8][16], const uint8_t *s, int lane)
+{
+    for (int j = 0; j < 4; j++) {
+        scale[j][lane] = s[j] & 63;
+        min[j][lane] = s[j + 4] & 63;
+        scale[j + 4][lane] = (uint8_t)((s[j + 8] & 15) | (s[j] >> 6) << 4);
+        min[j + 4][lane] = (uint8_t)(s[j + 8] >> 4 | (s[j + 4] >> 6) << 4);
+    }
+}
+
+static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
+{
+    put_steps(to->q[p][0][0], b->qs, 32, lane);
+    put_scales(to->scale[p], to->min[p], b->scales, lane);
+    to->d[p][lane] = b->d;
+    to->dmin[p][lane] = b->dmin;
+    return finite_f16(b->d) & finite_f16(b->dmin);
+}
+
+static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
+{
+    put_steps(to->q[p][0][0], b->qs, 32, lane);
+    put_steps(to->high[p][0], b->qh, 8, lane);
+    put_scales(to->scale[p], to->min[p], b->scales, lane);
+    to->d[p][lane] = b->d;
+    to->dmin[p][lane] = b->dmin;
+    return finite_f16(b->d) & finite_f16(b->dmin);
+}
+
+static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)
+{
+    put_steps(to->low[p][0][0], b->ql, 32, lane);
+    put_steps(to->high[p][0][0], b->qh, 16, lane);
+    for (int j = 0; j < 16; j++) to->scale[p][j][lane] = b->scales[j];
+    to->d[p][lane] = b->d;
+    return finite_f16(b->d);
+}
+
+static int put_q8(const int8_t *q, uint16_t d, sc_q8 *to, int p, int lane)
+{
+    uint8_t offset[32];
+    for (int k = 0; k < 32; k++) offset[k] = (uint8_t)(q[k] + 128);
+    put_steps(to->q[p][0], offset, 8, lane);
+    to->d[p][lane] = d;
+    return finite_f16(d);
+}
+
+static int put_q4_0(const block_q4_0 *b, sc_q8 *to, int p, int lane)
+{
+    int8_t q[32];
+    for (int k = 0; k < 16; k++) {
+        q[k] = (int8_t)((b->qs[k] & 15) - 8);
+        q[k + 16] = (int8_t)((b->qs[k] >> 4) - 8);
+    }
+    return put_q8(q, b->d, to, p, lane);
+}
+
+static int put_q5_0(const block_q5_0 *b, sc_q8 *to, int p, int lane)
+{
+    uint32_t high;
+    int8_t q[32];
+    memcpy(&high, b->qh, 4);
+    for (int k = 0; k < 16; k++) {
+        q[k] = (int8_t)(((b->qs[k] & 15) | (high >> k & 1) << 4) - 16);
+        q[k + 16] = (int8_t)((b->qs[k] >> 4 | (high >> (k + 16) & 1) << 4) - 16);
+    }
+    return put_q8(q, b->d, to, p, lane);
+}
+
+/* Q8_0 as ggml rounds it: d = max|x|/127 in f16, q = x/d with the unrounded d, ties away from zero. */
+static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
+{
+    float amax = 0;
+    int8_t q[32];
+    for (int k = 0; k < 32; k++) {
+        if (!isfinite(x[k])) return 0;
+        amax = fmaxf(amax, fabsf(x[k]));
+    }
+    const float d = amax / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+    for (int k = 0; k < 32; k++) q[k] = (int8_t)fmaxf(-127.0f, fminf(127.0f, roundf(x[k] * inverse)));
+    return put_q8(q, sc_f16_from_f32(d), to, p, lane);
+}
+
+/* One row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are finite. */
+static int put_row(int source, int format, const char *row, size_t columns, char *pair, int p, int lane)
+{
+    int finite = 1;
+    if (format == SC_F32) {
+        for (size_t k = 0; k < columns; k++) {
+            float x;
+            memcpy(&x, row + 4 * k, 4);
+            ((float *)pair)[k * SC_PAIR + 16 * (size_t)p + (size_t)lane] = x;
+            finite &= isfinite(x) != 0;
+        }
+        return finite;
+    }
+    if (format == SC_F16 || format == SC_BF16) {
+        const uint16_t infinite = format == SC_F16 ? 0x7C00 : 0x7F80;
+        for (size_t k = 0; k < columns; k++) {
+            uint16_t x;
+            memcpy(&x, row + 2 * k, 2);
+            ((uint16_t *)pair)[k * SC_PAIR + 16 * (size_t)p + (size_t)lane] = x;
+            finite &= (x & infinite) != infinite;
+        }
+        return finite;
+    }
+    const size_t step = format == SC_Q8_0 ? SC_GROUP : SC_BLOCK;
+    for (size_t i = 0; i < columns / step; i++) {
+        switch (source) {
+        case SC_Q4_K: finite &= put_q4k((const block_q4k *)row + i, (sc_q4k *)pair + i, p, lane); break;
+        case SC_Q5_K: finite &= put_q5k((const block_q5k *)row + i, (sc_q5k *)pair + i, p, lane); break;
+        case SC_Q6_K: finite &= put_q6k((const block_q6k *)row + i, (sc_q6k *)pair + i, p, lane); break;
+        case SC_Q8_0: {
+            const block_q8_0 *b = (const block_q8_0 *)row + i;
+            finite &= put_q8(b->qs, b->d, (sc_q8 *)pair + i, p, lane);
+            break;
+        }
+        case SC_SOURCE_Q4_0: finite &= put_q4_0((const block_q4_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
+        case SC_SOURCE_Q5_0: finite &= put_q5_0((const block_q5_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
+        default: finite &= put_f32_as_q8((const float *)row + SC_GROUP * i, (sc_q8 *)pair + i, p, lane); break;
+        }
+    }
+    return finite;
+}
+
+static size_t source_row_bytes(int source, size_t columns)
+{
+    switch (source) {
+    case SC_F32: return columns * 4;
+    case SC_F16:
+    case SC_BF16: return columns * 2;
+    case SC_Q4_K: return columns / 256 * sizeof(block_q4k);
+    case SC_Q5_K: return columns / 256 * sizeof(block_q5k);
+    case SC_Q6_K: return columns / 256 * sizeof(block_q6k);
+    case SC_Q8_0: return columns / 32 * sizeof(block_q8_0);
+    case SC_SOURCE_Q4_0: return columns / 32 * sizeof(block_q4_0);
+    default: return columns / 32 * sizeof(block_q5_0);
+    }
+}
+
+typedef struct {
+    sc_team *team;
+    int source, format;
+    const char *blocks;
+    size_t rows, columns;
+    char *panels;
+    atomic_int finite;
+} pack_job;
+
+static void pack_pairs(void *argument, int thread)
+{
+    pack_job *job = argument;
+    const size_t row_bytes = source_row_bytes(job->source, job->columns);
+    const size_t pair_bytes = sc_pair_bytes(job->format, job->columns);
+    const size_t pairs = (job->rows + SC_PAIR - 1) / SC_PAIR;
+    (void)thread;
+    for (size_t i; (i = (size_t)sc_team_next(job->team)) < pairs;) {
+        int finite = 1;
+        for (size_t r = SC_PAIR * i; r < SC_PAIR * (i + 1) && r < job->rows; r++)
+            finite &= put_row(job->source, job->format, job->blocks + r * row_bytes, job->columns,
+                              job->panels + i * pair_bytes, (int)(r / 16 % 2), (int)(r % 16));
+        if (!finite) atomic_store(&job->finite, 0);
+    }
+}
+
+size_t sc_matrix_bytes(int format, size_t rows, size_t columns)
+{
+    return (rows + SC_PAIR - 1) / SC_PAIR * sc_pair_bytes(format, columns);
+}
+
+int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
+{
+    pack_job job = {.team = team, .source = source, .format = format, .blocks = blocks, .rows = rows,
+                    .columns = columns, .panels = panels, .finite = 1};
+    sc_team_run(team, pack_pairs, &job);
+    return atomic_load(&job.finite) ? SC_OK : SC_NOT_FINITE;
+}

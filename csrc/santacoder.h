@@ -1,0 +1,114 @@
+/* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; no function here sees
+ * a number that did not come from a checked description. Functions that return int give SC_OK or another SC_ status;
+ * nothing here prints, exits or raises. */
+#ifndef SANTACODER_H
+#define SANTACODER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi reads the declarations from here on. */
+
+enum { SC_OK, SC_NO_MEMORY, SC_NOT_FINITE };
+
+/* Formats of packed matrices. */
+enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS };
+
+/* Further formats a file may hold; they are packed as SC_Q8_0 with the very same values. */
+enum { SC_SOURCE_Q4_0 = 16, SC_SOURCE_Q5_0 };
+
+/* Instruction sets, in rising order of preference within a family. */
+enum { SC_ISA_SCALAR, SC_ISA_AVX2, SC_ISA_AVXVNNI, SC_ISA_AVX512, SC_ISA_NEON, SC_ISA_NEON_DOTPROD, SC_ISA_LEVELS };
+
+/* The best level this CPU and operating system can run. */
+int sc_isa_best(void);
+/* Whether this CPU can run `level`. */
+int sc_isa_available(int level);
+
+/* Zeroed memory in huge pages where the system gives them; NULL when there is none. */
+void *sc_allocate(size_t bytes);
+void sc_release(void *memory, size_t bytes);
+
+/* A team of threads. They start with the first work, sleep when idle, and start anew in a forked child. When the system
+ * refuses a thread the others do its share: results never depend on the number. NULL when there is no memory. */
+typedef struct sc_team sc_team;
+sc_team *sc_team_new(int32_t threads);
+void sc_team_free(sc_team *team);
+/* Threads asked for: no work ever runs on more. */
+int32_t sc_team_wanted(const sc_team *team);
+
+/* A packed matrix; `panels` holds sc_matrix_bytes(format, rows, columns). */
+typedef struct {
+    int32_t format, rows, columns;
+    const void *panels;
+} sc_matrix;
+size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
+
+/* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, SC_SOURCE_* for SC_Q8_0, or SC_F32 for SC_Q8_0,
+ * which quantises. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
+int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
+
+/* The shape of the network; head_dim * n_head may differ from n_embd only by what the file says. */
+typedef struct {
+    int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    float epsilon;
+} sc_shape;
+
+/* Working memory for steps of up to `rows` tokens on one team with one instruction set. */
+typedef struct sc_engine sc_engine;
+sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *team);
+void sc_engine_free(sc_engine *engine);
+/* Most rows worth running in one step: longer prompts go in chunks. */
+int32_t sc_engine_chunk(int isa);
+/* Bytes of one block of the KV cache, 64 positions of every layer. Blocks must start as zeros. */
+size_t sc_kv_block_bytes(const sc_shape *shape);
+
+/* One line of the forward pass. Buffers: x the residual stream, h what a norm gives, a what attention gives, u the MLP's
+ * inside. */
+enum {
+    SC_OP_EMBED,     /* x = matrix[token] + positions[position] */
+    SC_OP_NORM,      /* h = layer_norm(x, weight, bias) */
+    SC_OP_NORM_LAST, /* the same for the rows whose logits are wanted */
+    SC_OP_QKV,       /* q, cache = h @ matrix + bias */
+    SC_OP_ATTEND,    /* a = attention(q, cache) */
+    SC_OP_ADD_ATTN,  /* x += a @ matrix + bias */
+    SC_OP_UP,        /* u = gelu(h @ matrix + bias) */
+    SC_OP_ADD_FFN,   /* x += u @ matrix + bias */
+    SC_OP_LOGITS     /* logits = h @ matrix */
+};
+typedef struct {
+    int32_t kind, layer;
+    int32_t quantize; /* NORM, ATTEND, UP: the result feeds a quantised matrix and becomes int8 */
+    const sc_matrix *matrix, *positions;
+    const float *weight, *bias; /* padded with zeros to a multiple of 32 */
+} sc_op;
+
+/* Consecutive rows of a step that belong to one sequence, and that sequence's cache: a table of blocks that covers
+ * position + rows positions. */
+typedef struct {
+    int32_t first_row, rows, position;
+    void *const *blocks;
+} sc_segment;
+
+typedef struct {
+    int32_t rows, segments, outputs;
+    const int32_t *tokens; /* (rows) */
+    const sc_segment *segment;
+    const int32_t *output_rows; /* (outputs): rows whose logits are wanted, rising */
+    float *logits;              /* (outputs, n_vocab) */
+} sc_batch;
+
+/* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */
+int sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
+
+/* Draws one token of n. `logits` is changed in no way. temperature > 0; top_k 0 and top_p 1 and min_p 0 are off.
+ * Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. `scratch` holds n floats.
+ * Returns the token, or -1 when a logit is not a number or all are -infinity. */
+int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+                  uint64_t random, float *scratch);
+/* The first index of the largest logit, or -1 as above. */
+int32_t sc_argmax(const float *logits, int32_t n);
+
+/* cffi stops here. */
+
+#endif

@@ -1,0 +1,205 @@
+/* A small team of POSIX threads with a barrier and a shared work counter. OpenMP is no choice: its runtime hangs in a
+ * forked child. Waiting spins for some tens of microseconds, since the next operation usually comes sooner than the
+ * kernel could wake a thread, and then sleeps. */
+#define _GNU_SOURCE
+#include "threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+#if defined __x86_64__
+#include <immintrin.h>
+#endif
+
+/* A number that threads wait on until it changes. */
+typedef struct {
+    atomic_uint value;
+    atomic_int sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+} signal_t;
+
+typedef struct {
+    sc_team *team;
+    int index;
+} worker;
+
+struct sc_team {
+    int wanted;  /* threads asked for */
+    int size;    /* threads running, the caller included; set when they start */
+    int started;
+    int spins;
+    pid_t owner; /* the process that the threads live in */
+    atomic_int stop;
+    sc_job *job;
+    void *argument;
+    signal_t work, phase;
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_llong counter;
+    pthread_t *threads;
+    worker *workers;
+};
+
+static void pause_briefly(void)
+{
+#if defined __x86_64__
+    _mm_pause();
+#elif defined __aarch64__
+    __asm__ volatile("isb");
+#endif
+}
+
+static void signal_reset(signal_t *s)
+{
+    atomic_store(&s->value, 0);
+    atomic_store(&s->sleepers, 0);
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->changed, NULL);
+}
+
+static void signal_raise(signal_t *s)
+{
+    atomic_fetch_add(&s->value, 1);
+    if (!atomic_load(&s->sleepers)) return;
+    pthread_mutex_lock(&s->mutex);
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void signal_wait(signal_t *s, unsigned old, int spins)
+{
+    for (int i = 0; i < spins; i++) {
+        if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
+        pause_briefly();
+    }
+    atomic_fetch_add(&s->sleepers, 1);
+    pthread_mutex_lock(&s->mutex);
+    while (atomic_load(&s->value) == old) pthread_cond_wait(&s->changed, &s->mutex);
+    pthread_mutex_unlock(&s->mutex);
+    atomic_fetch_sub(&s->sleepers, 1);
+}
+
+/* Another library may have set flush-to-zero or a rounding mode on this thread; results must not follow it. */
+static unsigned long long float_state_default(void)
+{
+#if defined __x86_64__
+    const unsigned old = _mm_getcsr();
+    _mm_setcsr(0x1F80);
+    return old;
+#elif defined __aarch64__
+    unsigned long long old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" : : "r"(0ULL));
+    return old;
+#else
+    return 0;
+#endif
+}
+
+static void float_state_restore(unsigned long long old)
+{
+#if defined __x86_64__
+    _mm_setcsr((unsigned)old);
+#elif defined __aarch64__
+    __asm__ volatile("msr fpcr, %0" : : "r"(old));
+#else
+    (void)old;
+#endif
+}
+
+int32_t sc_team_wanted(const sc_team *team) { return team->wanted; }
+
+int sc_team_size(const sc_team *team) { return team->size; }
+
+int64_t sc_team_next(sc_team *team) { return atomic_fetch_add_explicit(&team->counter, 1, memory_order_relaxed); }
+
+void sc_team_barrier(sc_team *team)
+{
+    const unsigned phase = atomic_load(&team->phase.value);
+    if (atomic_fetch_add(&team->arrived, 1) + 1 == team->size) {
+        atomic_store(&team->arrived, 0);
+        atomic_store(&team->counter, 0);
+        signal_raise(&team->phase);
+    } else {
+        signal_wait(&team->phase, phase, team->spins);
+    }
+}
+
+static void *worker_main(void *argument)
+{
+    const worker *self = argument;
+    sc_team *team = self->team;
+    float_state_default();
+    for (unsigned seen = 0;; seen++) {
+        signal_wait(&team->work, seen, team->spins);
+        if (atomic_load(&team->stop)) return NULL;
+        team->job(team->argument, self->index);
+        sc_team_barrier(team);
+    }
+}
+
+sc_team *sc_team_new(int32_t threads)
+{
+    sc_team *team = calloc(1, sizeof *team);
+    if (!team) return NULL;
+    team->wanted = threads;
+    team->threads = calloc((size_t)threads, sizeof *team->threads);
+    team->workers = calloc((size_t)threads, sizeof *team->workers);
+    if (team->threads && team->workers) return team;
+    sc_team_free(team);
+    return NULL;
+}
+
+static void team_start(sc_team *team)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+#if defined __linux__
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) cpus = CPU_COUNT(&set);
+#endif
+    team->spins = team->wanted <= cpus ? 2000 : 0; /* more threads than CPUs: spinning would keep others from working */
+    signal_reset(&team->work);
+    signal_reset(&team->phase);
+    atomic_store(&team->arrived, 0);
+    atomic_store(&team->counter, 0);
+    team->owner = getpid();
+    team->started = 1;
+    team->size = 1;
+    sigset_t all, before; /* signals are the host's business: its own threads take them */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (; team->size < team->wanted; team->size++) {
+        worker *w = &team->workers[team->size];
+        *w = (worker){team, team->size};
+        if (pthread_create(&team->threads[team->size], NULL, worker_main, w)) break;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void sc_team_run(sc_team *team, sc_job *job, void *argument)
+{
+    if (!team->started || team->owner != getpid()) team_start(team); /* the threads did not follow a fork */
+    const unsigned long long state = float_state_default();
+    team->job = job;
+    team->argument = argument;
+    signal_raise(&team->work);
+    job(argument, 0);
+    sc_team_barrier(team);
+    float_state_restore(state);
+}
+
+void sc_team_free(sc_team *team)
+{
+    if (!team) return;
+    if (team->started && team->owner == getpid()) {
+        atomic_store(&team->stop, 1);
+        signal_raise(&team->work);
+        for (int i = 1; i < team->size; i++) pthread_join(team->threads[i], NULL);
+    }
+    free(team->threads);
+    free(team->workers);
+    free(team);
+}

@@ -1,0 +1,103 @@
+/* The 16-lane primitives on NEON: four q registers per vector, lanes in order. The dot products come from dot_neon.h or
+ * dot_neon_dotprod.h. See vec/scalar.h for contracts. */
+#ifndef SC_VEC_H
+#define SC_VEC_H
+
+typedef struct { uint8x16_t v[4]; } u8x64;
+typedef struct { int32x4_t v[4]; } i32x16;
+typedef struct { float32x4_t v[4]; } f32x16;
+
+#define QUADS_(type, expression)                       \
+    type r;                                            \
+    for (int i = 0; i < 4; i++) r.v[i] = (expression); \
+    return r
+
+/* Bytes. */
+static inline u8x64 u8_load(const void *p) { QUADS_(u8x64, vld1q_u8((const uint8_t *)p + 16 * i)); }
+static inline void u8_store(void *p, u8x64 x)
+{
+    for (int i = 0; i < 4; i++) vst1q_u8((uint8_t *)p + 16 * i, x.v[i]);
+}
+static inline u8x64 u8_shl(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)n))); }
+static inline u8x64 u8_shr(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)-n))); }
+static inline u8x64 u8_and(u8x64 x, uint8_t mask) { QUADS_(u8x64, vandq_u8(x.v[i], vdupq_n_u8(mask))); }
+static inline u8x64 u8_or(u8x64 x, u8x64 y) { QUADS_(u8x64, vorrq_u8(x.v[i], y.v[i])); }
+
+/* 32-bit integers. */
+static inline i32x16 i32_set1(int32_t x) { QUADS_(i32x16, vdupq_n_s32(x)); }
+static inline i32x16 i32_add(i32x16 x, i32x16 y) { QUADS_(i32x16, vaddq_s32(x.v[i], y.v[i])); }
+static inline i32x16 i32_shl(i32x16 x, int n) { QUADS_(i32x16, vshlq_s32(x.v[i], vdupq_n_s32((int32_t)n))); }
+static inline i32x16 i32_from_bits(f32x16 x) { QUADS_(i32x16, vreinterpretq_s32_f32(x.v[i])); }
+static inline int32_t i32_sum16(i32x16 x)
+{
+    return vaddvq_s32(vaddq_s32(vaddq_s32(x.v[0], x.v[1]), vaddq_s32(x.v[2], x.v[3])));
+}
+static inline i32x16 i32_from_f32(f32x16 x) { QUADS_(i32x16, vcvtnq_s32_f32(x.v[i])); }
+static inline void i32_store_i8(int8_t *p, i32x16 x)
+{
+    int16x8_t low = vcombine_s16(vmovn_s32(x.v[0]), vmovn_s32(x.v[1]));
+    int16x8_t high = vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]));
+    vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+}
+
+/* Floats. */
+static inline f32x16 f32_set1(float x) { QUADS_(f32x16, vdupq_n_f32(x)); }
+static inline f32x16 f32_load(const float *p) { QUADS_(f32x16, vld1q_f32(p + 4 * i)); }
+static inline void f32_store(float *p, f32x16 x)
+{
+    for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.v[i]);
+}
+static inline f32x16 f32_load_f16(const uint16_t *p)
+{
+    QUADS_(f32x16, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+}
+static inline void f32_store_f16(uint16_t *p, f32x16 x)
+{
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.v[i])));
+}
+static inline f32x16 f32_load_bf16(const uint16_t *p)
+{
+    QUADS_(f32x16, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+}
+static inline float32x4_t f32_quad_(uint16x8_t x, int high)
+{
+    return vcvtq_f32_u32(vmovl_u16(high ? vget_high_u16(x) : vget_low_u16(x)));
+}
+static inline f32x16 f32_load_u8(const uint8_t *p)
+{
+    QUADS_(f32x16, f32_quad_(vmovl_u8(vld1_u8(p + 8 * (i / 2))), i & 1));
+}
+static inline float32x4_t f32_quad_signed_(int16x8_t x, int high)
+{
+    return vcvtq_f32_s32(vmovl_s16(high ? vget_high_s16(x) : vget_low_s16(x)));
+}
+static inline f32x16 f32_load_i8(const int8_t *p)
+{
+    QUADS_(f32x16, f32_quad_signed_(vmovl_s8(vld1_s8(p + 8 * (i / 2))), i & 1));
+}
+static inline f32x16 f32_from_i32(i32x16 x) { QUADS_(f32x16, vcvtq_f32_s32(x.v[i])); }
+static inline f32x16 f32_from_bits(i32x16 x) { QUADS_(f32x16, vreinterpretq_f32_s32(x.v[i])); }
+static inline f32x16 f32_add(f32x16 x, f32x16 y) { QUADS_(f32x16, vaddq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_sub(f32x16 x, f32x16 y) { QUADS_(f32x16, vsubq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_mul(f32x16 x, f32x16 y) { QUADS_(f32x16, vmulq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_div(f32x16 x, f32x16 y) { QUADS_(f32x16, vdivq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { QUADS_(f32x16, vfmaq_f32(z.v[i], x.v[i], y.v[i])); }
+/* vmaxq would order the zeros: compare and select instead. */
+static inline f32x16 f32_max(f32x16 x, f32x16 y) { QUADS_(f32x16, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
+static inline f32x16 f32_min(f32x16 x, f32x16 y) { QUADS_(f32x16, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
+static inline f32x16 f32_select_lt(f32x16 a, f32x16 b, f32x16 yes, f32x16 no)
+{
+    QUADS_(f32x16, vbslq_f32(vcltq_f32(a.v[i], b.v[i]), yes.v[i], no.v[i]));
+}
+static inline float f32_max16(f32x16 x)
+{
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[1]), vmaxq_f32(x.v[2], x.v[3])));
+}
+static inline float f32_sum16(f32x16 x)
+{
+    float32x4_t b = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
+    float32x2_t c = vadd_f32(vget_low_f32(b), vget_high_f32(b));
+    return vget_lane_f32(c, 0) + vget_lane_f32(c, 1);
+}
+
+#endif

@@ -1,0 +1,127 @@
+/* The 16-lane primitives in plain C, and the contract that every other file in this folder meets with the same names
+ * in the same order. A vector is 16 lanes of 32 bits; u8x64 gives each lane four bytes. Lanes never interact.
+ * Floats are IEEE single precision, round to nearest even; results for NaN operands are unspecified. */
+#ifndef SC_VEC_H
+#define SC_VEC_H
+
+typedef struct { uint8_t v[64]; } u8x64;
+typedef struct { int32_t v[16]; } i32x16;
+typedef struct { float v[16]; } f32x16;
+typedef struct { int32_t v[16]; } dotx16; /* a running dot product, in whatever width the ISA likes best */
+
+#define LANES_(type, expression)              \
+    type r;                                   \
+    for (int i = 0; i < 16; i++) r.v[i] = (expression); \
+    return r
+
+/* Bytes. Shifts may carry bits in from a neighbouring byte: mask the result. */
+static inline u8x64 u8_load(const void *p) { u8x64 r; memcpy(r.v, p, 64); return r; }
+static inline void u8_store(void *p, u8x64 x) { memcpy(p, x.v, 64); }
+static inline u8x64 u8_shl(u8x64 x, int n)
+{
+    for (int i = 0; i < 64; i++) x.v[i] = (uint8_t)(x.v[i] << n);
+    return x;
+}
+static inline u8x64 u8_shr(u8x64 x, int n)
+{
+    for (int i = 0; i < 64; i++) x.v[i] = (uint8_t)(x.v[i] >> n);
+    return x;
+}
+static inline u8x64 u8_and(u8x64 x, uint8_t mask)
+{
+    for (int i = 0; i < 64; i++) x.v[i] &= mask;
+    return x;
+}
+static inline u8x64 u8_or(u8x64 x, u8x64 y)
+{
+    for (int i = 0; i < 64; i++) x.v[i] |= y.v[i];
+    return x;
+}
+
+/* Dot products of unsigned weights with signed activations in [-127, 127], exact.
+ * dot_add may collect in int16: between dot_zero and dot_sum at most 8 adds with weights <= 15 (8*2*15*127 = 30480),
+ * 4 with weights <= 31 (31496), 2 with weights <= 63 (32004). */
+static inline u8x64 i8_broadcast4(const int8_t *p)
+{
+    u8x64 r;
+    for (int i = 0; i < 16; i++) memcpy(r.v + 4 * i, p, 4);
+    return r;
+}
+static inline int32_t dot4_(const uint8_t *w, const uint8_t *a, int offset)
+{
+    int32_t sum = 0;
+    for (int k = 0; k < 4; k++) sum += (w[k] - offset) * (int8_t)a[k];
+    return sum;
+}
+static inline dotx16 dot_zero(void) { LANES_(dotx16, 0); }
+static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a) { LANES_(dotx16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, 0)); }
+static inline i32x16 dot_sum(dotx16 acc) { LANES_(i32x16, acc.v[i]); }
+/* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a); the caller takes off what is left. */
+#define DOT_WIDE_OFFSET 128
+static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
+{
+    LANES_(i32x16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, DOT_WIDE_OFFSET));
+}
+
+/* 32-bit integers. */
+static inline i32x16 i32_set1(int32_t x) { LANES_(i32x16, x); }
+static inline i32x16 i32_add(i32x16 x, i32x16 y) { LANES_(i32x16, (int32_t)((uint32_t)x.v[i] + (uint32_t)y.v[i])); }
+static inline i32x16 i32_shl(i32x16 x, int n) { LANES_(i32x16, (int32_t)((uint32_t)x.v[i] << n)); }
+static inline i32x16 i32_from_bits(f32x16 x) { i32x16 r; memcpy(r.v, x.v, 64); return r; }
+static inline int32_t i32_sum16(i32x16 x)
+{
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i++) sum += x.v[i];
+    return sum;
+}
+/* To the nearest integer, ties to even; |x| < 2^31: clamp first, instruction sets differ beyond. */
+static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)nearbyintf(x.v[i])); }
+/* 16 bytes; every lane in [-128, 127]. */
+static inline void i32_store_i8(int8_t *p, i32x16 x)
+{
+    for (int i = 0; i < 16; i++) p[i] = (int8_t)x.v[i];
+}
+
+/* Floats. */
+static inline float float_from_bits_(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
+static inline f32x16 f32_set1(float x) { LANES_(f32x16, x); }
+static inline f32x16 f32_load(const float *p) { LANES_(f32x16, p[i]); }
+static inline void f32_store(float *p, f32x16 x) { memcpy(p, x.v, 64); }
+static inline f32x16 f32_load_f16(const uint16_t *p) { LANES_(f32x16, sc_f32_from_f16(p[i])); }
+static inline void f32_store_f16(uint16_t *p, f32x16 x)
+{
+    for (int i = 0; i < 16; i++) p[i] = sc_f16_from_f32(x.v[i]);
+}
+static inline f32x16 f32_load_bf16(const uint16_t *p) { LANES_(f32x16, float_from_bits_((uint32_t)p[i] << 16)); }
+static inline f32x16 f32_load_u8(const uint8_t *p) { LANES_(f32x16, p[i]); }
+static inline f32x16 f32_load_i8(const int8_t *p) { LANES_(f32x16, p[i]); }
+static inline f32x16 f32_from_i32(i32x16 x) { LANES_(f32x16, (float)x.v[i]); }
+static inline f32x16 f32_from_bits(i32x16 x) { LANES_(f32x16, float_from_bits_((uint32_t)x.v[i])); }
+static inline f32x16 f32_add(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] + y.v[i]); }
+static inline f32x16 f32_sub(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] - y.v[i]); }
+static inline f32x16 f32_mul(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] * y.v[i]); }
+static inline f32x16 f32_div(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] / y.v[i]); }
+/* x*y + z rounded once. */
+static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { LANES_(f32x16, fmaf(x.v[i], y.v[i], z.v[i])); }
+/* The second operand when both are zeros or either is NaN. */
+static inline f32x16 f32_max(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] > y.v[i] ? x.v[i] : y.v[i]); }
+static inline f32x16 f32_min(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] < y.v[i] ? x.v[i] : y.v[i]); }
+static inline f32x16 f32_select_lt(f32x16 a, f32x16 b, f32x16 yes, f32x16 no)
+{
+    LANES_(f32x16, a.v[i] < b.v[i] ? yes.v[i] : no.v[i]);
+}
+static inline float f32_max16(f32x16 x)
+{
+    float max = x.v[0];
+    for (int i = 1; i < 16; i++) max = x.v[i] > max ? x.v[i] : max;
+    return max;
+}
+/* One fixed tree: lanes i and i+8, then i+4, i+2, i+1. */
+static inline float f32_sum16(f32x16 x)
+{
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) x.v[i] += x.v[i + half];
+    return x.v[0];
+}
+
+#endif

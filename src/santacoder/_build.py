@@ -1,0 +1,32 @@
+"""Build description of `santacoder._native`: the C engine behind cffi, in API mode for the stable ABI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cffi import FFI
+
+CSRC = Path("csrc")  # setup.py runs in the project's root
+
+
+def _declarations() -> str:
+    """The part of santacoder.h that cffi mirrors."""
+    header = (CSRC / "santacoder.h").read_text(encoding="utf-8")
+    _, _, rest = header.partition("/* cffi reads the declarations from here on. */")
+    declarations, _, _ = rest.partition("/* cffi stops here. */")
+    return declarations
+
+
+ffi = FFI()
+ffi.cdef(_declarations())
+ffi.set_source(
+    "santacoder._native",
+    '#include "santacoder.h"',
+    sources=[path.as_posix() for path in sorted(CSRC.glob("*.c"))],
+    depends=[path.as_posix() for path in sorted(CSRC.rglob("*.h"))],
+    include_dirs=[CSRC.as_posix()],
+    # -O2 after Python's own -O3: loops are unrolled where the kernels say so. Contraction would change bits.
+    extra_compile_args=["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-pthread"],
+    extra_link_args=["-pthread"],
+    libraries=["m"],
+)

@@ -1,0 +1,51 @@
+"""Which instruction set the kernels run on: the best the CPU has, or what SANTACODER_ISA forces."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from santacoder._native import lib
+from santacoder.errors import UnsupportedISAError
+
+#: Level by name, in rising order within each family of CPUs.
+LEVELS: Final[dict[str, int]] = {
+    "scalar": lib.SC_ISA_SCALAR,
+    "avx2": lib.SC_ISA_AVX2,
+    "avxvnni": lib.SC_ISA_AVXVNNI,
+    "avx512": lib.SC_ISA_AVX512,
+    "neon": lib.SC_ISA_NEON,
+    "neon_dotprod": lib.SC_ISA_NEON_DOTPROD,
+}
+VARIABLE: Final = "SANTACODER_ISA"
+
+
+def available() -> list[str]:
+    """The instruction sets that this CPU can run, slowest first."""
+    return [name for name, level in LEVELS.items() if lib.sc_isa_available(level)]
+
+
+def active() -> int:
+    """The level to run: SANTACODER_ISA if it is set, else the best.
+
+    Raises:
+        UnsupportedISAError: SANTACODER_ISA names no instruction set, or one that this CPU lacks.
+    """
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return int(lib.sc_isa_best())
+    if wanted not in LEVELS:
+        raise UnsupportedISAError(f"{VARIABLE} is {wanted!r}, but it must be one of {', '.join(LEVELS)}")
+    if not lib.sc_isa_available(LEVELS[wanted]):
+        raise UnsupportedISAError(f"{VARIABLE} is {wanted!r}, but this CPU only has {', '.join(available())}")
+    return LEVELS[wanted]
+
+
+def name(level: int) -> str:
+    """The name of a level."""
+    return next(name for name, value in LEVELS.items() if value == level)
+
+
+def isa() -> str:
+    """The name of the instruction set that models loaded now will use, for example "avx512"."""
+    return name(active())

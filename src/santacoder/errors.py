@@ -1,0 +1,25 @@
+"""The exceptions that santacoder raises on purpose: each message is one sentence that says what and why."""
+
+
+class SantaCoderError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ModelFormatError(SantaCoderError):
+    """The file is not a model that this package can run."""
+
+
+class ContextOverflowError(SantaCoderError):
+    """The request needs more positions than the model's context has."""
+
+
+class InvalidRequestError(SantaCoderError, ValueError):
+    """An argument from the caller is out of range: a token id, a sampling value, a text."""
+
+
+class UnsupportedISAError(SantaCoderError):
+    """The instruction set that was asked for is unknown, or this CPU lacks it."""
+
+
+class ModelClosedError(SantaCoderError):
+    """The model or its file was used after close()."""

@@ -1,0 +1,55 @@
+"""The KV cache of one sequence: keys and values in f16, in blocks of 64 positions that cover every layer."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._native import ffi
+
+BLOCK: Final = 64  # SC_KV_BLOCK in csrc/layout.h
+ALIGNMENT: Final = 64  # bytes: one vector
+
+
+class KVCache:
+    """Grows by blocks as positions are appended; `len(cache)` is the number of positions it holds.
+
+    Keys lie in a block as (layer, kv head, head_dim, 64), values as (layer, kv head, 64, head_dim): the kernels'
+    layout, which csrc/engine.h indexes. A position's contents are written by the forward pass.
+    """
+
+    def __init__(self, block_bytes: int, capacity: int) -> None:
+        self.capacity = capacity
+        self._block_bytes = block_bytes
+        self._length = 0
+        self._blocks: list[NDArray[np.uint8]] = []
+        self._table = np.zeros(-(-capacity // BLOCK), dtype=np.uintp)
+        self.table: Any = ffi.from_buffer("void *[]", self._table)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` further positions; the length stays."""
+        while len(self._blocks) * BLOCK < self._length + count:
+            memory = np.zeros(self._block_bytes + ALIGNMENT, dtype=np.uint8)
+            skip = -memory.ctypes.data % ALIGNMENT
+            self._table[len(self._blocks)] = memory.ctypes.data + skip
+            self._blocks.append(memory)
+
+    def append(self, count: int) -> None:
+        """Count `count` positions that were written as part of the sequence."""
+        self._length += count
+
+    def truncate(self, length: int) -> None:
+        """Forget all positions from `length` on; blocks stay for what comes next."""
+        if not 0 <= length <= self._length:
+            raise ValueError(f"cannot truncate a cache of {self._length} positions to {length}")
+        self._length = length
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory held."""
+        return len(self._blocks) * self._block_bytes

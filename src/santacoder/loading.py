@@ -1,0 +1,77 @@
+"""From a path to a model that can run: the file is read, checked, packed and closed again."""
+
+from __future__ import annotations
+
+import os
+from threading import Thread
+from typing import Any
+
+from santacoder import _isa
+from santacoder._native import ffi, lib
+from santacoder.config import check_tensors, read_config
+from santacoder.cpus import default_threads
+from santacoder.errors import InvalidRequestError
+from santacoder.gguf_file import GGUFFile
+from santacoder.tokenizer import Tokenizer
+from santacoder.transformer import Transformer
+from santacoder.weights import Weights, load_weights
+
+MAX_THREADS = 1024
+
+
+def open_transformer(
+    path: str | os.PathLike[str], threads: int | None = None, context: int | None = None
+) -> tuple[Transformer, Tokenizer]:
+    """Load the model at `path`; the file is not needed afterwards.
+
+    Args:
+        path: a GGUF file.
+        threads: how many threads compute; None takes what the machine allows (see `cpus`).
+        context: positions to use, at most what the model has learned; None takes all.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ModelFormatError: it is not a model that can run.
+        InvalidRequestError: `threads` or `context` is out of range.
+        UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
+    """
+    isa = _isa.active()
+    n_threads = default_threads() if threads is None else _bounded("threads", threads, MAX_THREADS)
+    with GGUFFile.open(path) as file:
+        config = read_config(file)
+        check_tensors(file, config)
+        length = config.context_length
+        positions = length if context is None else _bounded("context", context, length)
+        team = ffi.gc(lib.sc_team_new(n_threads), lib.sc_team_free)
+        if team == ffi.NULL:
+            raise MemoryError(f"no memory for {n_threads} threads")
+        weights, tokenizer = _load_both(file, config, team)
+    return Transformer(config, weights, team, isa, positions), tokenizer
+
+
+def _load_both(file: GGUFFile, config: Any, team: Any) -> tuple[Weights, Tokenizer]:
+    """The tokenizer is built while the C threads pack: packing holds no interpreter lock."""
+    results: dict[str, Weights] = {}
+    errors: list[BaseException] = []
+
+    def pack() -> None:
+        try:
+            results["weights"] = load_weights(file, config, team)
+        except BaseException as error:
+            errors.append(error)
+
+    packer = Thread(target=pack, name="santacoder-pack")
+    packer.start()
+    try:
+        tokenizer = Tokenizer.from_gguf(file, config.vocab_size)
+    finally:
+        packer.join()
+    if errors:
+        raise errors[0]
+    return results["weights"], tokenizer
+
+
+def _bounded(name: str, value: object, limit: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
+        raise InvalidRequestError(f"{name} is {value!r}, but it must be an integer in 1..{limit}")
+    return value

@@ -1,0 +1,287 @@
+"""The tokenizer: byte-level BPE built from the tokens and merges that the GGUF file itself carries.
+
+Digits stand alone, the rest is split as GPT-2 does, and every byte has a printable character as its symbol.
+Where the file does not say which tokens are special, they are found by name.
+"""
+
+from __future__ import annotations
+
+import codecs
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, SupportsIndex
+
+import numpy as np
+from tokenizers import AddedToken, models, pre_tokenizers
+from tokenizers import Tokenizer as HFTokenizer
+
+from santacoder.errors import InvalidRequestError
+from santacoder.gguf_cursor import MetadataValue
+from santacoder.gguf_file import GGUFFile, Metadata, type_word
+
+_TOKENS: Final = "tokenizer.ggml.tokens"
+_MERGES: Final = "tokenizer.ggml.merges"
+_TYPES: Final = "tokenizer.ggml.token_type"
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # values of the token_type array
+
+#: Names of llama.cpp's pre-tokenizers that split as this one does; older files have "default" or no name.
+_PRE_TOKENIZERS: Final = frozenset({"default", "starcoder", "refact", "command-r", "smollm", "codeshell"})
+
+_END_OF_TEXT: Final = "<|endoftext|>"
+_FIM_PARTS: Final = ("prefix", "suffix", "middle", "pad")
+_FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "prefix": ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"),
+    "suffix": ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
+    "middle": ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
+    "pad": ("tokenizer.ggml.fim_pad_token_id",),
+}
+_PADDING_NAME: Final = re.compile(r"\[PAD\d*\]")
+
+
+def _byte_symbols() -> dict[int, int]:
+    """GPT-2's map of each byte to a printable character: itself where printable, else from U+0100 upward."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(256) if byte not in printable]
+    return {byte: byte for byte in printable} | {byte: 0x100 + i for i, byte in enumerate(hidden)}
+
+
+_SYMBOL_OF_BYTE: Final = _byte_symbols()
+# Latin-1 has one character for each byte, so translating symbols and encoding as Latin-1 gives the bytes.
+# Bytes whose symbol is another character must not pass for themselves: they map outside Latin-1.
+_BYTE_OF_SYMBOL: Final = dict.fromkeys(range(256), 0xFFFF) | {s: b for b, s in _SYMBOL_OF_BYTE.items()}
+# Bytes that occur in UTF-8 at all; the others need no token.
+_UTF8_BYTES: Final = bytes({*range(0xC0), *range(0xC2, 0xF5)})
+
+
+class Tokenizer:
+    """Turns text into token ids and back.
+
+    Attributes:
+        vocab_size: rows of the embedding, and with it the number of tokens.
+        n_tokens: the same number: padding has tokens too, and like llama.cpp we refuse a file without them.
+        eot_id: the end of text, or None.
+        fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
+        end_ids: the tokens that end a completion.
+        never_sampled: ascending ids that a model must not produce: unused tokens and padding rows.
+    """
+
+    def __init__(self, metadata: Metadata, vocab_size: int) -> None:
+        """Build from checked metadata; use `from_gguf`."""
+        self._tokens = _tokens(metadata, vocab_size)
+        self.vocab_size = vocab_size
+        self.n_tokens = len(self._tokens)
+        self._ids = dict(zip(self._tokens, range(self.n_tokens), strict=True))
+        if len(self._ids) < self.n_tokens:  # real files repeat tokens: the first id wins
+            self._ids = {token: i for i, token in reversed(list(enumerate(self._tokens)))}
+        types = _types(metadata, self.n_tokens)
+        self._find_special_ids(metadata)
+        fim = (self.fim_prefix_id, self.fim_suffix_id, self.fim_middle_id, self.fim_pad_id)
+        ends = (self.eot_id, self._ids.get(_END_OF_TEXT), self.fim_pad_id)
+        named = {i for i in (*ends, *fim) if i is not None}
+        self.end_ids = frozenset(i for i in ends if i is not None)
+        brackets = [(i, token) for i, token in enumerate(self._tokens) if token.startswith("[PAD")]
+        padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token)}
+        unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named
+        self.never_sampled = tuple(sorted(unused))
+        special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
+        user_defined = set(np.flatnonzero(types == _USER_DEFINED).tolist()) - unused - special
+        self._literal = frozenset(unused | special | user_defined)
+        self._build(metadata, sorted(special), sorted(user_defined))
+
+    @classmethod
+    def from_gguf(cls, source: GGUFFile | Mapping[str, MetadataValue], vocab_size: int) -> Tokenizer:
+        """Build what a file (or its metadata) describes; vocab_size is the number of embedding rows.
+
+        Raises:
+            ModelFormatError: the tokenizer is missing, of another kind, or does not fit together.
+        """
+        metadata = source.metadata if isinstance(source, GGUFFile) else source
+        return cls(metadata if isinstance(metadata, Metadata) else Metadata(metadata), vocab_size)
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """The ids of `text`; nothing is added at either end.
+
+        Args:
+            text: any text that UTF-8 can carry.
+            special: special tokens written out in the text become their ids; otherwise they are plain text.
+
+        Raises:
+            InvalidRequestError: the text is not a str, holds a lone surrogate, or holds a character that the
+                vocabulary has no byte token for (StarCoder's has none for U+40000 to U+7FFFF).
+        """
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"the text is a {type(text).__name__}, but it must be a str")
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            code = ord(text[error.start])
+            raise InvalidRequestError(
+                f"character {error.start} of the text is the lone surrogate U+{code:04X}, no valid Unicode"
+            ) from None
+        if self._missing and len(data.translate(None, self._missing)) < len(data):
+            bad = next(c for c in text if not set(c.encode()).isdisjoint(self._missing))
+            raise InvalidRequestError(
+                f"the text holds U+{ord(bad):04X}, which the vocabulary cannot spell: it lacks a byte token"
+            )
+        encoder = self._encoder if special else self._plain_encoder
+        return encoder.encode(text, add_special_tokens=False).ids
+
+    def decode(self, tokens: Iterable[SupportsIndex]) -> str:
+        """The text of `tokens`, special tokens written out; bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            InvalidRequestError: an id is not in 0..n_tokens-1.
+        """
+        return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+    def token_bytes(self, token: SupportsIndex) -> bytes:
+        """The bytes of one token, perhaps a part of a character; a special token gives its spelling.
+
+        Raises:
+            InvalidRequestError: the id is not in 0..n_tokens-1.
+        """
+        index = self.check_id(token)
+        text = self._tokens[index]
+        if index not in self._literal:
+            try:
+                return text.translate(_BYTE_OF_SYMBOL).encode("latin-1")
+            except UnicodeEncodeError:
+                pass  # some characters are no byte's symbol: the token is plain text
+        return text.encode()
+
+    def check_id(self, token: SupportsIndex) -> int:
+        """The token id as an int.
+
+        Raises:
+            InvalidRequestError: it is not an integer, or not in 0..n_tokens-1.
+        """
+        try:
+            index = operator.index(token)
+        except TypeError:
+            raise InvalidRequestError(f"a token id is {token!r}, but it must be an integer") from None
+        if not 0 <= index < self.n_tokens:
+            raise InvalidRequestError(f"token id {index} is not in 0..{self.n_tokens - 1}")
+        return index
+
+    def _find_special_ids(self, metadata: Metadata) -> None:
+        last = self.n_tokens - 1
+        metadata.integer(
+            "tokenizer.ggml.bos_token_id", 0, last
+        )  # not used (nothing is prepended), but checked
+        eos = metadata.integer("tokenizer.ggml.eos_token_id", 0, last)
+        self.eot_id = self._ids.get(_END_OF_TEXT) if eos is None else eos
+        fim: dict[str, int | None] = {}
+        for part in _FIM_PARTS:
+            by_key = [metadata.integer(key, 0, last) for key in _FIM_KEYS[part]]
+            by_name = [self._ids.get(f"<fim-{part}>"), self._ids.get(f"<fim_{part}>")]
+            fim[part] = next((i for i in by_key + by_name if i is not None), None)
+        self.fim_prefix_id = fim["prefix"]
+        self.fim_suffix_id = fim["suffix"]
+        self.fim_middle_id = fim["middle"]
+        self.fim_pad_id = fim["pad"]
+
+    def _build(self, metadata: Metadata, special: Sequence[int], user_defined: Sequence[int]) -> None:
+        """Make the two encoders, which share one BPE model: with and without special tokens in the text."""
+        self._missing = bytes(b for b in _UTF8_BYTES if chr(_SYMBOL_OF_BYTE[b]) not in self._ids)
+        bpe = _bpe(metadata, self._ids)
+        self._plain_encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [])
+        self._encoder = _encoder(
+            bpe, [self._tokens[i] for i in user_defined], [self._tokens[i] for i in special]
+        )
+
+
+class StreamDecoder:
+    """Decodes token by token; its pieces, `flush` last, join to what `Tokenizer.decode` gives for all."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Start an empty stream."""
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, token: SupportsIndex) -> str:
+        """The text that became complete with this token; "" while a character is still unfinished.
+
+        Raises:
+            InvalidRequestError: the id is not in the vocabulary.
+        """
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def flush(self) -> str:
+        """End the stream: U+FFFD if a character was left unfinished, else ""; the decoder is empty again."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
+    kind = metadata.string("tokenizer.ggml.model", "")
+    if kind != "gpt2":
+        raise metadata.error("tokenizer.ggml.model", f"is {kind[:80]!r}, but only 'gpt2' runs here")
+    pre = metadata.string("tokenizer.ggml.pre", "default")
+    if pre not in _PRE_TOKENIZERS:
+        raise metadata.error("tokenizer.ggml.pre", f"is {pre[:80]!r}, not one of {sorted(_PRE_TOKENIZERS)}")
+    tokens = _strings(metadata, _TOKENS)
+    if len(tokens) != vocab_size:
+        raise metadata.error(
+            _TOKENS, f"holds {len(tokens)} tokens, but token_embd.weight has {vocab_size} rows"
+        )
+    scores = metadata.get("tokenizer.ggml.scores")
+    if isinstance(scores, np.ndarray) and scores.size != len(tokens):
+        raise metadata.error("tokenizer.ggml.scores", f"holds {scores.size} scores for {len(tokens)} tokens")
+    return tokens
+
+
+def _strings(metadata: Metadata, key: str) -> list[str]:
+    if key not in metadata:
+        raise metadata.error(key, "is missing: the file has no tokenizer")
+    value = metadata[key]
+    if isinstance(value, np.ndarray) and not value.size:
+        return []  # a writer that does not know the type of an empty array
+    if not isinstance(value, list):
+        raise metadata.error(key, f"is {type_word(value)}, but it must be an array of strings")
+    return value
+
+
+def _types(metadata: Metadata, n_tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The type of each token, (n_tokens,); all normal where the file does not say."""
+    if _TYPES not in metadata:
+        return np.ones(n_tokens, dtype=np.int64)
+    value = metadata[_TYPES]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        raise metadata.error(_TYPES, f"is {type_word(value)}, but it must be an array of integers")
+    if value.size != n_tokens:
+        raise metadata.error(_TYPES, f"holds {value.size} types for {n_tokens} tokens")
+    return value.astype(np.int64)
+
+
+def _bpe(metadata: Metadata, ids: dict[str, int]) -> models.BPE:
+    merges = _strings(metadata, _MERGES)
+    pairs = [tuple(merge.split(" ")) for merge in dict.fromkeys(merges)]
+    # An empty token would make the halves of " x" known; no text contains it, so the model need not have it.
+    vocabulary = {token: i for token, i in ids.items() if token} if "" in ids else ids
+    try:
+        return models.BPE(vocabulary, pairs)  # type: ignore[arg-type]
+    except Exception:
+        for i, merge in enumerate(merges):
+            halves = merge.split(" ")
+            if len(halves) != 2:
+                raise metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, not two tokens") from None
+            for token in (*halves, "".join(halves)):
+                if token not in vocabulary:
+                    problem = f"has the entry [{i}] {merge[:80]!r}, but {token[:80]!r} is no token"
+                    raise metadata.error(_MERGES, problem) from None
+        raise
+
+
+def _encoder(bpe: models.BPE, user_defined: list[str], special: list[str]) -> HFTokenizer:
+    encoder = HFTokenizer(bpe)
+    encoder.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    encoder.add_tokens([AddedToken(text, normalized=False) for text in user_defined])
+    encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
+    return encoder

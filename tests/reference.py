@@ -1,0 +1,249 @@
+"""The specification that the C code is checked against: float64 NumPy, written from GGUF's block definitions.
+
+Nothing here is fast and nothing is shared with the library. `load` reads a file through the `gguf` package,
+`dequantize` unpacks its blocks, `forward` runs the network; each function in between stands for one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gguf
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Weights = Mapping[str, Floats]
+
+ACTIVATION_BLOCK = 32  # columns that share one activation scale
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of a starcoder model."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    context: int
+    epsilon: float
+
+
+# Blocks: each function maps (blocks, bytes per block) to (blocks, values per block).
+
+
+def _as(dtype: str, blocks: Bytes) -> Floats:
+    """The bytes of each block read as numbers of `dtype`."""
+    return blocks.copy().view(dtype).astype(np.float64)
+
+
+def _bits(blocks: Bytes, shifts: Sequence[int], mask: int) -> NDArray[np.int64]:
+    """(blocks, n) bytes to (blocks, len(shifts), n): the masked field at each shift, one after the other."""
+    fields: NDArray[np.int64] = blocks.astype(np.int64)[:, None, :] >> np.array(shifts)[None, :, None]
+    return fields & mask
+
+
+def _bf16(blocks: Bytes) -> Floats:
+    """The upper half of an f32."""
+    return _as("<f4", np.pad(blocks, ((0, 0), (2, 0))))
+
+
+def _q8_0(blocks: Bytes) -> Floats:
+    """f16 d; i8 q[32]."""
+    return _as("<f2", blocks[:, 0:2]) * _as("i1", blocks[:, 2:34])
+
+
+def _q4_0(blocks: Bytes) -> Floats:
+    """f16 d; u8 q[16]: low nibbles are values 0-15, high nibbles 16-31."""
+    nibbles = _bits(blocks[:, 2:18], (0, 4), 15).reshape(-1, 32)
+    return _as("<f2", blocks[:, 0:2]) * (nibbles - 8)
+
+
+def _q5_0(blocks: Bytes) -> Floats:
+    """f16 d; u32 fifth bits, value i in bit i; u8 q[16] as in Q4_0."""
+    fifth: NDArray[np.int64] = _as("<u4", blocks[:, 2:6]).astype(np.int64) >> np.arange(32) & 1
+    nibbles = _bits(blocks[:, 6:22], (0, 4), 15).reshape(-1, 32)
+    return _as("<f2", blocks[:, 0:2]) * (nibbles + 16 * fifth - 16)
+
+
+def _affine(blocks: Bytes, quants: NDArray[np.int64]) -> Floats:
+    """Q4_K and Q5_K: f16 d, dmin; 12 bytes of 6-bit scales and mins; (blocks, 8, 32) quants."""
+    s = blocks[:, 4:16].astype(np.int64)
+    first, second, third = s[:, 0:4], s[:, 4:8], s[:, 8:12]
+    scales = np.hstack([first & 63, (third & 15) | (first >> 6 << 4)])
+    mins = np.hstack([second & 63, (third >> 4) | (second >> 6 << 4)])
+    scale = (_as("<f2", blocks[:, 0:2]) * scales)[:, :, None]
+    minimum = (_as("<f2", blocks[:, 2:4]) * mins)[:, :, None]
+    return (scale * quants - minimum).reshape(-1, 256)
+
+
+def _q4_k(blocks: Bytes) -> Floats:
+    """Header as in _affine; u8 q[4][32]: low nibbles are sub-block 2j, high nibbles 2j+1."""
+    nibbles = _bits(blocks[:, 16:144].reshape(-1, 32), (0, 4), 15).reshape(-1, 8, 32)
+    return _affine(blocks, nibbles)
+
+
+def _q5_k(blocks: Bytes) -> Floats:
+    """Header as in _affine; u8 h[32], whose bit j belongs to sub-block j; u8 q[4][32] as in Q4_K."""
+    fifth = _bits(blocks[:, 16:48], range(8), 1)
+    nibbles = _bits(blocks[:, 48:176].reshape(-1, 32), (0, 4), 15).reshape(-1, 8, 32)
+    return _affine(blocks, nibbles + 16 * fifth)
+
+
+def _q6_k(blocks: Bytes) -> Floats:
+    """u8 low[2][64], high[2][32]; i8 scale[16]; f16 d. Each half holds four runs of 32 values."""
+    low = _bits(blocks[:, 0:128].reshape(-1, 64), (0, 4), 15).reshape(-1, 16, 16)
+    high = _bits(blocks[:, 128:192].reshape(-1, 32), (0, 2, 4, 6), 3).reshape(-1, 16, 16)
+    scale = _as("<f2", blocks[:, 208:210]) * _as("i1", blocks[:, 192:208])
+    return (scale[:, :, None] * (low + 16 * high - 32)).reshape(-1, 256)
+
+
+# type: (bytes per block, values per block, how to unpack one)
+FORMATS: dict[str, tuple[int, int, Callable[[Bytes], Floats]]] = {
+    "F32": (4, 1, partial(_as, "<f4")),
+    "F16": (2, 1, partial(_as, "<f2")),
+    "BF16": (2, 1, _bf16),
+    "Q8_0": (34, 32, _q8_0),
+    "Q4_0": (18, 32, _q4_0),
+    "Q5_0": (22, 32, _q5_0),
+    "Q4_K": (144, 256, _q4_k),
+    "Q5_K": (176, 256, _q5_k),
+    "Q6_K": (210, 256, _q6_k),
+}
+
+
+def dequantize(raw: bytes | NDArray[np.generic], type_name: str, shape: tuple[int, ...]) -> Floats:
+    """The values of a tensor in `shape`, usually (rows, columns). Exact: every product fits in 53 bits."""
+    block_bytes, _, unpack = FORMATS[type_name]
+    data = np.frombuffer(raw if isinstance(raw, bytes) else raw.tobytes(), np.uint8)
+    return unpack(data.reshape(-1, block_bytes)).reshape(shape)
+
+
+def load(path: str | Path) -> tuple[Weights, Config]:
+    """Every tensor of a GGUF file in float64, and the model's shape."""
+    reader = gguf.GGUFReader(path)
+
+    def key(name: str) -> float | None:
+        field = reader.get_field(f"starcoder.{name}")
+        return None if field is None else field.contents()
+
+    weights = {}
+    for tensor in reader.tensors:
+        shape = tuple(int(n) for n in reversed(tensor.shape))  # GGUF lists the fastest dimension first
+        weights[tensor.name] = dequantize(tensor.data, tensor.tensor_type.name, shape)
+    config = Config(
+        layers=int(key("block_count") or 0),
+        width=int(key("embedding_length") or 0),
+        heads=int(key("attention.head_count") or 0),
+        kv_heads=int(key("attention.head_count_kv") or 1),
+        context=int(key("context_length") or 0),
+        epsilon=float(key("attention.layer_norm_epsilon") or 0),
+    )
+    return weights, config
+
+
+# Kernels.
+
+
+def layer_norm(x: ArrayLike, weight: ArrayLike, bias: ArrayLike, epsilon: float) -> Floats:
+    """Each row of x (..., width) to mean 0 and variance 1, then scaled and shifted."""
+    values: Floats = np.asarray(x, np.float64)
+    centred: Floats = values - values.mean(-1, keepdims=True)
+    normal: Floats = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + epsilon)
+    return normal * np.asarray(weight, np.float64) + np.asarray(bias, np.float64)
+
+
+def gelu_tanh(x: ArrayLike) -> Floats:
+    """The tanh form of GELU, element by element."""
+    values: Floats = np.asarray(x, np.float64)
+    inner: Floats = np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
+    gate: Floats = 0.5 * (1 + np.tanh(inner))
+    return values * gate
+
+
+def log_softmax(x: ArrayLike) -> Floats:
+    """Logarithms of the probabilities along the last axis."""
+    values: Floats = np.asarray(x, np.float64)
+    shifted: Floats = values - values.max(-1, keepdims=True)
+    total: Floats = np.exp(shifted).sum(-1, keepdims=True)
+    return shifted - np.log(total)
+
+
+def softmax(x: ArrayLike) -> Floats:
+    """Probabilities along the last axis."""
+    return np.exp(log_softmax(x))
+
+
+def quantize_activations(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(n, width) to int8 (n, width) and scales (n, width / 32); in float32, so that codes agree exactly."""
+    x = np.asarray(x, np.float32)
+    blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)
+    scales = np.abs(blocks).max(-1) / np.float32(127)
+    divisor = np.where(scales > 0, scales, np.float32(1))[..., None]  # all zeros: scale 0, codes 0
+    codes = np.clip(np.rint(blocks / divisor), -127, 127)  # the clip matters where the scale is subnormal
+    return codes.astype(np.int8).reshape(x.shape), scales
+
+
+def quantized_linear(x: ArrayLike, weight: ArrayLike) -> Floats:
+    """(n, columns) activations rounded to int8, times (rows, columns) weights: (n, rows)."""
+    codes, scales = quantize_activations(x)
+    rounded = codes.astype(np.float64) * np.repeat(scales.astype(np.float64), ACTIVATION_BLOCK, axis=-1)
+    return rounded @ np.asarray(weight, np.float64).T
+
+
+def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:
+    """(T, heads, d), (S, kv_heads, d) twice, to (T, heads, d): the queries are the last T of S positions."""
+    q, k, v = (np.asarray(a, np.float64) for a in (queries, keys, values))
+    (count, heads, size), (length, kv_heads, _) = q.shape, k.shape
+    k, v = (np.repeat(a, heads // kv_heads, axis=1) for a in (k, v))  # neighbours share a key head
+    scores = np.einsum("thd,shd->hts", q, k) / np.sqrt(size)
+    future = np.arange(length) > np.arange(length - count, length)[:, None]  # (T, S)
+    mixed: Floats = np.einsum("hts,shd->thd", softmax(np.where(future, -np.inf, scores)), v)
+    return mixed
+
+
+# The network.
+
+
+def forward(weights: Weights, config: Config, tokens: Sequence[int] | NDArray[np.integer]) -> Floats:
+    """Logits (T, V) of every position."""
+    ids = np.asarray(tokens)
+    count, heads, kv_heads, width = len(ids), config.heads, config.kv_heads, config.width
+    kv_width = width // heads * kv_heads
+
+    def linear(x: Floats, name: str) -> Floats:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Floats, name: str) -> Floats:
+        return layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], config.epsilon)
+
+    x = weights["token_embd.weight"][ids] + weights["position_embd.weight"][:count]  # (T, width)
+    for layer in range(config.layers):
+        block = f"blk.{layer}"
+        qkv = linear(norm(x, f"{block}.attn_norm"), f"{block}.attn_qkv")
+        q, k, v = np.split(qkv, [width, width + kv_width], axis=1)
+        q, k, v = (a.reshape(count, n, -1) for a, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
+        x = x + linear(attention(q, k, v).reshape(count, width), f"{block}.attn_output")
+        hidden = gelu_tanh(linear(norm(x, f"{block}.ffn_norm"), f"{block}.ffn_up"))  # (T, ffn)
+        x = x + linear(hidden, f"{block}.ffn_down")
+    output = weights.get("output.weight", weights["token_embd.weight"])
+    return norm(x, "output_norm") @ output.T
+
+
+def greedy(weights: Weights, config: Config, tokens: Sequence[int], count: int) -> list[int]:
+    """The `count` tokens that follow, each the likeliest (the lowest id of equals)."""
+    ids = list(tokens)
+    for _ in range(count):
+        ids.append(int(forward(weights, config, ids)[-1].argmax()))
+    return ids[len(tokens) :]
+
+
+def mean_kl(reference_logits: ArrayLike, logits: ArrayLike) -> float:
+    """KL(softmax(reference) || softmax(logits)), averaged over the positions."""
+    expected, actual = log_softmax(reference_logits), log_softmax(logits)
+    return float((np.exp(expected) * (expected - actual)).sum(-1).mean())
