@@ -44,6 +44,8 @@ static void take_all(sc_engine *e, arena *a, size_t threads)
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
 sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *team)
 {
     sc_engine *e = calloc(1, sizeof *e);
@@ -57,9 +59,10 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *
     e->dim = sc_pad32((size_t)shape->head_dim);
     e->partial_bytes = sizeof(sc_partial) + SC_QUERIES * e->dim * sizeof(float);
     e->max_partials = 4 * threads * 64;
-    /* A linear layer needs (rows, 32); attention its queries and two partials. */
+    /* A linear layer needs (rows, 32); attention its queries and two partials; a norm one row. */
     const size_t linear = (size_t)rows * SC_PAIR, attention = SC_QUERIES * e->dim + e->partial_bytes / 2;
-    e->scratch_floats = ((linear > attention ? linear : attention) + 15) / 16 * 16;
+    e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
+    e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
     take_all(e, &a, threads);
     e->memory_bytes = a.used;
     e->memory = a.base = sc_allocate(a.used);
@@ -99,7 +102,7 @@ static void op_embed(const sc_step *step, const sc_op *op)
     }
 }
 
-static void op_norm(const sc_step *step, const sc_op *op)
+static void op_norm(const sc_step *step, const sc_op *op, int thread)
 {
     const sc_engine *e = step->engine;
     const sc_batch *batch = step->batch;
@@ -107,7 +110,7 @@ static void op_norm(const sc_step *step, const sc_op *op)
     const int32_t rows = last ? batch->outputs : batch->rows;
     for (int64_t t; (t = sc_team_next(e->team)) < rows;) {
         const float *x = e->x.floats + (size_t)(last ? batch->output_rows[t] : t) * e->x.width;
-        float *h = e->h.floats + (size_t)t * e->h.width;
+        float *h = op->quantize ? e->scratch + (size_t)thread * e->scratch_floats : e->h.floats + (size_t)t * e->h.width;
         e->kernels->layer_norm(x, op->weight, op->bias, e->shape.epsilon, (size_t)e->shape.n_embd, e->h.width, h);
         if (op->quantize) e->kernels->quantize(h, e->h.width, e->h.blocks + t, (size_t)rows);
     }
@@ -121,7 +124,7 @@ static void run_ops(void *argument, int thread)
         switch (op->kind) {
         case SC_OP_EMBED: op_embed(step, op); break;
         case SC_OP_NORM:
-        case SC_OP_NORM_LAST: op_norm(step, op); break;
+        case SC_OP_NORM_LAST: op_norm(step, op, thread); break;
         case SC_OP_ATTEND: sc_op_attend(step, op, thread); break;
         default: sc_op_linear(step, op, thread); break;
         }

@@ -28,6 +28,12 @@
 #define TARGET_END PRAGMA_(GCC pop_options)
 #endif
 
+/* How many tokens the next register tile takes when `left` remain and `most` fit. */
+INLINE size_t next_tile(size_t left, size_t most) { return left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+/* Keeps the compiler from loading far ahead of the arithmetic, which costs more in spilled registers than it gains. */
+#define NO_LOADS_AHEAD() __asm__ volatile("" : : : "memory")
+
 /* Ask for `bytes` bytes that will be read soon; never faults. */
 INLINE void prefetch(const char *p, size_t bytes)
 {

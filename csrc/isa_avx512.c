@@ -6,8 +6,9 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")
 #define ISA_NAME "avx512"
 #define ISA_TABLE sc_kernels_avx512
 #define ISA_CHUNK 512
-#define TILE_PANELS 2 /* panels and tokens per register tile: 12 dot and 12 float accumulators of 32 zmm */
-#define TILE_TOKENS 6
+#define TILE_PANELS 2 /* a register tile is panels x tokens */
+#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FLOAT_TOKENS 8
 #define PREFETCH_BYTES 8192
 #include "vec/avx512.h"
 #include "body/table.h"

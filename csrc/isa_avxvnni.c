@@ -6,9 +6,10 @@ TARGET_BEGIN("avx2,fma,f16c,avxvnni")
 #define ISA_NAME "avxvnni"
 #define ISA_TABLE sc_kernels_avxvnni
 #define ISA_CHUNK 256
-#define TILE_PANELS 1 /* panels and tokens per register tile: 8 of 16 ymm accumulate */
-#define TILE_TOKENS 4
-#define PREFETCH_BYTES 4096
+#define TILE_PANELS 1 /* a register tile is panels x tokens */
+#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FLOAT_TOKENS 6
+#define PREFETCH_BYTES 16384
 #include "vec/avx2.h"
 #include "vec/dot_avxvnni.h"
 #include "body/table.h"

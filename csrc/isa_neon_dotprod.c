@@ -6,8 +6,9 @@ TARGET_BEGIN("arch=armv8.2-a+dotprod")
 #define ISA_NAME "neon_dotprod"
 #define ISA_TABLE sc_kernels_neon_dotprod
 #define ISA_CHUNK 256
-#define TILE_PANELS 1 /* panels and tokens per register tile: 16 of 32 q registers accumulate */
-#define TILE_TOKENS 4
+#define TILE_PANELS 1 /* a register tile is panels x tokens */
+#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FLOAT_TOKENS 6
 #define PREFETCH_BYTES 4096
 #include "vec/neon.h"
 #include "vec/dot_neon_dotprod.h"

@@ -5,8 +5,9 @@
 #define ISA_NAME "scalar"
 #define ISA_TABLE sc_kernels_scalar
 #define ISA_CHUNK 4
-#define TILE_PANELS 1 /* panels and tokens per register tile: any will do */
-#define TILE_TOKENS 4
+#define TILE_PANELS 1 /* a register tile is panels x tokens */
+#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FLOAT_TOKENS 4
 #define PREFETCH_BYTES 0
 #include "vec/scalar.h"
 #include "body/table.h"

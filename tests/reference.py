@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -183,10 +184,11 @@ def quantize_activations(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.flo
     """(n, width) to int8 (n, width) and scales (n, width / 32); in float32, so that codes agree exactly."""
     x = np.asarray(x, np.float32)
     blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)
-    scales = np.abs(blocks).max(-1) / np.float32(127)
-    divisor = np.where(scales > 0, scales, np.float32(1))[..., None]  # all zeros: scale 0, codes 0
-    codes = np.clip(np.rint(blocks / divisor), -127, 127)  # the clip matters where the scale is subnormal
-    return codes.astype(np.int8).reshape(x.shape), scales
+    peak = np.abs(blocks).max(-1)
+    peak = np.where(peak >= np.float32(1e-30), peak, np.float32(0))  # below, 127 / peak could be infinite
+    inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
+    codes = np.clip(np.rint(blocks * inverse[..., None]), -127, 127)
+    return codes.astype(np.int8).reshape(x.shape), peak / np.float32(127)
 
 
 def quantized_linear(x: ArrayLike, weight: ArrayLike) -> Floats:
@@ -210,8 +212,13 @@ def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:
 # The network.
 
 
-def forward(weights: Weights, config: Config, tokens: Sequence[int] | NDArray[np.integer]) -> Floats:
-    """Logits (T, V) of every position."""
+def forward(
+    weights: Weights,
+    config: Config,
+    tokens: Sequence[int] | NDArray[np.integer],
+    cache_type: type[np.floating[Any]] = np.float64,
+) -> Floats:
+    """Logits (T, V) of every position. The cache holds keys and values as `cache_type`; the library's, float16."""
     ids = np.asarray(tokens)
     count, heads, kv_heads, width = len(ids), config.heads, config.kv_heads, config.width
     kv_width = width // heads * kv_heads
@@ -228,6 +235,7 @@ def forward(weights: Weights, config: Config, tokens: Sequence[int] | NDArray[np
         qkv = linear(norm(x, f"{block}.attn_norm"), f"{block}.attn_qkv")
         q, k, v = np.split(qkv, [width, width + kv_width], axis=1)
         q, k, v = (a.reshape(count, n, -1) for a, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
+        k, v = k.astype(cache_type), v.astype(cache_type)
         x = x + linear(attention(q, k, v).reshape(count, width), f"{block}.attn_output")
         hidden = gelu_tanh(linear(norm(x, f"{block}.ffn_norm"), f"{block}.ffn_up"))  # (T, ffn)
         x = x + linear(hidden, f"{block}.ffn_down")

@@ -79,11 +79,17 @@ def test_attention_of_the_last_positions_equals_the_whole() -> None:
 def test_quantize_activations() -> None:
     x = np.zeros((2, 64), np.float32)
     x[0, :4] = 127, -0.5, 0.5, 1.5
-    x[1, 32:] = -np.float32(1e-45)  # the scale rounds to zero
+    x[1, 32:] = -np.float32(9e-31)  # too small for a scale
     codes, scales = reference.quantize_activations(x)
     assert codes[0, :4].tolist() == [127, 0, 0, 2]  # halves go to the even number
     assert scales.tolist() == [[1, 0], [0, 0]]
     assert not codes[1].any()
+
+
+def test_quantize_activations_multiplies_by_the_reciprocal() -> None:
+    x = np.zeros((1, 32), np.float32)
+    x[0, :2] = 2.304, 0.28119683  # near a tie: 15 by 127 / peak, 16 by division
+    assert reference.quantize_activations(x)[0][0, :2].tolist() == [127, 15]
 
 
 def test_mean_kl_ignores_a_shift() -> None:

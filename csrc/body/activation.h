@@ -3,14 +3,16 @@
 #ifndef SC_BODY_ACTIVATION_H
 #define SC_BODY_ACTIVATION_H
 
-/* 32 columns of one token into group g of its block. Not-a-number anywhere makes the scale not-a-number. */
+/* 32 columns of one token into group g of its block. An infinity or NaN among them makes the scale NaN. */
 static void quantize_group(const float *x, sc_act *out, int g)
 {
-    const f32x16 x0 = f32_load(x), x1 = f32_load(x + 16), zero = f32_set1(0);
-    const f32x16 peak = f32_max(f32_max(x0, f32_sub(zero, x0)), f32_max(x1, f32_sub(zero, x1)));
-    const float poison = f32_sum16(f32_add(f32_sub(x0, x0), f32_sub(x1, x1))); /* 0, or NaN for inf and NaN */
-    float amax = f32_max16(peak);
-    if (!(amax >= 1e-30f && amax <= 3e38f)) amax = 0; /* 127/amax must be finite */
+    const f32x16 x0 = f32_load(x), x1 = f32_load(x + 16);
+    const i32x16 magnitude = i32_set1(0x7FFFFFFF); /* absolute values order as integers, infinity and NaN last */
+    const int32_t bits = i32_max16(i32_max(i32_and(i32_from_bits(x0), magnitude), i32_and(i32_from_bits(x1), magnitude)));
+    const int finite = bits < 0x7F800000;
+    float amax;
+    memcpy(&amax, &bits, sizeof amax);
+    if (!(amax >= 1e-30f) || !finite) amax = 0; /* 127/amax must be finite */
     const f32x16 inverse = f32_set1(amax > 0 ? 127.0f / amax : 0.0f);
     const f32x16 low = f32_set1(-127.0f), high = f32_set1(127.0f);
     const i32x16 q0 = i32_from_f32(f32_min(high, f32_max(low, f32_mul(x0, inverse))));
@@ -18,7 +20,7 @@ static void quantize_group(const float *x, sc_act *out, int g)
     const int32_t sum0 = i32_sum16(q0), sum1 = i32_sum16(q1);
     i32_store_i8(out->q + 32 * g, q0);
     i32_store_i8(out->q + 32 * g + 16, q1);
-    out->scale[g] = amax / 127.0f + poison;
+    out->scale[g] = finite ? amax / 127.0f : NAN;
     out->sum[g] = out->scale[g] * (float)(sum0 + sum1);
     out->zero16[2 * g] = -32 * sum0;
     out->zero16[2 * g + 1] = -32 * sum1;

@@ -11,13 +11,13 @@ INLINE f32x16 load_float(int format, const void *w, size_t i)
 
 /* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k] */
 INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                     size_t x_stride, f32x16 acc[2][TILE_TOKENS])
+                     size_t x_stride, f32x16 acc[2][FLOAT_TOKENS])
 {
     for (size_t k = 0; k < n; k++) {
         f32x16 row[2];
         UNROLL(2)
         for (int p = 0; p < panels; p++) row[p] = load_float(format, w, k * w_stride + 16 * (size_t)p);
-        UNROLL(TILE_TOKENS)
+        UNROLL(FLOAT_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const f32x16 value = f32_set1(x[(size_t)t * x_stride + k]);
             UNROLL(2)
@@ -30,14 +30,14 @@ INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w
 INLINE void fma_tile_out(int format, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
                          size_t x_stride, float *out, size_t out_stride, int fresh)
 {
-    f32x16 acc[2][TILE_TOKENS];
-    UNROLL(TILE_TOKENS)
+    f32x16 acc[2][FLOAT_TOKENS];
+    UNROLL(FLOAT_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++)
             acc[p][t] = fresh ? f32_set1(0) : f32_load(out + (size_t)t * out_stride + 16 * (size_t)p);
     fma_tile(format, TILE_PANELS, tokens, w, w_stride, n, x, x_stride, acc);
-    UNROLL(TILE_TOKENS)
+    UNROLL(FLOAT_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) f32_store(out + (size_t)t * out_stride + 16 * (size_t)p, acc[p][t]);
@@ -48,8 +48,8 @@ INLINE void fma_tokens(int format, size_t tokens, const void *w, size_t w_stride
                        size_t x_stride, float *out, size_t out_stride, int fresh)
 {
     for (size_t t = 0, c; t < tokens; t += c, x += c * x_stride, out += c * out_stride) {
-        c = tile_tokens(tokens - t);
-        if (c == TILE_TOKENS) fma_tile_out(format, TILE_TOKENS, w, w_stride, n, x, x_stride, out, out_stride, fresh);
+        c = next_tile(tokens - t, FLOAT_TOKENS);
+        if (c == FLOAT_TOKENS) fma_tile_out(format, FLOAT_TOKENS, w, w_stride, n, x, x_stride, out, out_stride, fresh);
         else if (c == 4) fma_tile_out(format, 4, w, w_stride, n, x, x_stride, out, out_stride, fresh);
         else if (c == 2) fma_tile_out(format, 2, w, w_stride, n, x, x_stride, out, out_stride, fresh);
         else fma_tile_out(format, 1, w, w_stride, n, x, x_stride, out, out_stride, fresh);

@@ -1,12 +1,6 @@
-/* exp over 16 lanes, and tile sizes. */
+/* exp over 16 lanes. */
 #ifndef SC_BODY_EXP_H
 #define SC_BODY_EXP_H
-
-/* How many tokens the next tile takes when `left` remain. */
-INLINE size_t tile_tokens(size_t left)
-{
-    return left >= TILE_TOKENS ? TILE_TOKENS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-}
 
 /* exp(x), relative error below 2e-7; x <= 88. Exactly 1 at 0 and exactly 0 below -80, so that no product of a softmax
  * weight (>= 1.8e-35) with an f16 value (>= 6e-8) underflows. Cody-Waite reduction, Taylor to degree 7 on

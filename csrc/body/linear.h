@@ -115,6 +115,7 @@ INLINE void linear_one(int format, const char *blocks, size_t columns, const sc_
                 prefetch(blocks + PREFETCH_BYTES + (size_t)g * block_bytes / SC_GROUPS, block_bytes / SC_GROUPS);
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
+                NO_LOADS_AHEAD();
                 u8x64 bytes[8];
                 const u8x64 *const w[2] = {bytes, bytes};
                 i32x16 sum[2][TILE_TOKENS], half[2][TILE_TOKENS];
@@ -178,7 +179,7 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
         if (PREFETCH_BYTES) prefetch(blocks + block_bytes, block_bytes);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
-                n = tile_tokens(tokens - t);
+                n = next_tile(tokens - t, TILE_TOKENS);
                 if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, p, groups, x + t, out + SC_PAIR * t);
                 else if (n == 4) linear_tile(format, 4, &w, p, groups, x + t, out + SC_PAIR * t);
                 else if (n == 2) linear_tile(format, 2, &w, p, groups, x + t, out + SC_PAIR * t);

@@ -1,5 +1,5 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
- * ISA_CHUNK, TILE_PANELS, TILE_TOKENS and PREFETCH_BYTES. */
+ * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FLOAT_TOKENS and PREFETCH_BYTES. */
 #include "exp.h"
 #include "activation.h"
 #include "linear.h"

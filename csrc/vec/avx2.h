@@ -52,6 +52,21 @@ static inline int32_t i32_sum16(i32x16 x)
     b = _mm_add_epi32(b, _mm_shuffle_epi32(b, 0x4E));
     return _mm_cvtsi128_si32(_mm_add_epi32(b, _mm_shuffle_epi32(b, 0xB1)));
 }
+static inline i32x16 i32_and(i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
+}
+static inline i32x16 i32_max(i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_max_epi32(x.a, y.a), _mm256_max_epi32(x.b, y.b)};
+}
+static inline int32_t i32_max16(i32x16 x)
+{
+    __m256i a = _mm256_max_epi32(x.a, x.b);
+    __m128i b = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    b = _mm_max_epi32(b, _mm_shuffle_epi32(b, 0x4E));
+    return _mm_cvtsi128_si32(_mm_max_epi32(b, _mm_shuffle_epi32(b, 0xB1)));
+}
 static inline i32x16 i32_from_f32(f32x16 x) { return (i32x16){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {

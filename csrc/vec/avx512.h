@@ -34,6 +34,9 @@ static inline i32x16 i32_add(i32x16 x, i32x16 y) { return _mm512_add_epi32(x, y)
 static inline i32x16 i32_shl(i32x16 x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
 static inline i32x16 i32_from_bits(f32x16 x) { return _mm512_castps_si512(x); }
 static inline int32_t i32_sum16(i32x16 x) { return _mm512_reduce_add_epi32(x); }
+static inline i32x16 i32_and(i32x16 x, i32x16 y) { return _mm512_and_si512(x, y); }
+static inline i32x16 i32_max(i32x16 x, i32x16 y) { return _mm512_max_epi32(x, y); }
+static inline int32_t i32_max16(i32x16 x) { return _mm512_reduce_max_epi32(x); }
 static inline i32x16 i32_from_f32(f32x16 x) { return _mm512_cvtps_epi32(x); }
 static inline void i32_store_i8(int8_t *p, i32x16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
 

@@ -32,6 +32,12 @@ static inline int32_t i32_sum16(i32x16 x)
 {
     return vaddvq_s32(vaddq_s32(vaddq_s32(x.v[0], x.v[1]), vaddq_s32(x.v[2], x.v[3])));
 }
+static inline i32x16 i32_and(i32x16 x, i32x16 y) { QUADS_(i32x16, vandq_s32(x.v[i], y.v[i])); }
+static inline i32x16 i32_max(i32x16 x, i32x16 y) { QUADS_(i32x16, vmaxq_s32(x.v[i], y.v[i])); }
+static inline int32_t i32_max16(i32x16 x)
+{
+    return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.v[0], x.v[1]), vmaxq_s32(x.v[2], x.v[3])));
+}
 static inline i32x16 i32_from_f32(f32x16 x) { QUADS_(i32x16, vcvtnq_s32_f32(x.v[i])); }
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {

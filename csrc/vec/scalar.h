@@ -74,6 +74,14 @@ static inline int32_t i32_sum16(i32x16 x)
     for (int i = 0; i < 16; i++) sum += x.v[i];
     return sum;
 }
+static inline i32x16 i32_and(i32x16 x, i32x16 y) { LANES_(i32x16, x.v[i] & y.v[i]); }
+static inline i32x16 i32_max(i32x16 x, i32x16 y) { LANES_(i32x16, x.v[i] > y.v[i] ? x.v[i] : y.v[i]); }
+static inline int32_t i32_max16(i32x16 x)
+{
+    int32_t max = x.v[0];
+    for (int i = 1; i < 16; i++) max = x.v[i] > max ? x.v[i] : max;
+    return max;
+}
 /* To the nearest integer, ties to even; |x| < 2^31: clamp first, instruction sets differ beyond. */
 static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)nearbyintf(x.v[i])); }
 /* 16 bytes; every lane in [-128, 127]. */

@@ -23,3 +23,7 @@ class UnsupportedISAError(SantaCoderError):
 
 class ModelClosedError(SantaCoderError):
     """The model or its file was used after close()."""
+
+
+class NumericalError(SantaCoderError):
+    """The model's logits hold a NaN or an infinity, so that no token can be chosen."""

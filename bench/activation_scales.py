@@ -1,0 +1,66 @@
+"""How much precision int8 activations cost, by the number of columns that share a scale.
+
+Runs the float64 reference with activations rounded as the kernels round them, and prints the mean KL divergence from
+the unrounded pass: `python bench/activation_scales.py tests/data/*.gguf`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import reference
+
+BLOCKS = (32, 64, 256)
+
+
+class RoundedInput:
+    """A weight (rows, columns) whose input is rounded to int8 with one scale per `block` columns."""
+
+    __array_ufunc__ = None  # so that `x @ weight.T` asks this class
+
+    def __init__(self, weight: NDArray[np.float64], block: int) -> None:
+        self._weight = weight
+        self._block = block
+
+    @property
+    def T(self) -> RoundedInput:  # noqa: N802
+        """The reference multiplies by the transpose."""
+        return self
+
+    def __getitem__(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
+        return self._weight[ids]
+
+    def __rmatmul__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        blocks = x.reshape(len(x), -1, self._block)
+        scales = np.abs(blocks).max(-1, keepdims=True) / 127
+        rounded = np.rint(blocks / np.where(scales > 0, scales, 1)) * scales
+        return rounded.reshape(x.shape) @ self._weight.T
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", type=Path, help="GGUF files of modest size, with an .npz of tokens beside")
+    args = parser.parse_args()
+    print(f"{'model':24}" + "".join(f"{f'per {block}':>12}" for block in BLOCKS))
+    for path in args.models:
+        if not path.with_suffix(".npz").exists():
+            continue
+        weights, config = reference.load(path)
+        tokens = np.load(path.with_suffix(".npz"))["tokens"]
+        exact = reference.forward(weights, config, tokens)
+        row = []
+        for block in BLOCKS:
+            rounded = {name: RoundedInput(w, block) if w.ndim == 2 else w for name, w in weights.items()}
+            row.append(reference.mean_kl(exact, reference.forward(rounded, config, tokens)))
+        print(f"{path.stem:24}" + "".join(f"{kl:12.2e}" for kl in row))
+
+
+if __name__ == "__main__":
+    main()

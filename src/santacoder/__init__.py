@@ -1,0 +1,128 @@
+"""Runs the SantaCoder code model from a GGUF file on a CPU.
+
+    import santacoder
+
+    with santacoder.load("santacoder-q4_k_m.gguf") as model:
+        print(model.complete("def fib(n):", max_tokens=64).text)
+
+Importing this package is quick: what is slow to import (NumPy, tokenizers, the kernels) follows on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from santacoder.errors import (
+    ContextOverflowError,
+    InvalidRequestError,
+    ModelClosedError,
+    ModelFormatError,
+    NumericalError,
+    SantaCoderError,
+    UnsupportedISAError,
+)
+
+if TYPE_CHECKING:
+    from santacoder.config import Config
+    from santacoder.generation import Completion, Piece, Timings, Usage
+    from santacoder.model import SantaCoder
+    from santacoder.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Completion",
+    "Config",
+    "ContextOverflowError",
+    "InvalidRequestError",
+    "ModelClosedError",
+    "ModelFormatError",
+    "NumericalError",
+    "Piece",
+    "SantaCoder",
+    "SantaCoderError",
+    "Timings",
+    "Tokenizer",
+    "UnsupportedISAError",
+    "Usage",
+    "__version__",
+    "from_pretrained",
+    "isa",
+    "load",
+]
+
+_MODULES = {
+    "Completion": "generation",
+    "Config": "config",
+    "Piece": "generation",
+    "SantaCoder": "model",
+    "Timings": "generation",
+    "Tokenizer": "tokenizer",
+    "Usage": "generation",
+}
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, threads: int | None = None, context: int | None = None
+) -> SantaCoder:
+    """Load a GGUF file: see `SantaCoder.load`.
+
+    Raises:
+        InvalidRequestError: also without a path: no model comes with this version.
+    """
+    if path is None:
+        raise InvalidRequestError("no model comes with this version: pass the path of a GGUF file")
+    from santacoder.model import SantaCoder
+
+    return SantaCoder.load(path, threads, context)
+
+
+def from_pretrained(
+    repo: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    threads: int | None = None,
+    context: int | None = None,
+) -> SantaCoder:
+    """Load a model from the Hugging Face hub, downloaded unless the local cache has it.
+
+    Args:
+        repo: "owner/name".
+        filename: the file; None takes the only GGUF file, or the only Q4_K_M one.
+        revision: a branch, tag or commit; None is the default branch.
+        threads: as in `SantaCoder.load`.
+        context: as in `SantaCoder.load`.
+
+    Raises:
+        InvalidRequestError: the repository has no GGUF file, or several.
+        SantaCoderError: the repository or the file cannot be had; or any error of `SantaCoder.load`.
+    """
+    from santacoder.hub import download
+
+    return load(download(repo, filename, revision), threads, context)
+
+
+def isa() -> str:
+    """The instruction set that models loaded now will use: "avx512" for example.
+
+    Raises:
+        UnsupportedISAError: SANTACODER_ISA names none, or one that this CPU lacks.
+    """
+    from santacoder import _isa
+
+    return _isa.isa()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"santacoder.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

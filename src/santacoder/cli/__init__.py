@@ -1,0 +1,98 @@
+"""The `santacoder` command: one module per subcommand, each with `HELP`, `add_arguments` and `run`.
+
+Those modules import what is slow only when they run, so that `--help` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+from santacoder import __version__
+from santacoder.cli import bench, complete, infill, info, options, tokenize
+from santacoder.errors import SantaCoderError
+
+COMMANDS = {"complete": complete, "infill": infill, "info": info, "tokenize": tokenize, "bench": bench}
+
+FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and where to look, and exit."""
+        self.exit(USAGE, f"santacoder: {_one_line(message)} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments after the program's name; None takes the process's own.
+
+    Returns:
+        The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
+    """
+    try:
+        args = make_parser().parse_args(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.run(args)
+        sys.stdout.flush()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_output()
+        return PIPE_CLOSED
+    except Exception as error:
+        _abandon_output()
+        print(f"santacoder: {describe(error)}", file=sys.stderr)
+        return USAGE if isinstance(error, options.UsageError) else FAILURE
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `args.run` is the chosen one's function."""
+    parser = Parser(prog="santacoder", description="Run the SantaCoder code model on a CPU.")
+    parser.add_argument("--version", action="version", version=f"santacoder {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def describe(error: Exception) -> str:
+    """One line that says what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _one_line(f"{where}{error.strerror}")
+    if isinstance(error, SantaCoderError | OSError | options.UsageError):
+        return _one_line(str(error))
+    if isinstance(error, MemoryError):
+        return f"out of memory ({_one_line(str(error)) or 'no details'})"
+    return _one_line(f"internal error, please report it: {type(error).__name__}: {error}")
+
+
+def _abandon_output() -> None:
+    """Drop output that cannot be written, or the interpreter would complain about it at its exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"santacoder: warning: {_one_line(str(message))}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""`santacoder infill`: write what belongs between a prefix and a suffix."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from santacoder.cli import options
+from santacoder.errors import InvalidRequestError
+
+HELP = "write what belongs between a prefix and a suffix"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="a text with the marker in it; - is standard input"
+    )
+    parser.add_argument("--prefix", help="the text before, instead of FILE")
+    parser.add_argument("--suffix", help="the text after, instead of FILE")
+    parser.add_argument(
+        "--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)"
+    )
+    parser.add_argument("--mode", choices=("psm", "spm"), default="psm", help="the order the model sees")
+    options.add_model(parser)
+    options.add_threads(parser)
+    options.add_json(parser)
+    options.add_sampling(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the middle."""
+    path = options.model_path(args)
+    prefix, suffix = _parts(args)
+    with options.open_model(path, args) as model:
+        completion = model.infill(prefix, suffix, mode=args.mode, **options.sampling(args))
+    if args.json:
+        options.print_json(completion)
+    else:
+        options.write(completion.text)
+        options.end_line(completion.text)
+
+
+def _parts(args: argparse.Namespace) -> tuple[str, str]:
+    if args.prefix is not None or args.suffix is not None:
+        if args.file is not None:
+            raise options.UsageError("FILE and --prefix or --suffix exclude each other")
+        return args.prefix or "", args.suffix or ""
+    if args.file is None:
+        raise options.UsageError("there is nothing to fill: pass FILE, or --prefix and --suffix")
+    if args.file == "-":
+        text = options.read_stdin()
+    else:
+        text = options.decode(Path(args.file).read_bytes(), args.file)
+    count = text.count(args.marker) if args.marker else 0
+    if count != 1:
+        raise InvalidRequestError(f"{args.file} holds the marker {args.marker!r} {count} times, not once")
+    prefix, _, suffix = text.partition(args.marker)
+    return prefix, suffix

@@ -1,0 +1,68 @@
+"""`santacoder info`: what a model is and how it runs here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from santacoder.cli import options
+
+if TYPE_CHECKING:
+    from santacoder.model import SantaCoder
+    from santacoder.tokenizer import Tokenizer
+
+HELP = "show what a model is and how it runs here"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    options.add_model(parser)
+    options.add_threads(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the facts."""
+    with options.open_model(options.model_path(args), args) as model:
+        facts = describe(model)
+    if args.json:
+        options.print_json(facts)
+        return
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<20} {_shown(name, value)}")
+
+
+def describe(model: SantaCoder) -> dict[str, Any]:
+    """The facts as JSON values."""
+    from dataclasses import asdict
+
+    config = model.config
+    return {
+        **asdict(config),
+        "context": model.context,
+        "tensor_types": dict(model.tensor_types),
+        "weights_bytes": model.weights_bytes,
+        "cache_bytes": 4 * config.block_count * config.kv_length * model.context,  # keys and values, f16
+        "isa": model.isa,
+        "threads": model.threads,
+        "special_tokens": special_tokens(model.tokenizer),
+    }
+
+
+def special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:
+    """Ids of the special tokens by their role."""
+    return {
+        "end_of_text": tokenizer.eot_id,
+        "fim_prefix": tokenizer.fim_prefix_id,
+        "fim_suffix": tokenizer.fim_suffix_id,
+        "fim_middle": tokenizer.fim_middle_id,
+        "fim_pad": tokenizer.fim_pad_id,
+    }
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item is not None)
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{value / 2**20:.1f} MiB"
+    return str(value)

@@ -1,0 +1,187 @@
+"""Options and input that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from santacoder.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from santacoder.model import SantaCoder
+
+
+class UsageError(Exception):
+    """The command line asks for nothing that can be done."""
+
+
+VARIABLE = "SANTACODER_MODEL"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+#: Parameters of sampling: type, default (for the help text: the library has the default) and meaning.
+SAMPLING: dict[str, tuple[type, object, str]] = {
+    "max_tokens": (int, 128, "most tokens to generate"),
+    "temperature": (float, 0.2, "0 always takes the most probable token"),
+    "top_k": (int, 0, "choose among the K most probable tokens; 0 is off"),
+    "top_p": (float, 0.95, "choose among the fewest tokens with this part of the probability; 1 is off"),
+    "min_p": (float, 0.0, "choose among tokens with this part of the largest probability; 0 is off"),
+    "repetition_penalty": (float, 1.0, "above 1 discourages all tokens so far"),
+    "frequency_penalty": (float, 0.0, "-2..2, for each time a token was generated"),
+    "presence_penalty": (float, 0.0, "-2..2, once for a generated token"),
+    "seed": (int, None, "makes the result repeatable"),
+}
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """--model."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        metavar="PATH|REPO",
+        help=f"a GGUF file, or OWNER/NAME on the hub (default: ${VARIABLE})",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads and --context."""
+    parser.add_argument(
+        "-t", "--threads", type=int, help="threads that compute (default: what the machine allows)"
+    )
+    parser.add_argument("--context", type=int, help="positions to use (default: all that the model has)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """All sampling options; those not given stay out of the namespace."""
+    group = parser.add_argument_group("sampling")
+    for name, (kind, default, text) in SAMPLING.items():
+        shown = "drawn" if default is None else default
+        flags = ["-n"] if name == "max_tokens" else []
+        flags.append(f"--{name.replace('_', '-')}")
+        metavar = "N" if kind is int else "X"
+        text = f"{text} (default: {shown})"
+        group.add_argument(*flags, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)
+    group.add_argument(
+        "--logit-bias", type=_bias, action="append", default=argparse.SUPPRESS, metavar="ID=X",
+        help="add -100..100 to a token's logit; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--stop", action="append", default=argparse.SUPPRESS, metavar="TEXT",
+        help="end before this text; repeatable",
+    )  # fmt: skip
+    group.add_argument(
+        "--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first"
+    )
+    group.add_argument(
+        "--ignore-eos", action="store_true", default=argparse.SUPPRESS, help="go on after an end of text"
+    )
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The sampling options that were given, as keywords of `complete`."""
+    names = {*SAMPLING, "logit_bias", "stop", "echo", "ignore_eos"}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    if "logit_bias" in given:
+        given["logit_bias"] = dict(given["logit_bias"])
+    return given
+
+
+def model_path(args: argparse.Namespace) -> str:
+    """The GGUF file that --model or the environment names, downloaded if it is on the hub.
+
+    Raises:
+        InvalidRequestError: neither names one.
+        SantaCoderError: the download failed.
+    """
+    name: str = args.model or os.environ.get(VARIABLE, "")
+    if not name:
+        raise InvalidRequestError(
+            f"no model comes with this version: pass --model PATH|REPO or set {VARIABLE}"
+        )
+    local = Path(name).exists() or name.lower().endswith(".gguf")
+    if local or not _REPOSITORY.fullmatch(name):
+        return name
+    import logging
+
+    from santacoder.hub import download
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
+    return download(name)
+
+
+def open_model(path: str, args: argparse.Namespace) -> SantaCoder:
+    """Load the model with the threads and the context that were asked for."""
+    from santacoder.model import SantaCoder
+
+    return SantaCoder.load(path, args.threads, args.context)
+
+
+def read_prompt(args: argparse.Namespace) -> str:
+    """The argument, or standard input if it is "-" or missing.
+
+    Raises:
+        UsageError: it is missing, and standard input is a terminal.
+    """
+    if args.prompt not in (None, "-"):
+        return str(args.prompt)
+    if args.prompt is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("there is no text: pass it as an argument, or - to type it")
+    return read_stdin()
+
+
+def read_stdin() -> str:
+    """All of standard input.
+
+    Raises:
+        InvalidRequestError: it is not UTF-8.
+    """
+    return decode(sys.stdin.buffer.read(), "standard input")
+
+
+def decode(data: bytes, name: str) -> str:
+    """UTF-8 bytes as text.
+
+    Raises:
+        InvalidRequestError: they are not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"{name} is not UTF-8 at byte {error.start}") from None
+
+
+def write(text: str) -> None:
+    """Print text as it is, at once, in UTF-8 whatever the locale."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+
+
+def end_line(text: str) -> None:
+    """On a terminal, end the last line of `text`; elsewhere leave the output exact."""
+    if sys.stdout.isatty() and not text.endswith("\n"):
+        write("\n")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document; dataclasses become objects."""
+    import json
+    from dataclasses import asdict
+
+    print(json.dumps(value, indent=2, default=asdict))
+
+
+def _bias(text: str) -> tuple[int, float]:
+    token, _, bias = text.partition("=")
+    try:
+        return int(token), float(bias)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ID=X") from None

@@ -1,0 +1,36 @@
+"""`santacoder tokenize`: the tokens of a text."""
+
+from __future__ import annotations
+
+import argparse
+
+from santacoder.cli import options
+
+HELP = "show the tokens of a text"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("prompt", nargs="?", metavar="TEXT", help="text; - or nothing reads standard input")
+    parser.add_argument("--plain", action="store_true", help="special tokens in the text are plain text")
+    options.add_model(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print id and piece of each token; the weights are not loaded."""
+    path = options.model_path(args)
+    text = options.read_prompt(args)
+    from santacoder.config import read_config
+    from santacoder.gguf_file import GGUFFile
+    from santacoder.tokenizer import Tokenizer
+
+    with GGUFFile.open(path) as file:
+        tokenizer = Tokenizer.from_gguf(file, read_config(file).vocab_size)
+    ids = tokenizer.encode(text, special=not args.plain)
+    pieces = [tokenizer.decode([token]) for token in ids]
+    if args.json:
+        options.print_json({"tokens": ids, "pieces": pieces})
+        return
+    for token, piece in zip(ids, pieces, strict=True):
+        options.write(f"{token:>6} {piece!r}\n")

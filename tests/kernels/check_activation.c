@@ -1,0 +1,169 @@
+/* The kernels between the linear layers: quantisation, LayerNorm, GELU, conversion to f16, softmax for sampling. */
+#include "check.h"
+
+static void copy_floats(float *to, const float *from, size_t n) { memcpy(to, from, n * sizeof *to); }
+
+/* Groups that stress rounding: halves, the limits of the scale, one value alone. */
+static void fill_group(int fill, float *x, size_t n)
+{
+    if (fill < FILLS) {
+        fill_floats(fill, x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (fill == FILLS) x[i] = i % 32 == 5 ? 127.0f : (float)random_int(-126, 125) + 0.5f; /* exact ties */
+        else if (fill == FILLS + 1) x[i] = random_finite();
+        else x[i] = i % 32 == 31 ? (random_bits() % 2 ? 1e-30f : 3.2e38f) : 0.0f;
+    }
+}
+enum { GROUP_FILLS = FILLS + 3 };
+
+void check_quantize(int level, const sc_kernels *kernels)
+{
+    static const size_t widths[] = {32, 64, 224, 256, 288, 512, 544, 2048};
+    (void)level;
+    for (size_t w = 0; w < COUNT(widths); w++)
+        for (size_t stride = 1; stride < 18; stride += 4)
+            for (int fill = 0; fill < GROUP_FILLS; fill++) {
+                const size_t n = widths[w], blocks = (n + SC_BLOCK - 1) / SC_BLOCK;
+                const size_t bytes = ((blocks - 1) * stride + 1) * sizeof(sc_act);
+                begin("n %zu, stride %zu, fill %d", n, stride, fill);
+                float *x = buffer(0, n * sizeof *x);
+                sc_act *got = buffer(1, bytes), *expected = buffer(2, bytes);
+                fill_group(fill, x, n);
+                memcpy(got, expected, bytes); /* what the kernel must leave alone is equal, too */
+                kernels->quantize(x, n, got, stride);
+                sc_kernels_scalar.quantize(x, n, expected, stride);
+                expect_equal("blocks", got, expected, bytes);
+                end();
+            }
+}
+
+void check_quantize_group(int level, const sc_kernels *kernels)
+{
+    (void)level;
+    for (int i = 0; i < 2000; i++) {
+        const int g = i % SC_GROUPS, fill = i / SC_GROUPS % GROUP_FILLS;
+        begin("group %d, fill %d", g, fill);
+        float *x = buffer(0, SC_GROUP * sizeof *x);
+        sc_act *got = buffer(1, sizeof *got), *expected = buffer(2, sizeof *expected);
+        fill_group(fill, x, SC_GROUP);
+        *got = *expected;
+        kernels->quantize_group(x, got, g);
+        sc_kernels_scalar.quantize_group(x, expected, g);
+        expect_equal("block", got, expected, sizeof *got);
+        end();
+    }
+    for (int lane = 0; lane < SC_GROUP; lane++) {
+        static const float poisons[] = {INFINITY, -INFINITY, NAN};
+        for (size_t i = 0; i < COUNT(poisons); i++) {
+            begin("%g in lane %d", (double)poisons[i], lane);
+            float *x = buffer(0, SC_GROUP * sizeof *x);
+            sc_act *got = buffer(1, sizeof *got);
+            fill_floats(FILL_RANDOM, x, SC_GROUP);
+            x[lane] = poisons[i];
+            kernels->quantize_group(x, got, 0);
+            expect(isnan(got->scale[0]), "the scale does not show that a value is not finite");
+            end();
+        }
+    }
+}
+
+void check_layer_norm(int level, const sc_kernels *kernels)
+{
+    static const size_t widths[] = {1, 15, 16, 17, 31, 32, 33, 64, 255, 256, 257, 2048};
+    (void)level;
+    for (size_t w = 0; w < COUNT(widths); w++)
+        for (int variant = 0; variant < 4; variant++) /* two paddings, and in place */
+            for (int fill = 0; fill < FILLS; fill++) {
+                const size_t n = widths[w], pad = variant & 1 ? 32 : 16, padded = (n + pad - 1) / pad * pad;
+                const float epsilon = fill == FILL_ZERO ? 1e-5f : 1e-12f;
+                begin("n %zu, padded %zu, fill %d%s", n, padded, fill, variant & 2 ? ", in place" : "");
+                float *x = buffer(0, padded * sizeof *x);
+                float *weight = buffer(1, padded * sizeof *weight), *bias = buffer(2, padded * sizeof *bias);
+                float *expected = buffer(3, padded * sizeof *expected);
+                float *got = variant & 2 ? x : buffer(4, padded * sizeof *got);
+                float *const arrays[] = {x, weight, bias};
+                for (int a = 0; a < 3; a++) {
+                    memset(arrays[a], 0, padded * sizeof(float));
+                    fill_floats(a ? FILL_RANDOM : fill == FILL_LARGE ? FILL_OUTLIER : fill, arrays[a], n);
+                }
+                sc_kernels_scalar.layer_norm(x, weight, bias, epsilon, n, padded, expected);
+                kernels->layer_norm(x, weight, bias, epsilon, n, padded, got);
+                expect_equal("out", got, expected, padded * sizeof *got);
+                for (size_t i = n; i < padded; i++) expect(got[i] == 0, "padding is not zero");
+                end();
+            }
+}
+
+void check_gelu(int level, const sc_kernels *kernels)
+{
+    static const size_t tokens[] = {1, 2, 3, 15, 16, 17, 64};
+    (void)level;
+    for (size_t i = 0; i < COUNT(tokens); i++)
+        for (int fill = 0; fill <= FILLS; fill++) {
+            const size_t n = tokens[i] * SC_PAIR;
+            begin("tokens %zu, fill %d", tokens[i], fill);
+            float *got = buffer(0, n * sizeof *got), *expected = buffer(1, n * sizeof *expected);
+            float *bias = buffer(2, SC_PAIR * sizeof *bias);
+            fill_floats(fill % FILLS, bias, SC_PAIR);
+            fill_floats(fill % FILLS, expected, n);
+            for (size_t k = 0; fill == FILLS && k < n; k++) expected[k] = random_finite();
+            copy_floats(got, expected, n);
+            kernels->gelu(got, bias, tokens[i]);
+            sc_kernels_scalar.gelu(expected, bias, tokens[i]);
+            expect_equal("x", got, expected, n * sizeof *got);
+            end();
+        }
+}
+
+void check_f16_clamped(int level, const sc_kernels *kernels)
+{
+    (void)level;
+    for (size_t n = 16; n <= 272; n += 16)
+        for (int fill = 0; fill < 4; fill++) {
+            begin("n %zu, fill %d", n, fill);
+            float *x = buffer(0, n * sizeof *x);
+            uint16_t *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
+            for (size_t i = 0; i < n; i++) {
+                const float normal = random_float(), any = random_finite();
+                const float tie = sc_f32_from_f16((uint16_t)(random_bits() % 0x7BFF)); /* plus half a unit: */
+                const float halves[] = {65504, 65519.996f, 65520, 1e30f, INFINITY, 0x1p-25f, 0x1.8p-25f, 0};
+                x[i] = fill == 0   ? normal
+                       : fill == 1 ? any
+                       : fill == 2 ? (tie + nextafterf(tie, INFINITY)) / 2 + (tie < 0x1p-14f ? 0x1p-25f : tie * 0x1p-11f)
+                                   : (i % 2 ? -1 : 1) * halves[i / 2 % COUNT(halves)];
+            }
+            kernels->f16_clamped(x, n, got);
+            sc_kernels_scalar.f16_clamped(x, n, expected);
+            expect_equal("out", got, expected, n * sizeof *got);
+            for (size_t i = 0; i < n; i++) expect((got[i] & 0x7C00) != 0x7C00, "an infinity was written");
+            end();
+        }
+}
+
+void check_softmax_weights(int level, const sc_kernels *kernels)
+{
+    static const size_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 4999};
+    static const float inverses[] = {0.01f, 1, 1.25f, 1000};
+    (void)level;
+    for (size_t i = 0; i < COUNT(lengths); i++)
+        for (size_t t = 0; t < COUNT(inverses); t++)
+            for (int fill = 0; fill <= FILLS; fill++) {
+                const size_t n = lengths[i];
+                begin("n %zu, inverse_temperature %g, fill %d", n, (double)inverses[t], fill);
+                float *x = buffer(0, n * sizeof *x), max = -INFINITY;
+                float *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
+                fill_floats(fill % FILLS, x, n);
+                for (size_t k = 1; fill == FILLS && k < n; k += 3) x[k] = -INFINITY; /* banned tokens */
+                for (size_t k = 0; k < n; k++) max = x[k] > max ? x[k] : max;
+                kernels->softmax_weights(x, n, max, inverses[t], got);
+                sc_kernels_scalar.softmax_weights(x, n, max, inverses[t], expected);
+                expect_equal("out", got, expected, n * sizeof *got);
+                for (size_t k = 0; k < n; k++) {
+                    expect(got[k] >= 0 && got[k] <= 1, "a weight is outside 0..1");
+                    expect(x[k] != max || got[k] == 1, "the largest has not weight 1");
+                }
+                end();
+            }
+}

@@ -1,0 +1,95 @@
+/* Attention over one block of the cache, and the merge of two blocks. */
+#include "check.h"
+
+static const size_t dims[] = {32, 64, 96, 128};
+
+static size_t partial_bytes(size_t dim) { return sizeof(sc_partial) + SC_QUERIES * dim * sizeof(float); }
+
+enum { KEYS_RANDOM, KEYS_ZERO, KEYS_LARGE, KEYS_ANY, KEYS };
+
+static void fill_halves(int fill, uint16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t bits = (uint16_t)random_bits();
+        const uint16_t choices[KEYS] = {sc_f16_from_f32(random_float()), bits & 0x8000, (bits & 0x8000) | 0x7BFF,
+                                        (bits & 0x7C00) == 0x7C00 ? bits & 0x83FF : bits};
+        x[i] = choices[fill];
+    }
+}
+
+/* How many keys query t sees. */
+static int32_t visible_keys(int pattern, int t)
+{
+    switch (pattern) {
+    case 0: return SC_KV_BLOCK;
+    case 1: return t + 1;
+    case 2: return t - 8; /* some see nothing */
+    case 3: return random_int(1, SC_KV_BLOCK);
+    default: return SC_KV_BLOCK - t;
+    }
+}
+enum { PATTERNS = 5 };
+
+static void run_attend(const sc_kernels *kernels, int n, size_t dim, int keys_fill, int pattern, int first)
+{
+    const size_t block = SC_KV_BLOCK * dim;
+    float *queries = buffer(first, (size_t)n * dim * sizeof *queries);
+    uint16_t *keys = buffer(first + 1, block * sizeof *keys), *values = buffer(first + 2, block * sizeof *values);
+    int32_t *visible = buffer(first + 3, (size_t)n * sizeof *visible);
+    sc_partial *got = buffer(first + 4, partial_bytes(dim)), *expected = buffer(first + 5, partial_bytes(dim));
+    fill_floats(random_int(0, 5) ? FILL_RANDOM : FILL_ALTERNATING, queries, (size_t)n * dim);
+    fill_halves(keys_fill, keys, block);
+    fill_halves(keys_fill, values, block);
+    for (int t = 0; t < n; t++) visible[t] = visible_keys(pattern, t);
+    memcpy(got, expected, partial_bytes(dim));
+    kernels->attend(queries, (size_t)n, dim, keys, values, visible, got);
+    sc_kernels_scalar.attend(queries, (size_t)n, dim, keys, values, visible, expected);
+    expect_equal("partial", got, expected, partial_bytes(dim));
+}
+
+void check_attend(int level, const sc_kernels *kernels)
+{
+    (void)level;
+    for (size_t d = 0; d < COUNT(dims); d++)
+        for (int n = 1; n <= SC_QUERIES; n++)
+            for (int pattern = 0; pattern < PATTERNS; pattern++) {
+                const int keys = (n + pattern) % KEYS;
+                begin("n %d, dim %zu, keys %d, visible %d", n, dims[d], keys, pattern);
+                run_attend(kernels, n, dims[d], keys, pattern, 0);
+                end();
+            }
+}
+
+static void fill_partial(sc_partial *p, size_t n, size_t dim, int seen)
+{
+    for (size_t t = 0; t < SC_QUERIES; t++) {
+        p->max[t] = t < n ? (seen || t % 2 ? 30 * random_float() : -INFINITY) : 0;
+        p->sum[t] = t < n && isfinite(p->max[t]) ? 1 + fabsf(random_float()) : 0;
+    }
+    for (size_t t = 0; t < SC_QUERIES; t++)
+        for (size_t i = 0; i < dim; i++) p->out[t * dim + i] = p->sum[t] > 0 ? p->sum[t] * random_float() : 0;
+}
+
+void check_attend_merge(int level, const sc_kernels *kernels)
+{
+    (void)level;
+    for (size_t d = 0; d < COUNT(dims); d++)
+        for (size_t n = 1; n <= SC_QUERIES; n++)
+            for (int seen = 0; seen < 2; seen++) {
+                const size_t bytes = partial_bytes(dims[d]);
+                begin("n %zu, dim %zu, %s", n, dims[d], seen ? "all seen" : "half of the block in the future");
+                sc_partial *got = buffer(0, bytes), *expected = buffer(1, bytes), *next = buffer(2, bytes);
+                fill_partial(expected, n, dims[d], 1);
+                fill_partial(next, n, dims[d], seen);
+                memcpy(got, expected, bytes);
+                kernels->attend_merge(got, next, n, dims[d]);
+                for (size_t t = 0; t < n; t++)
+                    if (next->sum[t] <= 0)
+                        expect(memcmp(got->out + t * dims[d], expected->out + t * dims[d], dims[d] * sizeof(float)) == 0 &&
+                                   bits_of(got->sum[t]) == bits_of(expected->sum[t]),
+                               "a block in the future changes something");
+                sc_kernels_scalar.attend_merge(expected, next, n, dims[d]);
+                expect_equal("into", got, expected, bytes);
+                end();
+            }
+}

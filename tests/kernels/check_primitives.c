@@ -1,0 +1,19 @@
+/* Which instance of the primitives' checks belongs to which level. */
+#include "check.h"
+#include "primitives.h"
+
+void check_primitives(int level, const sc_kernels *kernels)
+{
+    (void)kernels;
+    switch (level) {
+#if defined __x86_64__
+    case SC_ISA_AVX2: primitives_avx2(); break;
+    case SC_ISA_AVXVNNI: primitives_avxvnni(); break;
+    case SC_ISA_AVX512: primitives_avx512(); break;
+#elif defined __aarch64__
+    case SC_ISA_NEON: primitives_neon(); break;
+    case SC_ISA_NEON_DOTPROD: primitives_neon_dotprod(); break;
+#endif
+    default: primitives_scalar(); break;
+    }
+}

@@ -1,0 +1,328 @@
+/* The checks of the primitives, instantiated by primitives_*.c after the target pragma and csrc/vec: every primitive
+ * against plain C on all-maximum, random and exceptional operands. vec/scalar.h states the contracts. */
+#ifndef CHECK_PRIMITIVES_H
+#define CHECK_PRIMITIVES_H
+
+typedef struct { uint8_t v[64]; } bytes64;
+typedef struct { float v[16]; } floats16;
+typedef struct { int32_t v[16]; } ints16;
+
+static floats16 floats_of(f32x16 x)
+{
+    floats16 r;
+    f32_store(r.v, x);
+    return r;
+}
+static ints16 ints_of(i32x16 x)
+{
+    ints16 r;
+    f32_store((float *)(void *)r.v, f32_from_bits(x));
+    return r;
+}
+static i32x16 ints(ints16 x) { return i32_from_bits(f32_load((const float *)(const void *)x.v)); }
+
+/* Equal bits, or both not a number. */
+static void expect_float(const char *what, float got, float expected)
+{
+    if (isnan(expected)) expect(isnan(got), what);
+    else expect_equal(what, &got, &expected, sizeof got);
+}
+static void expect_floats(const char *what, f32x16 got, const float *expected)
+{
+    const floats16 x = floats_of(got);
+    for (int i = 0; i < 16; i++) expect_float(what, x.v[i], expected[i]);
+}
+
+static void check_bytes(void)
+{
+    begin("bytes");
+    uint8_t *from = buffer(0, 64), *to = buffer(1, 64), *other = buffer(2, 64), expected[64];
+    u8_store(to, u8_load(from));
+    expect_equal("u8_load, u8_store", to, from, 64);
+    for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] | other[i]);
+    u8_store(to, u8_or(u8_load(from), u8_load(other)));
+    expect_equal("u8_or", to, expected, 64);
+#define SHIFTS(n) \
+    for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] << n); \
+    u8_store(to, u8_and(u8_shl(u8_load(from), n), (uint8_t)(255 << n))); \
+    expect_equal("u8_shl " #n, to, expected, 64); \
+    for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] >> n); \
+    u8_store(to, u8_and(u8_shr(u8_load(from), n), 255 >> n)); \
+    expect_equal("u8_shr " #n, to, expected, 64);
+    SHIFTS(0) SHIFTS(1) SHIFTS(2) SHIFTS(3) SHIFTS(4) SHIFTS(5) SHIFTS(6) SHIFTS(7)
+#undef SHIFTS
+    end();
+}
+
+/* Four weights and four activations per lane; the activations are the same for all lanes. */
+enum { OPERANDS_MAX, OPERANDS_MIN, OPERANDS_ALTERNATING, OPERANDS_RANDOM, OPERANDS };
+static void fill_dot(int fill, int limit, uint8_t *weights, int8_t *activations)
+{
+    for (int i = 0; i < 64; i++)
+        weights[i] = (uint8_t)(fill == OPERANDS_RANDOM ? random_int(0, limit) : random_bits() % 8 ? limit : 0);
+    if (fill != OPERANDS_RANDOM) memset(weights, limit, 32); /* lanes 0-7: all at the limit */
+    for (int i = 0; i < 4; i++) {
+        const int codes[OPERANDS] = {127, -127, i % 2 ? -127 : 127, random_int(-127, 127)};
+        activations[i] = (int8_t)codes[fill];
+    }
+}
+static int64_t dot4(const uint8_t *weights, const int8_t *activations, int lane, int offset)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < 4; i++) sum += (int64_t)(weights[4 * lane + i] - offset) * activations[i];
+    return sum;
+}
+
+static void check_dot_add(int limit, int adds, int fill)
+{
+    int64_t expected[16] = {0};
+    begin("dot_add, weights to %d, %d adds, operands %d", limit, adds, fill);
+    dotx16 acc = dot_zero();
+    for (int k = 0; k < adds; k++) {
+        uint8_t *weights = buffer(0, 64);
+        int8_t *activations = buffer(1, 4);
+        fill_dot(fill, limit, weights, activations);
+        acc = dot_add(acc, u8_load(weights), i8_broadcast4(activations));
+        for (int lane = 0; lane < 16; lane++) expected[lane] += dot4(weights, activations, lane, 0);
+    }
+    const ints16 got = ints_of(dot_sum(acc));
+    for (int lane = 0; lane < 16; lane++) expect(got.v[lane] == expected[lane], "wrong sum");
+    end();
+}
+
+static void check_dot_wide(int fill, int byte)
+{
+    ints16 start, got;
+    begin("i32_dot4_wide, operands %d, bytes %d", fill, byte);
+    uint8_t *weights = buffer(0, 64);
+    int8_t *activations = buffer(1, 4);
+    fill_dot(fill, 255, weights, activations);
+    if (byte >= 0) memset(weights, byte, 64);
+    for (int i = 0; i < 16; i++) start.v[i] = random_int(-1000000, 1000000);
+    got = ints_of(i32_dot4_wide(ints(start), u8_load(weights), i8_broadcast4(activations)));
+    for (int lane = 0; lane < 16; lane++)
+        expect(got.v[lane] == start.v[lane] + dot4(weights, activations, lane, DOT_WIDE_OFFSET), "wrong sum");
+    end();
+}
+
+static void check_dots(void)
+{
+    static const int limits[][2] = {{15, 8}, {31, 4}, {63, 2}};
+    for (int fill = 0; fill < OPERANDS; fill++) {
+        for (size_t i = 0; i < COUNT(limits); i++)
+            for (int adds = 1; adds <= limits[i][1]; adds++) check_dot_add(limits[i][0], adds, fill);
+        for (int byte = -1; byte < 256; byte++) check_dot_wide(fill, byte);
+    }
+}
+
+static void check_integers(void)
+{
+    ints16 x, y, sum, shifted, expected;
+    floats16 f;
+    int8_t *bytes = buffer(0, 16), expected_bytes[16];
+    begin("integers");
+    uint32_t total = 0;
+    for (int i = 0; i < 16; i++) {
+        x.v[i] = (int32_t)random_bits();
+        y.v[i] = i % 4 ? (int32_t)random_bits() : INT32_MAX;
+        sum.v[i] = (int32_t)((uint32_t)x.v[i] + (uint32_t)y.v[i]);
+        shifted.v[i] = (int32_t)((uint32_t)x.v[i] << 23);
+    }
+    ints16 got = ints_of(i32_add(ints(x), ints(y)));
+    expect_equal("i32_add", &got, &sum, sizeof got);
+    got = ints_of(i32_shl(ints(x), 23));
+    expect_equal("i32_shl", &got, &shifted, sizeof got);
+    for (int i = 0; i < 16; i++) expected.v[i] = x.v[i] & y.v[i];
+    got = ints_of(i32_and(ints(x), ints(y)));
+    expect_equal("i32_and", &got, &expected, sizeof got);
+    for (int i = 0; i < 16; i++) expected.v[i] = x.v[i] > y.v[i] ? x.v[i] : y.v[i];
+    got = ints_of(i32_max(ints(x), ints(y)));
+    expect_equal("i32_max", &got, &expected, sizeof got);
+    int32_t largest = x.v[0];
+    for (int i = 1; i < 16; i++) largest = x.v[i] > largest ? x.v[i] : largest;
+    expect(i32_max16(ints(x)) == largest, "i32_max16");
+    got = ints_of(i32_set1(x.v[0]));
+    for (int i = 0; i < 16; i++) expect(got.v[i] == x.v[0], "i32_set1");
+    for (int i = 0; i < 16; i++) y.v[i] = x.v[i] / 16;
+    for (int i = 0; i < 16; i++) total += (uint32_t)y.v[i];
+    expect(i32_sum16(ints(y)) == (int32_t)total, "i32_sum16");
+    for (int i = 0; i < 16; i++) {
+        y.v[i] = i < 2 ? (i ? 127 : -128) : random_int(-128, 127);
+        expected_bytes[i] = (int8_t)y.v[i];
+    }
+    i32_store_i8(bytes, ints(y));
+    expect_equal("i32_store_i8", bytes, expected_bytes, 16);
+    for (int i = 0; i < 16; i++) { /* ties, halves next to ties, and large values */
+        const float near = nextafterf((float)random_int(-127, 127) + 0.5f, i & 1 ? 1000 : -1000);
+        f.v[i] = i < 8 ? (float)random_int(-127, 126) + 0.5f : i < 12 ? near : (float)random_int(-2147483000, 2147483000);
+        expected.v[i] = (int32_t)llrint((double)f.v[i]);
+    }
+    got = ints_of(i32_from_f32(f32_load(f.v)));
+    expect_equal("i32_from_f32", &got, &expected, sizeof got);
+    for (int i = 0; i < 16; i++) f.v[i] = (float)x.v[i];
+    expect_floats("f32_from_i32", f32_from_i32(ints(x)), f.v);
+    end();
+}
+
+/* The value of an f16, from its definition. */
+static float half_value(uint32_t bits)
+{
+    const int exponent = (int)(bits >> 10 & 31), mantissa = (int)(bits & 1023);
+    const double sign = bits >> 15 ? -1 : 1;
+    if (exponent == 31) return mantissa ? NAN : (float)(sign * (double)INFINITY);
+    return (float)(sign * ldexp(mantissa + (exponent ? 1024 : 0), (exponent ? exponent : 1) - 25));
+}
+/* The f16 nearest to a finite x, from its definition. */
+static uint16_t half_bits(float x)
+{
+    const uint16_t sign = signbit(x) ? 0x8000 : 0;
+    const double magnitude = fabs((double)x);
+    const int exponent = magnitude < 0x1p-14 ? -14 : ilogb(magnitude);
+    if (magnitude >= 65520) return sign | 0x7C00;
+    const int units = (int)nearbyint(ldexp(magnitude, 10 - exponent)); /* a carry runs on into the exponent */
+    return (uint16_t)(sign | ((exponent + 14) * 1024 + units));
+}
+
+static void check_loads(void)
+{
+    for (uint32_t bits = 0; bits < 65536; bits += 16) {
+        float half[16], brain[16];
+        begin("16-bit floats from %04x", bits);
+        uint16_t *from = buffer(0, 32);
+        for (uint32_t i = 0; i < 16; i++) {
+            from[i] = (uint16_t)(bits + i);
+            half[i] = half_value(bits + i);
+            brain[i] = float_of((bits + i) << 16);
+        }
+        expect_floats("f32_load_f16", f32_load_f16(from), half);
+        expect_floats("f32_load_bf16", f32_load_bf16(from), brain);
+        end();
+    }
+    for (int i = 0; i < 256; i += 16) {
+        float wide[16], narrow[16];
+        begin("bytes from %d", i);
+        uint8_t *u8 = buffer(0, 16);
+        int8_t *i8 = buffer(1, 16);
+        for (int k = 0; k < 16; k++) {
+            u8[k] = (uint8_t)(i + k);
+            i8[k] = (int8_t)(i + k - 128);
+            wide[k] = (float)(i + k);
+            narrow[k] = (float)(i + k - 128);
+        }
+        expect_floats("f32_load_u8", f32_load_u8(u8), wide);
+        expect_floats("f32_load_i8", f32_load_i8(i8), narrow);
+        end();
+    }
+}
+
+/* Every f16 boundary from below, on and above, and random floats. */
+static void check_store_f16(void)
+{
+    for (uint32_t bits = 0; bits < 0x7C00; bits++) {
+        uint16_t expected[16];
+        floats16 x;
+        begin("f32_store_f16 from %04x", bits);
+        const float low = half_value(bits), high = bits == 0x7BFF ? 65536.0f : half_value(bits + 1), tie = (low + high) / 2;
+        for (int i = 0; i < 16; i++) {
+            const float values[8] = {low, tie, nextafterf(tie, 0), nextafterf(tie, INFINITY), random_finite(), random_float(),
+                                     low, tie};
+            x.v[i] = (i & 8 ? -1 : 1) * values[i & 7];
+            expected[i] = half_bits(x.v[i]);
+        }
+        uint16_t *got = buffer(0, 32);
+        f32_store_f16(got, f32_load(x.v));
+        expect_equal("f32_store_f16", got, expected, sizeof expected);
+        end();
+    }
+}
+
+static void fill_operands(int fill, float *x)
+{
+    static const float special[] = {0.0f, -0.0f, 1, -1, INFINITY, -INFINITY, 0x1p-149f, -0x1p-126f, 3.4e38f, -3.4e38f};
+    for (int i = 0; i < 16; i++)
+        x[i] = fill % 3 == 0   ? random_float()
+               : fill % 3 == 1 ? random_finite()
+                               : special[random_bits() % COUNT(special)];
+}
+
+static void check_arithmetic(int fill)
+{
+    float r[10][16];
+    begin("arithmetic, case %d", fill);
+    float *x = buffer(0, 64), *y = buffer(1, 64), *z = buffer(2, 64), *out = buffer(3, 64);
+    fill_operands(fill, x);
+    fill_operands(fill, y);
+    fill_operands(fill, z);
+    if (fill % 5 == 0) memcpy(y, x, 64);
+    for (int i = 0; i < 16; i++) {
+        r[0][i] = x[i] + y[i];
+        r[1][i] = x[i] - y[i];
+        r[2][i] = x[i] * y[i];
+        r[3][i] = x[i] / y[i];
+        r[4][i] = fmaf(x[i], y[i], z[i]);
+        r[5][i] = x[i] > y[i] ? x[i] : y[i];
+        r[6][i] = x[i] < y[i] ? x[i] : y[i];
+        r[7][i] = x[i] < y[i] ? z[i] : x[i];
+        r[8][i] = x[0];
+    }
+    const f32x16 a = f32_load(x), b = f32_load(y), c = f32_load(z);
+    expect_floats("f32_add", f32_add(a, b), r[0]);
+    expect_floats("f32_sub", f32_sub(a, b), r[1]);
+    expect_floats("f32_mul", f32_mul(a, b), r[2]);
+    expect_floats("f32_div", f32_div(a, b), r[3]);
+    expect_floats("f32_fma", f32_fma(a, b, c), r[4]);
+    expect_floats("f32_max", f32_max(a, b), r[5]);
+    expect_floats("f32_min", f32_min(a, b), r[6]);
+    expect_floats("f32_select_lt", f32_select_lt(a, b, c, a), r[7]);
+    expect_floats("f32_set1", f32_set1(x[0]), r[8]);
+    f32_store(out, a);
+    expect_equal("f32_load, f32_store", out, x, 64);
+    end();
+}
+
+static void check_reductions(int fill)
+{
+    float tree[16], max;
+    begin("reductions, case %d", fill);
+    float *x = buffer(0, 64);
+    fill_operands(fill % 3 == 2 ? 0 : fill, x); /* infinities of both signs have no sum */
+    for (int i = 0; fill % 3 == 1 && i < 16; i++) x[i] *= 0x1p-5f;
+    memcpy(tree, x, sizeof tree);
+    max = x[0];
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) tree[i] += tree[i + half];
+    for (int i = 1; i < 16; i++) max = x[i] > max ? x[i] : max;
+    expect_float("f32_sum16", f32_sum16(f32_load(x)), tree[0]);
+    const float got = f32_max16(f32_load(x));
+    expect(got == max, "f32_max16"); /* the sign of a zero is open */
+    end();
+}
+
+static void check_not_a_number(void)
+{
+    begin("not a number");
+    const f32x16 nan = f32_set1(NAN), one = f32_set1(1), two = f32_set1(2);
+    const floats16 max = floats_of(f32_max(one, nan)), min = floats_of(f32_min(one, nan));
+    const floats16 max2 = floats_of(f32_max(nan, one)), min2 = floats_of(f32_min(nan, one));
+    const floats16 no = floats_of(f32_select_lt(nan, one, one, two)), no2 = floats_of(f32_select_lt(one, nan, one, two));
+    for (int i = 0; i < 16; i++) {
+        expect(isnan(max.v[i]) && isnan(min.v[i]), "max and min give the second operand when it is not a number");
+        expect(max2.v[i] == 1 && min2.v[i] == 1, "max and min give the second operand when the first is not a number");
+        expect(no.v[i] == 2 && no2.v[i] == 2, "no number is less than not-a-number");
+    }
+    end();
+}
+
+static void check_all(void)
+{
+    for (int i = 0; i < 50; i++) check_bytes();
+    for (int i = 0; i < 20; i++) check_dots();
+    for (int i = 0; i < 500; i++) check_integers();
+    check_loads();
+    check_store_f16();
+    for (int i = 0; i < 3000; i++) check_arithmetic(i);
+    for (int i = 0; i < 1000; i++) check_reductions(i);
+    check_not_a_number();
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* Single kernels and packing for tests/test_kernels.py, which loads this with ctypes: a change of a kernel's signature
+ * stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
+#include "embedding.h"
+#include "kernels.h"
+
+int shim_pack(int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
+{
+    sc_team *team = sc_team_new(1);
+    const int status = team ? sc_pack(team, source, blocks, rows, columns, format, panels) : SC_NO_MEMORY;
+    sc_team_free(team);
+    return status;
+}
+
+size_t shim_pair_bytes(int format, size_t columns) { return sc_pair_bytes(format, columns); }
+size_t shim_act_bytes(void) { return sizeof(sc_act); }
+size_t shim_partial_bytes(size_t dim) { return sizeof(sc_partial) + SC_QUERIES * dim * sizeof(float); }
+
+void shim_row(int format, size_t rows, size_t columns, const void *panels, size_t row, float *out)
+{
+    const sc_matrix matrix = {.format = format, .rows = (int32_t)rows, .columns = (int32_t)columns, .panels = panels};
+    sc_embedding_row(&matrix, row, out);
+}
+
+void shim_linear(int level, int format, const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
+                 float *out)
+{
+    sc_kernels_get(level)->linear[format](pair, columns, x, stride, tokens, out);
+}
+
+void shim_quantize(int level, const float *x, size_t n, void *out, size_t stride)
+{
+    sc_kernels_get(level)->quantize(x, n, out, stride);
+}
+
+void shim_layer_norm(int level, const float *x, const float *weight, const float *bias, float epsilon, size_t n,
+                     size_t padded, float *out)
+{
+    sc_kernels_get(level)->layer_norm(x, weight, bias, epsilon, n, padded, out);
+}
+
+void shim_gelu(int level, float *x, const float *bias, size_t tokens) { sc_kernels_get(level)->gelu(x, bias, tokens); }
+
+void shim_f16_clamped(int level, const float *x, size_t n, uint16_t *out) { sc_kernels_get(level)->f16_clamped(x, n, out); }
+
+void shim_attend(int level, const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
+                 const int32_t *visible, void *out)
+{
+    sc_kernels_get(level)->attend(queries, n, dim, keys, values, visible, out);
+}
+
+void shim_attend_merge(int level, void *into, const void *next, size_t n, size_t dim)
+{
+    sc_kernels_get(level)->attend_merge(into, next, n, dim);
+}
+
+void shim_softmax_weights(int level, const float *x, size_t n, float max, float inverse_temperature, float *out)
+{
+    sc_kernels_get(level)->softmax_weights(x, n, max, inverse_temperature, out);
+}

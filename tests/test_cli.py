@@ -1,0 +1,286 @@
+"""The command line as a user runs it: output, one-line errors, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import santacoder
+from santacoder.cli import main, options
+from santacoder.sampling import SamplingParams
+
+FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
+PROMPT = "def fib(n):"
+GREEDY = ("--temperature", "0", "--max-tokens", "12", "--ignore-eos")
+
+
+def run(
+    *args: str, stdin: bytes | None = None, model: Path | str | None = FILE, **environment: str
+) -> tuple[int, bytes, str]:
+    """Exit status, standard output and standard error of `santacoder ARGS`."""
+    env = {**os.environ, "SANTACODER_MODEL": str(model or ""), **environment}
+    command = [sys.executable, "-m", "santacoder", *args]
+    result = subprocess.run(command, input=stdin, capture_output=True, env=env, timeout=120, check=False)
+    return result.returncode, result.stdout, result.stderr.decode()
+
+
+def fails(*args: str, status: int = 1, **kwargs: Any) -> str:
+    """The message of a command that must fail: one line on standard error, nothing on standard output."""
+    code, out, err = run(*args, **kwargs)
+    assert (code, out) == (status, b"")
+    assert err.startswith("santacoder: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err.removeprefix("santacoder: ").rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def greedy() -> santacoder.Completion:
+    with santacoder.load(FILE) as model:
+        return model.complete(PROMPT, temperature=0, max_tokens=12, ignore_eos=True)
+
+
+class TestComplete:
+    def test_argument(self, greedy: santacoder.Completion) -> None:
+        assert run("complete", PROMPT, *GREEDY) == (0, greedy.text.encode(), "")
+
+    @pytest.mark.parametrize("dash", [(), ("-",)])
+    def test_standard_input(self, greedy: santacoder.Completion, dash: tuple[str, ...]) -> None:
+        assert run("complete", *dash, *GREEDY, stdin=PROMPT.encode()) == (0, greedy.text.encode(), "")
+
+    def test_model_option_comes_first(self, greedy: santacoder.Completion) -> None:
+        code, out, _ = run("complete", PROMPT, *GREEDY, "-m", str(FILE), "-t", "1", model="none.gguf")
+        assert (code, out) == (0, greedy.text.encode())
+
+    def test_json_and_all_options(self) -> None:
+        code, out, err = run(
+            "complete", PROMPT, "--json", "-n", "20", "--temperature", "1.5", "--top-k", "50",
+            "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
+            "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
+            "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos",
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+        with santacoder.load(FILE) as model:
+            expected = model.complete(
+                PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
+                repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
+                logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True,
+            )  # fmt: skip
+        result = json.loads(out)
+        assert result["text"] == expected.text
+        assert tuple(result["tokens"]) == expected.tokens
+        assert result["seed"] == 3
+        assert result["usage"] == {"prompt_tokens": 7, "completion_tokens": len(expected.tokens)}
+
+    def test_output_is_utf8_in_any_locale(self) -> None:
+        args = ("complete", "é", "--echo", *GREEDY)
+        assert run(*args, PYTHONIOENCODING="ascii")[:2] == run(*args)[:2]
+
+    def test_help_names_the_defaults(self) -> None:
+        params = SamplingParams()
+        assert {name: row[1] for name, row in options.SAMPLING.items()} == {
+            name: getattr(params, name) for name in options.SAMPLING
+        }
+        code, out, _ = run("complete", "--help")
+        assert code == 0
+        assert b"(default: 0.95)" in out
+
+
+class TestInfill:
+    def test_options(self) -> None:
+        with santacoder.load(FILE) as model:
+            for mode in ("psm", "spm"):
+                expected = model.infill(
+                    "a = ", "\n", mode=mode, temperature=0, max_tokens=12, ignore_eos=True
+                )
+                out = run("infill", "--prefix", "a = ", "--suffix", "\n", "--mode", mode, *GREEDY)
+                assert out == (0, expected.text.encode(), "")
+
+    def test_file_and_standard_input(self, tmp_path: Path) -> None:
+        text = tmp_path / "text.py"
+        text.write_text("a = <FILL_ME>\n", encoding="utf-8")
+        expected = run("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
+        assert run("infill", str(text), *GREEDY) == expected
+        assert run("infill", "-", *GREEDY, "--marker", "##", stdin=b"a = ##\n") == expected
+
+    def test_mistakes(self, tmp_path: Path) -> None:
+        text = tmp_path / "text.py"
+        text.write_bytes(b"a\xff<FILL_ME>")
+        assert fails("infill", str(text)) == f"{text} is not UTF-8 at byte 1"
+        text.write_bytes(b"<FILL_ME><FILL_ME>")
+        assert fails("infill", str(text)) == f"{text} holds the marker '<FILL_ME>' 2 times, not once"
+        assert fails("infill", str(tmp_path / "no")) == f"{tmp_path}/no: No such file or directory"
+        message = "there is nothing to fill: pass FILE, or --prefix and --suffix"
+        assert fails("infill", status=2) == message
+        message = "FILE and --prefix or --suffix exclude each other"
+        assert fails("infill", str(text), "--prefix", "a", status=2) == message
+
+
+class TestInfo:
+    def test_json(self) -> None:
+        code, out, err = run("info", "--json", "--threads", "1", SANTACODER_ISA="scalar")
+        assert (code, err) == (0, "")
+        facts = json.loads(out)
+        weights = facts.pop("weights_bytes")
+        assert 1_000_000 < weights < 2_000_000
+        assert facts == {
+            "architecture": "starcoder", "name": "random", "context_length": 256, "embedding_length": 256,
+            "feed_forward_length": 1024, "block_count": 2, "head_count": 4, "head_count_kv": 1,
+            "layer_norm_epsilon": pytest.approx(1e-5), "vocab_size": 512, "tied_embeddings": True,
+            "context": 256, "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
+            "isa": "scalar", "threads": 1,
+            "special_tokens": {
+                "end_of_text": 0, "fim_prefix": 1, "fim_suffix": 3, "fim_middle": 2, "fim_pad": 4,
+            },
+        }  # fmt: skip
+
+    def test_table(self) -> None:
+        code, out, _ = run("info")
+        lines = dict(line.split(maxsplit=1) for line in out.decode().splitlines())
+        assert code == 0
+        assert lines["isa"] == santacoder.isa()
+        assert (
+            lines["special"]
+            == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
+        )
+
+
+class TestTokenize:
+    def test_table_and_json(self) -> None:
+        with santacoder.load(FILE) as model:
+            ids = model.tokenizer.encode("a<fim-pad>\n")
+            plain = model.tokenizer.encode("a<fim-pad>\n", special=False)
+        code, out, err = run("tokenize", "a<fim-pad>\n")
+        assert (code, err) == (0, "")
+        assert out.decode() == "".join(
+            f"{token:>6} {piece!r}\n" for token, piece in zip(ids, ["a", "<fim-pad>", "\n"], strict=True)
+        )
+        result = json.loads(run("tokenize", "--json", stdin=b"a<fim-pad>\n")[1])
+        assert result == {"tokens": ids, "pieces": ["a", "<fim-pad>", "\n"]}
+        assert json.loads(run("tokenize", "--json", "--plain", "a<fim-pad>\n")[1])["tokens"] == plain
+
+
+class TestBench:
+    def test_json(self) -> None:
+        code, out, err = run("bench", "--json", "-p", "32", "-n", "8", "-r", "2", "-t", "1")
+        assert (code, err) == (0, "")
+        result = json.loads(out)
+        assert result["threads"] == 1
+        assert (result["prompt"]["tokens"], result["generation"]["tokens"]) == (32, 8)
+        for name in ("prompt", "generation"):
+            rates = result[name]["runs"]
+            assert len(rates) == 2
+            assert result[name]["tokens_per_second"] == pytest.approx(sum(rates) / 2)
+            assert min(rates) > 0
+
+    def test_table_fits_a_small_context(self) -> None:
+        code, out, _ = run("bench", "-r", "1")
+        lines = out.decode().splitlines()
+        assert code == 0
+        assert lines[0].endswith("median of 1 runs")
+        assert [line.split()[:3] for line in lines[1:]] == [
+            ["prompt", "254", "tokens"], ["generation", "64", "tokens"],
+        ]  # fmt: skip
+
+    def test_mistakes(self) -> None:
+        assert fails("bench", "-r", "0") == "--runs is 0, but it must be an integer of 1 or more"
+        message = "--prompt-tokens is 0, but it must be an integer in 1..254"
+        assert fails("bench", "-p", "0") == message
+        assert fails("bench", "-n", "255") == "--tokens is 255, but it must be an integer in 1..254"
+
+
+class TestFailures:
+    def test_no_model(self) -> None:
+        message = "no model comes with this version: pass --model PATH|REPO or set SANTACODER_MODEL"
+        for command in ("complete", "info", "tokenize", "bench"):
+            assert fails(command, model=None) == message
+
+    def test_files(self, tmp_path: Path) -> None:
+        assert fails("info", model="none.gguf") == "none.gguf: there is no such model file"
+        assert "directory" in fails("info", model=tmp_path)
+        foreign = tmp_path / "foreign.gguf"
+        foreign.write_bytes(b"MZ" + bytes(100))
+        assert str(foreign) in fails("info", model=foreign)
+        foreign.write_bytes(FILE.read_bytes()[:5000])
+        assert str(foreign) in fails("complete", "a", model=foreign)
+
+    def test_requests(self) -> None:
+        assert fails("complete", "a", "--top-p", "nan") == "top_p is nan, but it must be a number in 0..1"
+        message = "temperature is -1.0, but it must be a finite number of 0 or more"
+        assert fails("complete", "a", "--temperature", "-1") == message
+        message = (
+            "the prompt has 1 tokens and max_tokens is 256, together 257, but the context has 256 positions"
+        )
+        assert fails("complete", "a", "--max-tokens", "256") == message
+        assert fails("complete", "a", "-t", "0").startswith("threads is 0")
+        assert fails("complete", stdin=b"a\xff") == "standard input is not UTF-8 at byte 1"
+
+    def test_isa(self) -> None:
+        assert fails("info", SANTACODER_ISA="mmx").startswith(
+            "SANTACODER_ISA is 'mmx', but it must be one of"
+        )
+
+    def test_offline(self) -> None:
+        message = fails("info", model="owner/name", HF_HUB_OFFLINE="1")
+        assert message == (
+            "cannot get a model from 'owner/name': it is not in the local cache, "
+            "and the hub cannot be reached (offline?)"
+        )
+
+    def test_usage(self) -> None:
+        assert fails(status=2).endswith("(see santacoder --help)")
+        assert "'swim'" in fails("swim", status=2)
+        assert fails("complete", "--top-k", "x", status=2).endswith("(see santacoder complete --help)")
+        message = "argument --logit-bias: '7' is not ID=X (see santacoder complete --help)"
+        assert fails("complete", "--logit-bias", "7", status=2) == message
+
+    def test_version(self) -> None:
+        assert run("--version") == (0, f"santacoder {santacoder.__version__}\n".encode(), "")
+
+    def test_closed_pipe(self) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            command = [sys.executable, "-m", "santacoder", "complete", "a", "-m", str(FILE), *GREEDY]
+            result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False)
+        finally:
+            os.close(write)
+        assert (result.returncode, result.stderr) == (141, b"")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_full_disk(self) -> None:
+        command = [sys.executable, "-m", "santacoder", "info", "-m", str(FILE)]
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
+        assert (result.returncode, result.stderr) == (1, b"santacoder: No space left on device\n")
+
+    def test_interrupt(self) -> None:
+        command = [sys.executable, "-m", "santacoder", "bench", "-r", "1000000", "-m", str(FILE)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(3)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == (b"", b"")
+        finally:
+            process.kill()
+        assert process.returncode == 130
+
+    def test_internal_errors_are_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def explode(*_: Any) -> None:
+            raise RuntimeError("two\nlines")
+
+        monkeypatch.setattr("santacoder.cli.options.model_path", explode)
+        assert main(["info"]) == 1
+        assert capsys.readouterr().err == (
+            "santacoder: internal error, please report it: RuntimeError: two lines\n"
+        )

@@ -1,0 +1,387 @@
+"""Single kernels: the scalar instance against the reference, the other instruction sets equal to scalar.
+
+The C sources are compiled once more, with tests/kernels: to a library whose `shim_` functions call one
+kernel, and to the check tool, which knows far more cases than this file but no reference.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf_builder
+import numpy as np
+import pytest
+import reference
+from numpy.typing import NDArray
+
+from santacoder._isa import LEVELS, available
+from santacoder._native import lib as native
+
+ROOT = Path(__file__).parents[1]
+FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread"]
+SIZES = (1, 15, 16, 17, 31, 33, 255, 256, 257)
+ULP = 2.0**-24  # the relative error of one rounding to float32
+FLOATS = ("F32", "F16", "BF16")
+#: type -> (layout of the source, packed format); the last is what a type without a kernel becomes.
+FORMATS = {
+    **{name: (getattr(native, f"SC_{name}"),) * 2 for name in (*FLOATS, "Q4_K", "Q5_K", "Q6_K", "Q8_0")},
+    "Q4_0": (native.SC_SOURCE_Q4_0, native.SC_Q8_0),
+    "Q5_0": (native.SC_SOURCE_Q5_0, native.SC_Q8_0),
+}
+#: 256 columns of one token as the kernels take them: sc_act in csrc/layout.h.
+ACT = np.dtype([("q", "i1", 256), ("scale", "f4", 8), ("sum", "f4", 8), ("zero16", "i4", 16)])
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the compiler made of csrc and tests/kernels."""
+
+    library: ctypes.CDLL
+    tool: Path
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("kernels")
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or "clang"
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run([compiler, *arguments], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def build(source: Path) -> None:
+        run(*FLAGS, f"-I{ROOT / 'csrc'}", "-c", str(source))
+
+    sources = [*(ROOT / "csrc").glob("*.c"), *(ROOT / "tests" / "kernels").glob("*.c")]
+    sources.sort(key=lambda path: not path.name.startswith("isa_"))  # the long ones first
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(build, sources))
+    objects = [path.with_suffix(".o").name for path in sources]
+    run(*FLAGS, "-shared", *objects, "-o", "kernels.so", "-lm")
+    run(*FLAGS, *objects, "-o", "check_kernels", "-lm")
+    return Built(ctypes.CDLL(str(folder / "kernels.so")), folder / "check_kernels")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of one instruction set."""
+
+    library: ctypes.CDLL
+    isa: str
+
+    def call(self, name: str, *arguments: float | Array) -> None:
+        """Call shim_NAME of this level: arrays become pointers, int size_t, float float."""
+        self.plain(name, ctypes.c_int(LEVELS[self.isa]), *arguments)
+
+    def plain(self, name: str, *arguments: Any) -> int:
+        """Call shim_NAME, which has no level."""
+        return int(self.library[f"shim_{name}"](*map(_c_value, arguments)))
+
+
+def _c_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous
+        return ctypes.c_void_p(value.ctypes.data)
+    return (
+        ctypes.c_size_t(value)
+        if isinstance(value, int)
+        else ctypes.c_float(value)
+        if isinstance(value, float)
+        else value
+    )
+
+
+@pytest.fixture(params=available())
+def kernels(built: Built, request: pytest.FixtureRequest) -> Kernels:
+    return Kernels(built.library, request.param)
+
+
+def equal_to_scalar(kernels: Kernels, run: Callable[[Kernels], Array]) -> Array | None:
+    """Run on both; the result where it is scalar's own and so must be compared with the reference."""
+    result = run(kernels)
+    if kernels.isa == "scalar":
+        return result
+    assert result.tobytes() == run(Kernels(kernels.library, "scalar")).tobytes()
+    return None
+
+
+def random_blocks(type_name: str, rows: int, columns: int) -> bytes:
+    return gguf_builder.weights(np.random.default_rng([rows, columns]), rows, columns, type_name)
+
+
+def packed(kernels: Kernels, type_name: str, blocks: bytes, rows: int, columns: int) -> NDArray[np.uint8]:
+    """(pairs of panels, bytes of one)."""
+    source, packed_format = FORMATS[type_name]
+    pair_bytes = kernels.plain("pair_bytes", ctypes.c_int(packed_format), columns)
+    panels = np.zeros((-(-rows // 32), pair_bytes), np.uint8)
+    raw = np.frombuffer(blocks, np.uint8)
+    assert (
+        kernels.plain("pack", ctypes.c_int(source), raw, rows, columns, ctypes.c_int(packed_format), panels)
+        == 0
+    )
+    return panels
+
+
+# Weights.
+
+
+@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize("type_name", FORMATS)
+def test_packed_rows(built: Built, type_name: str, rows: int) -> None:
+    columns, kernels = 512, Kernels(built.library, "scalar")
+    blocks = random_blocks(type_name, rows, columns)
+    panels = packed(kernels, type_name, blocks, rows, columns)
+    actual = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        packed_format = ctypes.c_int(FORMATS[type_name][1])
+        kernels.plain("row", packed_format, rows, columns, panels, row, actual[row])
+    expected = reference.dequantize(blocks, type_name, (rows, columns))
+    if type_name.endswith("_K"):  # the product of scales, and for Q4_K and Q5_K two more and a difference
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=4 * ULP * np.abs(expected).max())
+    else:
+        np.testing.assert_array_equal(actual, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("type_name", ["F16", "Q4_K", "Q8_0"])
+def test_values_that_are_not_finite_are_refused(built: Built, type_name: str) -> None:
+    source, packed_format = FORMATS[type_name]
+    for value in (np.inf, -np.inf, np.nan):
+        blocks = bytearray(random_blocks(type_name, 33, 512))
+        at = len(blocks) * 2 // 3
+        at -= at % reference.FORMATS[type_name][0]
+        blocks[at : at + 2] = np.float16(value).tobytes()
+        panels = np.zeros(1 << 20, np.uint8)
+        raw = np.frombuffer(bytes(blocks), np.uint8)
+        kernels = Kernels(built.library, "scalar")
+        formats = ctypes.c_int(source), ctypes.c_int(packed_format)
+        assert kernels.plain("pack", formats[0], raw, 33, 512, formats[1], panels) == native.SC_NOT_FINITE
+
+
+def quantize(kernels: Kernels, x: NDArray[np.float32]) -> Array:
+    """(tokens, columns) to (columns / 256, tokens) blocks; whatever the kernel leaves alone is zero."""
+    tokens, columns = x.shape
+    blocks = np.zeros((-(-columns // 256), tokens), ACT)
+    for t in range(tokens):
+        kernels.call("quantize", x[t], columns, blocks[0, t:], tokens)
+    return blocks
+
+
+def run_linear(kernels: Kernels, type_name: str, panels: NDArray[np.uint8], x: NDArray[np.float32]) -> Array:
+    """(tokens, columns) activations to (tokens, 32 * pairs)."""
+    tokens, columns = x.shape
+    inputs, stride = (x, columns) if type_name in FLOATS else (quantize(kernels, x), tokens)
+    out = np.full((len(panels), tokens, 32), np.nan, np.float32)
+    for pair, result in zip(panels, out, strict=True):
+        packed_format = ctypes.c_int(FORMATS[type_name][1])
+        kernels.call("linear", packed_format, pair, columns, inputs, stride, tokens, result)
+    return np.ascontiguousarray(out.transpose(1, 0, 2)).reshape(tokens, -1)
+
+
+def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, tokens: int) -> None:
+    blocks = random_blocks(type_name, rows, columns)
+    panels = packed(kernels, type_name, blocks, rows, columns)
+    x = np.random.default_rng(tokens).standard_normal((tokens, columns), np.float32)
+    x[:, ::37] *= 20  # outliers
+    result = equal_to_scalar(kernels, lambda kernels: run_linear(kernels, type_name, panels, x))
+    if result is None:
+        return
+    weight = reference.dequantize(blocks, type_name, (rows, columns))
+    linear = (
+        reference.quantized_linear if type_name not in FLOATS else lambda x, w: x.astype(np.float64) @ w.T
+    )
+    expected = linear(x, weight)
+    if type_name in FLOATS:  # one rounding per column: a random walk
+        magnitude = np.sqrt(columns) * (np.abs(x).astype(np.float64) @ np.abs(weight).T)
+    else:  # a few roundings per 32 columns; a weight near 0 may be a difference of large numbers (Q4_K)
+        magnitude = 2 * np.abs(x).sum(1, dtype=np.float64)[:, None] * np.abs(weight).max(1)
+    assert (np.abs(result[:, :rows] - expected) <= ULP * magnitude).all()
+    assert not result[:, rows:].any()
+
+
+@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize("type_name", FORMATS)
+def test_linear_rows(kernels: Kernels, type_name: str, rows: int) -> None:
+    check_linear(kernels, type_name, rows, columns=512, tokens=5)
+
+
+@pytest.mark.parametrize("tokens", SIZES)
+@pytest.mark.parametrize("type_name", FORMATS)
+def test_linear_tokens(kernels: Kernels, type_name: str, tokens: int) -> None:
+    check_linear(kernels, type_name, rows=40, columns=256, tokens=tokens)
+
+
+@pytest.mark.parametrize("columns", [*SIZES, 544])
+@pytest.mark.parametrize("type_name", [*FLOATS, "Q8_0", "Q4_0", "Q5_0"])
+def test_linear_columns(kernels: Kernels, type_name: str, columns: int) -> None:
+    columns = columns if type_name in FLOATS else -(-columns // 32) * 32
+    check_linear(kernels, type_name, rows=33, columns=columns, tokens=3)
+
+
+# Activations.
+
+
+@pytest.mark.parametrize("tokens", SIZES)
+@pytest.mark.parametrize("fill", ["random", "ties", "zeros", "tiny", "huge"])
+def test_quantize(kernels: Kernels, fill: str, tokens: int) -> None:
+    rng = np.random.default_rng(tokens)
+    x = rng.standard_normal((tokens, 288), np.float32)
+    if fill == "ties":
+        x = (rng.integers(-127, 127, x.shape) + np.float32(0.5)).astype(np.float32)
+        x[:, ::32] = 127
+    elif fill != "random":
+        x *= np.float32({"zeros": 0, "tiny": 4e-31, "huge": 1e37}[fill])  # tiny: some scales vanish
+    blocks = equal_to_scalar(kernels, lambda kernels: quantize(kernels, x))
+    if blocks is None:
+        return
+    codes, scales = reference.quantize_activations(x)
+    groups = codes.reshape(tokens, 9, 32).astype(np.int64)
+    by_token = blocks.T  # (tokens, 2)
+    np.testing.assert_array_equal(by_token["q"].reshape(tokens, -1)[:, :288], codes)
+    np.testing.assert_array_equal(by_token["scale"].reshape(tokens, -1)[:, :9], scales)
+    sums = scales * groups.sum(-1).astype(np.float32)
+    np.testing.assert_array_equal(by_token["sum"].reshape(tokens, -1)[:, :9], sums)
+    halves = groups.reshape(tokens, 18, 16).sum(-1)
+    np.testing.assert_array_equal(by_token["zero16"].reshape(tokens, -1)[:, :18], -32 * halves)
+    assert not any(by_token[name].reshape(tokens, 2, 8, -1)[:, 1, 1:].any() for name in ACT.names or ())
+
+
+@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_layer_norm(kernels: Kernels, offset: float, width: int) -> None:
+    rng = np.random.default_rng(width)
+    padded = -(-width // 32) * 32
+    x, weight, bias = (np.zeros(padded, np.float32) for _ in range(3))
+    x[:width] = rng.standard_normal(width) + offset
+    weight[:width], bias[:width] = rng.standard_normal((2, width))
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(padded, np.nan, np.float32)
+        kernels.call("layer_norm", x, weight, bias, 1e-5, width, padded, out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is None:
+        return
+    x, weight, bias = x[:width], weight[:width], bias[:width]
+    expected = reference.layer_norm(x, weight, bias, 1e-5)
+    # The mean is off by some ulps of the largest x, and that counts in units of the deviation.
+    deviation = np.sqrt(x.astype(np.float64).var() + 1e-5)
+    tolerance = 8 * ULP * ((1 + np.abs(x).max() / deviation) * np.abs(weight) + np.abs(bias))
+    assert (np.abs(result[:width] - expected) <= tolerance).all()
+    assert not result[width:].any()
+
+
+@pytest.mark.parametrize("tokens", SIZES)
+def test_gelu(kernels: Kernels, tokens: int) -> None:
+    rng = np.random.default_rng(tokens)
+    x = (rng.standard_normal((tokens, 32)) * 10.0 ** rng.integers(-6, 3, (tokens, 32))).astype(np.float32)
+    bias = rng.standard_normal(32, np.float32)
+
+    def run(kernels: Kernels) -> Array:
+        out = x.copy()
+        kernels.call("gelu", out, bias, tokens)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is None:
+        return
+    biased = x + bias
+    # The argument of exp is off by some ulps of itself; where it is large, gelu is 0 or x.
+    assert (np.abs(result - reference.gelu_tanh(biased)) <= 4 * ULP * np.abs(biased)).all()
+
+
+@pytest.mark.parametrize("n", [16, 32, 48, 256, 272])
+def test_f16_clamped(kernels: Kernels, n: int) -> None:
+    rng = np.random.default_rng(n)
+    x = (rng.standard_normal(n) * 10.0 ** rng.integers(-9, 7, n)).astype(np.float32)
+
+    def run(kernels: Kernels) -> Array:
+        out = np.zeros(n, np.uint16)
+        kernels.call("f16_clamped", x, n, out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        np.testing.assert_array_equal(result, np.clip(x, -65504, 65504).astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_softmax_weights(kernels: Kernels, n: int) -> None:
+    x = 5 * np.random.default_rng(n).standard_normal(n, np.float32)
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(n, np.nan, np.float32)
+        kernels.call("softmax_weights", x, n, float(x.max()), 1.25, out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is None:
+        return
+    exponent = (x.astype(np.float64) - x.max()) * 1.25
+    # exp itself is good to 2e-7; its argument is off by one ulp of each of its two roundings.
+    assert (np.abs(result - np.exp(exponent)) <= (2e-7 + 2 * ULP * np.abs(exponent)) * np.exp(exponent)).all()
+
+
+# Attention.
+
+
+def run_attention(kernels: Kernels, q: Array, keys: Array, values: Array) -> Array:
+    """(T, heads, d) queries, (S, 1, d) keys and values, in blocks of 64 positions, to (T * heads, d)."""
+    (count, heads, dim), length = q.shape, len(keys)
+    n = count * heads
+    queries = q.reshape(n, dim) * np.float32(1 / np.sqrt(np.float32(dim)))
+    merged, partial = (np.zeros(kernels.plain("partial_bytes", dim) // 4, np.float32) for _ in range(2))
+    for start in range(0, length, 64):
+        size = min(64, length - start)
+        key_block, value_block = np.zeros((dim, 64), np.float16), np.zeros((64, dim), np.float16)
+        key_block[:, :size], value_block[:size] = (
+            keys[start : start + size, 0].T,
+            values[start : start + size, 0],
+        )
+        positions = np.repeat(np.arange(length - count, length), heads)
+        visible = np.minimum(positions + 1 - start, 64).astype(np.int32)
+        target = partial if start else merged
+        halves = key_block.view(np.uint16), value_block.view(np.uint16)
+        kernels.call("attend", queries, n, dim, *halves, visible, target)
+        if start:
+            kernels.call("attend_merge", merged, partial, n, dim)
+    sums, out = merged[16 : 16 + n, None], merged[32:].reshape(16, dim)[:n]
+    return out / sums
+
+
+@pytest.mark.parametrize("length", [*SIZES, 64, 65, 130])
+@pytest.mark.parametrize("dim", [32, 64, 128])
+@pytest.mark.parametrize(("count", "heads"), [(1, 1), (1, 16), (15, 1), (5, 3), (16, 1)])
+def test_attention(kernels: Kernels, count: int, heads: int, dim: int, length: int) -> None:
+    count = min(count, length)
+    rng = np.random.default_rng([length, dim])
+    q = 3 * rng.standard_normal((count, heads, dim), np.float32)
+    keys, values = (rng.standard_normal((length, 1, dim)).astype(np.float16) for _ in range(2))
+    result = equal_to_scalar(kernels, lambda kernels: run_attention(kernels, q, keys, values))
+    if result is None:
+        return
+    expected = reference.attention(q, keys, values).reshape(count * heads, dim)
+    # A score is a sum of `dim` products, off by some ulps of their magnitudes, and so is each weight.
+    scores = np.einsum("thd,sd->ths", np.abs(q), np.abs(keys[:, 0].astype(np.float64))).max() / np.sqrt(dim)
+    assert np.abs(result - expected).max() <= 4 * ULP * (4 + scores) * np.abs(values).max()
+
+
+# The check tool.
+
+
+def test_check_tool(built: Built) -> None:
+    done = subprocess.run([built.tool], capture_output=True, text=True)
+    closing = done.stdout.splitlines()[-1].split()
+    assert (done.returncode, closing[1:]) == (0, ["passed,", "0", "failed"]), done.stdout + done.stderr
+    listed = subprocess.run([built.tool, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    assert int(closing[0]) == len(listed) * len(available())

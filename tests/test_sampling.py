@@ -1,0 +1,341 @@
+"""The sampler in C against an exact one in Python, and the parameters' checks."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from santacoder import InvalidRequestError, NumericalError, SantaCoder, _isa
+from santacoder._native import ffi, lib
+from santacoder.sampling import Sampler, SamplingParams, random_bits
+
+ONE = 1 << 39
+LEVELS = [_isa.LEVELS[name] for name in _isa.available()]
+Logits = NDArray[np.float32]
+
+
+def c_sample(
+    logits: Logits,
+    bits: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    isa: int = lib.SC_ISA_SCALAR,
+) -> int:
+    """sc_sample, with the end of its scratch memory watched."""
+    scratch = ffi.new("float[]", len(logits) + 1)
+    scratch[len(logits)] = 42.0
+    before = logits.copy()
+    source = ffi.from_buffer("float[]", logits)
+    token = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, bits, scratch)
+    assert scratch[len(logits)] == 42.0
+    np.testing.assert_array_equal(logits, before)
+    return int(token)
+
+
+def masses(
+    logits: Logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> list[int]:
+    """What each token weighs after all filters, by sorting."""
+    n = len(logits)
+    out = np.empty(n, dtype=np.float32)
+    inverse = np.float32(1) / np.float32(temperature)
+    weigh(logits, float(logits.max()), float(inverse), out)
+    mass = [int(Fraction(float(w)) * ONE) for w in out]
+    ranked = sorted(range(n), key=lambda i: (-logits[i], i))
+    kept = set(ranked[:top_k] if top_k else ranked)
+    if top_p < 1:
+        ranked = sorted(kept, key=lambda i: (-out[i], i))
+        target = Fraction(float(np.float32(top_p))) * sum(mass[i] for i in kept)
+        kept, reached = set(), 0
+        for i in ranked:
+            if kept and reached >= target:
+                break
+            kept.add(i)
+            reached += mass[i]
+    kept = {i for i in kept if out[i] >= np.float32(min_p)}
+    return [mass[i] if i in kept else 0 for i in range(n)]
+
+
+def weigh(logits: Logits, maximum: float, inverse: float, out: Logits) -> None:
+    """exp((x - max) / T) from NumPy; the kernel's differs in the last bits."""
+    x = (logits - np.float32(maximum)) * np.float32(inverse)
+    with np.errstate(under="ignore"):
+        exact = np.exp(x.astype(np.float64))
+    out[:] = np.where(x < -80, 0, exact)
+
+
+def boundaries(mass: list[int]) -> list[tuple[int, int]]:
+    """(bits, token): the first and the last random value that falls on each token."""
+    total, low = sum(mass), 0
+    expected = []
+    for token, m in enumerate(mass):
+        if m:
+            first = -(-(low << 64) // total)
+            last = -(-((low + m) << 64) // total) - 1
+            expected += [(first, token), (last, token)]
+            low += m
+    return expected
+
+
+def halves(*exponents: float) -> Logits:
+    """Logits whose weights are close to 2^-exponent."""
+    return (-math.log(2) * np.array(exponents)).astype(np.float32)
+
+
+def support(logits: Logits, n_draws: int = 4096, **options: Any) -> set[int]:
+    """The tokens that evenly spaced random values fall on."""
+    step = (1 << 64) // n_draws
+    return {c_sample(logits, i * step + step // 2, **options) for i in range(n_draws)}
+
+
+class TestKernel:
+    @pytest.mark.parametrize("isa", LEVELS)
+    @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 100, 1000, 5000])
+    def test_equal_weights_share_the_random_values(self, isa: int, n: int) -> None:
+        logits = np.full(n, 1.5, dtype=np.float32)
+        expected = boundaries([ONE] * n)
+        assert [c_sample(logits, bits, isa=isa) for bits, _ in expected] == [token for _, token in expected]
+
+    def test_ties_at_the_cut_keep_low_ids(self) -> None:
+        logits = np.array([0, 1, 1, 0, 1, 1, 0], dtype=np.float32)
+        for k, tokens in [(1, {1}), (2, {1, 2}), (3, {1, 2, 4}), (4, {1, 2, 4, 5}), (5, {0, 1, 2, 4, 5})]:
+            assert support(logits, top_k=k) == tokens
+        flat = np.zeros(10, dtype=np.float32)
+        assert support(flat, top_p=0.3) == {0, 1, 2, 3}  # 0.3 as float is a little more than 3/10
+        assert support(flat, top_p=0.5) == {0, 1, 2, 3, 4}
+        assert support(flat, top_p=0.0) == {0}
+        assert support(-flat, top_p=1e-30) == {0}
+
+    def test_both_zeros_tie(self) -> None:
+        logits = np.array([0.0, -0.0, 0.0, -0.0], dtype=np.float32)
+        assert support(logits, top_k=2) == {0, 1}
+        assert lib.sc_argmax(ffi.from_buffer("float[]", logits[1:].copy()), 3) == 0
+
+    def test_order_of_the_filters(self) -> None:
+        logits = halves(0, 1, 2, 2)  # 1/2, 1/4, 1/8, 1/8 of the probability
+        assert support(logits) == {0, 1, 2, 3}
+        assert support(logits, top_k=2) == {0, 1}
+        assert support(logits, top_p=0.6) == {0, 1}
+        assert support(logits, top_k=2, top_p=0.6) == {0}  # of what top-k left, token 0 has 2/3
+        assert support(logits, min_p=0.3) == {0, 1}
+        assert support(logits, top_p=0.7, min_p=0.6) == {0}
+        assert support(logits, temperature=0.5, top_p=0.7) == {
+            0
+        }  # 1, 1/4, 1/16, 1/16: temperature comes first
+        assert support(logits, temperature=0.5, min_p=0.3) == {0}
+        assert support(logits, temperature=2.0, min_p=0.6) == {0, 1}
+        # min-p measures by the largest probability, whatever top-p left of the rest.
+        assert support(logits, top_p=0.8, min_p=0.26) == {0, 1}
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_against_sorting(self, seed: int) -> None:
+        random = np.random.default_rng(seed)
+        n = int(random.integers(1, 400))
+        spread = random.choice([0.0, 1e-3, 1.0, 5.0, 40.0])
+        logits = (spread * random.standard_normal(n)).astype(np.float32)
+        logits[random.random(n) < 0.2] = logits[0]  # ties
+        logits[random.random(n) < 0.1] = -np.inf
+        logits[n // 2] = 3.0
+        for options in (
+            {},
+            {"top_k": 1},
+            {"top_k": int(random.integers(1, n + 2))},
+            {"top_p": float(random.random())},
+            {"min_p": float(random.random())},
+            {"top_k": int(random.integers(1, n + 1)), "top_p": 0.9, "min_p": 0.01, "temperature": 0.7},
+            {"temperature": 1e-6},
+            {"temperature": 1e6, "top_k": 5},
+        ):
+            mass = masses(logits, **options)
+            total, low = sum(mass), 0
+            for token, m in enumerate(mass):
+                if m > total >> 12:  # the middle of its share: weights differ from NumPy's in the last bits
+                    bits = ((2 * low + m) << 63) // total
+                    assert {c_sample(logits, bits, isa=isa, **options) for isa in LEVELS} == {token}
+                low += m
+
+    @pytest.mark.parametrize("n", [4095, 4096, 4097, 49280])
+    @pytest.mark.parametrize("top_p", [0.5, 0.95, 0.9999])
+    def test_large_and_flat(self, n: int, top_p: float) -> None:
+        logits = np.zeros(n, dtype=np.float32)
+        last = math.ceil(Fraction(float(np.float32(top_p))) * n) - 1
+        assert c_sample(logits, 0, top_p=top_p) == 0
+        assert c_sample(logits, (1 << 64) - 1, top_p=top_p) == last
+        assert c_sample(logits, (1 << 64) - 1, top_k=n // 2) == n // 2 - 1
+        assert c_sample(logits, (1 << 64) - 1) == n - 1
+
+    def test_ids_survive_gathering(self) -> None:
+        logits = np.full(49280, -100.0, dtype=np.float32)
+        logits[[7, 40000, 49279]] = halves(0, 0, 1)
+        expected = {"lowest": 7, "middle": 40000, "highest": 49279}
+        for options in ({}, {"top_p": 0.99}, {"top_k": 3}, {"top_k": 5, "top_p": 0.9999}):
+            bits = {"lowest": 0, "middle": 1 << 63, "highest": (1 << 64) - 1}
+            assert {at: c_sample(logits, bits[at], **options) for at in bits} == expected
+
+    def test_every_random_value(self) -> None:
+        logits = halves(0, 1, 3, 3)
+        step = 1 << 52
+        counts = np.bincount([c_sample(logits, i * step) for i in range(4096)], minlength=4)
+        exact = 4096 * np.array([8, 4, 1, 1]) / 14
+        assert (np.abs(counts - exact) <= 1).all()
+
+    @pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-6, 1e6, 3e38, math.inf])
+    def test_extreme_temperatures(self, temperature: float) -> None:
+        logits = np.array([-np.inf, 1, 2, 2, -3e38], dtype=np.float32)
+        expected = {2, 3} if temperature < 1 else {1, 2, 3}
+        assert support(logits, 64, temperature=temperature) - {4} == expected
+
+    @pytest.mark.parametrize("position", [0, 15, 16, 35, 39])
+    @pytest.mark.parametrize("value", [math.nan, -math.nan, math.inf])
+    def test_bad_values(self, position: int, value: float) -> None:
+        logits = np.zeros(40, dtype=np.float32)
+        logits[position] = value
+        assert c_sample(logits, 0) == -1
+        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == -1
+
+    def test_infinitely_improbable(self) -> None:
+        logits = np.full(40, -np.inf, dtype=np.float32)
+        assert c_sample(logits, 5) == -1
+        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == -1
+        logits[17] = -3e38
+        assert support(logits, 16, top_k=3, top_p=0.5, min_p=0.5) == {17}
+        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == 17
+
+    @pytest.mark.parametrize("n", [1, 16, 31, 100])
+    def test_argmax_is_the_first(self, n: int) -> None:
+        logits = np.zeros(n, dtype=np.float32)
+        for i in range(n - 1, -1, -1):
+            logits[i] = 1.0
+            assert lib.sc_argmax(ffi.from_buffer("float[]", logits), n) == i
+
+    def test_same_bits_on_every_isa(self) -> None:
+        random = np.random.default_rng(1)
+        logits = (3 * random.standard_normal(4999)).astype(np.float32)
+        for bits in random.integers(0, 1 << 64, 50, dtype=np.uint64).tolist():
+            options: dict[str, Any] = {"temperature": 0.8, "top_k": 3000, "top_p": 0.97, "min_p": 1e-4}
+            assert len({c_sample(logits, bits, isa=isa, **options) for isa in LEVELS}) == 1
+
+
+def sampler(
+    prompt: tuple[int, ...] = (), never: tuple[int, ...] = (), seed: int = 0, **params: Any
+) -> Sampler:
+    return Sampler(SamplingParams(**params), 4, never, seed, prompt=prompt)
+
+
+def values(*logits: float) -> Logits:
+    return np.array(logits, dtype=np.float32)
+
+
+class TestSampler:
+    def test_repetition_penalty(self) -> None:
+        greedy = sampler((1, 3), temperature=0, repetition_penalty=2.0)
+        assert greedy.next(values(1.1, 2.0, -9, -9)) == 0  # token 1 of the prompt counts 1.0
+        assert greedy.next(values(1.9, 2.1, 1.0, -9)) == 1  # now 0 counts 0.95, 1 counts 1.05, 2 counts 1.0
+        assert greedy.next(values(-1.0, -1.0, -1.5, -0.6)) == 3  # -2, -2, -1.5, -1.2
+
+    def test_frequency_and_presence(self) -> None:
+        greedy = sampler((1, 1, 1), temperature=0, frequency_penalty=0.5, presence_penalty=1.0)
+        assert greedy.next(values(0, 1, 0, 0)) == 1  # the prompt does not count
+        assert greedy.next(values(0, 1.6, 0, 0)) == 1
+        assert greedy.next(values(0, 2.1, 0, 0)) == 1  # 2.1 - 2*0.5 - 1
+        assert greedy.next(values(0, 2.4, 0, 0)) == 0  # 2.4 - 3*0.5 - 1
+
+    def test_bias_and_bans(self) -> None:
+        greedy = sampler(never=(3,), temperature=0, logit_bias={2: 5.0, 1: -100.0, 3: 100.0})
+        logits = values(4, 50, 0, 50)
+        assert greedy.next(logits) == 2
+        assert logits.tolist() == [4, 50, 0, 50]
+
+    def test_seeded_by_position(self) -> None:
+        flat = values(0, 0, 0, 0)
+        long = sampler(seed=7, temperature=1, top_p=1)
+        drawn = [long.next(flat) for _ in range(12)]
+        resumed = sampler(tuple(drawn[:5]), seed=7, temperature=1, top_p=1)
+        assert [resumed.next(flat) for _ in range(7)] == drawn[5:]
+        assert drawn == [random_bits(7, 0, position) >> 62 for position in range(12)]
+
+    def test_random_bits_are_frozen(self) -> None:
+        assert random_bits(0, 0, 0) == 213000021201967259
+        assert random_bits((1 << 64) - 1, 3, 2047) == 9326977240064533073
+
+    def test_not_finite(self) -> None:
+        with pytest.raises(NumericalError, match=r"^the logits of position 2 hold a NaN or an infinity$"):
+            sampler((0, 1)).next(values(0, math.nan, 0, 0))
+        with pytest.raises(NumericalError):
+            sampler(temperature=0).next(values(-math.inf, -math.inf, -math.inf, -math.inf))
+
+    def test_bias_outside_the_vocabulary(self) -> None:
+        message = "a token id of logit_bias is 4, but it must be an integer in 0..3"
+        with pytest.raises(InvalidRequestError, match=f"^{message}$"):
+            sampler(logit_bias={4: 1.0})
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("max_tokens", 0, "max_tokens is 0, but it must be an integer of 1 or more"),
+    ("max_tokens", True, "max_tokens is True, but it must be an integer of 1 or more"),
+    ("max_tokens", 1.0, "max_tokens is 1.0, but it must be an integer of 1 or more"),
+    ("max_tokens", None, "max_tokens is None, but it must be an integer of 1 or more"),
+    ("temperature", -0.1, "temperature is -0.1, but it must be a finite number of 0 or more"),
+    ("temperature", math.nan, "temperature is nan, but it must be a finite number of 0 or more"),
+    ("temperature", math.inf, "temperature is inf, but it must be a finite number of 0 or more"),
+    ("temperature", "1", "temperature is '1', but it must be a finite number of 0 or more"),
+    ("temperature", 10**400, "temperature is 1000000000000000000000000"),
+    ("top_k", -1, "top_k is -1, but it must be an integer of 0 or more"),
+    ("top_k", 2.5, "top_k is 2.5, but it must be an integer of 0 or more"),
+    ("top_p", 1.01, "top_p is 1.01, but it must be a number in 0..1"),
+    ("top_p", math.nan, "top_p is nan, but it must be a number in 0..1"),
+    ("min_p", -1e-9, "min_p is -1e-09, but it must be a number in 0..1"),
+    ("repetition_penalty", 0, "repetition_penalty is 0, but it must be a number in 0.01..100"),
+    ("frequency_penalty", 2.1, "frequency_penalty is 2.1, but it must be a number in -2..2"),
+    ("presence_penalty", -math.inf, "presence_penalty is -inf, but it must be a number in -2..2"),
+    ("logit_bias", {-1: 0.0}, "a token id of logit_bias is -1, but it must be an integer of 0 or more"),
+    ("logit_bias", {"7": 0.0}, "a token id of logit_bias is '7', but it must be an integer of 0 or more"),
+    ("logit_bias", {7: math.nan}, "logit_bias[7] is nan, but it must be a number in -100..100"),
+    ("logit_bias", 5, "logit_bias is 5, but it must be a mapping from token ids to numbers"),
+    ("logit_bias", [5], "logit_bias is [5], but it must be a mapping from token ids to numbers"),
+    ("stop", "", "stop is '', but it must be a text or a list of texts, none of them empty"),
+    ("stop", ["a", ""], "stop is ['a', ''], but it must be a text or a list of texts, none of them empty"),
+    ("stop", [1], "stop is [1], but it must be a text or a list of texts, none of them empty"),
+    ("stop", b"a", "stop is b'a', but it must be a text or a list of texts, none of them empty"),
+    ("stop", None, "stop is None, but it must be a text or a list of texts, none of them empty"),
+    ("seed", -1, "seed is -1, but it must be an integer in 0..18446744073709551615"),
+    ("seed", 1 << 64, "seed is 18446744073709551616, but it must be an integer in 0..18446744073709551615"),
+    ("echo", 1, "echo is 1, but it must be True or False"),
+    ("ignore_eos", "no", "ignore_eos is 'no', but it must be True or False"),
+]
+
+
+class TestParams:
+    @pytest.mark.parametrize(("name", "value", "message"), WRONG)
+    def test_wrong(self, name: str, value: Any, message: str) -> None:
+        with pytest.raises(InvalidRequestError) as error:
+            SamplingParams(**{name: value})
+        assert str(error.value)[: len(message)] == message
+        assert len(str(error.value)) < 200
+
+    def test_normal_forms(self) -> None:
+        odd: dict[str, Any] = {"max_tokens": np.int64(3), "top_p": np.float32(0.5)}
+        params = SamplingParams(temperature=1, stop="x", logit_bias={2: 1}, **odd)
+        assert (params.max_tokens, params.temperature, params.top_p) == (3, 1.0, 0.5)
+        assert (params.stop, params.logit_bias) == (("x",), ((2, 1.0),))
+        assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
+        assert SamplingParams(seed=(1 << 64) - 1).seed == (1 << 64) - 1
+
+    @pytest.mark.parametrize("method", [SantaCoder.complete, SantaCoder.stream, SantaCoder.infill])
+    def test_methods_have_the_same_keywords(self, method: Any) -> None:
+        given = {
+            name: parameter.default
+            for name, parameter in inspect.signature(method).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and name != "mode"
+        }
+        declared = inspect.signature(SamplingParams).parameters
+        assert given == {name: parameter.default for name, parameter in declared.items()}
