@@ -6,9 +6,10 @@ SEED ?= 1
 BUILD = build
 
 # The flags that decide the bits are those of src/santacoder/_build.py.
-CFLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -pthread
+FLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -pthread
 WARNINGS = -Wall -Wextra -Wconversion -Werror
-SANITIZERS = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# Unrolled loops take minutes to compile with checks.
+SANITIZERS = -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
@@ -36,8 +37,16 @@ lint:
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 
-sanitize: $(BUILD)/sanitize/check_kernels
+sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)
+
+# The extension under the address sanitizer, whose library must be loaded before Python's own.
+SANITIZED = $(BUILD)/sanitize/package
+sanitize-extension:
+	CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(SANITIZERS)' LDFLAGS='$(SANITIZERS)' \
+		$(PYTHON) setup.py -q build --build-lib $(SANITIZED) --build-temp $(BUILD)/sanitize/temp
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
+		$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_forward.py
 
 # Registers that the hot loops spill to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o)
@@ -46,21 +55,20 @@ asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512
 clean:
 	rm -rf $(BUILD)
 
-$(BUILD)/aarch64/%: CC = $(CC_AARCH64)
-$(BUILD)/aarch64/check_kernels: LDFLAGS = -static
-$(BUILD)/sanitize/%: CFLAGS += $(SANITIZERS)
-
-# The library's headers are "system" headers here: the warnings are about the checks.
-define objects
+# $(1) a folder of build/, $(2) its compiler, $(3) its flags. The library's headers are "system" headers to the checks,
+# whose own warnings are errors.
+define instance
 $(BUILD)/$(1)/csrc/%.o: csrc/%.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) -Icsrc -c $$< -o $$@
+	$(2) $(FLAGS) $(3) -Icsrc -c $$< -o $$@
 
 $(BUILD)/$(1)/tests/kernels/%.o: tests/kernels/%.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $(WARNINGS) -isystem csrc -c $$< -o $$@
+	$(2) $(FLAGS) $(3) $(WARNINGS) -isystem csrc -c $$< -o $$@
 
 $(BUILD)/$(1)/check_kernels: $(addprefix $(BUILD)/$(1)/,$(OBJECTS))
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) $$^ -o $$@ -lm
+	$(2) $(FLAGS) $(3) $$^ -o $$@ -lm
 endef
-$(foreach kind,native aarch64 sanitize,$(eval $(call objects,$(kind))))
+$(eval $(call instance,native,$(CC)))
+$(eval $(call instance,aarch64,$(CC_AARCH64),-static))
+$(eval $(call instance,sanitize,$(CC),$(SANITIZERS)))

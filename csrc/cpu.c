@@ -1,4 +1,6 @@
 /* Which instruction sets the running CPU and operating system support. */
+#include <stdatomic.h>
+
 #include "kernels.h"
 #include "santacoder.h"
 
@@ -13,7 +15,7 @@ static uint64_t saved_registers(void)
     return (uint64_t)high << 32 | low;
 }
 
-int sc_isa_available(int level)
+static int supports(int level)
 {
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                  /* leaf 1, ecx */
     enum { AVX2 = 1 << 5, F = 1 << 16, BW = 1 << 30, VNNI512 = 1 << 11 };       /* leaf 7.0: ebx, VNNI512 in ecx */
@@ -26,7 +28,7 @@ int sc_isa_available(int level)
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d) || !(b7 & AVX2) || (saved & 0x06) != 0x06) return 0;
     switch (level) {
     case SC_ISA_AVX2: return 1;
-    case SC_ISA_AVXVNNI: return a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI);
+    case SC_ISA_AVXVNNI: return a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI) != 0;
     case SC_ISA_AVX512: return (b7 & F) && (b7 & BW) && (b7 & vl) && (c7 & VNNI512) && (saved & 0xE6) == 0xE6;
     default: return 0;
     }
@@ -51,13 +53,22 @@ static int has_dotprod(void)
 #endif
 }
 
-int sc_isa_available(int level)
+static int supports(int level)
 {
     return level == SC_ISA_SCALAR || level == SC_ISA_NEON || (level == SC_ISA_NEON_DOTPROD && has_dotprod());
 }
 #else
-int sc_isa_available(int level) { return level == SC_ISA_SCALAR; }
+static int supports(int level) { return level == SC_ISA_SCALAR; }
 #endif
+
+/* Asked once per level: in a virtual machine cpuid leaves to the hypervisor and takes tens of microseconds. */
+int sc_isa_available(int level)
+{
+    static atomic_int answers[SC_ISA_LEVELS]; /* 0 unknown, 1 no, 2 yes */
+    if (level < 0 || level >= SC_ISA_LEVELS) return 0;
+    if (!answers[level]) answers[level] = 1 + supports(level);
+    return answers[level] == 2;
+}
 
 int sc_isa_best(void)
 {

@@ -184,11 +184,12 @@ def quantize_activations(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.flo
     """(n, width) to int8 (n, width) and scales (n, width / 32); in float32, so that codes agree exactly."""
     x = np.asarray(x, np.float32)
     blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)
-    peak = np.abs(blocks).max(-1)
+    peak: NDArray[np.float32] = np.abs(blocks).max(-1)
     peak = np.where(peak >= np.float32(1e-30), peak, np.float32(0))  # below, 127 / peak could be infinite
-    inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
+    inverse: NDArray[np.float32] = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
     codes = np.clip(np.rint(blocks * inverse[..., None]), -127, 127)
-    return codes.astype(np.int8).reshape(x.shape), peak / np.float32(127)
+    scales: NDArray[np.float32] = peak / np.float32(127)
+    return codes.astype(np.int8).reshape(x.shape), scales
 
 
 def quantized_linear(x: ArrayLike, weight: ArrayLike) -> Floats:
@@ -218,7 +219,7 @@ def forward(
     tokens: Sequence[int] | NDArray[np.integer],
     cache_type: type[np.floating[Any]] = np.float64,
 ) -> Floats:
-    """Logits (T, V) of every position. The cache holds keys and values as `cache_type`; the library's, float16."""
+    """Logits (T, V) of every position. Keys and values are rounded to `cache_type`; the library has f16."""
     ids = np.asarray(tokens)
     count, heads, kv_heads, width = len(ids), config.heads, config.kv_heads, config.width
     kv_width = width // heads * kv_heads

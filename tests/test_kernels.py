@@ -79,7 +79,7 @@ class Kernels:
     library: ctypes.CDLL
     isa: str
 
-    def call(self, name: str, *arguments: float | Array) -> None:
+    def call(self, name: str, *arguments: Any) -> None:
         """Call shim_NAME of this level: arrays become pointers, int size_t, float float."""
         self.plain(name, ctypes.c_int(LEVELS[self.isa]), *arguments)
 

@@ -78,17 +78,13 @@ static void gelu(float *x, const float *bias, size_t tokens)
 static void softmax_weights(const float *x, size_t n, float max, float inverse_temperature, float *out)
 {
     const f32x16 maxima = f32_set1(max), factor = f32_set1(inverse_temperature);
-    for (size_t i = 0; i < n; i += 16) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) f32_store(out + i, f32_exp(f32_mul(f32_sub(f32_load(x + i), maxima), factor)));
+    if (i < n) {
         float tail[16] = {0};
-        const size_t left = n - i;
-        if (left < 16) memcpy(tail, x + i, left * sizeof *tail);
-        const f32x16 e = f32_exp(f32_mul(f32_sub(f32_load(left < 16 ? tail : x + i), maxima), factor));
-        if (left >= 16) {
-            f32_store(out + i, e);
-        } else {
-            f32_store(tail, e);
-            memcpy(out + i, tail, left * sizeof *tail);
-        }
+        memcpy(tail, x + i, (n - i) * sizeof *tail);
+        f32_store(tail, f32_exp(f32_mul(f32_sub(f32_load(tail), maxima), factor)));
+        memcpy(out + i, tail, (n - i) * sizeof *tail);
     }
 }
 

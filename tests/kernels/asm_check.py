@@ -20,8 +20,8 @@ FUNCTIONS = re.compile(r"linear_\w+|attend$")
 MULTIPLY = re.compile(r"(\{vex\} )?v(pdpbusd|pmaddubsw|fn?madd\d+ps)\b")
 SPILL = re.compile(r"vmov\w+ +%[xyz]mm\d+,-?(0x)?[0-9a-f]*\(%r[sb]p\)")
 JUMP = re.compile(r"j\w+ +([0-9a-f]+) ")
-#: 32 registers hold a whole tile. With 16, and two for each vector of 16 lanes, one-token loops spill factors of
-#: groups that come later; a tile that does not fit spills more often than it multiplies.
+#: 32 registers hold a whole tile. With 16, and two for each vector of 16 lanes, the loops over one superblock
+#: spill some; a tile that does not fit spills more often than it multiplies.
 LIMITS = {"isa_avx512": 0.1, "isa_avx2": 1.0, "isa_avxvnni": 1.0}
 
 

@@ -40,7 +40,10 @@ uint32_t random_bits(void)
     return (uint32_t)(x * 0x2545F4914F6CDD1DULL >> 32);
 }
 
-int random_int(int low, int high) { return low + (int)(random_bits() % (uint32_t)(high - low + 1)); }
+int random_int(int low, int high)
+{
+    return (int)(low + (int64_t)(random_bits() % ((uint32_t)high - (uint32_t)low + 1)));
+}
 
 float random_float(void)
 {
