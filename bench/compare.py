@@ -36,9 +36,7 @@ class Engine:
     versions: dict[str, str]
 
     @classmethod
-    def start(
-        cls, name: str, kind: str, python: str, model: Path, threads: int, environment: dict[str, str]
-    ) -> Engine:
+    def start(cls, name: str, kind: str, python: str, model: Path, threads: int, environment: dict[str, str]) -> Engine:
         """Start a worker and wait until its model is loaded."""
         process = subprocess.Popen(
             [python, str(HERE / "worker.py"), kind, str(model), "--threads", str(threads)],
@@ -78,7 +76,11 @@ def machine() -> str:
 def table(engines: list[Engine], rates: dict[str, dict[str, list[float]]]) -> str:
     """Medians per engine, and our rate over each peer's, round by round."""
     ours, peers = engines[0], engines[1:]
-    head = ["tokens per second", *(engine.name for engine in engines), *(f"ratio to {peer.name}" for peer in peers)]
+    head = [
+        "tokens per second",
+        *(engine.name for engine in engines),
+        *(f"ratio to {peer.name}" for peer in peers),
+    ]
     rows = [head, ["---"] * len(head)]
     for work, by_engine in rates.items():
         medians = [f"{statistics.median(by_engine[engine.name]):.1f}" for engine in engines]
@@ -108,9 +110,7 @@ def main() -> None:
         Engine.start(ours, "santacoder", sys.executable, arguments.model, arguments.threads, forced),
         Engine.start(peer, "llama.cpp", python, arguments.model, arguments.threads, {}),
     ]
-    rates: dict[str, dict[str, list[float]]] = {
-        work: {engine.name: [] for engine in engines} for work in WORKS
-    }
+    rates: dict[str, dict[str, list[float]]] = {work: {engine.name: [] for engine in engines} for work in WORKS}
     for _ in range(arguments.rounds):
         for work, by_engine in rates.items():
             for engine in engines:

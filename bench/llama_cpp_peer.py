@@ -42,9 +42,7 @@ class LlamaCpp:
         Each has a cache of its own; with `unified` they share one, and the cells of a common prefix.
         """
         logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)  # its levels are off by one
-        self._model = llama_cpp.llama_model_load_from_file(
-            str(path).encode(), llama_cpp.llama_model_default_params()
-        )
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
         if not self._model:
             raise RuntimeError(f"llama.cpp could not load {path}")
         params = llama_cpp.llama_context_default_params()

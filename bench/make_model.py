@@ -91,9 +91,7 @@ def learn_bpe(count: int) -> tuple[list[str], list[tuple[str, str]]]:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    trainer = trainers.BpeTrainer(
-        vocab_size=count, initial_alphabet=alphabet, max_token_length=32, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=count, initial_alphabet=alphabet, max_token_length=32, show_progress=False)
     sources = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
     own = (path for path in sources if not {"site-packages", "dist-packages"} & set(path.parts))
     texts = (path.read_text("utf-8", errors="ignore") for path in own)

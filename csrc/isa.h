@@ -19,13 +19,17 @@
 #define INLINE static inline __attribute__((always_inline))
 #define PRAGMA_(text) _Pragma(#text)
 #if defined __clang__
-#define UNROLL(n) PRAGMA_(clang loop unroll(full))
+#define UNROLL_(n) PRAGMA_(clang loop unroll(full))
 #define TARGET_BEGIN(features) PRAGMA_(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define TARGET_END PRAGMA_(clang attribute pop)
 #else
-#define UNROLL(n) PRAGMA_(GCC unroll n)
+#define UNROLL_(n) PRAGMA_(GCC unroll n)
 #define TARGET_BEGIN(features) PRAGMA_(GCC push_options) PRAGMA_(GCC target(features))
 #define TARGET_END PRAGMA_(GCC pop_options)
+#endif
+
+#if !defined UNROLL /* isa_scalar.c and builds with sanitizers turn it off */
+#define UNROLL(n) UNROLL_(n)
 #endif
 
 /* How many tokens the next register tile takes when `left` remain and `most` fit. */

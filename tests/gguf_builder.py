@@ -221,7 +221,7 @@ def weights(rng: np.random.Generator, rows: int, columns: int, kind: str) -> byt
     return blocks.tobytes()
 
 
-def tiny_builder(  # noqa: PLR0913 (each is one dimension of the model)
+def tiny_builder(
     *,
     layers: int = 1,
     width: int = 32,

@@ -97,9 +97,7 @@ class TestInfill:
     def test_options(self) -> None:
         with santacoder.load(FILE) as model:
             for mode in ("psm", "spm"):
-                expected = model.infill(
-                    "a = ", "\n", mode=mode, temperature=0, max_tokens=12, ignore_eos=True
-                )
+                expected = model.infill("a = ", "\n", mode=mode, temperature=0, max_tokens=12, ignore_eos=True)
                 out = run("infill", "--prefix", "a = ", "--suffix", "\n", "--mode", mode, *GREEDY)
                 assert out == (0, expected.text.encode(), "")
 
@@ -146,10 +144,7 @@ class TestInfo:
         lines = dict(line.split(maxsplit=1) for line in out.decode().splitlines())
         assert code == 0
         assert lines["isa"] == santacoder.isa()
-        assert (
-            lines["special"]
-            == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
-        )
+        assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
 
 
 class TestTokenize:
@@ -215,17 +210,13 @@ class TestFailures:
         assert fails("complete", "a", "--top-p", "nan") == "top_p is nan, but it must be a number in 0..1"
         message = "temperature is -1.0, but it must be a finite number of 0 or more"
         assert fails("complete", "a", "--temperature", "-1") == message
-        message = (
-            "the prompt has 1 tokens and max_tokens is 256, together 257, but the context has 256 positions"
-        )
+        message = "the prompt has 1 tokens and max_tokens is 256, together 257, but the context has 256 positions"
         assert fails("complete", "a", "--max-tokens", "256") == message
         assert fails("complete", "a", "-t", "0").startswith("threads is 0")
         assert fails("complete", stdin=b"a\xff") == "standard input is not UTF-8 at byte 1"
 
     def test_isa(self) -> None:
-        assert fails("info", SANTACODER_ISA="mmx").startswith(
-            "SANTACODER_ISA is 'mmx', but it must be one of"
-        )
+        assert fails("info", SANTACODER_ISA="mmx").startswith("SANTACODER_ISA is 'mmx', but it must be one of")
 
     def test_offline(self) -> None:
         message = fails("info", model="owner/name", HF_HUB_OFFLINE="1")
@@ -281,6 +272,4 @@ class TestFailures:
 
         monkeypatch.setattr("santacoder.cli.options.model_path", explode)
         assert main(["info"]) == 1
-        assert capsys.readouterr().err == (
-            "santacoder: internal error, please report it: RuntimeError: two lines\n"
-        )
+        assert capsys.readouterr().err == ("santacoder: internal error, please report it: RuntimeError: two lines\n")

@@ -10,7 +10,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-
 from gguf_builder import (
     ARRAY,
     F32,
@@ -23,6 +22,7 @@ from gguf_builder import (
     scalar,
     tiny_builder,
 )
+
 from santacoder.config import MATRIX_TYPES, Config, check_tensors, expected_tensors, read_config
 from santacoder.errors import ModelFormatError
 from santacoder.gguf_file import GGUFFile
@@ -72,9 +72,7 @@ def key(name: str) -> str:
     return f"starcoder.{name}"
 
 
-@pytest.mark.parametrize(
-    ("name", "kv_heads"), [("mqa-q4_k_m.gguf", 1), ("mha-q4_k_m.gguf", 4), ("mqa-q8_0.gguf", 1)]
-)
+@pytest.mark.parametrize(("name", "kv_heads"), [("mqa-q4_k_m.gguf", 1), ("mha-q4_k_m.gguf", 4), ("mqa-q8_0.gguf", 1)])
 def test_fixtures(name: str, kv_heads: int) -> None:
     with GGUFFile.open(DATA / name) as file:
         config = read_config(file)
@@ -134,13 +132,9 @@ def test_another_architecture(reject: Reject) -> None:
     out = tiny_builder(metadata={"general.architecture": "llama"})
     message = reject(out)
     at = out.offsets["value:general.architecture"]
-    assert message.startswith(
-        f"general.architecture at byte {at} is 'llama', but only models of the architecture"
-    )
+    assert message.startswith(f"general.architecture at byte {at} is 'llama', but only models of the architecture")
     assert "is missing" in reject(tiny_builder(metadata={"general.architecture": None}))
-    assert "is an integer" in reject(tiny_builder(metadata={"general.architecture": 7})).replace(
-        "a int", "an int"
-    )
+    assert "is an integer" in reject(tiny_builder(metadata={"general.architecture": 7})).replace("a int", "an int")
 
 
 def test_part_of_a_split_model(reject: Reject) -> None:
@@ -197,9 +191,7 @@ def test_unequal_layers(reject: Reject) -> None:
 def test_heads_that_do_not_divide(reject: Reject) -> None:
     out = tiny_builder(heads=4, metadata={key("attention.head_count"): 5})
     at = out.build() and out.offsets["value:" + key("attention.head_count")]
-    assert (
-        reject(out) == f"{key('attention.head_count')} at byte {at} is 5, which does not divide the width 32"
-    )
+    assert reject(out) == f"{key('attention.head_count')} at byte {at} is 5, which does not divide the width 32"
     out = tiny_builder(heads=4, metadata={key("attention.head_count_kv"): 3})
     assert "is 3, which does not divide the 4 query heads" in reject(out)
     out = tiny_builder(heads=4, metadata={key("attention.head_count_kv"): 8})
@@ -265,10 +257,7 @@ def test_extra_tensor(reject: Reject) -> None:
     out = tiny_builder().add("blk.1.attn_norm.weight", (32,), bytes(128))
     message = reject(out)
     at = out.offsets["tensor:blk.1.attn_norm.weight"]
-    assert (
-        message
-        == f"tensor blk.1.attn_norm.weight at byte {at} does not belong to a starcoder model of 1 layers"
-    )
+    assert message == f"tensor blk.1.attn_norm.weight at byte {at} does not belong to a starcoder model of 1 layers"
 
 
 @pytest.mark.parametrize(

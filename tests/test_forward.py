@@ -164,9 +164,7 @@ def test_float32_models_agree_with_the_reference(tmp_path: Path, shape: str) -> 
 
 @pytest.mark.parametrize("isa", available())
 @pytest.mark.parametrize("shape", SHAPES)
-def test_same_bytes_of_every_shape(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, isa: str
-) -> None:
+def test_same_bytes_of_every_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, isa: str) -> None:
     settings: dict[str, Any] = {"layers": 2, **SHAPES[shape]}
     whole_blocks = all(settings.get(name, 32) % 32 == 0 for name in ("width", "hidden"))
     settings["weight_type"] = "Q8_0" if whole_blocks else "F16"

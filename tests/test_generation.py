@@ -73,9 +73,7 @@ def tokens_of(*parts: str | int | bytes) -> list[int]:
 def run(script: Sequence[int], echo: str = "", **params: Any) -> tuple[list[Piece], Completion]:
     """The pieces and the completion of a script, greedily."""
     pieces = []
-    generator = generate(
-        Script([*script, EOT]), TOKENIZER, [1, 2], SamplingParams(temperature=0, **params), echo
-    )
+    generator = generate(Script([*script, EOT]), TOKENIZER, [1, 2], SamplingParams(temperature=0, **params), echo)
     try:
         while True:
             pieces.append(next(generator))
@@ -149,9 +147,7 @@ def test_stop_at_the_last_token_is_a_stop() -> None:
     ],
 )
 @pytest.mark.parametrize("script", [("abcdef",), ("ab", "cd", "ef"), ("a", "bc", "d", "ef")])
-def test_several_stops_however_the_text_is_cut(
-    stops: tuple[str, ...], text: str, script: tuple[str, ...]
-) -> None:
+def test_several_stops_however_the_text_is_cut(stops: tuple[str, ...], text: str, script: tuple[str, ...]) -> None:
     pieces, completion = run(tokens_of(*script), stop=stops)
     assert completion.text == text == "".join(piece.text for piece in pieces)
 

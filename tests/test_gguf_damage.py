@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from gguf_builder import (
     ARRAY,
     BOOL,
@@ -26,6 +23,9 @@ from gguf_builder import (
     string,
     tiny_builder,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from santacoder.errors import ModelFormatError
 from santacoder.gguf_file import GGUFFile
 
@@ -255,9 +255,7 @@ def test_tensors(reject: Reject, break_it: Callable[[GGUFBuilder], None], proble
     data = out.build()
     name = out.tensors[-1].name
     label = name if isinstance(name, str) else name.decode()
-    places = {
-        field: out.offsets[f"{field}:{label}"] for field in ("tensor", "rank", "dims", "kind", "offset")
-    }
+    places = {field: out.offsets[f"{field}:{label}"] for field in ("tensor", "rank", "dims", "kind", "offset")}
     assert problem.format(**places, dim1=places["dims"] + 8, data=out.offsets["data"]) in reject(data)
 
 
@@ -266,10 +264,7 @@ def test_last_tensor_one_byte_short(reject: Reject) -> None:
     out.pad_end = False
     data = out.build()
     message = reject(data[:-1])
-    assert (
-        f"tensor two.weight at byte {out.offsets['tensor:two.weight']} takes 68 bytes from offset 32"
-        in message
-    )
+    assert f"tensor two.weight at byte {out.offsets['tensor:two.weight']} takes 68 bytes from offset 32" in message
     assert f"from byte {out.offsets['data']}, has 99: the file is truncated or damaged" in message
 
 

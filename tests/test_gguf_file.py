@@ -13,9 +13,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from gguf_builder import (
     ARRAY,
     BOOL,
@@ -36,6 +33,9 @@ from gguf_builder import (
     small_builder,
     tiny_model,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf_file import GGML_TYPES, GGUFFile
 
@@ -104,9 +104,7 @@ def test_type_table_is_that_of_the_gguf_package() -> None:
     theirs = {int(kind): (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in gguf.GGMLQuantizationType}
     # A gguf release older or newer than the table may know fewer or more types; what both know has to agree.
     newest = min(max(theirs), max(GGML_TYPES))
-    assert {k: v for k, v in GGML_TYPES.items() if k <= newest} == {
-        k: v for k, v in theirs.items() if k <= newest
-    }
+    assert {k: v for k, v in GGML_TYPES.items() if k <= newest} == {k: v for k, v in theirs.items() if k <= newest}
 
 
 def test_import_does_not_load_the_gguf_package() -> None:
@@ -140,13 +138,7 @@ def test_both_versions_load(load: Load, version: int) -> None:
 
 
 def test_valid_oddities_load(load: Load) -> None:
-    out = (
-        small_builder()
-        .set("general.alignment", 64)
-        .set("empty", (ARRAY, array(STRING, [])))
-        .set("", "x")
-        .drop("")
-    )
+    out = small_builder().set("general.alignment", 64).set("empty", (ARRAY, array(STRING, []))).set("", "x").drop("")
     out.set("none", (ARRAY, array(I32, []))).set("ключ", "значение").set("nul", ["a\0b", "c"])
     out.alignment = 64
     out.tensors.reverse()

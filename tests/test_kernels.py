@@ -125,10 +125,7 @@ def packed(kernels: Kernels, type_name: str, blocks: bytes, rows: int, columns: 
     pair_bytes = kernels.plain("pair_bytes", ctypes.c_int(packed_format), columns)
     panels = np.zeros((-(-rows // 32), pair_bytes), np.uint8)
     raw = np.frombuffer(blocks, np.uint8)
-    assert (
-        kernels.plain("pack", ctypes.c_int(source), raw, rows, columns, ctypes.c_int(packed_format), panels)
-        == 0
-    )
+    assert kernels.plain("pack", ctypes.c_int(source), raw, rows, columns, ctypes.c_int(packed_format), panels) == 0
     return panels
 
 
@@ -196,12 +193,10 @@ def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, toke
     if result is None:
         return
     weight = reference.dequantize(blocks, type_name, (rows, columns))
-    linear = (
-        reference.quantized_linear if type_name not in FLOATS else lambda x, w: x.astype(np.float64) @ w.T
-    )
+    linear = reference.quantized_linear if type_name not in FLOATS else lambda x, w: x.astype(np.float64) @ w.T
     expected = linear(x, weight)
-    if type_name in FLOATS:  # one rounding per column: a random walk
-        magnitude = np.sqrt(columns) * (np.abs(x).astype(np.float64) @ np.abs(weight).T)
+    if type_name in FLOATS:  # one rounding per column, each at most half an ulp of the running sum
+        magnitude = columns * (np.abs(x).astype(np.float64) @ np.abs(weight).T)
     else:  # a few roundings per 32 columns; a weight near 0 may be a difference of large numbers (Q4_K)
         magnitude = 2 * np.abs(x).sum(1, dtype=np.float64)[:, None] * np.abs(weight).max(1)
     assert (np.abs(result[:, :rows] - expected) <= ULP * magnitude).all()

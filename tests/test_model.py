@@ -142,9 +142,7 @@ def test_infill(model: santacoder.SantaCoder, mode: Any) -> None:
 
 
 def test_bad_infill(model: santacoder.SantaCoder) -> None:
-    with pytest.raises(
-        santacoder.InvalidRequestError, match=r"^mode is 'msp', but it must be 'psm' or 'spm'$"
-    ):
+    with pytest.raises(santacoder.InvalidRequestError, match=r"^mode is 'msp', but it must be 'psm' or 'spm'$"):
         model.infill("a", "b", mode="msp")  # type: ignore[arg-type]
     with pytest.raises(santacoder.InvalidRequestError, match="the text is a int"):
         model.infill("a", 5)  # type: ignore[arg-type]
@@ -154,17 +152,13 @@ def test_infill_without_tokens_for_it(model: santacoder.SantaCoder) -> None:
     class NoFim:
         fim_prefix_id = fim_suffix_id = fim_middle_id = None
 
-    with pytest.raises(
-        santacoder.InvalidRequestError, match="no fill-in-the-middle tokens, so it cannot infill"
-    ):
+    with pytest.raises(santacoder.InvalidRequestError, match="no fill-in-the-middle tokens, so it cannot infill"):
         infill_prompt(NoFim(), "a", "b", "psm")  # type: ignore[arg-type]
 
 
 def test_context(model: santacoder.SantaCoder) -> None:
     assert model.context == model.config.context_length == 256
-    message = (
-        r"^the prompt has 200 tokens and max_tokens is 57, together 257, but the context has 256 positions$"
-    )
+    message = r"^the prompt has 200 tokens and max_tokens is 57, together 257, but the context has 256 positions$"
     with pytest.raises(santacoder.ContextOverflowError, match=message):
         model.complete([1] * 200, max_tokens=57)
     full = model.complete([1] * 200, max_tokens=56, ignore_eos=True)

@@ -128,9 +128,7 @@ class TestKernel:
         assert support(logits, top_k=2, top_p=0.6) == {0}  # of what top-k left, token 0 has 2/3
         assert support(logits, min_p=0.3) == {0, 1}
         assert support(logits, top_p=0.7, min_p=0.6) == {0}
-        assert support(logits, temperature=0.5, top_p=0.7) == {
-            0
-        }  # 1, 1/4, 1/16, 1/16: temperature comes first
+        assert support(logits, temperature=0.5, top_p=0.7) == {0}  # 1, 1/4, 1/16, 1/16: temperature comes first
         assert support(logits, temperature=0.5, min_p=0.3) == {0}
         assert support(logits, temperature=2.0, min_p=0.6) == {0, 1}
         # min-p measures by the largest probability, whatever top-p left of the rest.
@@ -225,9 +223,7 @@ class TestKernel:
             assert len({c_sample(logits, bits, isa=isa, **options) for isa in LEVELS}) == 1
 
 
-def sampler(
-    prompt: tuple[int, ...] = (), never: tuple[int, ...] = (), seed: int = 0, **params: Any
-) -> Sampler:
+def sampler(prompt: tuple[int, ...] = (), never: tuple[int, ...] = (), seed: int = 0, **params: Any) -> Sampler:
     return Sampler(SamplingParams(**params), 4, never, seed, prompt=prompt)
 
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from gguf_builder import (
     ARRAY,
     I32,
@@ -25,6 +22,9 @@ from gguf_builder import (
     tiny_builder,
     vocabulary,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from santacoder.config import check_tensors, read_config
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGUFFile, Metadata
@@ -76,9 +76,7 @@ FIXTURE = fixture_tokenizer("mqa-q4_k_m.gguf", 512)
 # Agreement with llama.cpp.
 
 TEXTS = (DATA / "ggml-vocab-starcoder.gguf.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
-IDS = [
-    list(map(int, line.split())) for line in (DATA / "ggml-vocab-starcoder.gguf.out").read_text().split("\n")
-]
+IDS = [list(map(int, line.split())) for line in (DATA / "ggml-vocab-starcoder.gguf.out").read_text().split("\n")]
 
 
 @pytest.mark.parametrize(("text", "ids"), list(zip(TEXTS, IDS, strict=True)))
@@ -107,9 +105,7 @@ def test_digits_stand_alone_whatever_the_file_calls_it(pre: str | None) -> None:
 # Round trips.
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
-    st.sampled_from(
-        [*SPECIALS, "\0", "\r\n", "\x1b", "def ", "  ", "é", "旧", "👩‍💻", "\U0010ffff", "12", "[PAD267]"]
-    )
+    st.sampled_from([*SPECIALS, "\0", "\r\n", "\x1b", "def ", "  ", "é", "旧", "👩‍💻", "\U0010ffff", "12", "[PAD267]"])
 ).map("".join)
 
 
@@ -213,9 +209,7 @@ def test_names_without_metadata() -> None:
 
 def test_no_special_tokens_at_all() -> None:
     got = tiny(tokens=byte_symbols(), token_type=None, eos_token_id=None, merges=[])
-    assert (got.eot_id, got.fim_prefix_id, got.fim_suffix_id, got.fim_middle_id, got.fim_pad_id) == (
-        None,
-    ) * 5
+    assert (got.eot_id, got.fim_prefix_id, got.fim_suffix_id, got.fim_middle_id, got.fim_pad_id) == (None,) * 5
     assert got.end_ids == frozenset()
 
 
@@ -229,9 +223,7 @@ def test_user_defined_tokens_are_always_found() -> None:
 @pytest.mark.parametrize("name", ["bos", "eos", "fim_pre", "fim_pad", "prefix", "middle"])
 @pytest.mark.parametrize("value", [N_TOKENS, 2**32 - 1, -1])
 def test_special_ids_outside_the_vocabulary(name: str, value: int) -> None:
-    with pytest.raises(
-        ModelFormatError, match=rf"^tokenizer.ggml.{name}_token_id is {value}, but it must be"
-    ):
+    with pytest.raises(ModelFormatError, match=rf"^tokenizer.ggml.{name}_token_id is {value}, but it must be"):
         tiny(**{f"{name}_token_id": value})
 
 

@@ -26,7 +26,15 @@ ffi.set_source(
     depends=[path.as_posix() for path in sorted(CSRC.rglob("*.h"))],
     include_dirs=[CSRC.as_posix()],
     # -O2 after Python's own -O3: loops are unrolled where the kernels say so. Contraction would change bits.
-    extra_compile_args=["-std=c11", "-O2", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-pthread"],
+    extra_compile_args=[
+        "-std=c11",
+        "-O2",
+        "-g0",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fvisibility=hidden",
+        "-pthread",
+    ],
     extra_link_args=["-pthread"],
     libraries=["m"],
 )

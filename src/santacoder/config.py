@@ -69,9 +69,7 @@ def read_config(file: GGUFFile) -> Config:
     heads = _per_layer(file, "attention.head_count", MAX_HEADS, layers)
     kv_heads = _per_layer(file, "attention.head_count_kv", heads, layers, default=1)
     if width % heads:
-        raise metadata.error(
-            _key("attention.head_count"), f"is {heads}, which does not divide the width {width}"
-        )
+        raise metadata.error(_key("attention.head_count"), f"is {heads}, which does not divide the width {width}")
     if heads % kv_heads:
         problem = f"is {kv_heads}, which does not divide the {heads} query heads"
         raise metadata.error(_key("attention.head_count_kv"), problem)
@@ -136,9 +134,7 @@ def check_tensors(file: GGUFFile, config: Config) -> None:
         _check_tensor(file, file.tensors[name], shape)
     for name in file.tensors:
         if name not in shapes:
-            raise file.error(
-                name, f"does not belong to a {ARCHITECTURE} model of {config.block_count} layers"
-            )
+            raise file.error(name, f"does not belong to a {ARCHITECTURE} model of {config.block_count} layers")
 
 
 def _check_tensor(file: GGUFFile, info: TensorInfo, shape: tuple[int, ...]) -> None:
@@ -192,9 +188,7 @@ def _per_layer(file: GGUFFile, name: str, high: int, layers: int, default: int |
         raise file.metadata.error(key, f"is {type_word(value)}, but it must be an integer")
     first = int(value[0]) if value.size else 0
     if value.size != layers or not (value == first).all():
-        problem = (
-            f"is an array of {value.size} numbers, but it must hold {layers} equal ones, one for each layer"
-        )
+        problem = f"is an array of {value.size} numbers, but it must hold {layers} equal ones, one for each layer"
         raise file.metadata.error(key, problem)
     if not 1 <= first <= high:
         raise file.metadata.error(key, f"holds {first}, but it must be in 1..{high}")

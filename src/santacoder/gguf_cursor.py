@@ -130,9 +130,7 @@ class Cursor:
         append, unpack, buffer, size, pos = raw.append, _U64.unpack_from, self.buffer, self.size, self.pos
         for _ in range(n):
             if size - pos < 8:
-                raise ModelFormatError(
-                    f"{field}[{len(raw)}] is cut off at byte {pos}: {size - pos} bytes remain"
-                )
+                raise ModelFormatError(f"{field}[{len(raw)}] is cut off at byte {pos}: {size - pos} bytes remain")
             (length,) = unpack(buffer, pos)
             pos += 8
             if length > size - pos:

@@ -243,9 +243,7 @@ class GGUFFile:
         self.version = cursor.u32("the version")
         if self.version not in (2, 3):
             if self.version in (0x02000000, 0x03000000):
-                raise ModelFormatError(
-                    "the file is big-endian (version at byte 4), but only little-endian is read"
-                )
+                raise ModelFormatError("the file is big-endian (version at byte 4), but only little-endian is read")
             raise ModelFormatError(f"the version is {self.version} at byte 4, but only 2 and 3 are read")
         n_tensors = cursor.count("the tensor count", _MIN_TENSOR_BYTES, _MAX_ENTRIES)
         n_keys = cursor.count("the metadata count", _MIN_KV_BYTES, _MAX_ENTRIES)
@@ -295,8 +293,7 @@ class GGUFFile:
         type_name, block, block_bytes = GGML_TYPES[kind]
         if dims[0] % block:
             raise ModelFormatError(
-                f"a row of {shown} has {dims[0]} values at byte {dims_at}, "
-                f"but {type_name} needs a multiple of {block}"
+                f"a row of {shown} has {dims[0]} values at byte {dims_at}, but {type_name} needs a multiple of {block}"
             )
         offset_at = cursor.pos
         offset = cursor.u64(f"the offset of {shown}")
@@ -321,15 +318,12 @@ class GGUFFile:
                     f"from byte {start}, has {available}: the file is truncated or damaged"
                 )
             if info.offset != expected:
-                fault = (
-                    "overlaps the tensor before it" if info.offset < expected else "leaves a hole before it"
-                )
+                fault = "overlaps the tensor before it" if info.offset < expected else "leaves a hole before it"
                 raise ModelFormatError(f"{where} has the offset {info.offset}, not {expected}: it {fault}")
             expected = _align(info.offset + info.n_bytes, self.alignment)
         if available > expected:
             raise ModelFormatError(
-                f"trailing garbage: {available - expected} bytes follow the last tensor "
-                f"at byte {start + expected}"
+                f"trailing garbage: {available - expected} bytes follow the last tensor at byte {start + expected}"
             )
         for info in entries:
             self.tensors[info.name] = replace(info, offset=start + info.offset)
@@ -339,9 +333,7 @@ def _check_magic(start: bytes, size: int) -> None:
     """Reject what is not GGUF, naming it where its first 512 bytes, `start`, tell."""
     if start[:4] == b"GGUF":
         if size < _HEADER_BYTES:
-            raise ModelFormatError(
-                f"the file ends at byte {size}, inside the {_HEADER_BYTES}-byte GGUF header"
-            )
+            raise ModelFormatError(f"the file ends at byte {size}, inside the {_HEADER_BYTES}-byte GGUF header")
         return
     for magic, problem in _FOREIGN_MAGICS:
         if start.startswith(magic):

@@ -39,9 +39,7 @@ class SantaCoder:
         self._engine = SharedEngine(transformer)
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None
-    ) -> SantaCoder:
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
         """Load a GGUF file.
 
         Args:

@@ -166,9 +166,7 @@ class Tokenizer:
 
     def _find_special_ids(self, metadata: Metadata) -> None:
         last = self.n_tokens - 1
-        metadata.integer(
-            "tokenizer.ggml.bos_token_id", 0, last
-        )  # not used (nothing is prepended), but checked
+        metadata.integer("tokenizer.ggml.bos_token_id", 0, last)  # not used (nothing is prepended), but checked
         eos = metadata.integer("tokenizer.ggml.eos_token_id", 0, last)
         self.eot_id = self._ids.get(_END_OF_TEXT) if eos is None else eos
         fim: dict[str, int | None] = {}
@@ -186,9 +184,7 @@ class Tokenizer:
         self._missing = bytes(b for b in _UTF8_BYTES if chr(_SYMBOL_OF_BYTE[b]) not in self._ids)
         bpe = _bpe(metadata, self._ids)
         self._plain_encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [])
-        self._encoder = _encoder(
-            bpe, [self._tokens[i] for i in user_defined], [self._tokens[i] for i in special]
-        )
+        self._encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [self._tokens[i] for i in special])
 
 
 class StreamDecoder:
@@ -223,9 +219,7 @@ def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
         raise metadata.error("tokenizer.ggml.pre", f"is {pre[:80]!r}, not one of {sorted(_PRE_TOKENIZERS)}")
     tokens = _strings(metadata, _TOKENS)
     if len(tokens) != vocab_size:
-        raise metadata.error(
-            _TOKENS, f"holds {len(tokens)} tokens, but token_embd.weight has {vocab_size} rows"
-        )
+        raise metadata.error(_TOKENS, f"holds {len(tokens)} tokens, but token_embd.weight has {vocab_size} rows")
     scores = metadata.get("tokenizer.ggml.scores")
     if isinstance(scores, np.ndarray) and scores.size != len(tokens):
         raise metadata.error("tokenizer.ggml.scores", f"holds {scores.size} scores for {len(tokens)} tokens")

@@ -124,5 +124,3 @@ def _vector(file: GGUFFile, info: TensorInfo) -> NDArray[np.float32]:
     padded = np.zeros(-(-values.size // PADDING) * PADDING, dtype=np.float32)
     padded[: values.size] = values
     return padded
-
-

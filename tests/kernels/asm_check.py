@@ -59,9 +59,7 @@ def count(code: dict[int, str]) -> Count:
     inner = [a for a in loops if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
     hot = [[line for at, line in code.items() if first <= at <= last] for first, last in inner]
     lines = [line for body in hot for line in body]
-    return Count(
-        len(hot), sum(map(bool, map(MULTIPLY.match, lines))), sum(map(bool, map(SPILL.match, lines)))
-    )
+    return Count(len(hot), sum(map(bool, map(MULTIPLY.match, lines))), sum(map(bool, map(SPILL.match, lines))))
 
 
 def main(paths: list[str]) -> int:

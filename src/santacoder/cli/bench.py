@@ -15,9 +15,7 @@ HELP = "measure how fast a model reads prompts and generates"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "-p", "--prompt-tokens", type=int, metavar="N", help="length of the prompt (default: 512)"
-    )
+    parser.add_argument("-p", "--prompt-tokens", type=int, metavar="N", help="length of the prompt (default: 512)")
     parser.add_argument("-n", "--tokens", type=int, metavar="N", help="tokens to generate (default: 64)")
     parser.add_argument("-r", "--runs", type=int, default=3, metavar="N", help="runs (default: %(default)s)")
     options.add_model(parser)

@@ -13,14 +13,10 @@ HELP = "write what belongs between a prefix and a suffix"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="a text with the marker in it; - is standard input"
-    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a text with the marker in it; - is standard input")
     parser.add_argument("--prefix", help="the text before, instead of FILE")
     parser.add_argument("--suffix", help="the text after, instead of FILE")
-    parser.add_argument(
-        "--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)"
-    )
+    parser.add_argument("--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)")
     parser.add_argument("--mode", choices=("psm", "spm"), default="psm", help="the order the model sees")
     options.add_model(parser)
     options.add_threads(parser)

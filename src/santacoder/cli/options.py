@@ -48,9 +48,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """--threads and --context."""
-    parser.add_argument(
-        "-t", "--threads", type=int, help="threads that compute (default: what the machine allows)"
-    )
+    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
     parser.add_argument("--context", type=int, help="positions to use (default: all that the model has)")
 
 
@@ -77,9 +75,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", default=argparse.SUPPRESS, metavar="TEXT",
         help="end before this text; repeatable",
     )  # fmt: skip
-    group.add_argument(
-        "--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first"
-    )
+    group.add_argument("--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first")
     group.add_argument(
         "--ignore-eos", action="store_true", default=argparse.SUPPRESS, help="go on after an end of text"
     )
@@ -103,9 +99,7 @@ def model_path(args: argparse.Namespace) -> str:
     """
     name: str = args.model or os.environ.get(VARIABLE, "")
     if not name:
-        raise InvalidRequestError(
-            f"no model comes with this version: pass --model PATH|REPO or set {VARIABLE}"
-        )
+        raise InvalidRequestError(f"no model comes with this version: pass --model PATH|REPO or set {VARIABLE}")
     local = Path(name).exists() or name.lower().endswith(".gguf")
     if local or not _REPOSITORY.fullmatch(name):
         return name
