@@ -120,8 +120,8 @@ def main() -> None:
         engine.stop()
     report = (
         f"# Speed beside llama.cpp\n\n{machine()}, {arguments.threads} threads, {datetime.date.today()}. "
-        f"{arguments.model.name}, {arguments.model.stat().st_size / 1e6:.0f} MB. Medians of {arguments.rounds} rounds in "
-        f"which the engines take turns; ratios are medians (least-most) over rounds.\n"
+        f"{arguments.model.name}, {arguments.model.stat().st_size / 1e6:.0f} MB. Medians of {arguments.rounds} "
+        f"rounds in which the engines take turns; ratios are medians (least-most) over rounds.\n"
         f"`python bench/make_model.py MODEL` writes such a file, "
         f"`python bench/compare.py MODEL --threads {arguments.threads} --rounds {arguments.rounds}` measures again.\n\n"
         f"{table(engines, rates)}\n\n{versions}\n"
