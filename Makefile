@@ -3,6 +3,7 @@ PYTHON ?= python3
 CC_AARCH64 ?= aarch64-linux-gnu-gcc
 QEMU_AARCH64 ?= qemu-aarch64
 SEED ?= 1
+MODEL ?= tests/data/mqa-q4_k_m.gguf
 BUILD = build
 
 # The flags that decide the bits are those of src/santacoder/_build.py.
@@ -21,7 +22,7 @@ build:
 	$(PYTHON) setup.py build_ext --inplace
 
 test: build
-	$(PYTHON) -m pytest
+	PYTHONPATH=src $(PYTHON) -m pytest
 
 check-kernels: $(BUILD)/native/check_kernels
 	$< --seed $(SEED)
@@ -31,7 +32,7 @@ check-neon: $(BUILD)/aarch64/check_kernels
 	$(QEMU_AARCH64) -cpu max $< --seed $(SEED) --isa neon_dotprod
 
 bench: build
-	$(PYTHON) -m santacoder.cli bench
+	PYTHONPATH=src $(PYTHON) -m santacoder bench --model $(MODEL)
 
 lint:
 	$(PYTHON) -m ruff check

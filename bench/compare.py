@@ -1,7 +1,7 @@
 """santacoder and llama.cpp on the same file, taking turns: `python bench/compare.py MODEL` writes bench/RESULTS.md.
 
 Each round measures every engine once on every work; the table has the medians over rounds, and the median of the ratios
-within a round. Other builds of llama.cpp join with `--llama-python NAME=PYTHON`, the interpreter that has it installed.
+within a round. `--llama-python NAME=PYTHON` takes another build of llama.cpp: the interpreter that has it installed.
 """
 
 from __future__ import annotations

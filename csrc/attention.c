@@ -85,7 +85,7 @@ static void finish(const sc_engine *e, const tile *t, const sc_partial *p)
     }
 }
 
-/* The segment and tile of running number `*index` over all segments; 0 when there is none. */
+/* The segment and tile of running number `index` over all segments; 0 when there is none. */
 static int find_tile(const sc_step *step, int64_t index, tile *out)
 {
     for (int32_t s = 0; s < step->batch->segments; s++) {

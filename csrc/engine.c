@@ -25,17 +25,22 @@ static void *arena_take(arena *a, size_t bytes)
     return piece;
 }
 
-static void take_vectors(arena *a, sc_vectors *v, size_t width, size_t rows)
+static void take_floats(arena *a, sc_vectors *v, size_t width, size_t rows)
 {
     v->width = sc_pad32(width);
     v->floats = arena_take(a, rows * v->width * sizeof(float));
+}
+
+static void take_vectors(arena *a, sc_vectors *v, size_t width, size_t rows)
+{
+    take_floats(a, v, width, rows);
     v->blocks = arena_take(a, rows * ((v->width + SC_BLOCK - 1) / SC_BLOCK) * sizeof(sc_act));
 }
 
 static void take_all(sc_engine *e, arena *a, size_t threads)
 {
     const size_t rows = (size_t)e->max_rows, heads = (size_t)e->shape.n_head;
-    take_vectors(a, &e->x, (size_t)e->shape.n_embd, rows);
+    take_floats(a, &e->x, (size_t)e->shape.n_embd, rows);
     take_vectors(a, &e->h, (size_t)e->shape.n_embd, rows);
     take_vectors(a, &e->a, heads * (size_t)e->shape.head_dim, rows);
     take_vectors(a, &e->u, (size_t)e->shape.n_ff, rows);
@@ -99,6 +104,7 @@ static void op_embed(const sc_step *step, const sc_op *op)
         sc_embedding_row(op->matrix, (size_t)step->batch->tokens[t], x);
         sc_embedding_row(op->positions, (size_t)position_of(step->batch, (int32_t)t), p);
         for (size_t i = 0; i < n; i++) x[i] += p[i];
+        memset(x + n, 0, (e->x.width - n) * sizeof *x); /* an overflow in an earlier step may have left NaN there */
     }
 }
 
@@ -132,9 +138,8 @@ static void run_ops(void *argument, int thread)
     }
 }
 
-int sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch)
+void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch)
 {
     sc_step step = {engine, ops, n_ops, batch};
     sc_team_run(engine->team, run_ops, &step);
-    return SC_OK;
 }

@@ -34,7 +34,7 @@ typedef struct {
     void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
 
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in f16,
-     * dim a multiple of 32. Query t sees keys 0..visible[t]-1. All 64 keys and values must be finite. */
+     * dim a multiple of 32. Query t sees keys 0..visible[t]-1. All 64 values must be finite. */
     void (*attend)(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
                    const int32_t *visible, sc_partial *out);
 

@@ -14,7 +14,6 @@
 #define SC_GROUP 32       /* columns that share one activation scale */
 #define SC_BLOCK 256      /* columns per superblock: 8 groups */
 #define SC_GROUPS 8       /* groups per superblock */
-#define SC_KV_BLOCK 64    /* positions per block of the KV cache */
 #define SC_QUERIES 16     /* most queries per attention tile */
 
 /* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "step" is such four columns;

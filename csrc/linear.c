@@ -42,6 +42,9 @@ static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const 
             e->kernels->f16_clamped(from, SC_PAIR, half);
             if (at.part == 2) {
                 uint16_t *values = keys + SC_KV_BLOCK * e->dim;
+                /* Weight 0 times NaN would reach queries that do not see this key; the key itself carries NaN on. */
+                for (int32_t i = first; i < first + count; i++)
+                    if ((half[i] & 0x7FFF) > 0x7C00) half[i] = 0;
                 memcpy(values + (size_t)slot * e->dim + at.d, half + first, (size_t)count * sizeof *half);
             } else {
                 for (int32_t i = 0; i < count; i++) keys[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];

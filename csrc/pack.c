@@ -146,7 +146,7 @@ static int put_row(int source, int format, const char *row, size_t columns, char
         }
         case SC_SOURCE_Q4_0: finite &= put_q4_0((const block_q4_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
         case SC_SOURCE_Q5_0: finite &= put_q5_0((const block_q5_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
-        default: finite &= put_f32_as_q8((const float *)row + SC_GROUP * i, (sc_q8 *)pair + i, p, lane); break;
+        case SC_F32: finite &= put_f32_as_q8((const float *)row + SC_GROUP * i, (sc_q8 *)pair + i, p, lane); break;
         }
     }
     return finite;
@@ -163,7 +163,8 @@ static size_t source_row_bytes(int source, size_t columns)
     case SC_Q6_K: return columns / 256 * sizeof(block_q6k);
     case SC_Q8_0: return columns / 32 * sizeof(block_q8_0);
     case SC_SOURCE_Q4_0: return columns / 32 * sizeof(block_q4_0);
-    default: return columns / 32 * sizeof(block_q5_0);
+    case SC_SOURCE_Q5_0: return columns / 32 * sizeof(block_q5_0);
+    default: return 0; /* no such source */
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "santacoder.h"
+#include "threads.h"
 
 /* The largest weight, 1, as a whole number. Vocabularies have at most 2^24 tokens, so a sum is at most 2^63. Tokens
  * that are 2^39 times less probable than the first are never drawn. */
@@ -191,8 +192,8 @@ static void weigh(int isa, const float *logits, int32_t n, float max, float temp
     if (selects) apply(logits, float_of_key(top.bits), top.ties, n, weights);
 }
 
-int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-                  uint64_t random, float *scratch)
+static int32_t sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+                      uint64_t random, float *scratch)
 {
     float few[FEW], *weights = scratch;
     int32_t ids[FEW], gathered = 0;
@@ -220,4 +221,13 @@ int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, in
     }
     const int32_t chosen = draw(weights, n, random);
     return gathered ? ids[chosen] : chosen;
+}
+
+int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+                  uint64_t random, float *scratch)
+{
+    const unsigned long long state = sc_float_state_default();
+    const int32_t token = sample(isa, logits, n, temperature, top_k, top_p, min_p, random, scratch);
+    sc_float_state_restore(state);
+    return token;
 }

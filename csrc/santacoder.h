@@ -1,6 +1,5 @@
 /* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; no function here sees
- * a number that did not come from a checked description. Functions that return int give SC_OK or another SC_ status;
- * nothing here prints, exits or raises. */
+ * a number that did not come from a checked description. Nothing here prints, exits or raises. */
 #ifndef SANTACODER_H
 #define SANTACODER_H
 
@@ -9,7 +8,10 @@
 
 /* cffi reads the declarations from here on. */
 
-enum { SC_OK, SC_NO_MEMORY, SC_NOT_FINITE };
+enum { SC_OK, SC_NOT_FINITE };
+
+/* Positions per block of the KV cache. */
+enum { SC_KV_BLOCK = 64 };
 
 /* Formats of packed matrices. */
 enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS };
@@ -48,9 +50,9 @@ size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
  * which quantises. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
 
-/* The shape of the network; head_dim * n_head may differ from n_embd only by what the file says. */
+/* The shape of the network; n_head * head_dim = n_embd, and n_head_kv divides n_head. */
 typedef struct {
-    int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff;
     float epsilon;
 } sc_shape;
 
@@ -95,15 +97,15 @@ typedef struct {
     const int32_t *tokens; /* (rows) */
     const sc_segment *segment;
     const int32_t *output_rows; /* (outputs): rows whose logits are wanted, rising */
-    float *logits;              /* (outputs, n_vocab) */
+    float *logits;              /* (outputs, rows of the head) */
 } sc_batch;
 
 /* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */
-int sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
+void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
 
 /* Draws one token of n. `logits` is changed in no way. temperature > 0; top_k 0 and top_p 1 and min_p 0 are off.
  * Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. `scratch` holds n floats.
- * Returns the token, or -1 when a logit is not a number or all are -infinity. */
+ * Returns the token, or -1 when a logit is not a number or +infinity, or all are -infinity. */
 int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random, float *scratch);
 /* The first index of the largest logit, or -1 as above. */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #if defined __x86_64__
 #include <immintrin.h>
@@ -20,7 +21,7 @@ typedef struct {
     atomic_int sleepers;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-} signal_t;
+} event;
 
 typedef struct {
     sc_team *team;
@@ -36,7 +37,7 @@ struct sc_team {
     atomic_int stop;
     sc_job *job;
     void *argument;
-    signal_t work, phase;
+    event work, phase;
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_llong counter;
     pthread_t *threads;
@@ -52,7 +53,7 @@ static void pause_briefly(void)
 #endif
 }
 
-static void signal_reset(signal_t *s)
+static void event_reset(event *s)
 {
     atomic_store(&s->value, 0);
     atomic_store(&s->sleepers, 0);
@@ -60,7 +61,7 @@ static void signal_reset(signal_t *s)
     pthread_cond_init(&s->changed, NULL);
 }
 
-static void signal_raise(signal_t *s)
+static void event_raise(event *s)
 {
     atomic_fetch_add(&s->value, 1);
     if (!atomic_load(&s->sleepers)) return;
@@ -69,7 +70,7 @@ static void signal_raise(signal_t *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static void signal_wait(signal_t *s, unsigned old, int spins)
+static void event_wait(event *s, unsigned old, int spins)
 {
     for (int i = 0; i < spins; i++) {
         if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
@@ -82,8 +83,7 @@ static void signal_wait(signal_t *s, unsigned old, int spins)
     atomic_fetch_sub(&s->sleepers, 1);
 }
 
-/* Another library may have set flush-to-zero or a rounding mode on this thread; results must not follow it. */
-static unsigned long long float_state_default(void)
+unsigned long long sc_float_state_default(void)
 {
 #if defined __x86_64__
     const unsigned old = _mm_getcsr();
@@ -99,7 +99,7 @@ static unsigned long long float_state_default(void)
 #endif
 }
 
-static void float_state_restore(unsigned long long old)
+void sc_float_state_restore(unsigned long long old)
 {
 #if defined __x86_64__
     _mm_setcsr((unsigned)old);
@@ -122,9 +122,9 @@ void sc_team_barrier(sc_team *team)
     if (atomic_fetch_add(&team->arrived, 1) + 1 == team->size) {
         atomic_store(&team->arrived, 0);
         atomic_store(&team->counter, 0);
-        signal_raise(&team->phase);
+        event_raise(&team->phase);
     } else {
-        signal_wait(&team->phase, phase, team->spins);
+        event_wait(&team->phase, phase, team->spins);
     }
 }
 
@@ -132,9 +132,9 @@ static void *worker_main(void *argument)
 {
     const worker *self = argument;
     sc_team *team = self->team;
-    float_state_default();
+    sc_float_state_default();
     for (unsigned seen = 0;; seen++) {
-        signal_wait(&team->work, seen, team->spins);
+        event_wait(&team->work, seen, team->spins);
         if (atomic_load(&team->stop)) return NULL;
         team->job(team->argument, self->index);
         sc_team_barrier(team);
@@ -143,8 +143,9 @@ static void *worker_main(void *argument)
 
 sc_team *sc_team_new(int32_t threads)
 {
-    sc_team *team = calloc(1, sizeof *team);
+    sc_team *team = aligned_alloc(64, sizeof *team);
     if (!team) return NULL;
+    memset(team, 0, sizeof *team);
     team->wanted = threads;
     team->threads = calloc((size_t)threads, sizeof *team->threads);
     team->workers = calloc((size_t)threads, sizeof *team->workers);
@@ -161,8 +162,8 @@ static void team_start(sc_team *team)
     if (!sched_getaffinity(0, sizeof set, &set)) cpus = CPU_COUNT(&set);
 #endif
     team->spins = team->wanted <= cpus ? 2000 : 0; /* more threads than CPUs: spinning would keep others from working */
-    signal_reset(&team->work);
-    signal_reset(&team->phase);
+    event_reset(&team->work);
+    event_reset(&team->phase);
     atomic_store(&team->arrived, 0);
     atomic_store(&team->counter, 0);
     team->owner = getpid();
@@ -182,13 +183,13 @@ static void team_start(sc_team *team)
 void sc_team_run(sc_team *team, sc_job *job, void *argument)
 {
     if (!team->started || team->owner != getpid()) team_start(team); /* the threads did not follow a fork */
-    const unsigned long long state = float_state_default();
+    const unsigned long long state = sc_float_state_default();
     team->job = job;
     team->argument = argument;
-    signal_raise(&team->work);
+    event_raise(&team->work);
     job(argument, 0);
     sc_team_barrier(team);
-    float_state_restore(state);
+    sc_float_state_restore(state);
 }
 
 void sc_team_free(sc_team *team)
@@ -196,7 +197,7 @@ void sc_team_free(sc_team *team)
     if (!team) return;
     if (team->started && team->owner == getpid()) {
         atomic_store(&team->stop, 1);
-        signal_raise(&team->work);
+        event_raise(&team->work);
         for (int i = 1; i < team->size; i++) pthread_join(team->threads[i], NULL);
     }
     free(team->threads);

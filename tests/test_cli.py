@@ -75,7 +75,7 @@ class TestComplete:
             )  # fmt: skip
         result = json.loads(out)
         assert result["text"] == expected.text
-        assert tuple(result["tokens"]) == expected.tokens
+        assert result["tokens"] == expected.tokens
         assert result["seed"] == 3
         assert result["usage"] == {"prompt_tokens": 7, "completion_tokens": len(expected.tokens)}
 

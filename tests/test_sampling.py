@@ -264,7 +264,9 @@ class TestSampler:
         assert random_bits((1 << 64) - 1, 3, 2047) == 9326977240064533073
 
     def test_not_finite(self) -> None:
-        with pytest.raises(NumericalError, match=r"^the logits of position 2 hold a NaN or an infinity$"):
+        with pytest.raises(
+            NumericalError, match=r"^the logits of position 2 hold a NaN or an infinity, or all tokens are banned$"
+        ):
             sampler((0, 1)).next(values(0, math.nan, 0, 0))
         with pytest.raises(NumericalError):
             sampler(temperature=0).next(values(-math.inf, -math.inf, -math.inf, -math.inf))

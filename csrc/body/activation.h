@@ -14,9 +14,9 @@ static void quantize_group(const float *x, sc_act *out, int g)
     memcpy(&amax, &bits, sizeof amax);
     if (!(amax >= 1e-30f) || !finite) amax = 0; /* 127/amax must be finite */
     const f32x16 inverse = f32_set1(amax > 0 ? 127.0f / amax : 0.0f);
-    const f32x16 low = f32_set1(-127.0f), high = f32_set1(127.0f);
-    const i32x16 q0 = i32_from_f32(f32_min(high, f32_max(low, f32_mul(x0, inverse))));
-    const i32x16 q1 = i32_from_f32(f32_min(high, f32_max(low, f32_mul(x1, inverse))));
+    const f32x16 low = f32_set1(-127.0f), high = f32_set1(127.0f); /* NaN becomes -127: conversion must be defined */
+    const i32x16 q0 = i32_from_f32(f32_min(f32_max(f32_mul(x0, inverse), low), high));
+    const i32x16 q1 = i32_from_f32(f32_min(f32_max(f32_mul(x1, inverse), low), high));
     const int32_t sum0 = i32_sum16(q0), sum1 = i32_sum16(q1);
     i32_store_i8(out->q + 32 * g, q0);
     i32_store_i8(out->q + 32 * g + 16, q1);
@@ -88,7 +88,7 @@ static void softmax_weights(const float *x, size_t n, float max, float inverse_t
     }
 }
 
-/* 32 floats per token to f16, clamped to its range: an overflow must not become infinite in the cache. */
+/* To f16, clamped to its range: an overflow must not become infinite in the cache. NaN stays. */
 static void f16_clamped(const float *x, size_t n, uint16_t *out)
 {
     const f32x16 low = f32_set1(-65504.0f), high = f32_set1(65504.0f);

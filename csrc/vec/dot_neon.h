@@ -1,33 +1,13 @@
-/* Dot products for plain NEON: products in int16, added in pairs to int32. All weights but Q8_0's are below 64 and so
- * signed bytes as they are. See vec/scalar.h. */
+/* Dot products for plain NEON: products in int16, added in pairs to int32. */
 #ifndef SC_VEC_DOT_H
 #define SC_VEC_DOT_H
 
-typedef i32x16 dotx16;
-
-static inline u8x64 i8_broadcast4(const int8_t *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    QUADS_(u8x64, vreinterpretq_u8_s32(vdupq_n_s32(four)));
-}
 static inline int32x4_t dot4_quad_(int32x4_t acc, int8x16_t w, int8x16_t a)
 {
     int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a)));
     int32x4_t high = vpaddlq_s16(vmull_high_s8(w, a));
     return vaddq_s32(acc, vpaddq_s32(low, high));
 }
-static inline dotx16 dot_zero(void) { return i32_set1(0); }
-static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
-{
-    QUADS_(dotx16, dot4_quad_(acc.v[i], vreinterpretq_s8_u8(w.v[i]), vreinterpretq_s8_u8(a.v[i])));
-}
-static inline i32x16 dot_sum(dotx16 acc) { return acc; }
-#define DOT_WIDE_OFFSET 128
-static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
-{
-    for (int i = 0; i < 4; i++) w.v[i] = veorq_u8(w.v[i], vdupq_n_u8(128));
-    return dot_add(acc, w, a);
-}
+#include "dot_neon_common.h"
 
 #endif

@@ -1,26 +1,8 @@
-/* Dot products for NEON with the dot-product extension: one sdot per four lanes. See vec/scalar.h and dot_neon.h. */
+/* Dot products for NEON with the dot-product extension: one sdot per four lanes. */
 #ifndef SC_VEC_DOT_H
 #define SC_VEC_DOT_H
 
-typedef i32x16 dotx16;
-
-static inline u8x64 i8_broadcast4(const int8_t *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    QUADS_(u8x64, vreinterpretq_u8_s32(vdupq_n_s32(four)));
-}
-static inline dotx16 dot_zero(void) { return i32_set1(0); }
-static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
-{
-    QUADS_(dotx16, vdotq_s32(acc.v[i], vreinterpretq_s8_u8(w.v[i]), vreinterpretq_s8_u8(a.v[i])));
-}
-static inline i32x16 dot_sum(dotx16 acc) { return acc; }
-#define DOT_WIDE_OFFSET 128
-static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
-{
-    for (int i = 0; i < 4; i++) w.v[i] = veorq_u8(w.v[i], vdupq_n_u8(128));
-    return dot_add(acc, w, a);
-}
+static inline int32x4_t dot4_quad_(int32x4_t acc, int8x16_t w, int8x16_t a) { return vdotq_s32(acc, w, a); }
+#include "dot_neon_common.h"
 
 #endif

@@ -82,7 +82,7 @@ class Completion:
     """
 
     text: str
-    tokens: tuple[int, ...]
+    tokens: list[int]
     finish_reason: FinishReason
     seed: int
     usage: Usage
@@ -236,7 +236,7 @@ def _pieces(
             sent = len(tokens)
     return Completion(
         text="".join(texts),
-        tokens=tuple(tokens),
+        tokens=tokens,
         finish_reason=reason,
         seed=seed,
         usage=Usage(len(prompt), len(tokens)),

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._native import ffi
+from santacoder._native import ffi, lib
 
-BLOCK: Final = 64  # SC_KV_BLOCK in csrc/layout.h
+BLOCK: Final[int] = lib.SC_KV_BLOCK
 ALIGNMENT: Final = 64  # bytes: one vector
 
 
@@ -32,7 +32,13 @@ class KVCache:
         return self._length
 
     def reserve(self, count: int) -> None:
-        """Make room for `count` further positions; the length stays."""
+        """Make room for `count` further positions; the length stays.
+
+        Raises:
+            ValueError: they exceed the capacity.
+        """
+        if self._length + count > self.capacity:
+            raise ValueError(f"a cache of {self.capacity} positions cannot take {self._length + count}")
         while len(self._blocks) * BLOCK < self._length + count:
             memory = np.zeros(self._block_bytes + ALIGNMENT, dtype=np.uint8)
             skip = -memory.ctypes.data % ALIGNMENT
@@ -48,8 +54,3 @@ class KVCache:
         if not 0 <= length <= self._length:
             raise ValueError(f"cannot truncate a cache of {self._length} positions to {length}")
         self._length = length
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of memory held."""
-        return len(self._blocks) * self._block_bytes

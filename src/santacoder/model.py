@@ -26,7 +26,7 @@ Prompt = str | Sequence[int] | NDArray[np.integer]
 
 
 class SantaCoder:
-    """A loaded model. Any number of threads may use it at once; their requests take turns token by token.
+    """A loaded model. Any number of threads may use it at once; they take turns prompt by prompt and token by token.
 
     Attributes:
         config: the model's dimensions.

@@ -28,7 +28,6 @@ import numpy as np
 from numpy.random import Philox
 from numpy.typing import NDArray
 
-from santacoder import _isa
 from santacoder._native import ffi, lib
 from santacoder.errors import InvalidRequestError, NumericalError
 
@@ -118,7 +117,7 @@ class Sampler:
         self._params = params
         self._stream = (seed, sample_index)
         self._position = len(prompt)
-        self._isa = _isa.active()
+        self._isa = int(lib.sc_isa_best())  # all give the same bits
         self._banned = np.asarray(never_sampled, dtype=np.intp)
         self._bias_ids, self._biases = _bias_arrays(params, vocab_size)
         self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
@@ -138,7 +137,9 @@ class Sampler:
         self._adjust(self._logits)
         token = self._choose()
         if token < 0:
-            raise NumericalError(f"the logits of position {self._position} hold a NaN or an infinity")
+            raise NumericalError(
+                f"the logits of position {self._position} hold a NaN or an infinity, or all tokens are banned"
+            )
         self._seen[token] = True
         self._counts[token] += 1
         self._position += 1

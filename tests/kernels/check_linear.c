@@ -43,6 +43,8 @@ static void fill_blocks(const source *s, int fill, uint8_t *blocks, size_t bytes
 
 enum { CODES_RANDOM, CODES_MAX, CODES_MIN, CODES_ALTERNATING, CODES_ZERO, CODES };
 static const char *const code_names[] = {"random", "127", "-127", "alternating", "zero"};
+static const int float_fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FILL_ALTERNATING, FILL_ZERO};
+static const char *const float_names[] = {"random", "with outliers", "tiny", "alternating", "zero"};
 
 /* One token's blocks, x[b*stride], as `quantize` would leave them; whatever lies beyond `columns` stays random. */
 static void fill_codes(int fill, sc_act *x, size_t columns, size_t stride)
@@ -69,10 +71,7 @@ static size_t make_activations(const source *s, int fill, size_t columns, size_t
 {
     if (s->format < SC_Q4_K) {
         *x = buffer(2, ((tokens - 1) * stride + columns) * sizeof(float));
-        for (size_t t = 0; t < tokens; t++) {
-            static const int fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FILL_ALTERNATING, FILL_ZERO};
-            fill_floats(fills[fill], (float *)(void *)*x + t * stride, columns);
-        }
+        for (size_t t = 0; t < tokens; t++) fill_floats(float_fills[fill], (float *)(void *)*x + t * stride, columns);
         return stride * sizeof(float);
     }
     const size_t blocks = (columns + SC_BLOCK - 1) / SC_BLOCK;
@@ -122,7 +121,8 @@ static void check_matrix(const sc_kernels *kernels, const source *s, int weights
         for (size_t first = 0; first < rows; first += SC_PAIR) {
             char *x;
             begin("%s weights %s, rows %zu of %zu, columns %zu, tokens %zu, stride %zu, activations %s", s->name,
-                  weight_names[weights], first, rows, columns, tokens[i], stride, code_names[codes]);
+                  weight_names[weights], first, rows, columns, tokens[i], stride,
+                  s->format < SC_Q4_K ? float_names[codes] : code_names[codes]);
             const size_t step = make_activations(s, codes, columns, stride, tokens[i], &x);
             check_call(kernels, s, panels + first / SC_PAIR * pair_bytes, rows - first, columns, x, step, stride, tokens[i]);
             end();

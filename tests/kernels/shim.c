@@ -6,7 +6,7 @@
 int shim_pack(int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
 {
     sc_team *team = sc_team_new(1);
-    const int status = team ? sc_pack(team, source, blocks, rows, columns, format, panels) : SC_NO_MEMORY;
+    const int status = team ? sc_pack(team, source, blocks, rows, columns, format, panels) : -1;
     sc_team_free(team);
     return status;
 }

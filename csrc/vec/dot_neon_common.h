@@ -1,0 +1,27 @@
+/* What both NEON dot products share, over dot4_quad_: four lanes' worth of acc + w . a, all bytes signed. All weights but
+ * Q8_0's are below 64 and so signed bytes as they are. See vec/scalar.h. */
+#ifndef SC_VEC_DOT_NEON_COMMON_H
+#define SC_VEC_DOT_NEON_COMMON_H
+
+typedef i32x16 dotx16;
+
+static inline u8x64 i8_broadcast4(const int8_t *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    QUADS_(u8x64, vreinterpretq_u8_s32(vdupq_n_s32(four)));
+}
+static inline dotx16 dot_zero(void) { return i32_set1(0); }
+static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
+{
+    QUADS_(dotx16, dot4_quad_(acc.v[i], vreinterpretq_s8_u8(w.v[i]), vreinterpretq_s8_u8(a.v[i])));
+}
+static inline i32x16 dot_sum(dotx16 acc) { return acc; }
+#define DOT_WIDE_OFFSET 128
+static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
+{
+    for (int i = 0; i < 4; i++) w.v[i] = veorq_u8(w.v[i], vdupq_n_u8(128));
+    return dot_add(acc, w, a);
+}
+
+#endif
