@@ -16,7 +16,7 @@ typedef struct {
     void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out);
 
     /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; each started block's
-     * unused groups are left alone. */
+     * unused groups are left alone. An infinity or NaN makes the scale of its group NaN. */
     void (*quantize)(const float *x, size_t n, sc_act *out, size_t stride);
 
     /* x (32) to group g of one block. */
@@ -34,7 +34,8 @@ typedef struct {
     void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
 
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in f16,
-     * dim a multiple of 32. Query t sees keys 0..visible[t]-1. All 64 values must be finite. */
+     * dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
+     * is -infinity and the rest 0. All 64 values must be finite. */
     void (*attend)(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
                    const int32_t *visible, sc_partial *out);
 
