@@ -6,6 +6,9 @@
 
 #include "engine.h"
 
+/* Queries whose blocks one thread merges at a time. */
+enum { SC_MERGE = 4 };
+
 typedef struct {
     const sc_segment *segment;
     int32_t kv_head, first_head, heads; /* query heads within the KV head's group */
@@ -52,36 +55,49 @@ static int32_t query_head(const sc_engine *e, const tile *t, int32_t i)
 static int32_t pack_queries(const sc_engine *e, const tile *t, float *out)
 {
     const float scale = 1.0f / sqrtf((float)e->shape.head_dim);
-    for (int32_t r = 0; r < t->rows; r++)
-        for (int32_t i = 0; i < t->heads; i++) {
-            const size_t head = (size_t)(t->row + r) * (size_t)e->shape.n_head + (size_t)query_head(e, t, i);
-            for (size_t d = 0; d < e->dim; d++) *out++ = e->q[head * e->dim + d] * scale;
-        }
+    for (int32_t r = 0; r < t->rows; r++) {
+        const float *q = e->q.floats + (size_t)(t->row + r) * e->q.stride + (size_t)query_head(e, t, 0) * e->dim;
+        for (size_t i = 0; i < (size_t)t->heads * e->dim; i++) *out++ = q[i] * scale;
+    }
     return t->rows * t->heads;
 }
 
-static void attend_block(const sc_engine *e, const sc_op *op, const tile *t, const float *queries, int32_t n, int32_t block,
-                         sc_partial *out)
+static const uint16_t *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t block)
 {
+    return sc_kv_keys(e, t->segment->blocks[block], op->layer, t->kv_head);
+}
+
+static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, const uint16_t *keys,
+                         const uint16_t *ahead, sc_partial *out)
+{
+    const int32_t n = t->rows * t->heads;
     int32_t visible[SC_QUERIES];
-    const uint16_t *keys = sc_kv_keys(e, t->segment->blocks[block], op->layer, t->kv_head);
     for (int32_t i = 0; i < n; i++) {
         const int32_t position = t->segment->position + t->row + i / t->heads - t->segment->first_row;
         const int32_t seen = position + 1 - block * SC_KV_BLOCK;
         visible[i] = seen > SC_KV_BLOCK ? SC_KV_BLOCK : seen;
     }
-    e->kernels->attend(queries, (size_t)n, e->dim, keys, keys + SC_KV_BLOCK * e->dim, visible, out);
+    e->kernels->attend(queries, (size_t)n, e->dim, keys, keys + SC_KV_BLOCK * e->dim, visible, ahead, out);
 }
 
-/* Divides by the sum of weights and writes each head to its place in a. */
-static void finish(const sc_engine *e, const tile *t, const sc_partial *p)
+/* Whether heads are quantised one by one: a head is whole groups. */
+static int quantize_heads(const sc_engine *e, const sc_op *op) { return op->quantize && e->shape.head_dim % SC_GROUP == 0; }
+
+/* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. */
+static void finish(const sc_step *step, const sc_op *op, const tile *t, const float *sum, const float *from, int32_t first,
+                   int32_t last)
 {
-    const size_t head_dim = (size_t)e->shape.head_dim;
-    for (int32_t i = 0; i < t->rows * t->heads; i++) {
-        const size_t row = (size_t)(t->row + i / t->heads), head = (size_t)query_head(e, t, i % t->heads);
-        float *out = e->a.floats + row * e->a.width + head * head_dim;
-        const float inverse = 1.0f / p->sum[i];
-        for (size_t d = 0; d < head_dim; d++) out[d] = p->out[(size_t)i * e->dim + d] * inverse;
+    const sc_engine *e = step->engine;
+    const size_t head_dim = (size_t)e->shape.head_dim, rows = (size_t)step->batch->rows;
+    for (int32_t i = first; i < last; i++) {
+        const size_t row = (size_t)(t->row + i / t->heads), at = (size_t)query_head(e, t, i % t->heads) * head_dim;
+        float *out = e->a.floats + row * e->a.stride + at;
+        const float inverse = 1.0f / sum[i];
+        for (size_t d = 0; d < head_dim; d++) out[d] = from[(size_t)i * e->dim + d] * inverse;
+        if (!quantize_heads(e, op)) continue;
+        for (size_t d = 0; d < head_dim; d += SC_GROUP)
+            e->kernels->quantize_group(out + d, e->a.blocks + (at + d) / SC_BLOCK * rows + row,
+                                       (int)((at + d) % SC_BLOCK / SC_GROUP));
     }
 }
 
@@ -100,36 +116,58 @@ static int find_tile(const sc_step *step, int64_t index, tile *out)
     return 0;
 }
 
-static sc_partial *partial_at(const sc_engine *e, size_t index)
+static sc_partial *partial_at(const sc_engine *e, int64_t index)
 {
-    return (sc_partial *)(e->partials + index * e->partial_bytes);
+    return (sc_partial *)(e->partials + (size_t)index * e->partial_bytes);
 }
 
-/* Few tiles: every thread takes blocks of any tile; after a barrier, tiles are merged. */
+/* A block of a tile, with its running number over all tiles, which is also the number of its partial. */
+typedef struct {
+    tile t;
+    int32_t tile_index, block;
+    int64_t number;
+    const uint16_t *keys;
+} piece;
+
+static int find_piece(const sc_step *step, const sc_op *op, int64_t number, piece *out)
+{
+    int64_t before = 0;
+    for (int32_t i = 0; find_tile(step, i, &out->t); before += out->t.blocks, i++) {
+        if (number - before >= out->t.blocks) continue;
+        out->tile_index = i;
+        out->block = (int32_t)(number - before);
+        out->number = number;
+        out->keys = keys_of(step->engine, op, &out->t, out->block);
+        return 1;
+    }
+    return 0;
+}
+
+/* Few tiles: every thread takes blocks of any tile, and after a barrier merges some queries of a tile. */
 static void attend_split(const sc_step *step, const sc_op *op, float *queries)
 {
     const sc_engine *e = step->engine;
-    tile t;
-    size_t first = 0; /* partials of earlier tiles */
-    int64_t next = sc_team_next(e->team), index = 0;
-    for (int32_t i = 0; find_tile(step, i, &t); first += (size_t)t.blocks, i++) {
-        int packed = 0;
-        for (int32_t b = 0; b < t.blocks; b++, index++) {
-            if (index != next) continue;
-            if (!packed) packed = pack_queries(e, &t, queries);
-            attend_block(e, op, &t, queries, packed, b, partial_at(e, first + (size_t)b));
-            next = sc_team_next(e->team);
-        }
+    piece now, next;
+    int32_t packed = -1;
+    for (int more = find_piece(step, op, sc_team_next(e->team), &now); more; now = next) {
+        more = find_piece(step, op, sc_team_next(e->team), &next);
+        if (packed != now.tile_index) pack_queries(e, &now.t, queries);
+        packed = now.tile_index;
+        attend_block(e, &now.t, queries, now.block, now.keys, more ? next.keys : NULL, partial_at(e, now.number));
     }
     sc_team_barrier(e->team);
-    next = sc_team_next(e->team);
-    first = 0;
-    for (int32_t i = 0; find_tile(step, i, &t); first += (size_t)t.blocks, i++) {
-        if (i != next) continue;
-        for (int32_t b = 1; b < t.blocks; b++)
-            e->kernels->attend_merge(partial_at(e, first), partial_at(e, first + (size_t)b), (size_t)(t.rows * t.heads), e->dim);
-        finish(e, &t, partial_at(e, first));
-        next = sc_team_next(e->team);
+    int64_t first = 0, item = sc_team_next(e->team), items = 0;
+    for (int32_t i = 0; find_tile(step, i, &now.t); first += now.t.blocks, i++) {
+        sc_partial *out = partial_at(e, first);
+        for (int32_t q = 0, n = now.t.rows * now.t.heads; q < n; q += SC_MERGE, items++) {
+            if (items != item) continue;
+            const int32_t end = q + SC_MERGE < n ? q + SC_MERGE : n;
+            sc_softmax state = out->state; /* a copy: other threads start from it too */
+            for (int32_t b = 1; b < now.t.blocks; b++)
+                e->kernels->attend_merge(&state, out->out, partial_at(e, first + b), (size_t)q, (size_t)end, e->dim);
+            finish(step, op, &now.t, state.sum, out->out, q, end);
+            item = sc_team_next(e->team);
+        }
     }
 }
 
@@ -140,12 +178,14 @@ static void attend_whole(const sc_step *step, const sc_op *op, float *queries, s
     tile t;
     while (find_tile(step, sc_team_next(e->team), &t)) {
         const int32_t n = pack_queries(e, &t, queries);
-        attend_block(e, op, &t, queries, n, 0, sum);
-        for (int32_t b = 1; b < t.blocks; b++) {
-            attend_block(e, op, &t, queries, n, b, part);
-            e->kernels->attend_merge(sum, part, (size_t)n, e->dim);
+        const uint16_t *keys = keys_of(e, op, &t, 0);
+        for (int32_t b = 0; b < t.blocks; b++) {
+            const uint16_t *ahead = b + 1 < t.blocks ? keys_of(e, op, &t, b + 1) : NULL;
+            attend_block(e, &t, queries, b, keys, ahead, b ? part : sum);
+            if (b) e->kernels->attend_merge(&sum->state, sum->out, part, 0, (size_t)n, e->dim);
+            keys = ahead;
         }
-        finish(e, &t, sum);
+        finish(step, op, &t, sum->state.sum, sum->out, 0, n);
     }
 }
 
@@ -165,8 +205,8 @@ void sc_op_attend(const sc_step *step, const sc_op *op, int thread)
         attend_split(step, op, queries);
     else
         attend_whole(step, op, queries, (sc_partial *)partials, (sc_partial *)(partials + e->partial_bytes));
-    if (!op->quantize) return;
+    if (!op->quantize || quantize_heads(e, op)) return;
     sc_team_barrier(e->team);
     for (int64_t t; (t = sc_team_next(e->team)) < batch->rows;)
-        e->kernels->quantize(e->a.floats + (size_t)t * e->a.width, e->a.width, e->a.blocks + t, (size_t)batch->rows);
+        e->kernels->quantize(e->a.floats + (size_t)t * e->a.stride, e->a.width, e->a.blocks + t, (size_t)batch->rows);
 }

@@ -28,7 +28,8 @@ static void *arena_take(arena *a, size_t bytes)
 static void take_floats(arena *a, sc_vectors *v, size_t width, size_t rows)
 {
     v->width = sc_pad32(width);
-    v->floats = arena_take(a, rows * v->width * sizeof(float));
+    v->stride = (v->width / 16 | 1) * 16;
+    v->floats = arena_take(a, rows * v->stride * sizeof(float));
 }
 
 static void take_vectors(arena *a, sc_vectors *v, size_t width, size_t rows)
@@ -44,7 +45,7 @@ static void take_all(sc_engine *e, arena *a, size_t threads)
     take_vectors(a, &e->h, (size_t)e->shape.n_embd, rows);
     take_vectors(a, &e->a, heads * (size_t)e->shape.head_dim, rows);
     take_vectors(a, &e->u, (size_t)e->shape.n_ff, rows);
-    e->q = arena_take(a, rows * heads * e->dim * sizeof(float));
+    take_floats(a, &e->q, heads * e->dim, rows);
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
 }
@@ -94,16 +95,16 @@ static int32_t position_of(const sc_batch *batch, int32_t row)
     return batch->segment[s].position + row - batch->segment[s].first_row;
 }
 
-static void op_embed(const sc_step *step, const sc_op *op)
+static void op_embed(const sc_step *step, const sc_op *op, int thread)
 {
     const sc_engine *e = step->engine;
     const size_t n = (size_t)e->shape.n_embd;
-    float *position = e->h.floats; /* not yet in use: one row per token */
+    float *position = e->scratch + (size_t)thread * e->scratch_floats;
     for (int64_t t; (t = sc_team_next(e->team)) < step->batch->rows;) {
-        float *x = e->x.floats + (size_t)t * e->x.width, *p = position + (size_t)t * e->h.width;
+        float *x = e->x.floats + (size_t)t * e->x.stride;
         sc_embedding_row(op->matrix, (size_t)step->batch->tokens[t], x);
-        sc_embedding_row(op->positions, (size_t)position_of(step->batch, (int32_t)t), p);
-        for (size_t i = 0; i < n; i++) x[i] += p[i];
+        sc_embedding_row(op->positions, (size_t)position_of(step->batch, (int32_t)t), position);
+        for (size_t i = 0; i < n; i++) x[i] += position[i];
         memset(x + n, 0, (e->x.width - n) * sizeof *x); /* an overflow in an earlier step may have left NaN there */
     }
 }
@@ -115,8 +116,8 @@ static void op_norm(const sc_step *step, const sc_op *op, int thread)
     const int last = op->kind == SC_OP_NORM_LAST;
     const int32_t rows = last ? batch->outputs : batch->rows;
     for (int64_t t; (t = sc_team_next(e->team)) < rows;) {
-        const float *x = e->x.floats + (size_t)(last ? batch->output_rows[t] : t) * e->x.width;
-        float *h = op->quantize ? e->scratch + (size_t)thread * e->scratch_floats : e->h.floats + (size_t)t * e->h.width;
+        const float *x = e->x.floats + (size_t)(last ? batch->output_rows[t] : t) * e->x.stride;
+        float *h = op->quantize ? e->scratch + (size_t)thread * e->scratch_floats : e->h.floats + (size_t)t * e->h.stride;
         e->kernels->layer_norm(x, op->weight, op->bias, e->shape.epsilon, (size_t)e->shape.n_embd, e->h.width, h);
         if (op->quantize) e->kernels->quantize(h, e->h.width, e->h.blocks + t, (size_t)rows);
     }
@@ -128,7 +129,7 @@ static void run_ops(void *argument, int thread)
     for (int32_t i = 0; i < step->n_ops; i++) {
         const sc_op *op = &step->ops[i];
         switch (op->kind) {
-        case SC_OP_EMBED: op_embed(step, op); break;
+        case SC_OP_EMBED: op_embed(step, op, thread); break;
         case SC_OP_NORM:
         case SC_OP_NORM_LAST: op_norm(step, op, thread); break;
         case SC_OP_ATTEND: sc_op_attend(step, op, thread); break;

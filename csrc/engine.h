@@ -6,10 +6,11 @@
 #include "santacoder.h"
 #include "threads.h"
 
-/* Activations between two layers, as floats (rows, width) or as int8 blocks (width/256, rows): what the next matrix
+/* Activations between two layers, as floats (rows, stride) or as int8 blocks (width/256, rows): what the next matrix
  * takes. */
 typedef struct {
-    size_t width; /* floats per row, a multiple of 32 */
+    size_t width;  /* of a row, a multiple of 32 */
+    size_t stride; /* floats from row to row: an odd number of cache lines, so that a column's rows spread over the cache */
     float *floats;
     sc_act *blocks;
 } sc_vectors;
@@ -21,7 +22,7 @@ struct sc_engine {
     int32_t max_rows;
     size_t dim;        /* head_dim padded to a multiple of 32 */
     sc_vectors x, h, a, u;
-    float *q;          /* (rows, n_head, dim) */
+    sc_vectors q;      /* (n_head, dim) per row */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;
     char *partials;    /* attention split over blocks: one sc_partial per tile and block */

@@ -44,4 +44,10 @@ INLINE void prefetch(const char *p, size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
+/* The same for what is needed later than the contents of L1. */
+INLINE void prefetch_far(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
 #endif

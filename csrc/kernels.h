@@ -35,12 +35,14 @@ typedef struct {
 
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in f16,
      * dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
-     * is -infinity and the rest 0. All 64 values must be finite. */
+     * is -infinity and the rest 0. All 64 values must be finite. `ahead`, unless NULL, is the block whose keys and values
+     * come next: it is prefetched meanwhile. */
     void (*attend)(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
-                   const int32_t *visible, sc_partial *out);
+                   const int32_t *visible, const uint16_t *ahead, sc_partial *out);
 
-    /* into = the attention over what `into` and `next` cover together. Blocks merge in rising order of position. */
-    void (*attend_merge)(sc_partial *into, const sc_partial *next, size_t n, size_t dim);
+    /* Adds the block `next` to the attention of queries first..last-1 over all before it, which state and out (16, dim)
+     * hold. Blocks merge in rising order of position. */
+    void (*attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim);
 
     /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. */
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);

@@ -74,11 +74,13 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
 
 _Static_assert(sizeof(sc_q4k) == 4736 && sizeof(sc_q5k) == 5760 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
                "panels are multiples of 64 bytes");
-/* Attention of up to 16 queries over one block of the cache, before division by the sum: exp(score - max) weights.
- * out is (16, head_dim padded) and follows the struct in memory. */
+/* Attention of up to 16 queries over part of the cache, before division by the sum: the largest score, the sum of
+ * exp(score - max), and values weighted so. out is (16, head_dim padded) and follows the struct in memory. */
 typedef struct {
-    float max[SC_QUERIES];
-    float sum[SC_QUERIES];
+    float max[SC_QUERIES], sum[SC_QUERIES];
+} sc_softmax;
+typedef struct {
+    sc_softmax state;
     float out[];
 } sc_partial;
 

@@ -4,7 +4,7 @@
 #include "engine.h"
 
 /* Adds the bias of a pair's 32 outputs. */
-static void add_bias(float *acc, const float *bias, size_t rows)
+static void add_bias(float *restrict acc, const float *restrict bias, size_t rows)
 {
     for (size_t t = 0; t < rows; t++)
         for (size_t i = 0; i < SC_PAIR; i++) acc[t * SC_PAIR + i] += bias[i];
@@ -33,8 +33,8 @@ static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const 
         for (int32_t t = seg->first_row; t < seg->first_row + seg->rows; t++) {
             const float *from = acc + (size_t)t * SC_PAIR;
             if (at.part == 0) {
-                const size_t head = (size_t)t * (size_t)e->shape.n_head + (size_t)at.head;
-                memcpy(e->q + head * e->dim + at.d, from + first, (size_t)count * sizeof *from);
+                float *q = e->q.floats + (size_t)t * e->q.stride + (size_t)at.head * e->dim;
+                memcpy(q + at.d, from + first, (size_t)count * sizeof *from);
                 continue;
             }
             const int32_t position = seg->position + t - seg->first_row, slot = position % SC_KV_BLOCK;
@@ -72,15 +72,16 @@ static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t r
             e->kernels->quantize_group(acc + t * SC_PAIR, e->u.blocks + row / SC_BLOCK * rows + t,
                                        (int)(row % SC_BLOCK / SC_GROUP));
         else
-            memcpy(e->u.floats + t * e->u.width + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
+            memcpy(e->u.floats + t * e->u.stride + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
     }
 }
 
-static void store_add(const sc_engine *e, size_t row, size_t rows, const float *acc)
+static void store_add(const sc_engine *e, const sc_op *op, size_t row, size_t rows, const float *restrict acc)
 {
+    const float *restrict bias = op->bias + row;
     for (size_t t = 0; t < rows; t++) {
-        float *x = e->x.floats + t * e->x.width + row;
-        for (size_t i = 0; i < SC_PAIR; i++) x[i] += acc[t * SC_PAIR + i];
+        float *restrict x = e->x.floats + t * e->x.stride + row;
+        for (size_t i = 0; i < SC_PAIR; i++) x[i] += acc[t * SC_PAIR + i] + bias[i];
     }
 }
 
@@ -104,21 +105,23 @@ void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
     const size_t rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
     const size_t pairs = ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR, columns = (size_t)m->columns;
     const size_t pair_bytes = sc_pair_bytes(m->format, columns);
-    /* Neighbouring pairs go to one thread, so that its reads run on; eight helpings even out disturbed cores. */
-    const size_t helping = pairs / ((size_t)sc_team_size(e->team) * 8) + 1;
+    /* One token: neighbouring pairs go to one thread, so that its reads run on; eight helpings even out disturbed cores. */
+    const size_t helping = rows > 1 ? 1 : pairs / ((size_t)sc_team_size(e->team) * 8) + 1;
     float *acc = e->scratch + (size_t)thread * e->scratch_floats;
     for (size_t i; rows && (i = (size_t)sc_team_next(e->team) * helping) < pairs;) {
         for (const size_t end = i + helping < pairs ? i + helping : pairs; i < end; i++) {
             const size_t row = i * SC_PAIR;
             e->kernels->linear[m->format]((const char *)m->panels + i * pair_bytes, columns,
                                           floats ? (const void *)in->floats : (const void *)in->blocks,
-                                          floats ? in->width : rows, rows, acc);
-            if (op->kind != SC_OP_LOGITS && op->kind != SC_OP_UP) add_bias(acc, op->bias + row, rows);
+                                          floats ? in->stride : rows, rows, acc);
             switch (op->kind) {
-            case SC_OP_QKV: store_qkv(step, op, (int32_t)row, acc); break;
+            case SC_OP_QKV:
+                add_bias(acc, op->bias + row, rows);
+                store_qkv(step, op, (int32_t)row, acc);
+                break;
             case SC_OP_UP: store_gelu(e, op, row, rows, acc); break;
             case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
-            default: store_add(e, row, rows, acc); break;
+            default: store_add(e, op, row, rows, acc); break;
             }
         }
     }

@@ -108,31 +108,38 @@ INLINE float softmax_block(float *score, int visible, float *max)
 }
 
 static void attend(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
-                   const int32_t *visible, sc_partial *out)
+                   const int32_t *visible, const uint16_t *ahead, sc_partial *out)
 {
     float score[SC_QUERIES * SC_KV_BLOCK];
-    for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS)
+    const size_t lines = SC_KV_BLOCK / 16 + dim / 16; /* panels of keys and values, each with its part of `ahead` */
+    const size_t part = ahead ? 2 * SC_KV_BLOCK * dim * sizeof *ahead * TILE_PANELS / lines : 0;
+    const char *soon = (const char *)ahead;
+    for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS, soon += part) {
+        prefetch_far(soon, part);
         fma_tokens(SC_F16, n, keys + 16 * p, SC_KV_BLOCK, dim, queries, dim, score + 16 * p, SC_KV_BLOCK, 1);
-    for (size_t t = n; t < SC_QUERIES; t++) out->sum[t] = out->max[t] = 0;
+    }
+    for (size_t t = n; t < SC_QUERIES; t++) out->state.sum[t] = out->state.max[t] = 0;
     for (size_t t = 0; t < n; t++)
-        out->sum[t] = softmax_block(score + t * SC_KV_BLOCK, visible[t], &out->max[t]);
-    for (size_t p = 0; p < dim / 16; p += TILE_PANELS)
+        out->state.sum[t] = softmax_block(score + t * SC_KV_BLOCK, visible[t], &out->state.max[t]);
+    for (size_t p = 0; p < dim / 16; p += TILE_PANELS, soon += part) {
+        prefetch_far(soon, part);
         fma_tokens(SC_F16, n, values + 16 * p, dim, SC_KV_BLOCK, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
+    }
 }
 
-static void attend_merge(sc_partial *into, const sc_partial *next, size_t n, size_t dim)
+static void attend_merge(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim)
 {
     float keep[16], add[16];
-    const f32x16 max0 = f32_load(into->max), max1 = f32_load(next->max), max = f32_max(max0, max1);
+    const f32x16 max0 = f32_load(state->max), max1 = f32_load(next->state.max), max = f32_max(max0, max1);
     const f32x16 a = f32_exp(f32_sub(max0, max)), b = f32_exp(f32_sub(max1, max));
-    f32_store(into->max, max);
-    f32_store(into->sum, f32_fma(f32_load(next->sum), b, f32_mul(f32_load(into->sum), a)));
+    f32_store(state->max, max);
+    f32_store(state->sum, f32_fma(f32_load(next->state.sum), b, f32_mul(f32_load(state->sum), a)));
     f32_store(keep, a);
     f32_store(add, b);
-    for (size_t t = 0; t < n; t++) {
+    for (size_t t = first; t < last; t++) {
         const f32x16 keep_t = f32_set1(keep[t]), add_t = f32_set1(add[t]);
         for (size_t i = t * dim; i < (t + 1) * dim; i += 16)
-            f32_store(into->out + i, f32_fma(f32_load(next->out + i), add_t, f32_mul(f32_load(into->out + i), keep_t)));
+            f32_store(out + i, f32_fma(f32_load(next->out + i), add_t, f32_mul(f32_load(out + i), keep_t)));
     }
 }
 

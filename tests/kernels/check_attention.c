@@ -42,8 +42,8 @@ static void run_attend(const sc_kernels *kernels, int n, size_t dim, int keys_fi
     fill_halves(keys_fill, values, block);
     for (int t = 0; t < n; t++) visible[t] = visible_keys(pattern, t);
     memcpy(got, expected, partial_bytes(dim));
-    kernels->attend(queries, (size_t)n, dim, keys, values, visible, got);
-    sc_kernels_scalar.attend(queries, (size_t)n, dim, keys, values, visible, expected);
+    kernels->attend(queries, (size_t)n, dim, keys, values, visible, first % 2 ? keys : NULL, got);
+    sc_kernels_scalar.attend(queries, (size_t)n, dim, keys, values, visible, NULL, expected);
     expect_equal("partial", got, expected, partial_bytes(dim));
 }
 
@@ -63,11 +63,11 @@ void check_attend(int level, const sc_kernels *kernels)
 static void fill_partial(sc_partial *p, size_t n, size_t dim, int seen)
 {
     for (size_t t = 0; t < SC_QUERIES; t++) {
-        p->max[t] = t < n ? (seen || t % 2 ? 30 * random_float() : -INFINITY) : 0;
-        p->sum[t] = t < n && isfinite(p->max[t]) ? 1 + fabsf(random_float()) : 0;
+        p->state.max[t] = t < n ? (seen || t % 2 ? 30 * random_float() : -INFINITY) : 0;
+        p->state.sum[t] = t < n && isfinite(p->state.max[t]) ? 1 + fabsf(random_float()) : 0;
     }
     for (size_t t = 0; t < SC_QUERIES; t++)
-        for (size_t i = 0; i < dim; i++) p->out[t * dim + i] = p->sum[t] > 0 ? p->sum[t] * random_float() : 0;
+        for (size_t i = 0; i < dim; i++) p->out[t * dim + i] = p->state.sum[t] > 0 ? p->state.sum[t] * random_float() : 0;
 }
 
 void check_attend_merge(int level, const sc_kernels *kernels)
@@ -82,13 +82,13 @@ void check_attend_merge(int level, const sc_kernels *kernels)
                 fill_partial(expected, n, dims[d], 1);
                 fill_partial(next, n, dims[d], seen);
                 memcpy(got, expected, bytes);
-                kernels->attend_merge(got, next, n, dims[d]);
+                kernels->attend_merge(&got->state, got->out, next, 0, n, dims[d]);
                 for (size_t t = 0; t < n; t++)
-                    if (next->sum[t] <= 0)
+                    if (next->state.sum[t] <= 0)
                         expect(memcmp(got->out + t * dims[d], expected->out + t * dims[d], dims[d] * sizeof(float)) == 0 &&
-                                   bits_of(got->sum[t]) == bits_of(expected->sum[t]),
+                                   bits_of(got->state.sum[t]) == bits_of(expected->state.sum[t]),
                                "a block in the future changes something");
-                sc_kernels_scalar.attend_merge(expected, next, n, dims[d]);
+                sc_kernels_scalar.attend_merge(&expected->state, expected->out, next, 0, n, dims[d]);
                 expect_equal("into", got, expected, bytes);
                 end();
             }

@@ -45,12 +45,13 @@ void shim_f16_clamped(int level, const float *x, size_t n, uint16_t *out) { sc_k
 void shim_attend(int level, const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
                  const int32_t *visible, void *out)
 {
-    sc_kernels_get(level)->attend(queries, n, dim, keys, values, visible, out);
+    sc_kernels_get(level)->attend(queries, n, dim, keys, values, visible, NULL, out);
 }
 
 void shim_attend_merge(int level, void *into, const void *next, size_t n, size_t dim)
 {
-    sc_kernels_get(level)->attend_merge(into, next, n, dim);
+    sc_partial *sum = into;
+    sc_kernels_get(level)->attend_merge(&sum->state, sum->out, next, 0, n, dim);
 }
 
 void shim_softmax_weights(int level, const float *x, size_t n, float max, float inverse_temperature, float *out)
