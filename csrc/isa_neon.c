@@ -8,6 +8,7 @@ TARGET_BEGIN("+simd")
 #define ISA_CHUNK 256
 #define TILE_PANELS 1 /* a register tile is panels x tokens */
 #define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define FLOAT_TOKENS 6
 #define PREFETCH_BYTES 4096
 #include "vec/neon.h"

@@ -7,6 +7,7 @@
 #define ISA_CHUNK 4
 #define TILE_PANELS 1 /* a register tile is panels x tokens */
 #define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define FLOAT_TOKENS 4
 #define PREFETCH_BYTES 0
 #include "vec/scalar.h"

@@ -3,6 +3,9 @@
 
 #include "engine.h"
 
+/* From so many rows on, a pair's weights are a small part of what it reads. */
+enum { SC_MANY_ROWS = 128 };
+
 /* Adds the bias of a pair's 32 outputs. */
 static void add_bias(float *restrict acc, const float *restrict bias, size_t rows)
 {
@@ -91,9 +94,32 @@ static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_
     for (size_t t = 0; t < rows; t++) memcpy(step->batch->logits + t * width + row, acc + t * SC_PAIR, n * sizeof *acc);
 }
 
+static void store(const sc_step *step, const sc_op *op, size_t row, size_t rows, float *acc)
+{
+    switch (op->kind) {
+    case SC_OP_QKV:
+        add_bias(acc, op->bias + row, rows);
+        store_qkv(step, op, (int32_t)row, acc);
+        break;
+    case SC_OP_UP: store_gelu(step->engine, op, row, rows, acc); break;
+    case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
+    default: store_add(step->engine, op, row, rows, acc); break;
+    }
+}
+
 static const sc_vectors *input_of(const sc_engine *e, int32_t kind)
 {
     return kind == SC_OP_ADD_ATTN ? &e->a : kind == SC_OP_ADD_FFN ? &e->u : &e->h;
+}
+
+/* How many neighbouring pairs a thread takes at a time. Few tokens: many, so that its reads of the weights run on; eight
+ * helpings per thread even out disturbed cores. Quantised outputs: whole blocks of activations, so that no two threads
+ * write to one cache line. */
+static size_t helping_of(const sc_step *step, const sc_op *op, size_t pairs, size_t rows)
+{
+    const size_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
+    const size_t units = rows < SC_MANY_ROWS ? pairs / unit / ((size_t)sc_team_size(step->engine->team) * 8) : 1;
+    return (units ? units : 1) * unit;
 }
 
 void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
@@ -104,25 +130,14 @@ void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
     const int floats = m->format < SC_Q4_K;
     const size_t rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
     const size_t pairs = ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR, columns = (size_t)m->columns;
-    const size_t pair_bytes = sc_pair_bytes(m->format, columns);
-    /* One token: neighbouring pairs go to one thread, so that its reads run on; eight helpings even out disturbed cores. */
-    const size_t helping = rows > 1 ? 1 : pairs / ((size_t)sc_team_size(e->team) * 8) + 1;
+    const size_t pair_bytes = sc_pair_bytes(m->format, columns), helping = helping_of(step, op, pairs, rows);
     float *acc = e->scratch + (size_t)thread * e->scratch_floats;
     for (size_t i; rows && (i = (size_t)sc_team_next(e->team) * helping) < pairs;) {
         for (const size_t end = i + helping < pairs ? i + helping : pairs; i < end; i++) {
-            const size_t row = i * SC_PAIR;
             e->kernels->linear[m->format]((const char *)m->panels + i * pair_bytes, columns,
                                           floats ? (const void *)in->floats : (const void *)in->blocks,
                                           floats ? in->stride : rows, rows, acc);
-            switch (op->kind) {
-            case SC_OP_QKV:
-                add_bias(acc, op->bias + row, rows);
-                store_qkv(step, op, (int32_t)row, acc);
-                break;
-            case SC_OP_UP: store_gelu(e, op, row, rows, acc); break;
-            case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
-            default: store_add(e, op, row, rows, acc); break;
-            }
+            store(step, op, i * SC_PAIR, rows, acc);
         }
     }
 }

@@ -101,11 +101,14 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
     }
 }
 
-/* One token: the pair is unpacked in registers and read once. */
-INLINE void linear_one(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, float *out)
+/* Few tokens: the pair is unpacked in registers and read once. */
+INLINE void linear_few(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+                       float *out)
 {
-    f32x16 acc[2] = {f32_set1(0), f32_set1(0)};
+    f32x16 acc[2][FEW_TOKENS];
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    UNROLL(FEW_TOKENS)
+    for (int t = 0; t < tokens; t++) acc[0][t] = acc[1][t] = f32_set1(0);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
         UNROLL(8)
@@ -122,14 +125,19 @@ INLINE void linear_one(int format, const char *blocks, size_t columns, const sc_
                 f32x16 scale[2], min;
                 group_bytes(format, blocks, p, g, bytes);
                 group_factors(format, blocks, p, g, scale, &min);
-                dot_tile(format, 1, 1, w, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-                if (format == SC_Q6_K) dot_tile(format, 1, 1, w, x, g, 4, 8, half);
-                acc[p] = group_add(format, acc[p], sum[0][0], half[0][0], scale, min, x, g);
+                dot_tile(format, 1, tokens, w, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+                if (format == SC_Q6_K) dot_tile(format, 1, tokens, w, x, g, 4, 8, half);
+                UNROLL(FEW_TOKENS)
+                for (int t = 0; t < tokens; t++)
+                    acc[p][t] = group_add(format, acc[p][t], sum[0][t], half[0][t], scale, min, x + t, g);
             }
         }
     }
-    f32_store(out, acc[0]);
-    f32_store(out + 16, acc[1]);
+    UNROLL(FEW_TOKENS)
+    for (int t = 0; t < tokens; t++) {
+        f32_store(out + SC_PAIR * t, acc[0][t]);
+        f32_store(out + SC_PAIR * t + 16, acc[1][t]);
+    }
 }
 
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. */
@@ -172,11 +180,12 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
             UNROLL(8)
             for (int g = 0; g < SC_GROUPS; g++) {
                 if (format == SC_Q8_0 && g >= groups) break;
+                if (PREFETCH_BYTES)
+                    prefetch(blocks + PREFETCH_BYTES + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
                 group_bytes(format, blocks, p, g, w.q[p][g]);
                 group_factors(format, blocks, p, g, &w.scale[p][format == SC_Q6_K ? 2 * g : g], &w.min[p][g]);
             }
         }
-        if (PREFETCH_BYTES) prefetch(blocks + block_bytes, block_bytes);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
@@ -188,28 +197,34 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
     }
 }
 
+INLINE void linear_quantised(int format, const char *pair, size_t columns, const sc_act *x, size_t stride,
+                             size_t tokens, float *out)
+{
+    if (tokens == 1) linear_few(format, 1, pair, columns, x, stride, out);
+    else if (FEW_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, out);
+    else if (FEW_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, out);
+    else if (FEW_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, out);
+    else linear_many(format, pair, columns, x, stride, tokens, out);
+}
+
 static void linear_q4_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
 {
-    if (tokens == 1) linear_one(SC_Q4_K, pair, columns, x, stride, out);
-    else linear_many(SC_Q4_K, pair, columns, x, stride, tokens, out);
+    linear_quantised(SC_Q4_K, pair, columns, x, stride, tokens, out);
 }
 
 static void linear_q5_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
 {
-    if (tokens == 1) linear_one(SC_Q5_K, pair, columns, x, stride, out);
-    else linear_many(SC_Q5_K, pair, columns, x, stride, tokens, out);
+    linear_quantised(SC_Q5_K, pair, columns, x, stride, tokens, out);
 }
 
 static void linear_q6_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
 {
-    if (tokens == 1) linear_one(SC_Q6_K, pair, columns, x, stride, out);
-    else linear_many(SC_Q6_K, pair, columns, x, stride, tokens, out);
+    linear_quantised(SC_Q6_K, pair, columns, x, stride, tokens, out);
 }
 
 static void linear_q8_0(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
 {
-    if (tokens == 1) linear_one(SC_Q8_0, pair, columns, x, stride, out);
-    else linear_many(SC_Q8_0, pair, columns, x, stride, tokens, out);
+    linear_quantised(SC_Q8_0, pair, columns, x, stride, tokens, out);
 }
 
 #endif

@@ -16,6 +16,9 @@ ALIGNMENT: Final = 64  # bytes: one vector
 class KVCache:
     """Grows by blocks as positions are appended; `len(cache)` is the number of positions it holds.
 
+    Sequences with a common prefix share its blocks (`fork`): a block that others may read is never written, but
+    replaced by a copy.
+
     Keys lie in a block as (layer, kv head, head_dim, 64), values as (layer, kv head, 64, head_dim): the kernels'
     layout, which csrc/engine.h indexes. A position's contents are written by the forward pass.
     """
@@ -25,11 +28,23 @@ class KVCache:
         self._block_bytes = block_bytes
         self._length = 0
         self._blocks: list[NDArray[np.uint8]] = []
+        self._shared = 0  # so many blocks, the first ones, other caches may read too
         self._table = np.zeros(-(-capacity // BLOCK), dtype=np.uintp)
         self.table: Any = ffi.from_buffer("void *[]", self._table)
 
     def __len__(self) -> int:
         return self._length
+
+    def fork(self) -> KVCache:
+        """A second sequence that begins with the same positions, without copying them."""
+        other = KVCache(self._block_bytes, self.capacity)
+        other._length = self._length
+        used = -(-self._length // BLOCK)
+        for index in range(used):
+            other._put(index, self._blocks[index])
+        other._shared = used
+        self._shared = max(self._shared, used)
+        return other
 
     def reserve(self, count: int) -> None:
         """Make room for `count` further positions; the length stays.
@@ -39,11 +54,24 @@ class KVCache:
         """
         if self._length + count > self.capacity:
             raise ValueError(f"a cache of {self.capacity} positions cannot take {self._length + count}")
+        first = self._length // BLOCK  # to be written
+        for index in range(first, self._shared):
+            memory = self._new_block()
+            if index * BLOCK < self._length:
+                memory[:] = self._blocks[index]
+            self._put(index, memory)
+        self._shared = min(self._shared, first)
         while len(self._blocks) * BLOCK < self._length + count:
-            memory = np.zeros(self._block_bytes + ALIGNMENT, dtype=np.uint8)
-            skip = -memory.ctypes.data % ALIGNMENT
-            self._table[len(self._blocks)] = memory.ctypes.data + skip
-            self._blocks.append(memory)
+            self._put(len(self._blocks), self._new_block())
+
+    def _new_block(self) -> NDArray[np.uint8]:
+        memory = np.zeros(self._block_bytes + ALIGNMENT, dtype=np.uint8)
+        skip = -memory.ctypes.data % ALIGNMENT
+        return memory[skip : skip + self._block_bytes]
+
+    def _put(self, index: int, block: NDArray[np.uint8]) -> None:
+        self._table[index] = block.ctypes.data
+        self._blocks[index : index + 1] = [block]
 
     def append(self, count: int) -> None:
         """Count `count` positions that were written as part of the sequence."""

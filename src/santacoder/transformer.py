@@ -7,7 +7,7 @@ holds no lock of the interpreter. Shapes: T rows of this step, D width, H query 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ from santacoder._native import ffi, lib
 from santacoder.config import Config
 from santacoder.kv_cache import KVCache
 from santacoder.weights import Weights
+
+Tokens = Sequence[int] | NDArray[np.integer]
+Outputs = Literal["last", "all"]
 
 #: Multiply-adds per row and call of `sc_run`, in units of the instruction set's chunk: tens of milliseconds, so that
 #: Ctrl-C and other Python threads get their turn. One layer of SantaCoder has 42 million per row.
@@ -130,67 +133,89 @@ class Transformer:
         """An empty cache for one sequence of up to `context` positions."""
         return KVCache(int(lib.sc_kv_block_bytes(self._shape)), self.context)
 
-    def forward(
-        self, tokens: Sequence[int], cache: KVCache, outputs: Literal["last", "all"] = "last"
-    ) -> NDArray[np.float32]:
-        """Run tokens that follow what the cache holds, and append them to it.
+    def forward(self, tokens: Tokens, cache: KVCache, outputs: Outputs = "last") -> NDArray[np.float32]:
+        """`forward_batch` for one sequence: logits (1, V) of the last token, or (T, V) of all."""
+        return self.forward_batch([(tokens, cache)], outputs)
 
-        The tokens are known to be in the vocabulary and to fit the cache. An exception between two chunks (Ctrl-C)
-        leaves the cache at the last whole chunk.
+    def forward_batch(self, parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs = "last") -> NDArray[np.float32]:
+        """Run tokens of several sequences together, each behind what its cache holds, and append them there.
+
+        A sequence's logits are the same bytes alone and in any company. The tokens are known to be in the vocabulary
+        and to fit. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
 
         Args:
-            tokens: (T,) ids, at least one.
-            cache: of one sequence, made by `new_cache`.
+            parts: (T,) ids of each sequence, at least one, and its cache, made by `new_cache`; no cache twice.
             outputs: the positions whose logits are wanted.
 
         Returns:
-            Logits (1, V) of the last token, or (T, V) of all, float32.
+            Logits, float32: (len(parts), V) of each sequence's last token, or (sum of T, V) of all, in order.
         """
-        ids = np.asarray(tokens, dtype=np.int32)
-        logits = np.empty((ids.size if outputs == "all" else 1, self.config.vocab_size), dtype=np.float32)
-        for start in range(0, ids.size, self._chunk):
-            chunk = ids[start : start + self._chunk]
-            if outputs == "all":
-                wanted, out = np.arange(chunk.size, dtype=np.int32), logits[start : start + chunk.size]
-            else:
-                last = start + chunk.size == ids.size
-                wanted, out = np.array([chunk.size - 1] if last else [], dtype=np.int32), logits
-            self._step(chunk, cache, wanted, out)
+        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
+        count = sum(part.size for part in ids) if outputs == "all" else len(parts)
+        logits, done = np.empty((count, self.config.vocab_size), dtype=np.float32), 0
+        for step in self._steps(ids):
+            wanted: list[int] = []
+            row = 0
+            for index, start, stop in step:
+                row += stop - start
+                if outputs == "all":
+                    wanted += range(row - (stop - start), row)
+                elif stop == ids[index].size:
+                    wanted.append(row - 1)
+            segments = [(ids[index][start:stop], parts[index][1]) for index, start, stop in step]
+            self._step(segments, np.array(wanted, dtype=np.int32), logits[done:])
+            done += len(wanted)
         return logits
 
-    def _step(
-        self, ids: NDArray[np.int32], cache: KVCache, wanted: NDArray[np.int32], logits: NDArray[np.float32]
-    ) -> None:
-        """One chunk through all operations, in calls of bounded length."""
-        cache.reserve(ids.size)
-        segment = ffi.new("sc_segment *", (0, ids.size, len(cache), cache.table))
-        batch = ffi.new(
-            "sc_batch *",
-            (
-                ids.size,
-                1,
-                wanted.size,
-                ffi.from_buffer("int32_t[]", ids),
-                segment,
-                ffi.from_buffer("int32_t[]", wanted),
-                ffi.from_buffer("float[]", logits),
-            ),
-        )
-        count = len(self._macs) if wanted.size else len(self._macs) - 2  # the head serves wanted rows alone
-        for first, n in self._calls(ids.size, wanted.size, count, len(cache) + ids.size):
-            lib.sc_run(self._engine, self._ops + first, n, batch)
-        cache.append(ids.size)
+    def _steps(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[list[tuple[int, int, int]]]:
+        """Cuts sequences into steps of at most a chunk of rows: (index, start, stop) of each piece."""
+        step, room = [], self._chunk
+        for index, part in enumerate(ids):
+            start = 0
+            while start < part.size:
+                stop = min(start + room, part.size)
+                step.append((index, start, stop))
+                room -= stop - start
+                start = stop
+                if room == 0:
+                    yield step
+                    step, room = [], self._chunk
+        if step:
+            yield step
 
-    def _calls(self, rows: int, outputs: int, count: int, seen: int) -> list[tuple[int, int]]:
+    def _step(
+        self,
+        parts: Sequence[tuple[NDArray[np.int32], KVCache]],
+        wanted: NDArray[np.int32],
+        logits: NDArray[np.float32],
+    ) -> None:
+        """One step through all operations, in calls of bounded length."""
+        segments, rows, attention = [], 0, 0
+        for ids, cache in parts:
+            cache.reserve(ids.size)
+            segments.append((rows, ids.size, len(cache), cache.table))
+            rows += ids.size
+            attention += ids.size * (len(cache) + ids.size) * 2 * self.config.embedding_length
+        tokens = parts[0][0] if len(parts) == 1 else np.concatenate([ids for ids, _ in parts])
+        segment = ffi.new("sc_segment[]", segments)
+        buffers = ffi.from_buffer("int32_t[]", tokens), segment, ffi.from_buffer("int32_t[]", wanted)
+        batch = ffi.new("sc_batch *", (rows, len(parts), wanted.size, *buffers, ffi.from_buffer("float[]", logits)))
+        count = len(self._macs) if wanted.size else len(self._macs) - 2  # the head serves wanted rows alone
+        for first, n in self._calls(rows, wanted.size, count, attention):
+            lib.sc_run(self._engine, self._ops + first, n, batch)
+        for ids, cache in parts:
+            cache.append(ids.size)
+
+    def _calls(self, rows: int, outputs: int, count: int, attention: int) -> list[tuple[int, int]]:
         """Cuts the first `count` operations into (first, n) runs of at most the budget, at least one each.
 
-        Attention over `seen` positions counts fourfold: its multiply-adds are of floats, a quarter as fast.
+        The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
-        attention = 4 * 2 * self.config.embedding_length * seen  # per row
         calls, first, spent = [], 0, 0
         for i in range(count):
-            macs = attention if self._ops[i].kind == lib.SC_OP_ATTEND else self._macs[i]
-            work = macs * (outputs if i == len(self._macs) - 1 else rows)
+            work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
+            if self._ops[i].kind == lib.SC_OP_ATTEND:
+                work = 4 * attention
             if spent and spent + work > self._budget:
                 calls.append((first, i - first))
                 first, spent = i, 0
