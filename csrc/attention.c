@@ -3,6 +3,7 @@
  * of one head where each head has its own keys. When there are fewer tiles than threads can use, a tile's blocks are
  * spread over the team and merged afterwards: the same operations in the same order either way. */
 #include <math.h>
+#include <string.h>
 
 #include "engine.h"
 
@@ -57,7 +58,8 @@ static int32_t pack_queries(const sc_engine *e, const tile *t, float *out)
     const float scale = 1.0f / sqrtf((float)e->shape.head_dim);
     for (int32_t r = 0; r < t->rows; r++) {
         const float *q = e->q.floats + (size_t)(t->row + r) * e->q.stride + (size_t)query_head(e, t, 0) * e->dim;
-        for (size_t i = 0; i < (size_t)t->heads * e->dim; i++) *out++ = q[i] * scale;
+        for (int32_t i = 0; i < t->heads; i++, q += e->dim, out += e->dim)
+            for (size_t d = 0; d < e->dim; d++) out[d] = d < (size_t)e->shape.head_dim ? q[d] * scale : 0;
     }
     return t->rows * t->heads;
 }
@@ -83,20 +85,23 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
 /* Whether heads are quantised one by one: a head is whole groups. */
 static int quantize_heads(const sc_engine *e, const sc_op *op) { return op->quantize && e->shape.head_dim % SC_GROUP == 0; }
 
-/* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. */
-static void finish(const sc_step *step, const sc_op *op, const tile *t, const float *sum, const float *from, int32_t first,
+/* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. `from` is used up. */
+static void finish(const sc_step *step, const sc_op *op, const tile *t, const float *sum, float *from, int32_t first,
                    int32_t last)
 {
     const sc_engine *e = step->engine;
     const size_t head_dim = (size_t)e->shape.head_dim, rows = (size_t)step->batch->rows;
     for (int32_t i = first; i < last; i++) {
         const size_t row = (size_t)(t->row + i / t->heads), at = (size_t)query_head(e, t, i % t->heads) * head_dim;
-        float *out = e->a.floats + row * e->a.stride + at;
+        float *head = from + (size_t)i * e->dim;
         const float inverse = 1.0f / sum[i];
-        for (size_t d = 0; d < head_dim; d++) out[d] = from[(size_t)i * e->dim + d] * inverse;
-        if (!quantize_heads(e, op)) continue;
+        for (size_t d = 0; d < head_dim; d++) head[d] *= inverse;
+        if (!quantize_heads(e, op)) {
+            memcpy(e->a.floats + row * e->a.stride + at, head, head_dim * sizeof *head);
+            continue;
+        }
         for (size_t d = 0; d < head_dim; d += SC_GROUP)
-            e->kernels->quantize_group(out + d, e->a.blocks + (at + d) / SC_BLOCK * rows + row,
+            e->kernels->quantize_group(head + d, e->a.blocks + (at + d) / SC_BLOCK * rows + row,
                                        (int)((at + d) % SC_BLOCK / SC_GROUP));
     }
 }

@@ -25,6 +25,23 @@ static void *arena_take(arena *a, size_t bytes)
     return piece;
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Pieces that are never in use together lie in one place: each begins at `start`, and the longest one counts. */
+typedef struct {
+    size_t start, end;
+} overlay;
+
+static overlay overlay_begin(const arena *a) { return (overlay){a->used, a->used}; }
+
+static void overlay_next(arena *a, overlay *o)
+{
+    o->end = larger(o->end, a->used);
+    a->used = o->start;
+}
+
+static void overlay_end(arena *a, const overlay *o) { a->used = larger(o->end, a->used); }
+
 static void take_floats(arena *a, sc_vectors *v, size_t width, size_t rows)
 {
     v->width = sc_pad32(width);
@@ -32,9 +49,8 @@ static void take_floats(arena *a, sc_vectors *v, size_t width, size_t rows)
     v->floats = arena_take(a, rows * v->stride * sizeof(float));
 }
 
-static void take_vectors(arena *a, sc_vectors *v, size_t width, size_t rows)
+static void take_blocks(arena *a, sc_vectors *v, size_t rows)
 {
-    take_floats(a, v, width, rows);
     v->blocks = arena_take(a, rows * ((v->width + SC_BLOCK - 1) / SC_BLOCK) * sizeof(sc_act));
 }
 
@@ -42,15 +58,23 @@ static void take_all(sc_engine *e, arena *a, size_t threads)
 {
     const size_t rows = (size_t)e->max_rows, heads = (size_t)e->shape.n_head;
     take_floats(a, &e->x, (size_t)e->shape.n_embd, rows);
-    take_vectors(a, &e->h, (size_t)e->shape.n_embd, rows);
-    take_vectors(a, &e->a, heads * (size_t)e->shape.head_dim, rows);
-    take_vectors(a, &e->u, (size_t)e->shape.n_ff, rows);
+    overlay o = overlay_begin(a); /* h takes one form at a time */
+    take_floats(a, &e->h, (size_t)e->shape.n_embd, rows);
+    overlay_next(a, &o);
+    take_blocks(a, &e->h, rows);
+    overlay_end(a, &o);
+    take_floats(a, &e->a, heads * (size_t)e->shape.head_dim, rows);
+    take_blocks(a, &e->a, rows);
+    o = overlay_begin(a); /* q is read for the last time before u is written, and the other way round */
     take_floats(a, &e->q, heads * e->dim, rows);
+    overlay_next(a, &o);
+    take_floats(a, &e->u, (size_t)e->shape.n_ff, rows);
+    overlay_next(a, &o);
+    take_blocks(a, &e->u, rows);
+    overlay_end(a, &o);
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
 }
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *team)
 {

@@ -213,19 +213,18 @@ class GGUFFile:
         """
         return np.frombuffer(self._open_map(), dtype=np.uint8, count=info.n_bytes, offset=info.offset)
 
-    def release(self, info: TensorInfo) -> None:
-        """Tell the kernel that the tensor's pages were consumed; reading them again fetches them anew.
+    def release(self, offset: int) -> None:
+        """Tell the kernel that all bytes before `offset` were consumed; reading them again fetches them anew.
 
-        Only pages wholly inside the tensor go, so its neighbours stay.
+        All of them each time: reading a page may bring its neighbours back, up to 2 MB of them.
 
         Raises:
             ModelClosedError: after close().
         """
         mapping = self._open_map()
-        start = _align(info.offset, mmap.PAGESIZE)
-        stop = (info.offset + info.n_bytes) & -mmap.PAGESIZE
-        if start < stop and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED, start, stop - start)
+        stop = offset & -mmap.PAGESIZE
+        if stop and hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED, 0, stop)
 
     def error(self, tensor: str, problem: str) -> ModelFormatError:
         """The error "tensor NAME at byte N PROBLEM" (N is its directory entry), for the caller to raise."""

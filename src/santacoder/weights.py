@@ -29,7 +29,9 @@ PACKED: Final[dict[str, tuple[int, int]]] = {
 }
 #: Every other type is dequantised and becomes Q8_0.
 FALLBACK: Final = (lib.SC_F32, lib.SC_Q8_0)
-PADDING: Final = 32  # vectors are read in steps of a panel pair
+PADDING: Final = 32  # vectors are read in steps of a panel pair, and matrices are packed in them
+#: Bytes of the file that are packed at a time: what loading needs beside the weights.
+PIECE: Final = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
         raise MemoryError(f"no memory for {total} bytes of weights")
     arena = ffi.gc(arena, lambda memory: lib.sc_release(memory, total), total)
     _warn_converted(file, matrices)
-    offset, packed = 0, {}
-    for name, info in sorted(matrices.items(), key=lambda item: item[1].offset):
-        panels = ffi.cast("char *", arena) + offset
-        packed[name] = _pack(file, info, panels, team)
-        offset += sizes[name]
-    vectors = {name: _vector(file, info) for name, info in infos.items() if len(info.shape) == 1}
+    used = 0
+    packed, vectors = {}, {}
+    for name, info in sorted(infos.items(), key=lambda item: item[1].offset):
+        if name in matrices:
+            packed[name] = _pack(file, info, ffi.cast("char *", arena) + used, team)
+            used += sizes[name]
+        else:
+            vectors[name] = _vector(file, info)
+        file.release(info.offset + info.n_bytes)
     return Weights(
         matrices=packed,
         vectors={name: ffi.from_buffer("float *", values) for name, values in vectors.items()},
@@ -96,10 +101,16 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Any, team: Any) -> Any:
     blocks = file.data(info)
     if info.type_name not in PACKED:
         blocks = _dequantize(blocks, info)
-    status = lib.sc_pack(team, source, ffi.from_buffer(blocks), rows, columns, packed_format, panels)
-    if status == lib.SC_NOT_FINITE:
-        raise file.error(info.name, "holds a weight or scale that is infinite or not a number")
-    file.release(info)
+    row_bytes, panel_bytes = blocks.size // rows, lib.sc_matrix_bytes(packed_format, PADDING, columns) // PADDING
+    piece = max(PIECE // row_bytes // PADDING, 1) * PADDING  # rows, in whole pairs of panels
+    for first in range(0, rows, piece):
+        last = min(first + piece, rows)
+        part = ffi.from_buffer(blocks[first * row_bytes : last * row_bytes])
+        status = lib.sc_pack(team, source, part, last - first, columns, packed_format, panels + first * panel_bytes)
+        if status == lib.SC_NOT_FINITE:
+            raise file.error(info.name, "holds a weight or scale that is infinite or not a number")
+        if info.type_name in PACKED:
+            file.release(info.offset + last * row_bytes)
     return ffi.new("sc_matrix *", (packed_format, rows, columns, panels))
 
 
