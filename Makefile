@@ -16,7 +16,7 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
 
-.PHONY: build test check-kernels check-neon bench lint sanitize sanitize-extension asm-check clean
+.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension asm-check clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -33,6 +33,11 @@ check-neon: $(BUILD)/aarch64/check_kernels
 
 bench: build
 	PYTHONPATH=src $(PYTHON) -m santacoder bench --model $(MODEL)
+
+# Every kernel on every instruction set, a second each; `BENCH=bench/bench_linear.py` and the like run one file.
+BENCH ?= bench
+bench-kernels: build
+	PYTHONPATH=src $(PYTHON) -m pytest $(BENCH) --benchmark-only --benchmark-columns=min,median,rounds
 
 lint:
 	$(PYTHON) -m ruff check

@@ -1,4 +1,4 @@
-/* Single kernels and packing for tests/test_kernels.py, which loads this with ctypes: a change of a kernel's signature
+/* Single kernels and packing for tests/kernel_library.py, which loads this with ctypes: a change of a kernel's signature
  * stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
 #include "embedding.h"
 #include "kernels.h"

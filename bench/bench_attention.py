@@ -1,0 +1,47 @@
+"""Attention over blocks of the cache: `make bench-kernels`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+import pytest
+from kernel_library import Array, Kernels
+
+QUERIES, DIM, BLOCK = 16, 128, 64
+BUFFER = 128 << 20  # several times the L3 cache
+NUMBER = 64
+
+
+def partial(kernels: Kernels, aligned: Callable[[Array], Array]) -> Array:
+    """A sc_partial with maxima and sums as of one block."""
+    out = np.random.default_rng(0).standard_normal(kernels.plain("partial_bytes", DIM) // 4).astype(np.float32)
+    out[QUERIES : 2 * QUERIES] = BLOCK / 2
+    return aligned(out)
+
+
+@pytest.mark.parametrize("where", ["in L2", "streamed"])
+def test_attend(kernels: Kernels, measure: Callable[..., None], aligned: Callable[[Array], Array], where: str) -> None:
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((1, 2 * BLOCK * DIM)).astype(np.float16)  # keys, then values
+    blocks = aligned(np.tile(one, (BUFFER // one.nbytes if where == "streamed" else 1, 1)))
+    queries = aligned(rng.standard_normal((QUERIES, DIM), np.float32) / np.float32(DIM**0.5))
+    visible, out, first = np.full(QUERIES, BLOCK, np.int32), partial(kernels, aligned), count(0, NUMBER)
+
+    def run() -> None:
+        start = next(first) % len(blocks)
+        kernels.call("repeat_attend", NUMBER, blocks, len(blocks), start, queries, QUERIES, DIM, visible, out)
+
+    operations = 2 * 2 * BLOCK * DIM * QUERIES  # scores, then weighted values
+    work = {"GB": NUMBER * one.nbytes / 1e9, "T float ops": NUMBER * operations / 1e12}
+    measure(f"attend, {QUERIES} queries, cache {where}", run, work)
+
+
+def test_attend_merge(kernels: Kernels, measure: Callable[..., None], aligned: Callable[[Array], Array]) -> None:
+    into, add = partial(kernels, aligned), partial(kernels, aligned)
+
+    def run() -> None:
+        kernels.call("repeat_attend_merge", NUMBER, into, add, QUERIES, DIM)
+
+    measure(f"attend_merge, {QUERIES} queries", run, {"G values": NUMBER * QUERIES * DIM / 1e9})

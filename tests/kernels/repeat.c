@@ -1,0 +1,65 @@
+/* One kernel many times over, for bench/: a call from Python takes about a microsecond, as long as some kernels. Each
+ * function runs `count` calls; where weights or the cache come from a buffer of `total` parts, they begin at part
+ * `first` and start over at its end, so that a buffer larger than the caches keeps coming from memory. */
+#include "kernels.h"
+
+void shim_repeat_linear(int level, size_t count, int format, const char *pairs, size_t total, size_t first,
+                        size_t columns, const void *x, size_t stride, size_t tokens, float *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    const size_t pair_bytes = sc_pair_bytes(format, columns);
+    for (size_t i = first; i < first + count; i++)
+        kernels->linear[format](pairs + i % total * pair_bytes, columns, x, stride, tokens, out);
+}
+
+/* A block of the cache: keys, then values. With one block, nothing lies ahead. */
+void shim_repeat_attend(int level, size_t count, const uint16_t *blocks, size_t total, size_t first,
+                        const float *queries, size_t n, size_t dim, const int32_t *visible, void *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    const size_t half = SC_KV_BLOCK * dim;
+    for (size_t i = first; i < first + count; i++) {
+        const uint16_t *keys = blocks + i % total * 2 * half, *ahead = blocks + (i + 1) % total * 2 * half;
+        kernels->attend(queries, n, dim, keys, keys + half, visible, total > 1 ? ahead : NULL, out);
+    }
+}
+
+void shim_repeat_attend_merge(int level, size_t count, void *into, const void *next, size_t n, size_t dim)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    sc_partial *sum = into;
+    for (size_t i = 0; i < count; i++) kernels->attend_merge(&sum->state, sum->out, next, 0, n, dim);
+}
+
+void shim_repeat_quantize(int level, size_t count, const float *x, size_t n, void *out, size_t stride)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->quantize(x, n, out, stride);
+}
+
+void shim_repeat_layer_norm(int level, size_t count, const float *x, const float *weight, const float *bias,
+                            float epsilon, size_t n, size_t padded, float *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->layer_norm(x, weight, bias, epsilon, n, padded, out);
+}
+
+/* In place: what comes out goes in again. */
+void shim_repeat_gelu(int level, size_t count, float *x, const float *bias, size_t tokens)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->gelu(x, bias, tokens);
+}
+
+void shim_repeat_f16_clamped(int level, size_t count, const float *x, size_t n, uint16_t *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->f16_clamped(x, n, out);
+}
+
+void shim_repeat_softmax_weights(int level, size_t count, const float *x, size_t n, float max,
+                                 float inverse_temperature, float *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->softmax_weights(x, n, max, inverse_temperature, out);
+}
