@@ -55,7 +55,7 @@ sanitize-extension:
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
 		$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_forward.py
 
-# Registers that the hot loops spill to the stack: see the limits in the script.
+# Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o)
 	$(PYTHON) tests/kernels/asm_check.py $^
 
