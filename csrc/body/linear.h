@@ -12,29 +12,27 @@ typedef struct {
     f32x16 min[2][SC_GROUPS];       /* -dmin*min */
 } unpacked;
 
-/* The eight steps of group g of one panel, as unsigned bytes. */
-INLINE void group_bytes(int format, const void *block, int panel, int g, u8x64 out[8])
+/* Step s of group g of one panel, as unsigned bytes. */
+INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
 {
-    UNROLL(8)
-    for (int s = 0; s < 8; s++) {
-        if (format == SC_Q4_K) {
-            u8x64 x = u8_load(((const sc_q4k *)block)->q[panel][g >> 1][s]);
-            out[s] = u8_and(g & 1 ? u8_shr(x, 4) : x, 15);
-        } else if (format == SC_Q5_K) {
-            const sc_q5k *w = block;
-            u8x64 x = u8_load(w->q[panel][g >> 1][s]), high = u8_load(w->high[panel][s]);
-            high = g < 4 ? u8_shl(high, 4 - g) : u8_shr(high, g - 4);
-            out[s] = u8_or(u8_and(g & 1 ? u8_shr(x, 4) : x, 15), u8_and(high, 16));
-        } else if (format == SC_Q6_K) {
-            const sc_q6k *w = block;
-            const int i = g & 3;
-            u8x64 x = u8_load(w->low[panel][g >> 2][8 * (i & 1) + s]), high = u8_load(w->high[panel][g >> 2][s]);
-            high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
-            out[s] = u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
-        } else {
-            out[s] = u8_load(((const sc_q8 *)block)[g].q[panel][s]);
-        }
+    if (format == SC_Q4_K) {
+        u8x64 x = u8_load(((const sc_q4k *)block)->q[panel][g >> 1][s]);
+        return u8_and(g & 1 ? u8_shr(x, 4) : x, 15);
     }
+    if (format == SC_Q5_K) {
+        const sc_q5k *w = block;
+        u8x64 x = u8_load(w->q[panel][g >> 1][s]), high = u8_load(w->high[panel][s]);
+        high = g < 4 ? u8_shl(high, 4 - g) : u8_shr(high, g - 4);
+        return u8_or(u8_and(g & 1 ? u8_shr(x, 4) : x, 15), u8_and(high, 16));
+    }
+    if (format == SC_Q6_K) {
+        const sc_q6k *w = block;
+        const int i = g & 3;
+        u8x64 x = u8_load(w->low[panel][g >> 2][8 * (i & 1) + s]), high = u8_load(w->high[panel][g >> 2][s]);
+        high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
+        return u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
+    }
+    return u8_load(((const sc_q8 *)block)[g].q[panel][s]);
 }
 
 /* The factors of group g: scale[0] (and scale[1] for the second half group of Q6_K) and the negated minimum. */
@@ -58,44 +56,44 @@ INLINE void group_factors(int format, const void *block, int panel, int g, f32x1
     }
 }
 
-/* acc += group g of the weights times group g of one token; the integer sums arrive in `dot` (and `dot1` for Q6_K). */
-INLINE f32x16 group_add(int format, f32x16 acc, i32x16 dot, i32x16 dot1, const f32x16 scale[2], f32x16 min,
+/* acc += group g of the weights times group g of one token, whose integer sums are `dot`. For Q6_K `dot` is the second
+ * half group and `term` what the first came to. */
+INLINE f32x16 group_add(int format, f32x16 acc, i32x16 dot, f32x16 term, const f32x16 scale[2], f32x16 min,
                         const sc_act *x, int g)
 {
-    f32x16 term;
-    if (format == SC_Q6_K) {
-        dot = i32_add(dot, i32_set1(x->zero16[2 * g]));
-        dot1 = i32_add(dot1, i32_set1(x->zero16[2 * g + 1]));
-        term = f32_fma(f32_from_i32(dot1), scale[1], f32_mul(f32_from_i32(dot), scale[0]));
-    } else {
-        if (format == SC_Q8_0)
-            dot = i32_add(dot, i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (x->zero16[2 * g] + x->zero16[2 * g + 1])));
-        term = f32_mul(f32_from_i32(dot), scale[0]);
-    }
+    if (format == SC_Q6_K) term = f32_fma(f32_from_i32(dot), scale[1], term);
+    else term = f32_mul(f32_from_i32(dot), scale[0]);
     acc = f32_fma(term, f32_set1(x->scale[g]), acc);
     return format == SC_Q4_K || format == SC_Q5_K ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
 }
 
-/* Integer dot products of steps first..last-1 of group g: `panels` panels times `tokens` tokens, exact. */
-INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2], const sc_act *x, int g, int first,
-                     int last, i32x16 sum[2][TILE_TOKENS])
+/* Integer dot products of steps first..last-1 of group g, zero points taken off: `panels` panels times `tokens` tokens,
+ * exact. The weights are w, or else those of `panel` of `block`, unpacked step by step: few registers hold a group. */
+INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2], const void *block, int panel,
+                     const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
     const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
     dotx16 part[2][TILE_TOKENS];
     UNROLL(8)
     for (int s = first; s < last; s++) {
+        const int n = s - first;
+        u8x64 step[2];
+        UNROLL(2)
+        for (int p = 0; p < panels; p++) step[p] = block ? step_bytes(format, block, panel, g, s) : w[p][s];
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
+            const int32_t *zero = x[t].zero16 + 2 * g;
             UNROLL(2)
             for (int p = 0; p < panels; p++) {
                 if (format == SC_Q8_0) {
-                    sum[p][t] = i32_dot4_wide(s == first ? i32_set1(0) : sum[p][t], w[p][s], a);
+                    if (n == 0) sum[p][t] = i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (zero[0] + zero[1]));
+                    sum[p][t] = i32_dot4_wide(sum[p][t], step[p], a);
                     continue;
                 }
-                part[p][t] = dot_add((s - first) % run ? part[p][t] : dot_zero(), w[p][s], a);
-                if ((s - first) % run == run - 1)
-                    sum[p][t] = s - first < run ? dot_sum(part[p][t]) : i32_add(sum[p][t], dot_sum(part[p][t]));
+                const i32x16 start = i32_set1(format == SC_Q6_K ? zero[first / 4] : 0);
+                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : start), step[p], a);
+                if (n % run == run - 1) sum[p][t] = dot_end(n < run ? start : sum[p][t], part[p][t]);
             }
         }
     }
@@ -119,17 +117,18 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
                 NO_LOADS_AHEAD();
-                u8x64 bytes[8];
-                const u8x64 *const w[2] = {bytes, bytes};
-                i32x16 sum[2][TILE_TOKENS], half[2][TILE_TOKENS];
-                f32x16 scale[2], min;
-                group_bytes(format, blocks, p, g, bytes);
+                i32x16 sum[2][TILE_TOKENS];
+                f32x16 scale[2], min, term[FEW_TOKENS];
                 group_factors(format, blocks, p, g, scale, &min);
-                dot_tile(format, 1, tokens, w, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-                if (format == SC_Q6_K) dot_tile(format, 1, tokens, w, x, g, 4, 8, half);
+                dot_tile(format, 1, tokens, NULL, blocks, p, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+                if (format == SC_Q6_K) {
+                    UNROLL(FEW_TOKENS)
+                    for (int t = 0; t < tokens; t++) term[t] = f32_mul(f32_from_i32(sum[0][t]), scale[0]);
+                    dot_tile(format, 1, tokens, NULL, blocks, p, x, g, 4, 8, sum);
+                }
                 UNROLL(FEW_TOKENS)
                 for (int t = 0; t < tokens; t++)
-                    acc[p][t] = group_add(format, acc[p][t], sum[0][t], half[0][t], scale, min, x + t, g);
+                    acc[p][t] = group_add(format, acc[p][t], sum[0][t], term[t], scale, min, x + t, g);
             }
         }
     }
@@ -150,15 +149,23 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, int p0, int g
         for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
     for (int g = 0; g < groups; g++) {
         const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
-        i32x16 sum[2][TILE_TOKENS], half[2][TILE_TOKENS];
-        dot_tile(format, TILE_PANELS, tokens, q, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-        if (format == SC_Q6_K) dot_tile(format, TILE_PANELS, tokens, q, x, g, 4, 8, half);
+        i32x16 sum[2][TILE_TOKENS];
+        f32x16 term[2][TILE_TOKENS];
+        dot_tile(format, TILE_PANELS, tokens, q, NULL, 0, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+        if (format == SC_Q6_K) {
+            UNROLL(2)
+            for (int p = 0; p < TILE_PANELS; p++)
+                UNROLL(TILE_TOKENS)
+                for (int t = 0; t < tokens; t++)
+                    term[p][t] = f32_mul(f32_from_i32(sum[p][t]), w->scale[p0 + p][2 * g]);
+            dot_tile(format, TILE_PANELS, tokens, q, NULL, 0, x, g, 4, 8, sum);
+        }
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
             const f32x16 *scale = &w->scale[p0 + p][format == SC_Q6_K ? 2 * g : g];
             UNROLL(TILE_TOKENS)
             for (int t = 0; t < tokens; t++)
-                acc[p][t] = group_add(format, acc[p][t], sum[p][t], half[p][t], scale, w->min[p0 + p][g], x + t, g);
+                acc[p][t] = group_add(format, acc[p][t], sum[p][t], term[p][t], scale, w->min[p0 + p][g], x + t, g);
         }
     }
     UNROLL(TILE_TOKENS)
@@ -182,7 +189,8 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
                 if (format == SC_Q8_0 && g >= groups) break;
                 if (PREFETCH_BYTES)
                     prefetch(blocks + PREFETCH_BYTES + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
-                group_bytes(format, blocks, p, g, w.q[p][g]);
+                UNROLL(8)
+                for (int s = 0; s < 8; s++) w.q[p][g][s] = step_bytes(format, blocks, p, g, s);
                 group_factors(format, blocks, p, g, &w.scale[p][format == SC_Q6_K ? 2 * g : g], &w.min[p][g]);
             }
         }

@@ -23,9 +23,9 @@ static inline u8x64 i8_broadcast4(const int8_t *p)
     memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
 }
-static inline dotx16 dot_zero(void) { return _mm512_setzero_si512(); }
+static inline dotx16 dot_start(i32x16 sum) { return sum; }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a) { return _mm512_dpbusd_epi32(acc, w, a); }
-static inline i32x16 dot_sum(dotx16 acc) { return acc; }
+static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; return acc; }
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a) { return _mm512_dpbusd_epi32(acc, w, a); }
 
 /* 32-bit integers. */

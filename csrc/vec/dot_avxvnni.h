@@ -12,12 +12,12 @@ static inline u8x64 i8_broadcast4(const int8_t *p)
     const __m256i x = _mm256_set1_epi32(four);
     return (u8x64){x, x};
 }
-static inline dotx16 dot_zero(void) { return i32_set1(0); }
+static inline dotx16 dot_start(i32x16 sum) { return sum; }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
 {
     return (dotx16){_mm256_dpbusd_avx_epi32(acc.a, w.a, a.a), _mm256_dpbusd_avx_epi32(acc.b, w.b, a.b)};
 }
-static inline i32x16 dot_sum(dotx16 acc) { return acc; }
+static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; return acc; }
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a) { return dot_add(acc, w, a); }
 
 #endif

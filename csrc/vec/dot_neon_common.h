@@ -11,12 +11,12 @@ static inline u8x64 i8_broadcast4(const int8_t *p)
     memcpy(&four, p, sizeof four);
     QUADS_(u8x64, vreinterpretq_u8_s32(vdupq_n_s32(four)));
 }
-static inline dotx16 dot_zero(void) { return i32_set1(0); }
+static inline dotx16 dot_start(i32x16 sum) { return sum; }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
 {
     QUADS_(dotx16, dot4_quad_(acc.v[i], vreinterpretq_s8_u8(w.v[i]), vreinterpretq_s8_u8(a.v[i])));
 }
-static inline i32x16 dot_sum(dotx16 acc) { return acc; }
+static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; return acc; }
 #define DOT_WIDE_OFFSET 128
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
 {

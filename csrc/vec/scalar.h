@@ -39,8 +39,9 @@ static inline u8x64 u8_or(u8x64 x, u8x64 y)
 }
 
 /* Dot products of unsigned weights with signed activations in [-127, 127], exact.
- * dot_add may collect in int16: between dot_zero and dot_sum at most 8 adds with weights <= 15 (8*2*15*127 = 30480),
- * 4 with weights <= 31 (31496), 2 with weights <= 63 (32004). */
+ * dot_end(sum, acc) is sum + products, where acc began as dot_start(sum) with the same sum. In between, dot_add may
+ * collect in int16: at most 8 adds with weights <= 15 (8*2*15*127 = 30480), 4 with weights <= 31 (31496), 2 with
+ * weights <= 63 (32004). */
 static inline u8x64 i8_broadcast4(const int8_t *p)
 {
     u8x64 r;
@@ -53,9 +54,9 @@ static inline int32_t dot4_(const uint8_t *w, const uint8_t *a, int offset)
     for (int k = 0; k < 4; k++) sum += (w[k] - offset) * (int8_t)a[k];
     return sum;
 }
-static inline dotx16 dot_zero(void) { LANES_(dotx16, 0); }
+static inline dotx16 dot_start(i32x16 sum) { LANES_(dotx16, sum.v[i]); }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a) { LANES_(dotx16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, 0)); }
-static inline i32x16 dot_sum(dotx16 acc) { LANES_(i32x16, acc.v[i]); }
+static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; LANES_(i32x16, acc.v[i]); }
 /* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a); the caller takes off what is left. */
 #define DOT_WIDE_OFFSET 128
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)

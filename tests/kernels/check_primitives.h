@@ -77,7 +77,8 @@ static void check_dot_add(int limit, int adds, int fill)
 {
     int64_t expected[16] = {0};
     begin("dot_add, weights to %d, %d adds, operands %d", limit, adds, fill);
-    dotx16 acc = dot_zero();
+    const int32_t start = (int32_t)random_bits() >> 2;
+    dotx16 acc = dot_start(i32_set1(start));
     for (int k = 0; k < adds; k++) {
         uint8_t *weights = buffer(0, 64);
         int8_t *activations = buffer(1, 4);
@@ -85,8 +86,8 @@ static void check_dot_add(int limit, int adds, int fill)
         acc = dot_add(acc, u8_load(weights), i8_broadcast4(activations));
         for (int lane = 0; lane < 16; lane++) expected[lane] += dot4(weights, activations, lane, 0);
     }
-    const ints16 got = ints_of(dot_sum(acc));
-    for (int lane = 0; lane < 16; lane++) expect(got.v[lane] == expected[lane], "wrong sum");
+    const ints16 got = ints_of(dot_end(i32_set1(start), acc));
+    for (int lane = 0; lane < 16; lane++) expect(got.v[lane] == start + expected[lane], "wrong sum");
     end();
 }
 
