@@ -11,6 +11,9 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")
 #define FEW_TOKENS 4 /* as many are unpacked in registers */
 #define FLOAT_TOKENS 8
 #define PREFETCH_BYTES 8192
+#define LIMIT_SUMS 12 /* dot products in flight: enough to wait for none */
+#define LIMIT_RUN 320 /* adds between their sums */
+#define LIMIT_UNROLL 8 /* steps, as registers allow */
 #include "vec/avx512.h"
 #include "body/table.h"
 TARGET_END

@@ -11,6 +11,9 @@ TARGET_BEGIN("+simd")
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define FLOAT_TOKENS 6
 #define PREFETCH_BYTES 4096
+#define LIMIT_SUMS 2 /* dot products in flight: enough to wait for none */
+#define LIMIT_RUN 320 /* adds between their sums */
+#define LIMIT_UNROLL 8 /* steps, as registers allow */
 #include "vec/neon.h"
 #include "vec/dot_neon.h"
 #include "body/table.h"

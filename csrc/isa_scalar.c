@@ -10,6 +10,9 @@
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define FLOAT_TOKENS 4
 #define PREFETCH_BYTES 0
+#define LIMIT_SUMS 1 /* dot products in flight: enough to wait for none */
+#define LIMIT_RUN 8 /* adds between their sums */
+#define LIMIT_UNROLL 1 /* steps, as registers allow */
 #include "vec/scalar.h"
 #include "body/table.h"
 

@@ -4,6 +4,8 @@
 
 #include "layout.h"
 
+enum { SC_LIMIT_STEPS = 8, SC_LIMIT_SUMS = 12 };
+
 typedef struct {
     const char *name; /* as in SANTACODER_ISA */
 
@@ -46,6 +48,14 @@ typedef struct {
 
     /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. */
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
+
+    /* The sum of all 32-bit words modulo 2^32; bytes is a multiple of 256. May prefetch, never reads, past the end. */
+    uint32_t (*limit_read)(const void *memory, size_t bytes);
+
+    /* SC_LIMIT_MACS multiply-adds in 64-byte dot_adds, at the pace of the instruction. weights (SC_LIMIT_STEPS, 64) in
+     * 0..15; activations (SC_LIMIT_SUMS, 4) in -127..127, all rows alike, which the kernel makes no use of. The sum of
+     * all products modulo 2^32: that of one row with all weights, times SC_LIMIT_MACS / (SC_LIMIT_STEPS * 64). */
+    uint32_t (*limit_dot)(const uint8_t *weights, const int8_t *activations);
 } sc_kernels;
 
 /* The table of a level (SC_ISA_*), or NULL where this build or this CPU has none. */

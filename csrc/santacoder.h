@@ -111,6 +111,18 @@ int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, in
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(const float *logits, int32_t n);
 
+/* What this machine can do, for `santacoder bench`, which takes the time. Both share their work out over the team. */
+
+/* Reads memory once, bytes rounded down to a multiple of 256; `memory` has 64-byte alignment. The sum of all 32-bit
+ * words modulo 2^32. */
+uint32_t sc_limit_read(sc_team *team, int isa, const void *memory, size_t bytes);
+
+/* Multiply-adds in one round of sc_limit_dot. */
+enum { SC_LIMIT_MACS = 1228800 };
+/* int8 dot products on registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the widening
+ * that 4-bit weights need. The sum of all products modulo 2^32. */
+uint32_t sc_limit_dot(sc_team *team, int isa, int64_t rounds);
+
 /* cffi stops here. */
 
 #endif

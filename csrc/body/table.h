@@ -1,9 +1,10 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
- * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FLOAT_TOKENS and PREFETCH_BYTES. */
+ * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, FLOAT_TOKENS, PREFETCH_BYTES, LIMIT_*. */
 #include "exp.h"
 #include "activation.h"
 #include "linear.h"
 #include "attention.h"
+#include "limits.h"
 
 const sc_kernels ISA_TABLE = {
     .name = ISA_NAME,
@@ -18,4 +19,6 @@ const sc_kernels ISA_TABLE = {
     .attend = attend,
     .attend_merge = attend_merge,
     .softmax_weights = softmax_weights,
+    .limit_read = limit_read,
+    .limit_dot = limit_dot,
 };
