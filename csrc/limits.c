@@ -1,5 +1,5 @@
-/* The machine's own limits, for `santacoder bench`: work shared out over the team piece by piece, as in a step, so that a
- * disturbed core slows both alike. */
+/* The machine's own limits, for `santacoder bench`: work shared out over the team piece by piece, as in a step, so that
+ * a disturbed core slows both alike. */
 #include <stdatomic.h>
 
 #include "kernels.h"

@@ -119,8 +119,8 @@ uint32_t sc_limit_read(sc_team *team, int isa, const void *memory, size_t bytes)
 
 /* Multiply-adds in one round of sc_limit_dot. */
 enum { SC_LIMIT_MACS = 1228800 };
-/* int8 dot products on registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the widening
- * that 4-bit weights need. The sum of all products modulo 2^32. */
+/* int8 dot products on registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the
+ * widening that 4-bit weights need. The sum of all products modulo 2^32. */
 uint32_t sc_limit_dot(sc_team *team, int isa, int64_t rounds);
 
 /* cffi stops here. */

@@ -162,35 +162,6 @@ class TestTokenize:
         assert json.loads(run("tokenize", "--json", "--plain", "a<fim-pad>\n")[1])["tokens"] == plain
 
 
-class TestBench:
-    def test_json(self) -> None:
-        code, out, err = run("bench", "--json", "-p", "32", "-n", "8", "-r", "2", "-t", "1")
-        assert (code, err) == (0, "")
-        result = json.loads(out)
-        assert result["threads"] == 1
-        assert (result["prompt"]["tokens"], result["generation"]["tokens"]) == (32, 8)
-        for name in ("prompt", "generation"):
-            rates = result[name]["runs"]
-            assert len(rates) == 2
-            assert result[name]["tokens_per_second"] == pytest.approx(sum(rates) / 2)
-            assert min(rates) > 0
-
-    def test_table_fits_a_small_context(self) -> None:
-        code, out, _ = run("bench", "-r", "1")
-        lines = out.decode().splitlines()
-        assert code == 0
-        assert lines[0].endswith("median of 1 runs")
-        assert [line.split()[:3] for line in lines[1:]] == [
-            ["prompt", "254", "tokens"], ["generation", "64", "tokens"],
-        ]  # fmt: skip
-
-    def test_mistakes(self) -> None:
-        assert fails("bench", "-r", "0") == "--runs is 0, but it must be an integer of 1 or more"
-        message = "--prompt-tokens is 0, but it must be an integer in 1..254"
-        assert fails("bench", "-p", "0") == message
-        assert fails("bench", "-n", "255") == "--tokens is 255, but it must be an integer in 1..254"
-
-
 class TestFailures:
     def test_no_model(self) -> None:
         message = "no model comes with this version: pass --model PATH|REPO or set SANTACODER_MODEL"

@@ -8,6 +8,7 @@ holds no lock of the interpreter. Shapes: T rows of this step, D width, H query 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -90,15 +91,26 @@ def record(config: Config, weights: Weights) -> tuple[Any, list[int]]:
 
 
 class Transformer:
-    """One model's weights with the memory and threads to run it. One caller at a time."""
+    """One model's weights with the memory and threads to run it. One caller at a time.
+
+    Attributes:
+        config: the model's dimensions.
+        context: positions that a cache has room for.
+        threads: threads that compute.
+        isa: the instruction set of the kernels.
+        weights: what the steps read.
+        team: `sc_team *`, the threads.
+        native_seconds: time spent inside `sc_run` so far.
+    """
 
     def __init__(self, config: Config, weights: Weights, team: Any, isa: int, context: int) -> None:
         self.config = config
         self.context = context
         self.threads = int(lib.sc_team_wanted(team))
         self.isa = _isa.name(isa)
-        self._weights = weights
-        self._team = team
+        self.weights: Final = weights
+        self.team: Final = team
+        self.native_seconds = 0.0
         self._shape = ffi.new(
             "sc_shape *",
             {
@@ -122,12 +134,27 @@ class Transformer:
     @property
     def weights_bytes(self) -> int:
         """Bytes of the packed weights."""
-        return self._weights.n_bytes
+        return self.weights.n_bytes
 
     @property
     def tensor_types(self) -> Mapping[str, int]:
         """How many tensors the file held of each type."""
-        return self._weights.tensor_types
+        return self.weights.tensor_types
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of packed weights that every step reads in whole: those of the linear layers and of the head.
+
+        Of the position embeddings, and of a token embedding that is not the head too, a token needs one row alone.
+        """
+        rows_alone = {"position_embd.weight"} | (set() if self.config.tied_embeddings else {"token_embd.weight"})
+        matrices = [matrix for name, matrix in self.weights.matrices.items() if name not in rows_alone]
+        return sum(int(lib.sc_matrix_bytes(m.format, m.rows, m.columns)) for m in matrices)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-adds of the linear layers per row of a step, and of the head per row of logits."""
+        return sum(self._macs[:-1]), self._macs[-1]
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence of up to `context` positions."""
@@ -202,7 +229,9 @@ class Transformer:
         batch = ffi.new("sc_batch *", (rows, len(parts), wanted.size, *buffers, ffi.from_buffer("float[]", logits)))
         count = len(self._macs) if wanted.size else len(self._macs) - 2  # the head serves wanted rows alone
         for first, n in self._calls(rows, wanted.size, count, attention):
+            begin = perf_counter()
             lib.sc_run(self._engine, self._ops + first, n, batch)
+            self.native_seconds += perf_counter() - begin
         for ids, cache in parts:
             cache.append(ids.size)
 

@@ -42,6 +42,7 @@ class Weights:
     vectors: Mapping[str, Any]  # name -> const float *, padded with zeros to a multiple of 32
     tensor_types: Mapping[str, int]  # how many tensors the file holds of each type
     n_bytes: int
+    panels: Any = field(repr=False)  # const char *: all matrices, one after the other
     _memory: list[object] = field(repr=False)
 
 
@@ -75,7 +76,8 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
         vectors={name: ffi.from_buffer("float *", values) for name, values in vectors.items()},
         tensor_types=Counter(info.type_name for info in infos.values()),
         n_bytes=total,
-        _memory=[arena, vectors],
+        panels=arena,
+        _memory=[vectors],
     )
 
 

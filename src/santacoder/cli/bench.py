@@ -1,22 +1,37 @@
-"""`santacoder bench`: how fast a model reads and writes here."""
+"""`santacoder bench`: how fast a model reads and writes here, and how near that is to what the machine can do."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from santacoder.cli import options
 
 if TYPE_CHECKING:
-    from santacoder.model import SantaCoder
+    from santacoder.benchmark_report import Report, Speed
 
-HELP = "measure how fast a model reads prompts and generates"
+HELP = "measure how fast a model reads prompts and generates, and how near that is to the machine's limits"
+EPILOG = """
+Percentages compare with what the machine did right before and after. "of reads": packed weights that a token needs,
+against plain reads of memory. "of dot products": two operations per multiply-add of the linear layers, against int8 dot
+products on registers. Attention counts in neither. "python share" is the time of a generation step outside the C call
+that runs the model.
+"""
+LIMITS = {"read": "reads", "dot": "dot products"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.epilog = EPILOG
     parser.add_argument("-p", "--prompt-tokens", type=int, metavar="N", help="length of the prompt (default: 512)")
     parser.add_argument("-n", "--tokens", type=int, metavar="N", help="tokens to generate (default: 64)")
+    parser.add_argument(
+        "-d", "--depth", type=int, metavar="N", help="tokens before generation at depth (default: 1536)"
+    )
+    parser.add_argument(
+        "-b", "--batch", type=_numbers, default=(16,), metavar="N[,N...]",
+        help="sequences to generate side by side, after a prompt that they share (default: 16)",
+    )  # fmt: skip
     parser.add_argument("-r", "--runs", type=int, default=3, metavar="N", help="runs (default: %(default)s)")
     options.add_model(parser)
     options.add_threads(parser)
@@ -25,59 +40,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, and print a table or JSON."""
-    from santacoder.sampling import check_integer
-
     path = options.model_path(args)
-    runs = check_integer("--runs", args.runs, 1, None)
-    with options.open_model(path, args) as model:
-        most = model.context - 2  # beside a prompt of one token, and a token that is never run
-        n_prompt = check_integer("--prompt-tokens", _default(args.prompt_tokens, min(512, most)), 1, most)
-        n_generate = check_integer("--tokens", _default(args.tokens, min(64, most)), 1, most)
-        results = measure(model, n_prompt, n_generate, runs)
+    from santacoder.benchmark import benchmark
+
+    report = benchmark(
+        path,
+        args.threads,
+        args.context,
+        prompt=args.prompt_tokens,
+        tokens=args.tokens,
+        depth=args.depth,
+        batches=args.batch,
+        runs=args.runs,
+    )
     if args.json:
-        options.print_json(results)
-        return
-    print(f"{results['model']}, {results['isa']}, {results['threads']} threads, median of {runs} runs")
-    for name in ("prompt", "generation"):
-        row = results[name]
-        rates = row["runs"]
-        print(
-            f"{name:<12}{row['tokens']:>6} tokens{row['tokens_per_second']:>10.2f} tokens/s"
-            f"  ({min(rates):.2f} to {max(rates):.2f})"
-        )
+        options.print_json(report)
+    else:
+        print("\n".join(table(report)))
 
 
-def measure(model: SantaCoder, n_prompt: int, n_generate: int, runs: int) -> dict[str, Any]:
-    """Medians over `runs`, after one run to warm up: reading a random prompt, then generating from one token.
-
-    Choosing tokens, greedily, is part of both.
-    """
-    import numpy as np
-
-    greedy: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
-    random = np.random.default_rng(0)
-    prompt_rates, generation_rates = [], []
-    for _ in range(runs + 1):
-        prompt = random.integers(0, model.config.vocab_size, n_prompt)
-        read = model.complete(prompt, max_tokens=1, **greedy).timings
-        prompt_rates.append(read.prompt_tokens_per_second)
-        written = model.complete(prompt[:1], max_tokens=n_generate + 1, **greedy).timings
-        generation_rates.append(written.generation_tokens_per_second)
-    return {
-        "model": model.config.name,
-        "isa": model.isa,
-        "threads": model.threads,
-        "weights_bytes": model.weights_bytes,
-        "prompt": _row(n_prompt, prompt_rates[1:]),
-        "generation": _row(n_generate, generation_rates[1:]),
-    }
+def table(report: Report) -> list[str]:
+    """The lines for people: medians, and in parentheses the least and the most of all runs."""
+    limits, memory, share = report.limits, report.memory, report.python_share
+    read, dot = [x / 1e9 for x in limits.read_runs], [x / 1e12 for x in limits.dot_runs]
+    percents = f"{share.forward_percent:.2f} % forward pass, {share.sampling_percent:.2f} % sampling and text"
+    sizes = f"weights {_mib(memory.weights_bytes)}, file {_mib(memory.file_bytes)}, peak / file"
+    return [
+        f"{report.model}, {report.isa}, {report.threads} threads, median of {report.runs} runs",
+        _speed("prompt", report.prompt),
+        _speed("generation", report.generation),
+        _speed(f"generation after {report.generation_at_depth.depth}", report.generation_at_depth),
+        *(_speed(f"batch of {speed.sequences}", speed) for speed in report.batches),
+        _line("reads", "", limits.read_bytes_per_second / 1e9, "GB/s", _range(read)),
+        _line("dot products", "", limits.dot_ops_per_second / 1e12, "TOPS", _range(dot, 3), 3),
+        _line("load", "", report.load.seconds, "s", _range(report.load.runs, 3), 3),
+        _line("peak memory", "", memory.peak_bytes / 2**20, "MiB", f"{sizes} {memory.peak_to_file:.2f}"),
+        _line("python share", "", share.percent, "%", f"of {1e3 * share.step_seconds:.2f} ms: {percents}"),
+    ]
 
 
-def _default(value: int | None, default: int) -> int:
-    return default if value is None else value
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not N[,N...]") from None
 
 
-def _row(tokens: int, rates: list[float]) -> dict[str, Any]:
-    from statistics import median
+def _speed(name: str, speed: Speed) -> str:
+    reached = f"{speed.limit_percent:5.1f} % of {LIMITS[speed.limit]}"
+    note = f"{_range(speed.runs):<24}{reached}"
+    return _line(name, f"{speed.tokens} tokens", speed.tokens_per_second, "tokens/s", note)
 
-    return {"tokens": tokens, "tokens_per_second": median(rates), "runs": rates}
+
+def _line(name: str, amount: str, value: float, unit: str, note: str, digits: int = 2) -> str:
+    return f"{name:<22}{amount:>13}{value:>10.{digits}f} {unit:<10}{note}"
+
+
+def _range(values: list[float], digits: int = 2) -> str:
+    return f"({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
