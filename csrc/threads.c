@@ -15,6 +15,10 @@
 #include <immintrin.h>
 #endif
 
+/* How long to wait awake, in pauses of about 35 ns on x86. Between jobs: long enough for Python to choose a token. Within a job:
+ * longer than it takes to wake a thread, since who falls asleep meanwhile makes the other wait as long, and so on. */
+enum { SPINS_BETWEEN_JOBS = 4000, SPINS_WITHIN_JOB = 64000, SPINS_PER_YIELD = 128 };
+
 /* A number that threads wait on until it changes. */
 typedef struct {
     atomic_uint value;
@@ -32,7 +36,7 @@ struct sc_team {
     int wanted;  /* threads asked for */
     int size;    /* threads running, the caller included; set when they start */
     int started;
-    int spins;
+    int spins;   /* whether waiting threads spin before they sleep */
     pid_t owner; /* the process that the threads live in */
     atomic_int stop;
     sc_job *job;
@@ -42,6 +46,7 @@ struct sc_team {
     _Alignas(64) atomic_llong counter;
     pthread_t *threads;
     worker *workers;
+    atomic_int *cpu; /* per thread, where it ran last; -1 is unknown */
 };
 
 static void pause_briefly(void)
@@ -72,9 +77,10 @@ static void event_raise(event *s)
 
 static void event_wait(event *s, unsigned old, int spins)
 {
-    for (int i = 0; i < spins; i++) {
+    for (int i = 1; i <= spins; i++) {
         if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
-        pause_briefly();
+        if (i % SPINS_PER_YIELD) pause_briefly();
+        else sched_yield(); /* whom we wait for may be on this CPU */
     }
     atomic_fetch_add(&s->sleepers, 1);
     pthread_mutex_lock(&s->mutex);
@@ -110,6 +116,39 @@ void sc_float_state_restore(unsigned long long old)
 #endif
 }
 
+static int current_cpu(void)
+{
+#if defined __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
+ * CPUs are. The one that notices moves: its affinity leaves out the others' CPUs for a moment. */
+static void move_apart(sc_team *team, int index)
+{
+    const int mine = current_cpu();
+    int clash = 0;
+    atomic_store_explicit(&team->cpu[index], mine, memory_order_relaxed);
+    for (int i = 0; i < team->wanted; i++)
+        clash |= i != index && atomic_load_explicit(&team->cpu[i], memory_order_relaxed) == mine;
+    if (!clash || mine < 0 || !team->spins) return;
+#if defined __linux__
+    cpu_set_t allowed, apart;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    apart = allowed;
+    for (int i = 0; i < team->wanted; i++) {
+        const int cpu = atomic_load_explicit(&team->cpu[i], memory_order_relaxed);
+        if (i != index && cpu >= 0) CPU_CLR(cpu, &apart);
+    }
+    if (!CPU_COUNT(&apart) || sched_setaffinity(0, sizeof apart, &apart)) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    atomic_store_explicit(&team->cpu[index], current_cpu(), memory_order_relaxed);
+#endif
+}
+
 int32_t sc_team_wanted(const sc_team *team) { return team->wanted; }
 
 int sc_team_size(const sc_team *team) { return team->size; }
@@ -124,7 +163,7 @@ void sc_team_barrier(sc_team *team)
         atomic_store(&team->counter, 0);
         event_raise(&team->phase);
     } else {
-        event_wait(&team->phase, phase, team->spins);
+        event_wait(&team->phase, phase, team->spins * SPINS_WITHIN_JOB);
     }
 }
 
@@ -134,8 +173,9 @@ static void *worker_main(void *argument)
     sc_team *team = self->team;
     sc_float_state_default();
     for (unsigned seen = 0;; seen++) {
-        event_wait(&team->work, seen, team->spins);
+        event_wait(&team->work, seen, team->spins * SPINS_BETWEEN_JOBS);
         if (atomic_load(&team->stop)) return NULL;
+        move_apart(team, self->index);
         team->job(team->argument, self->index);
         sc_team_barrier(team);
     }
@@ -149,7 +189,8 @@ sc_team *sc_team_new(int32_t threads)
     team->wanted = threads;
     team->threads = calloc((size_t)threads, sizeof *team->threads);
     team->workers = calloc((size_t)threads, sizeof *team->workers);
-    if (team->threads && team->workers) return team;
+    team->cpu = calloc((size_t)threads, sizeof *team->cpu);
+    if (team->threads && team->workers && team->cpu) return team;
     sc_team_free(team);
     return NULL;
 }
@@ -161,7 +202,8 @@ static void team_start(sc_team *team)
     cpu_set_t set;
     if (!sched_getaffinity(0, sizeof set, &set)) cpus = CPU_COUNT(&set);
 #endif
-    team->spins = team->wanted <= cpus ? 2000 : 0; /* more threads than CPUs: spinning would keep others from working */
+    team->spins = team->wanted <= cpus; /* more threads than CPUs: spinning would keep others from working */
+    for (int i = 0; i < team->wanted; i++) atomic_store(&team->cpu[i], -1);
     event_reset(&team->work);
     event_reset(&team->phase);
     atomic_store(&team->arrived, 0);
@@ -186,6 +228,7 @@ void sc_team_run(sc_team *team, sc_job *job, void *argument)
     const unsigned long long state = sc_float_state_default();
     team->job = job;
     team->argument = argument;
+    atomic_store_explicit(&team->cpu[0], current_cpu(), memory_order_relaxed);
     event_raise(&team->work);
     job(argument, 0);
     sc_team_barrier(team);
@@ -202,5 +245,6 @@ void sc_team_free(sc_team *team)
     }
     free(team->threads);
     free(team->workers);
+    free(team->cpu);
     free(team);
 }

@@ -2,7 +2,7 @@
 #ifndef SC_BODY_LIMITS_H
 #define SC_BODY_LIMITS_H
 
-/* A round's adds, shared by LIMIT_SUMS accumulators; each does LIMIT_RUN between dot_zero and dot_sum. */
+/* A round's adds, shared by LIMIT_SUMS accumulators; each does LIMIT_RUN between dot_start and dot_end. */
 enum { LIMIT_ADDS = SC_LIMIT_MACS / 64, LIMIT_RUNS = LIMIT_ADDS / (LIMIT_SUMS * LIMIT_RUN) };
 _Static_assert(LIMIT_RUNS * LIMIT_SUMS * LIMIT_RUN == LIMIT_ADDS, "a round is the same work on every instruction set");
 _Static_assert(LIMIT_RUN % SC_LIMIT_STEPS == 0, "every accumulator meets all steps equally often");
@@ -46,7 +46,7 @@ static uint32_t limit_dot(const uint8_t *weights, const int8_t *activations)
     for (int run = 0; run < LIMIT_RUNS; run++) {
         dotx16 part[LIMIT_SUMS];
         UNROLL(LIMIT_SUMS)
-        for (int t = 0; t < LIMIT_SUMS; t++) part[t] = dot_zero();
+        for (int t = 0; t < LIMIT_SUMS; t++) part[t] = dot_start(i32_set1(0));
         for (int first = 0; first < LIMIT_RUN; first += SC_LIMIT_STEPS) {
             UNROLL(LIMIT_UNROLL)
             for (int s = 0; s < SC_LIMIT_STEPS; s++) {
@@ -57,7 +57,7 @@ static uint32_t limit_dot(const uint8_t *weights, const int8_t *activations)
             }
         }
         UNROLL(LIMIT_SUMS)
-        for (int t = 0; t < LIMIT_SUMS; t++) sum = i32_add(sum, dot_sum(part[t]));
+        for (int t = 0; t < LIMIT_SUMS; t++) sum = i32_add(sum, dot_end(i32_set1(0), part[t]));
     }
     return sum_lanes(sum);
 }

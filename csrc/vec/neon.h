@@ -7,16 +7,22 @@ typedef struct { uint8x16_t v[4]; } u8x64;
 typedef struct { int32x4_t v[4]; } i32x16;
 typedef struct { float32x4_t v[4]; } f32x16;
 
-#define QUADS_(type, expression)                       \
-    type r;                                            \
-    for (int i = 0; i < 4; i++) r.v[i] = (expression); \
+/* The expression for i = 0..3, a constant: of a loop over registers gcc keeps the vectors in memory. */
+#define EACH_(statement)                                                                                          \
+    do {                                                                                                          \
+        { enum { i = 0 }; statement; } { enum { i = 1 }; statement; } { enum { i = 2 }; statement; }              \
+        { enum { i = 3 }; statement; }                                                                            \
+    } while (0)
+#define QUADS_(type, expression)     \
+    type r;                          \
+    EACH_(r.v[i] = (expression));    \
     return r
 
 /* Bytes. */
 static inline u8x64 u8_load(const void *p) { QUADS_(u8x64, vld1q_u8((const uint8_t *)p + 16 * i)); }
 static inline void u8_store(void *p, u8x64 x)
 {
-    for (int i = 0; i < 4; i++) vst1q_u8((uint8_t *)p + 16 * i, x.v[i]);
+    EACH_(vst1q_u8((uint8_t *)p + 16 * i, x.v[i]));
 }
 static inline u8x64 u8_shl(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)n))); }
 static inline u8x64 u8_shr(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)-n))); }
