@@ -1,133 +1,84 @@
-"""santacoder and llama.cpp on the same file, taking turns: `python bench/compare.py MODEL` writes bench/RESULTS.md.
+"""The comparison: santacoder and other engines take turns, and RESULTS.md and results.json say what came of it.
 
-Each round measures every engine once on every work; the table has the medians over rounds, and the median of the ratios
-within a round. `--llama-python NAME=PYTHON` takes another build of llama.cpp: the interpreter that has it installed.
+    python bench/make_model.py santacoder.gguf
+    python bench/compare.py santacoder.gguf
+
+compares with whichever of llama.cpp (llama-cpp-python), CTranslate2 and transformers this interpreter can import.
+`--peer` takes others: `--peer llama.cpp:avx2=/path/to/python --isa avx2 --title "AVX2 alone" --append` adds a section
+in which llama.cpp is the build that the other interpreter has. `works.py` explains the works.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).parent
-WORKS: dict[str, dict[str, Any]] = {
-    "prompt 512": {"work": "prompt", "length": 512, "depth": 0},
-    "prompt 1984": {"work": "prompt", "length": 1984, "depth": 0},
-    "decode 64, empty context": {"work": "decode", "length": 64, "depth": 0},
-    "decode 64 at depth 1536": {"work": "decode", "length": 64, "depth": 1536},
-}
+import engines
+import report
+from works import Work
 
-
-@dataclass
-class Engine:
-    """A worker process."""
-
-    name: str
-    process: subprocess.Popen[str]
-    versions: dict[str, str]
-
-    @classmethod
-    def start(cls, name: str, kind: str, python: str, model: Path, threads: int, environment: dict[str, str]) -> Engine:
-        """Start a worker and wait until its model is loaded."""
-        process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), kind, str(model), "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | environment,
-        )
-        assert process.stdout is not None
-        return cls(name, process, json.loads(process.stdout.readline()))
-
-    def measure(self, work: dict[str, Any]) -> float:
-        """Tokens per second."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(work) + "\n")
-        self.process.stdin.flush()
-        return 1 / float(self.process.stdout.readline())
-
-    def stop(self) -> None:
-        """End the worker."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+WORKS = (
+    "prompt:512",
+    "prompt:1984",
+    "decode:64",
+    "decode:64@1536",
+    "batch:16x16@128",
+    "batch:64x8@128",
+    "first-token",
+    "memory:512+32",
+)
+SCALING_WORKS = ("prompt:512", "decode:64", "batch:16x16@128")
 
 
-def machine() -> str:
-    """The processor's name and its cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def table(engines: list[Engine], rates: dict[str, dict[str, list[float]]]) -> str:
-    """Medians per engine, and our rate over each peer's, round by round."""
-    ours, peers = engines[0], engines[1:]
-    head = [
-        "tokens per second",
-        *(engine.name for engine in engines),
-        *(f"ratio to {peer.name}" for peer in peers),
-    ]
-    rows = [head, ["---"] * len(head)]
-    for work, by_engine in rates.items():
-        medians = [f"{statistics.median(by_engine[engine.name]):.1f}" for engine in engines]
-        ratios = []
-        for peer in peers:
-            pairs = zip(by_engine[ours.name], by_engine[peer.name], strict=True)
-            quotients = [mine / theirs for mine, theirs in pairs]
-            ratios.append(f"{statistics.median(quotients):.2f} ({min(quotients):.2f}-{max(quotients):.2f})")
-        rows.append([work, *medians, *ratios])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def main() -> None:
-    """Measure, print, and write the results."""
-    parser = argparse.ArgumentParser(description="Compare santacoder with llama.cpp on one file.")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--isa", default="", help="force an instruction set on santacoder")
-    parser.add_argument("--llama-python", default=f"llama.cpp={sys.executable}", metavar="NAME=PYTHON")
-    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
-    arguments = parser.parse_args()
-    forced = {"SANTACODER_ISA": arguments.isa} if arguments.isa else {}
-    ours = f"santacoder {arguments.isa}".strip()
-    peer, _, python = arguments.llama_python.partition("=")
-    engines = [
-        Engine.start(ours, "santacoder", sys.executable, arguments.model, arguments.threads, forced),
-        Engine.start(peer, "llama.cpp", python, arguments.model, arguments.threads, {}),
-    ]
-    rates: dict[str, dict[str, list[float]]] = {work: {engine.name: [] for engine in engines} for work in WORKS}
-    for _ in range(arguments.rounds):
-        for work, by_engine in rates.items():
-            for engine in engines:
-                by_engine[engine.name].append(engine.measure(WORKS[work]))
-    versions = "\n".join(f"- {engine.name}: {json.dumps(engine.versions)}" for engine in engines)
-    for engine in engines:
-        engine.stop()
-    report = (
-        f"# Speed beside llama.cpp\n\n{machine()}, {arguments.threads} threads, {datetime.date.today()}. "
-        f"{arguments.model.name}, {arguments.model.stat().st_size / 1e6:.0f} MB. Medians of {arguments.rounds} "
-        f"rounds in which the engines take turns; ratios are medians (least-most) over rounds.\n"
-        f"`python bench/make_model.py MODEL` writes such a file, "
-        f"`python bench/compare.py MODEL --threads {arguments.threads} --rounds {arguments.rounds}` measures again.\n\n"
-        f"{table(engines, rates)}\n\n{versions}\n"
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    print(report)
-    arguments.out.write_text(report, encoding="utf-8")
+    engines.add_arguments(parser)
+    parser.add_argument("--works", help=f"works, with commas (default: {','.join(WORKS)})")
+    parser.add_argument(
+        "--threads-scaling",
+        metavar="N,N,...",
+        help=f"instead of --threads, each of these numbers of threads (default works: {','.join(SCALING_WORKS)})",
+    )
+    parser.add_argument("--title", help="the section's heading (default: the number of threads)")
+    parser.add_argument("--append", action="store_true", help="keep the sections that the files have")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder for both files")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, write the results and print them."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    default = SCALING_WORKS if arguments.threads_scaling else WORKS
+    try:
+        works = [Work.parse(name) for name in (arguments.works.split(",") if arguments.works else default)]
+        counts = [int(count) for count in (arguments.threads_scaling or str(arguments.threads)).split(",")]
+    except ValueError as error:
+        parser.error(str(error))
+
+    values: dict[str, engines.Values] = {}
+    versions: dict[str, dict[str, str]] = {}
+    for threads in counts:
+        with engines.start_all(arguments, threads) as running:
+            values[str(threads)] = engines.interleave(running, works, arguments.rounds)
+            versions = {engine.name: engine.versions for engine in running}
+    section = report.Section(
+        title=arguments.title or f"{' / '.join(map(str, counts))} threads",
+        command=report.shown_command(["compare.py", *(sys.argv[1:] if argv is None else argv)]),
+        date=report.today(),
+        machine=report.machine(),
+        model=arguments.model.name,
+        megabytes=round(arguments.model.stat().st_size / 1e6),
+        rounds=arguments.rounds,
+        engines=versions,
+        values=values,
+    )
+    print(report.save(section, arguments.out, arguments.append))
 
 
 if __name__ == "__main__":

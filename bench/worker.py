@@ -1,7 +1,6 @@
-"""One engine in a process of its own: reads a measurement per line of standard input, answers with seconds per token.
+"""One engine in a process of its own: reads the names of works from standard input, answers in tokens per second.
 
-`compare.py` starts one for each engine and lets them take turns, so that nothing of one engine (threads that spin, say)
-runs while another is measured.
+`engines.py` starts one for each engine and lets them take turns. A worker that waits is blocked on its input.
 """
 
 from __future__ import annotations
@@ -9,39 +8,41 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+
+from works import Stepper, Work
 
 
-def open_engine(name: str, model: str, threads: int) -> tuple[Any, dict[str, str]]:
-    """An engine by name, and its versions."""
-    if name == "llama.cpp":
-        import llama_cpp_peer
+def open_engine(kind: str, model: str, threads: int) -> Stepper:
+    """An engine by its kind; the packages of the others need not be there."""
+    if kind == "llama.cpp":
+        from llama_cpp_peer import LlamaCpp
 
-        return llama_cpp_peer.LlamaCpp(model, threads), llama_cpp_peer.versions()
-    import santacoder_peer
+        return LlamaCpp(model, threads)
+    if kind == "ctranslate2":
+        from ctranslate2_peer import CTranslate2
 
-    return santacoder_peer.SantaCoderPeer(model, threads), santacoder_peer.versions()
+        return CTranslate2(model, threads)
+    if kind == "transformers":
+        from transformers_peer import Transformers
 
+        return Transformers(model, threads)
+    from santacoder_peer import SantaCoderPeer
 
-def measure(engine: Any, work: str, length: int, depth: int) -> float:
-    """Seconds per token."""
-    if work == "prompt":
-        return float(engine.prefill(engine.random_tokens(length)) / length)
-    return float(engine.decode(length, depth))
+    return SantaCoderPeer(model, threads)
 
 
 def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(description="Measure one engine on request.")
-    parser.add_argument("engine", choices=["santacoder", "llama.cpp"])
-    parser.add_argument("model")
+    parser.add_argument("kind", choices=["santacoder", "llama.cpp", "ctranslate2", "transformers"])
+    parser.add_argument("model", help="a GGUF file; a folder of `random_checkpoint.py` for those that read none")
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
-    engine, versions = open_engine(arguments.engine, arguments.model, arguments.threads)
-    engine.decode(4, depth=32)  # warm up: page in the weights
-    print(json.dumps(versions), flush=True)
+    engine = open_engine(arguments.kind, arguments.model, arguments.threads)
+    engine.warm_up()
+    print(json.dumps(engine.versions()), flush=True)
     for line in sys.stdin:
-        print(measure(engine, **json.loads(line)), flush=True)
+        print(engine.rate(Work.parse(line.strip())), flush=True)
 
 
 if __name__ == "__main__":

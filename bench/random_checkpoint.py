@@ -1,0 +1,81 @@
+"""Random weights of a SantaCoder's shape for engines that read no GGUF: a checkpoint of transformers, or CTranslate2's.
+
+`engines.py` runs this with the peer's own interpreter; what is already in the folder stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+SHAPE = "shape.json"  # written last, so that an interrupted run is seen
+
+
+def token(index: int) -> str:
+    """The text that stands for a token id; nothing is read from it."""
+    return f"t{index}"
+
+
+def vocabulary(folder: Path) -> int:
+    """The number of token ids of a finished folder."""
+    return int(json.loads((folder / SHAPE).read_text(encoding="utf-8"))["vocab_size"])
+
+
+def write_checkpoint(folder: Path, shape: dict[str, int]) -> None:
+    """A GPTBigCode model in bfloat16 with a tokenizer of placeholders."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models
+
+    config = transformers.GPTBigCodeConfig(
+        vocab_size=shape["vocab_size"],
+        n_positions=shape["context_length"],
+        n_embd=shape["embedding_length"],
+        n_inner=shape["feed_forward_length"],
+        n_layer=shape["block_count"],
+        n_head=shape["head_count"],
+        multi_query=True,
+        activation_function="gelu_pytorch_tanh",
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({token(index): index for index in range(shape["vocab_size"])}, token(0)))
+    specials = dict.fromkeys(("bos_token", "eos_token", "unk_token"), token(0))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, **specials).save_pretrained(folder)
+
+
+def convert(source: Path, folder: Path) -> None:
+    """CTranslate2's int8 form of a checkpoint."""
+    from ctranslate2.converters import TransformersConverter
+
+    TransformersConverter(str(source)).convert(str(folder), quantization="int8", force=True)
+
+
+def main() -> None:
+    """Write the folders that are missing."""
+    parser = argparse.ArgumentParser(description="Write random weights for transformers or CTranslate2.")
+    parser.add_argument("folder", type=Path, help="where the checkpoint is, or will be; CTranslate2's lies within")
+    parser.add_argument("--shape", type=json.loads, required=True, help="the output of `santacoder info --json`")
+    parser.add_argument("--ctranslate2", action="store_true", help="convert it too")
+    arguments = parser.parse_args()
+    steps: list[tuple[Path, Any]] = [(arguments.folder, lambda folder: write_checkpoint(folder, arguments.shape))]
+    if arguments.ctranslate2:
+        steps.append((arguments.folder / "ctranslate2", lambda folder: convert(arguments.folder, folder)))
+    for folder, write in steps:
+        if (folder / SHAPE).exists():
+            continue
+        print(f"writing {folder} ...", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write(folder)
+        (folder / SHAPE).write_text(json.dumps(arguments.shape), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
