@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N,N,...",
         help=f"instead of --threads, each of these numbers of threads (default works: {','.join(SCALING_WORKS)})",
     )
-    parser.add_argument("--title", help="the section's heading (default: the number of threads)")
+    parser.add_argument("--title", help="the section's heading (default: the engines)")
     parser.add_argument("--append", action="store_true", help="keep the sections that the files have")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder for both files")
     return parser
@@ -67,17 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         with engines.start_all(arguments, threads) as running:
             values[str(threads)] = engines.interleave(running, works, arguments.rounds)
             versions = {engine.name: engine.versions for engine in running}
-    section = report.Section(
-        title=arguments.title or f"{' / '.join(map(str, counts))} threads",
-        command=report.shown_command(["compare.py", *(sys.argv[1:] if argv is None else argv)]),
-        date=report.today(),
-        machine=report.machine(),
-        model=arguments.model.name,
-        megabytes=round(arguments.model.stat().st_size / 1e6),
-        rounds=arguments.rounds,
-        engines=versions,
-        values=values,
-    )
+    command = ["compare.py", *(sys.argv[1:] if argv is None else argv)]
+    section = report.Section.of(arguments, arguments.title or ", ".join(versions), command, versions, values)
     print(report.save(section, arguments.out, arguments.append))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -30,7 +31,7 @@ again:
 
 @dataclass
 class Section:
-    """One invocation of `compare.py`."""
+    """What one invocation of `compare.py` or `plot.py` measured, and where."""
 
     title: str
     command: str
@@ -41,6 +42,28 @@ class Section:
     rounds: int
     engines: dict[str, dict[str, str]]  # versions by name, ours first
     values: dict[str, Values]  # by the number of threads
+
+    @classmethod
+    def of(
+        cls,
+        arguments: argparse.Namespace,
+        title: str,
+        command: Sequence[str],
+        engines: dict[str, dict[str, str]],
+        values: dict[str, Values],
+    ) -> Section:
+        """Values of today and of this machine; `arguments` are those of `engines.add_arguments`."""
+        return cls(
+            title=title,
+            command=shown_command(command),
+            date=datetime.date.today().isoformat(),
+            machine=machine(),
+            model=arguments.model.name,
+            megabytes=round(arguments.model.stat().st_size / 1e6),
+            rounds=arguments.rounds,
+            engines=engines,
+            values=values,
+        )
 
 
 def machine() -> dict[str, str]:
@@ -62,11 +85,6 @@ def machine() -> dict[str, str]:
         "system": f"{system}, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
-
-
-def today() -> str:
-    """The date, YYYY-MM-DD."""
-    return datetime.date.today().isoformat()
 
 
 def shown_command(arguments: Sequence[str]) -> str:
@@ -95,7 +113,8 @@ def render(section: Section) -> str:
         f"## {section.title}",
         "",
         f"{about['processor']}, {about['cores']} cores, {about['memory']}; {about['system']}; "
-        f"Python {about['python']}. {section.model}, {section.megabytes} MB. {section.rounds} rounds, {section.date}:",
+        f"Python {about['python']}. {section.model}, {section.megabytes} MB. "
+        f"Threads: {', '.join(section.values)}, rounds: {section.rounds}, {section.date}.",
         "",
         f"    {section.command}",
         "",
@@ -103,8 +122,7 @@ def render(section: Section) -> str:
     if len(section.values) > 1:
         lines += [scaling_table(names, section.values), ""]
     else:
-        [(threads, values)] = section.values.items()
-        lines += [f"{threads} threads.", ""]
+        [values] = section.values.values()
         rates = {name: of for name, of in values.items() if not Work.parse(name).of_process}
         rest = {name: of for name, of in values.items() if Work.parse(name).of_process}
         if rates:
@@ -131,7 +149,7 @@ def table(title: str, names: Sequence[str], values: Values) -> str:
 def scaling_table(names: Sequence[str], by_threads: dict[str, Values]) -> str:
     """Medians per number of threads, and how many times the first column's."""
     first, *_ = by_threads.values()
-    rows = [["", "engine", *(f"{count} threads" for count in by_threads)]]
+    rows = [["threads", "", *by_threads]]
     for work in first:
         for name in names:
             if name not in first[work]:

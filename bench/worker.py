@@ -9,10 +9,10 @@ import argparse
 import json
 import sys
 
-from works import Stepper, Work
+from works import Engine, Work
 
 
-def open_engine(kind: str, model: str, threads: int) -> Stepper:
+def open_engine(kind: str, model: str, threads: int) -> Engine:
     """An engine by its kind; the packages of the others need not be there."""
     if kind == "llama.cpp":
         from llama_cpp_peer import LlamaCpp
