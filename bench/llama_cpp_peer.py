@@ -19,13 +19,15 @@ from works import Stepper
 Ids = Sequence[int] | NDArray[np.integer]
 
 N_BATCH = 512  # tokens of a piece: llama.cpp's default for the computation
-CELLS = 256  # the cache of a sequence is a multiple of so many positions
+CELLS = 256  # a sequence of a batch has room for a multiple of so many tokens
 
 
 class Context:
     """One of a model's contexts: a cache for a number of sequences, and the last logits."""
 
-    def __init__(self, model: llama_cpp.llama_model_p, threads: int, n_ctx: int, sequences: int, unified: bool) -> None:
+    def __init__(
+        self, model: llama_cpp.llama_model_p, threads: int, n_ctx: int, sequences: int = 1, unified: bool = False
+    ) -> None:
         """Room for `sequences` sequences of `n_ctx` tokens each.
 
         Each has a cache of its own; with `unified` they share one, and the cells of a common prefix.
@@ -88,15 +90,19 @@ class Context:
 class LlamaCpp(Stepper):
     """A model, a context of it for single sequences, and one for each size of batch once it is asked for."""
 
-    def __init__(self, path: str | Path, threads: int, n_ctx: int = 2048, unified: bool = False) -> None:
-        """Load a model; `unified` is the kind of cache that batches get, see `Context`."""
+    def __init__(self, path: str | Path, threads: int, n_ctx: int = 2048, unified: bool = True) -> None:
+        """Load a model; `unified` is the kind of cache that batches get, see `Context`.
+
+        Two threads that took 16 or 64 sequences on from 128 tokens were 2% faster with one cache for all (median of ten
+        pairs, which went from 1% slower to 6% faster).
+        """
         logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)  # its levels are off by one
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
         if not self._model:
             raise RuntimeError(f"llama.cpp could not load {path}")
         self._threads = threads
         self._unified = unified
-        self._single = self._current = Context(self._model, threads, n_ctx, 1, unified)
+        self._single = self._current = Context(self._model, threads, n_ctx)
         self._batches: dict[tuple[int, int], Context] = {}  # by positions and sequences
         self._length = 0
         self.vocabulary: int = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
