@@ -26,7 +26,7 @@ PEERS = {
     "transformers": ("transformers", "torch"),
 }
 #: Seconds between two measurements. OpenMP's threads spin for some 10 ms when they have nothing left to do, then sleep.
-#: OMP_WAIT_POLICY=passive would let them sleep at once, but it slows llama.cpp down, whose operations wait for each other.
+#: OMP_WAIT_POLICY=passive lets them sleep at once but slows llama.cpp, whose operations wait for each other.
 PAUSE = 0.2
 
 #: By work, then by engine: one value per round. An engine that cannot do a work is absent.
