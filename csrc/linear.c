@@ -3,7 +3,6 @@
 
 #include "engine.h"
 
-/* From so many rows on, a pair's weights are a small part of what it reads. */
 enum { SC_MANY_ROWS = 128 };
 
 /* Adds the bias of a pair's 32 outputs. */
@@ -112,14 +111,25 @@ static const sc_vectors *input_of(const sc_engine *e, int32_t kind)
     return kind == SC_OP_ADD_ATTN ? &e->a : kind == SC_OP_ADD_FFN ? &e->u : &e->h;
 }
 
-/* How many neighbouring pairs a thread takes at a time. Few tokens: many, so that its reads of the weights run on; eight
- * helpings per thread even out disturbed cores. Quantised outputs: whole blocks of activations, so that no two threads
- * write to one cache line. */
-static size_t helping_of(const sc_step *step, const sc_op *op, size_t pairs, size_t rows)
+/* Pairs first..last-1, which a thread takes together. */
+typedef struct {
+    size_t first, last;
+} share;
+
+/* The share of running number `index`. Few rows: every thread takes half of its part of what is left, so that its reads
+ * of the weights run on, down to one unit, so that all end at once. Many rows, where weights are a small part of what is
+ * read: units. */
+static share share_of(size_t index, size_t threads, size_t pairs, size_t unit, int many)
 {
-    const size_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
-    const size_t units = rows < SC_MANY_ROWS ? pairs / unit / ((size_t)sc_team_size(step->engine->team) * 8) : 1;
-    return (units ? units : 1) * unit;
+    size_t first = 0, size = unit;
+    for (; !many && first < pairs; index -= threads) {
+        const size_t half = (pairs - first) / unit / (2 * threads) * unit;
+        size = half > unit ? half : unit;
+        if (index < threads || size == unit) break;
+        first += threads * size;
+    }
+    first += index * size;
+    return (share){first, first + size < pairs ? first + size : pairs};
 }
 
 void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
@@ -130,14 +140,18 @@ void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
     const int floats = m->format < SC_Q4_K;
     const size_t rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
     const size_t pairs = ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR, columns = (size_t)m->columns;
-    const size_t pair_bytes = sc_pair_bytes(m->format, columns), helping = helping_of(step, op, pairs, rows);
+    const size_t pair_bytes = sc_pair_bytes(m->format, columns), threads = (size_t)sc_team_size(e->team);
+    /* Quantised outputs go by whole blocks of activations, so that no two threads write to one cache line. */
+    const size_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
     float *acc = e->scratch + (size_t)thread * e->scratch_floats;
-    for (size_t i; rows && (i = (size_t)sc_team_next(e->team) * helping) < pairs;) {
-        for (const size_t end = i + helping < pairs ? i + helping : pairs; i < end; i++) {
-            e->kernels->linear[m->format]((const char *)m->panels + i * pair_bytes, columns,
+    while (rows) {
+        share s = share_of((size_t)sc_team_next(e->team), threads, pairs, unit, rows >= SC_MANY_ROWS);
+        if (s.first >= pairs) return;
+        for (; s.first < s.last; s.first++) {
+            e->kernels->linear[m->format]((const char *)m->panels + s.first * pair_bytes, columns,
                                           floats ? (const void *)in->floats : (const void *)in->blocks,
                                           floats ? in->stride : rows, rows, acc);
-            store(step, op, i * SC_PAIR, rows, acc);
+            store(step, op, s.first * SC_PAIR, rows, acc);
         }
     }
 }

@@ -79,7 +79,7 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
         const int n = s - first;
         u8x64 step[2];
         UNROLL(2)
-        for (int p = 0; p < panels; p++) step[p] = block ? step_bytes(format, block, panel, g, s) : w[p][s];
+        for (int p = 0; p < panels; p++) step[p] = block ? step_bytes(format, block, panel + p, g, s) : w[p][s];
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
@@ -139,26 +139,30 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     }
 }
 
-/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. */
-INLINE void linear_tile(int format, int tokens, const unpacked *w, int p0, int groups, const sc_act *x, float *out)
+/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are those
+ * of `block`, or missing: UNPACK_IN_TILE. */
+INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int groups, const sc_act *x,
+                        float *out)
 {
     f32x16 acc[2][TILE_TOKENS];
     UNROLL(TILE_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
+    const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
+    UNROLL(2)
     for (int g = 0; g < groups; g++) {
         const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
         i32x16 sum[2][TILE_TOKENS];
         f32x16 term[2][TILE_TOKENS];
-        dot_tile(format, TILE_PANELS, tokens, q, NULL, 0, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
+        dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
         if (format == SC_Q6_K) {
             UNROLL(2)
             for (int p = 0; p < TILE_PANELS; p++)
                 UNROLL(TILE_TOKENS)
                 for (int t = 0; t < tokens; t++)
                     term[p][t] = f32_mul(f32_from_i32(sum[p][t]), w->scale[p0 + p][2 * g]);
-            dot_tile(format, TILE_PANELS, tokens, q, NULL, 0, x, g, 4, 8, sum);
+            dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 4, 8, sum);
         }
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
@@ -189,18 +193,20 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
                 if (format == SC_Q8_0 && g >= groups) break;
                 if (PREFETCH_BYTES)
                     prefetch(blocks + PREFETCH_BYTES + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
-                UNROLL(8)
-                for (int s = 0; s < 8; s++) w.q[p][g][s] = step_bytes(format, blocks, p, g, s);
+                if (!UNPACK_IN_TILE(format)) {
+                    UNROLL(8)
+                    for (int s = 0; s < 8; s++) w.q[p][g][s] = step_bytes(format, blocks, p, g, s);
+                }
                 group_factors(format, blocks, p, g, &w.scale[p][format == SC_Q6_K ? 2 * g : g], &w.min[p][g]);
             }
         }
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
-                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, p, groups, x + t, out + SC_PAIR * t);
-                else if (n == 4) linear_tile(format, 4, &w, p, groups, x + t, out + SC_PAIR * t);
-                else if (n == 2) linear_tile(format, 2, &w, p, groups, x + t, out + SC_PAIR * t);
-                else linear_tile(format, 1, &w, p, groups, x + t, out + SC_PAIR * t);
+                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
+                else if (n == 4) linear_tile(format, 4, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
+                else if (n == 2) linear_tile(format, 2, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
+                else linear_tile(format, 1, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
             }
     }
 }
