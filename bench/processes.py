@@ -35,8 +35,13 @@ def command(kind: str, python: str, model: Path, threads: int) -> list[str] | No
 
 
 def measure(program: list[str], work: Work, environment: dict[str, str]) -> float:
-    """Seconds for `first-token`, bytes for `memory`."""
+    """Seconds for `first-token`, bytes for `memory`.
+
+    The seconds are those of a run right after another like it: the file is in the page cache, and a virtual machine
+    that gives free memory back to its host has not done so yet.
+    """
     if work.kind == "first-token":
+        run([*program, "--max-tokens", "1"], PROMPT, environment)
         return run([*program, "--max-tokens", "1"], PROMPT, environment).first_byte
     prompt = "".join(str(index % 10) for index in range(work.depth))  # StarCoder's tokenizer takes digits one by one
     return run([*program, "--max-tokens", str(work.steps)], prompt, environment).peak
