@@ -11,7 +11,7 @@ TARGET_BEGIN("avx2,fma,f16c")
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
 #define FLOAT_TOKENS 6
-#define PREFETCH_BYTES 16384
+#define PREFETCH_BLOCKS 3 /* superblocks of a pair */
 #define LIMIT_SUMS 3 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 8 /* adds between their sums */
 #define LIMIT_UNROLL 2 /* steps, as registers allow */

@@ -11,7 +11,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")
 #define FEW_TOKENS 4 /* as many are unpacked in registers */
 #define UNPACK_IN_TILE(format) (format == SC_Q4_K) /* whether bytes are unpacked for each tile, or once per superblock to L1 */
 #define FLOAT_TOKENS 8
-#define PREFETCH_BYTES 8192
+#define PREFETCH_BLOCKS 2 /* superblocks of a pair */
 #define LIMIT_SUMS 12 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */

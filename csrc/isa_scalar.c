@@ -10,7 +10,7 @@
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
 #define FLOAT_TOKENS 4
-#define PREFETCH_BYTES 0
+#define PREFETCH_BLOCKS 0 /* superblocks of a pair */
 #define LIMIT_SUMS 1 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 8 /* adds between their sums */
 #define LIMIT_UNROLL 1 /* steps, as registers allow */

@@ -14,8 +14,10 @@ typedef struct {
 
     /* out (tokens, 32) = x (tokens, columns) times one pair of panels. For quantised formats x is sc_act with block b of
      * token t at x[b*stride + t], and columns a multiple of 32 (of 256 for K-quants); for float formats x is float with
-     * column k of token t at x[t*stride + k]. tokens >= 1. May prefetch, never reads, past the pair. */
-    void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out);
+     * column k of token t at x[t*stride + k]. tokens >= 1. `ahead` is the
+     * pair whose turn comes next: it may be prefetched and is never read. */
+    void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
+                               const void *ahead, float *out);
 
     /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; each started block's
      * unused groups are left alone. An infinity or NaN makes the scale of its group NaN. */

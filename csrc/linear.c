@@ -111,6 +111,27 @@ static const sc_vectors *input_of(const sc_engine *e, int32_t kind)
     return kind == SC_OP_ADD_ATTN ? &e->a : kind == SC_OP_ADD_FFN ? &e->u : &e->h;
 }
 
+/* A linear layer as the team shares it out. */
+typedef struct {
+    const char *panels;
+    size_t rows, pairs, pair_bytes;
+    size_t threads, unit; /* unit: so many pairs at least go together */
+    int many;
+} layer;
+
+static layer layer_of(const sc_step *step, const sc_op *op)
+{
+    const sc_matrix *m = op->matrix;
+    layer l = {.panels = m->panels, .pair_bytes = sc_pair_bytes(m->format, (size_t)m->columns)};
+    l.rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
+    l.pairs = l.rows ? ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR : 0;
+    l.threads = (size_t)sc_team_size(step->engine->team);
+    /* Quantised outputs go by whole blocks of activations, so that no two threads write to one cache line. */
+    l.unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
+    l.many = l.rows >= SC_MANY_ROWS;
+    return l;
+}
+
 /* Pairs first..last-1, which a thread takes together. */
 typedef struct {
     size_t first, last;
@@ -119,39 +140,53 @@ typedef struct {
 /* The share of running number `index`. Few rows: every thread takes half of its part of what is left, so that its reads
  * of the weights run on, down to one unit, so that all end at once. Many rows, where weights are a small part of what is
  * read: units. */
-static share share_of(size_t index, size_t threads, size_t pairs, size_t unit, int many)
+static share share_of(const layer *l, size_t index)
 {
-    size_t first = 0, size = unit;
-    for (; !many && first < pairs; index -= threads) {
-        const size_t half = (pairs - first) / unit / (2 * threads) * unit;
-        size = half > unit ? half : unit;
-        if (index < threads || size == unit) break;
-        first += threads * size;
+    size_t first = 0, size = l->unit;
+    for (; !l->many && first < l->pairs; index -= l->threads) {
+        const size_t half = (l->pairs - first) / l->unit / (2 * l->threads) * l->unit;
+        size = half > l->unit ? half : l->unit;
+        if (index < l->threads || size == l->unit) break;
+        first += l->threads * size;
     }
     first += index * size;
-    return (share){first, first + size < pairs ? first + size : pairs};
+    return (share){first, first + size < l->pairs ? first + size : l->pairs};
 }
 
+/* Where this thread will begin in the linear layer that follows `op`; anywhere if none does. */
+static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
+{
+    const char *none = op->matrix->panels;
+    while (++op < step->ops + step->n_ops) {
+        if (op->kind == SC_OP_NORM || op->kind == SC_OP_NORM_LAST || op->kind == SC_OP_ATTEND) continue;
+        const layer l = layer_of(step, op);
+        const share s = share_of(&l, (size_t)thread);
+        return l.panels + (s.first < l.pairs ? s.first * l.pair_bytes : 0);
+    }
+    return none;
+}
+
+/* Each thread's first share is its own, so that the layer before can prefetch it; a counter gives out the others. */
 void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
 {
     const sc_engine *e = step->engine;
-    const sc_matrix *m = op->matrix;
+    const layer l = layer_of(step, op);
     const sc_vectors *in = input_of(e, op->kind);
-    const int floats = m->format < SC_Q4_K;
-    const size_t rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
-    const size_t pairs = ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR, columns = (size_t)m->columns;
-    const size_t pair_bytes = sc_pair_bytes(m->format, columns), threads = (size_t)sc_team_size(e->team);
-    /* Quantised outputs go by whole blocks of activations, so that no two threads write to one cache line. */
-    const size_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
+    const int format = op->matrix->format, floats = format < SC_Q4_K;
+    const void *x = floats ? (const void *)in->floats : (const void *)in->blocks;
+    const char *after = next_layer(step, op, thread);
     float *acc = e->scratch + (size_t)thread * e->scratch_floats;
-    while (rows) {
-        share s = share_of((size_t)sc_team_next(e->team), threads, pairs, unit, rows >= SC_MANY_ROWS);
-        if (s.first >= pairs) return;
-        for (; s.first < s.last; s.first++) {
-            e->kernels->linear[m->format]((const char *)m->panels + s.first * pair_bytes, columns,
-                                          floats ? (const void *)in->floats : (const void *)in->blocks,
-                                          floats ? in->stride : rows, rows, acc);
-            store(step, op, s.first * SC_PAIR, rows, acc);
+    for (share now = share_of(&l, (size_t)thread), next; now.first < l.pairs; now = next) {
+        next = share_of(&l, l.threads + (size_t)sc_team_next(e->team));
+        for (size_t i = now.first; i < now.last; i++) {
+            const size_t then = i + 1 < now.last ? i + 1 : next.first;
+            const char *ahead = then < l.pairs ? l.panels + then * l.pair_bytes : after;
+            /* The bias was read a token ago: the weights since have swept it out of the cache. */
+            if (op->bias)
+                for (size_t b = 0; b < SC_PAIR; b += 16) __builtin_prefetch(op->bias + i * SC_PAIR + b);
+            e->kernels->linear[format](l.panels + i * l.pair_bytes, (size_t)op->matrix->columns, x,
+                                       floats ? in->stride : l.rows, l.rows, ahead, acc);
+            store(step, op, i * SC_PAIR, l.rows, acc);
         }
     }
 }

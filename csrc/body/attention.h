@@ -69,20 +69,16 @@ INLINE void linear_float(int format, const char *pair, size_t columns, const flo
     }
 }
 
-static void linear_f32(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_float(SC_F32, pair, columns, x, stride, tokens, out);
-}
-
-static void linear_f16(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_float(SC_F16, pair, columns, x, stride, tokens, out);
-}
-
-static void linear_bf16(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_float(SC_BF16, pair, columns, x, stride, tokens, out);
-}
+#define LINEAR_FLOAT(name, format)                                                                                  \
+    static void name(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,                 \
+                     const void *ahead, float *out)                                                                 \
+    {                                                                                                               \
+        (void)ahead;                                                                                                \
+        linear_float(format, pair, columns, x, stride, tokens, out);                                                \
+    }
+LINEAR_FLOAT(linear_f32, SC_F32)
+LINEAR_FLOAT(linear_f16, SC_F16)
+LINEAR_FLOAT(linear_bf16, SC_BF16)
 
 /* Scores of one query become weights exp(score - max) with those of hidden keys zero; returns the sum of weights. */
 INLINE float softmax_block(float *score, int visible, float *max)
@@ -113,17 +109,21 @@ static void attend(const float *queries, size_t n, size_t dim, const uint16_t *k
     float score[SC_QUERIES * SC_KV_BLOCK];
     const size_t lines = SC_KV_BLOCK / 16 + dim / 16; /* panels of keys and values, each with its part of `ahead` */
     const size_t part = ahead ? 2 * SC_KV_BLOCK * dim * sizeof *ahead * TILE_PANELS / lines : 0;
-    const char *soon = (const char *)ahead;
-    for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS, soon += part) {
-        prefetch_far(soon, part);
-        fma_tokens(SC_F16, n, keys + 16 * p, SC_KV_BLOCK, dim, queries, dim, score + 16 * p, SC_KV_BLOCK, 1);
+    const char *next = (const char *)ahead;
+    size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change no bit */
+    for (size_t t = 0; t < n; t++)
+        if (visible[t] > (int32_t)seen) seen = (size_t)visible[t];
+    for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS, next += part) {
+        prefetch_far(next, part);
+        if (16 * p < seen)
+            fma_tokens(SC_F16, n, keys + 16 * p, SC_KV_BLOCK, dim, queries, dim, score + 16 * p, SC_KV_BLOCK, 1);
     }
     for (size_t t = n; t < SC_QUERIES; t++) out->state.sum[t] = out->state.max[t] = 0;
     for (size_t t = 0; t < n; t++)
         out->state.sum[t] = softmax_block(score + t * SC_KV_BLOCK, visible[t], &out->state.max[t]);
-    for (size_t p = 0; p < dim / 16; p += TILE_PANELS, soon += part) {
-        prefetch_far(soon, part);
-        fma_tokens(SC_F16, n, values + 16 * p, dim, SC_KV_BLOCK, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
+    for (size_t p = 0; p < dim / 16; p += TILE_PANELS, next += part) {
+        prefetch_far(next, part);
+        fma_tokens(SC_F16, n, values + 16 * p, dim, seen, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
     }
 }
 

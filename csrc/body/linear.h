@@ -99,21 +99,30 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
     }
 }
 
+/* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next if
+ * this one, whose end is `end`, is that short. */
+INLINE const char *soon(const char *block, const char *end, const char *ahead, size_t block_bytes)
+{
+    const char *p = block + PREFETCH_BLOCKS * block_bytes;
+    return p < end ? p : ahead + (p - end);
+}
+
 /* Few tokens: the pair is unpacked in registers and read once. */
 INLINE void linear_few(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
-                       float *out)
+                       const char *ahead, float *out)
 {
     f32x16 acc[2][FEW_TOKENS];
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    const char *end = blocks + sc_pair_bytes(format, columns);
     UNROLL(FEW_TOKENS)
     for (int t = 0; t < tokens; t++) acc[0][t] = acc[1][t] = f32_set1(0);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        const char *next = soon(blocks, end, ahead, block_bytes);
         UNROLL(8)
         for (int g = 0; g < SC_GROUPS; g++) {
             if (format == SC_Q8_0 && g >= groups) break;
-            if (PREFETCH_BYTES)
-                prefetch(blocks + PREFETCH_BYTES + (size_t)g * block_bytes / SC_GROUPS, block_bytes / SC_GROUPS);
+            if (PREFETCH_BLOCKS) prefetch(next + (size_t)g * block_bytes / SC_GROUPS, block_bytes / SC_GROUPS);
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
                 NO_LOADS_AHEAD();
@@ -180,19 +189,20 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
 
 /* Many tokens: superblock by superblock, so that the unpacked pair stays in L1 while the tokens stream past. */
 INLINE void linear_many(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                        float *out)
+                        const char *ahead, float *out)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    const char *end = blocks + sc_pair_bytes(format, columns);
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        const char *next = soon(blocks, end, ahead, block_bytes);
         for (int p = 0; p < 2; p++) {
             UNROLL(8)
             for (int g = 0; g < SC_GROUPS; g++) {
                 if (format == SC_Q8_0 && g >= groups) break;
-                if (PREFETCH_BYTES)
-                    prefetch(blocks + PREFETCH_BYTES + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
+                if (PREFETCH_BLOCKS) prefetch(next + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
                 if (!UNPACK_IN_TILE(format)) {
                     UNROLL(8)
                     for (int s = 0; s < 8; s++) w.q[p][g][s] = step_bytes(format, blocks, p, g, s);
@@ -212,33 +222,24 @@ INLINE void linear_many(int format, const char *blocks, size_t columns, const sc
 }
 
 INLINE void linear_quantised(int format, const char *pair, size_t columns, const sc_act *x, size_t stride,
-                             size_t tokens, float *out)
+                             size_t tokens, const char *ahead, float *out)
 {
-    if (tokens == 1) linear_few(format, 1, pair, columns, x, stride, out);
-    else if (FEW_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, out);
-    else if (FEW_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, out);
-    else if (FEW_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, out);
-    else linear_many(format, pair, columns, x, stride, tokens, out);
+    if (tokens == 1) linear_few(format, 1, pair, columns, x, stride, ahead, out);
+    else if (FEW_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, ahead, out);
+    else if (FEW_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, ahead, out);
+    else if (FEW_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, ahead, out);
+    else linear_many(format, pair, columns, x, stride, tokens, ahead, out);
 }
 
-static void linear_q4_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_quantised(SC_Q4_K, pair, columns, x, stride, tokens, out);
-}
-
-static void linear_q5_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_quantised(SC_Q5_K, pair, columns, x, stride, tokens, out);
-}
-
-static void linear_q6_k(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_quantised(SC_Q6_K, pair, columns, x, stride, tokens, out);
-}
-
-static void linear_q8_0(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens, float *out)
-{
-    linear_quantised(SC_Q8_0, pair, columns, x, stride, tokens, out);
-}
+#define LINEAR_QUANTISED(name, format)                                                                              \
+    static void name(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,                 \
+                     const void *ahead, float *out)                                                                 \
+    {                                                                                                               \
+        linear_quantised(format, pair, columns, x, stride, tokens, ahead, out);                                     \
+    }
+LINEAR_QUANTISED(linear_q4_k, SC_Q4_K)
+LINEAR_QUANTISED(linear_q5_k, SC_Q5_K)
+LINEAR_QUANTISED(linear_q6_k, SC_Q6_K)
+LINEAR_QUANTISED(linear_q8_0, SC_Q8_0)
 
 #endif

@@ -86,9 +86,10 @@ static void check_call(const sc_kernels *kernels, const source *s, const void *p
 {
     float *got = buffer(3, tokens * SC_PAIR * sizeof *got);
     float *expected = buffer(4, tokens * SC_PAIR * sizeof *expected);
-    kernels->linear[s->format](pair, columns, x, stride, tokens, got);
+    kernels->linear[s->format](pair, columns, x, stride, tokens, pair, got);
     for (size_t t = 0; t < tokens; t++)
-        sc_kernels_scalar.linear[s->format](pair, columns, x + t * step, stride, 1, expected + t * SC_PAIR);
+        sc_kernels_scalar.linear[s->format](pair, columns, x + t * step, stride, 1, pair,
+                                               expected + t * SC_PAIR);
     expect_equal("out", got, expected, tokens * SC_PAIR * sizeof *got);
     for (size_t i = 0; i < tokens * SC_PAIR; i++)
         if (i % SC_PAIR >= rows && got[i] != 0) {

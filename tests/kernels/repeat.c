@@ -9,7 +9,8 @@ void shim_repeat_linear(int level, size_t count, int format, const char *pairs, 
     const sc_kernels *kernels = sc_kernels_get(level);
     const size_t pair_bytes = sc_pair_bytes(format, columns);
     for (size_t i = first; i < first + count; i++)
-        kernels->linear[format](pairs + i % total * pair_bytes, columns, x, stride, tokens, out);
+        kernels->linear[format](pairs + i % total * pair_bytes, columns, x, stride, tokens,
+                                pairs + (i + 1) % total * pair_bytes, out);
 }
 
 /* A block of the cache: keys, then values. With one block, nothing lies ahead. */

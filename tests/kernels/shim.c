@@ -24,7 +24,7 @@ void shim_row(int format, size_t rows, size_t columns, const void *panels, size_
 void shim_linear(int level, int format, const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
                  float *out)
 {
-    sc_kernels_get(level)->linear[format](pair, columns, x, stride, tokens, out);
+    sc_kernels_get(level)->linear[format](pair, columns, x, stride, tokens, pair, out);
 }
 
 void shim_quantize(int level, const float *x, size_t n, void *out, size_t stride)
