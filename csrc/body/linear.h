@@ -159,7 +159,7 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
     const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
-    UNROLL(2)
+    UNROLL(TILE_GROUPS)
     for (int g = 0; g < groups; g++) {
         const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
         i32x16 sum[2][TILE_TOKENS];

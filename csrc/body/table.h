@@ -1,5 +1,5 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
- * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, FLOAT_TOKENS, PREFETCH_BLOCKS, LIMIT_*. */
+ * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, TILE_GROUPS, UNPACK_IN_TILE, FLOAT_TOKENS, PREFETCH_BLOCKS, LIMIT_*. */
 #include "exp.h"
 #include "activation.h"
 #include "linear.h"
