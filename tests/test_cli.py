@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import santacoder
+from santacoder import packaged
 from santacoder.cli import main, options
 from santacoder.sampling import SamplingParams
 
@@ -162,12 +163,54 @@ class TestTokenize:
         assert json.loads(run("tokenize", "--json", "--plain", "a<fim-pad>\n")[1])["tokens"] == plain
 
 
-class TestFailures:
-    def test_no_model(self) -> None:
-        message = "no model comes with this version: pass --model PATH|REPO or set SANTACODER_MODEL"
-        for command in ("complete", "info", "tokenize", "bench"):
-            assert fails(command, model=None) == message
+class TestPackagedModel:
+    NOTE = (
+        "santacoder: this is the small demonstration model of the package, not SantaCoder: "
+        "choose another with --model PATH|REPO or SANTACODER_MODEL\n"
+    )
 
+    @pytest.fixture(autouse=True)
+    def _no_model(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("SANTACODER_MODEL", raising=False)
+
+    def test_runs_where_none_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], greedy: santacoder.Completion
+    ) -> None:
+        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", FILE)
+        assert main(["complete", PROMPT, *GREEDY]) == 0
+        assert capfd.readouterr() == (greedy.text, self.NOTE)
+        assert main(["tokenize", "--json", PROMPT]) == 0
+        assert capfd.readouterr().err == self.NOTE
+        with santacoder.load() as model:
+            assert model.complete(PROMPT, temperature=0, max_tokens=12, ignore_eos=True).tokens == greedy.tokens
+
+    def test_no_note_about_a_named_one(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", Path("none.gguf"))
+        assert main(["info", "--model", str(FILE)]) == 0
+        monkeypatch.setenv("SANTACODER_MODEL", str(FILE))
+        assert main(["info"]) == 0
+        assert capfd.readouterr().err == ""
+
+    def test_missing(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "models" / "tiny.gguf"
+        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", path)
+        message = f"no model was named, and this installation lacks the demonstration model {path}: name a GGUF file"
+        for command in (["complete", "a"], ["info"], ["tokenize", "a"], ["bench"], ["eval", "ppl", __file__]):
+            assert main(command) == 1
+            assert capfd.readouterr() == ("", f"santacoder: {message}\n")
+        with pytest.raises(santacoder.ModelNotFoundError) as error:
+            santacoder.load()
+        assert str(error.value) == message
+        assert isinstance(error.value, FileNotFoundError)
+
+    def test_location(self) -> None:
+        expected = Path(santacoder.__file__).parent / "models" / "santacoder-tiny-q4_k_m.gguf"
+        assert expected == packaged.PACKAGED_MODEL
+
+
+class TestFailures:
     def test_files(self, tmp_path: Path) -> None:
         assert fails("info", model="none.gguf") == "none.gguf: there is no such model file"
         assert "directory" in fails("info", model=tmp_path)

@@ -5,6 +5,7 @@
     with santacoder.load("santacoder-q4_k_m.gguf") as model:
         print(model.complete("def fib(n):", max_tokens=64).text)
 
+Without a path, `load` takes the small demonstration model that ships in the package.
 Importing this package is quick: what is slow to import (NumPy, tokenizers, the kernels) follows on first use.
 """
 
@@ -18,6 +19,7 @@ from santacoder.errors import (
     InvalidRequestError,
     ModelClosedError,
     ModelFormatError,
+    ModelNotFoundError,
     NumericalError,
     SantaCoderError,
     UnsupportedISAError,
@@ -38,6 +40,7 @@ __all__ = [
     "InvalidRequestError",
     "ModelClosedError",
     "ModelFormatError",
+    "ModelNotFoundError",
     "NumericalError",
     "Piece",
     "SantaCoder",
@@ -66,16 +69,17 @@ _MODULES = {
 def load(
     path: str | os.PathLike[str] | None = None, threads: int | None = None, context: int | None = None
 ) -> SantaCoder:
-    """Load a GGUF file: see `SantaCoder.load`.
+    """Load a GGUF file, or without a path the small demonstration model that ships in the package.
+
+    Arguments and errors are those of `SantaCoder.load`.
 
     Raises:
-        InvalidRequestError: also without a path: no model comes with this version.
+        ModelNotFoundError: also, without a path, where the installation lacks that model.
     """
-    if path is None:
-        raise InvalidRequestError("no model comes with this version: pass the path of a GGUF file")
     from santacoder.model import SantaCoder
+    from santacoder.packaged import packaged_model
 
-    return SantaCoder.load(path, threads, context)
+    return SantaCoder.load(packaged_model() if path is None else path, threads, context)
 
 
 def from_pretrained(

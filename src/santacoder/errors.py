@@ -9,6 +9,10 @@ class ModelFormatError(SantaCoderError):
     """The file is not a model that this package can run."""
 
 
+class ModelNotFoundError(SantaCoderError, FileNotFoundError):
+    """No model was named, and the one that ships in the package is missing from this installation."""
+
+
 class ContextOverflowError(SantaCoderError):
     """The request needs more positions than the model's context has."""
 

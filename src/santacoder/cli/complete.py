@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Stream the completion to standard output."""
-    path = options.model_path(args)
     prompt = options.read_prompt(args)
+    path = options.model_path(args)
     with options.open_model(path, args) as model:
         if args.json:
             completion = model.complete(prompt, **options.sampling(args))

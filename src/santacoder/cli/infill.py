@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the middle."""
-    path = options.model_path(args)
     prefix, suffix = _parts(args)
+    path = options.model_path(args)
     with options.open_model(path, args) as model:
         completion = model.infill(prefix, suffix, mode=args.mode, **options.sampling(args))
     if args.json:

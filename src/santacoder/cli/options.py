@@ -20,6 +20,10 @@ class UsageError(Exception):
 
 
 VARIABLE = "SANTACODER_MODEL"
+PACKAGED_NOTE = (
+    "santacoder: this is the small demonstration model of the package, not SantaCoder: "
+    f"choose another with --model PATH|REPO or {VARIABLE}"
+)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 #: Parameters of sampling: type, default (for the help text: the library has the default) and meaning.
@@ -42,7 +46,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--model",
         metavar="PATH|REPO",
-        help=f"a GGUF file, or OWNER/NAME on the hub (default: ${VARIABLE})",
+        help=f"a GGUF file, or OWNER/NAME on the hub (default: ${VARIABLE}, else the packaged demonstration model)",
     )
 
 
@@ -91,15 +95,27 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def model_path(args: argparse.Namespace) -> str:
-    """The GGUF file that --model or the environment names, downloaded if it is on the hub.
+    """The GGUF file that --model or the environment names; without both the packaged one, with a note.
 
     Raises:
-        InvalidRequestError: neither names one.
-        SantaCoderError: the download failed.
+        SantaCoderError: the download failed, or the installation lacks the packaged model.
     """
     name: str = args.model or os.environ.get(VARIABLE, "")
-    if not name:
-        raise InvalidRequestError(f"no model comes with this version: pass --model PATH|REPO or set {VARIABLE}")
+    if name:
+        return resolve_model(name)
+    from santacoder.packaged import packaged_model
+
+    path = str(packaged_model())
+    print(PACKAGED_NOTE, file=sys.stderr)
+    return path
+
+
+def resolve_model(name: str) -> str:
+    """The path of a GGUF file, downloaded if `name` is that of a repository on the hub.
+
+    Raises:
+        SantaCoderError: the download failed.
+    """
     local = Path(name).exists() or name.lower().endswith(".gguf")
     if local or not _REPOSITORY.fullmatch(name):
         return name

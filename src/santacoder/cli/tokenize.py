@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print id and piece of each token; the weights are not loaded."""
-    path = options.model_path(args)
     text = options.read_prompt(args)
+    path = options.model_path(args)
     from santacoder.config import read_config
     from santacoder.gguf_file import GGUFFile
     from santacoder.tokenizer import Tokenizer
