@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal
 
@@ -17,7 +17,7 @@ from santacoder.errors import InvalidRequestError, ModelClosedError
 from santacoder.generation import Completion, Piece, check_context, finish, generate
 from santacoder.kv_cache import KVCache
 from santacoder.loading import open_transformer
-from santacoder.sampling import SamplingParams
+from santacoder.sampling import SamplingParams, check_integer
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 
@@ -176,6 +176,24 @@ class SantaCoder:
         check_context(len(tokens), 0, self._engine.context)
         return self._engine.forward(tokens, self._engine.new_cache(), "all")
 
+    def iter_logits(self, prompt: Prompt, start: int = 0, piece: int = 256) -> Iterator[NDArray[np.float32]]:
+        """The rows of `logits` from position `start` on, in memory for `piece` of them.
+
+        Arguments are checked at once; nothing runs before the first rows are asked for.
+
+        Returns:
+            (N, V) float32, again and again: N is `piece`, and at the end what is left.
+
+        Raises:
+            InvalidRequestError: `start` is no position of the prompt, `piece` is not positive, or as in `logits`.
+            ContextOverflowError: the prompt does not fit in the context.
+            ModelClosedError: the model is closed.
+        """
+        tokens = prompt_tokens(self.tokenizer, prompt)
+        check_context(len(tokens), 0, self._engine.context)
+        start = check_integer("start", start, 0, len(tokens) - 1)
+        return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
+
     @property
     def context(self) -> int:
         """Positions that prompt and completion share."""
@@ -219,6 +237,13 @@ class SantaCoder:
         size = f"{config.block_count} layers of {config.embedding_length}, {config.vocab_size} tokens"
         state = "closed" if self._engine.closed else f"{self.threads} threads, {self.isa}"
         return f"<SantaCoder {name!r}: {size}, {state}>"
+
+    def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
+        cache = self._engine.new_cache()
+        if start:
+            self._engine.forward(tokens[:start], cache, "last")
+        for first in range(start, len(tokens), piece):
+            yield self._engine.forward(tokens[first : first + piece], cache, "all")
 
     def _start(self, prompt: Prompt, params: SamplingParams) -> Generator[Piece, None, Completion]:
         tokens = prompt_tokens(self.tokenizer, prompt)

@@ -13,10 +13,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from santacoder import __version__
-from santacoder.cli import bench, complete, infill, info, options, tokenize
+from santacoder.cli import bench, complete, eval, infill, info, options, tokenize
 from santacoder.errors import SantaCoderError
 
-COMMANDS = {"complete": complete, "infill": infill, "info": info, "tokenize": tokenize, "bench": bench}
+COMMANDS = {
+    "complete": complete,
+    "infill": infill,
+    "info": info,
+    "tokenize": tokenize,
+    "bench": bench,
+    "eval": eval,
+}
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
