@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import infilling
 import numpy as np
 import pytest
 import reference
@@ -120,7 +121,8 @@ class TestLikelihood:
     def test_total(self) -> None:
         total = Likelihood.total([Likelihood(10, 4, 20.0), Likelihood(30, 6, 20.0)])
         assert total == Likelihood(40, 10, 40.0)
-        assert (total.bits_per_byte, total.perplexity) == (1.0, pytest.approx(16.0))
+        assert total.bits_per_byte == 1.0
+        assert total.perplexity == pytest.approx(16.0)
 
     def test_progress(self, model: santacoder.SantaCoder) -> None:
         counts: list[int] = []
@@ -315,3 +317,48 @@ class TestProgress:
             progress.advance(10)
         assert ("100% of 10 tokens" in screen.getvalue()) is terminal
         assert screen.getvalue().endswith("\r\x1b[K") is terminal
+
+
+class TestHoles:
+    """How bench/infilling.py chooses the lines to guess."""
+
+    LINES = tuple(f"    value_number_{i} = {i}\n" for i in range(10))
+
+    def test_what_is_a_hole(self) -> None:
+        lines = list(self.LINES)
+        assert [i for i in range(10) if infilling.is_hole(lines, i)] == [3, 4, 5, 6]
+        lines[3:6] = ["\n", "    # a comment of some length\n", "  a = (b + c)\n"]  # the last has 9 characters
+        assert [i for i in range(10) if infilling.is_hole(lines, i)] == [6]
+
+    def test_nearest_lines(self) -> None:
+        costs = [5] * 10
+        assert infilling.nearest_lines(costs, 4, 35) == (1, 8)
+        assert infilling.nearest_lines(costs, 4, 32) == (1, 7)
+        assert infilling.nearest_lines(costs, 1, 30) == (0, 6)
+        assert infilling.nearest_lines(costs, 4, 1000) == (0, 10)
+        assert infilling.nearest_lines([*costs[:3], 100, *costs[4:]], 4, 25) == (4, 9)
+
+    def test_a_hole(self) -> None:
+        lines = self.LINES
+        hole = infilling.make_hole("a.py", lines, [5] * 10, 4, 40)
+        before, after = "".join(lines[0:4]), "".join(lines[5:8])
+        assert hole == infilling.Hole("a.py", 5, before + "    ", "value_number_4 = 4", "\n" + after)
+        assert infilling.make_hole("a.py", lines, [5] * 10, 4, 34) is None
+
+    def test_choice(self) -> None:
+        texts = {"b.py": "".join(self.LINES), "a.py": "".join(self.LINES).replace("\n", "\r\n")}
+        holes = infilling.choose(texts, len, 5, 1000, seed=1)
+        assert holes == infilling.choose(dict(reversed(texts.items())), len, 5, 1000, seed=1)
+        assert len(set(holes)) == 5
+        assert holes != infilling.choose(texts, len, 5, 1000, seed=2)
+        assert len(infilling.choose(texts, len, 100, 1000, seed=1)) == 8
+        assert all("\r" not in hole.prefix for hole in holes)
+
+    def test_summary(self) -> None:
+        hole = infilling.Hole("a.py", 5, "", "x", "")
+        names = (infilling.INFILL, infilling.PREFIX, infilling.SHORTER_PREFIX)
+        guesses = [dict(zip(names, row, strict=True)) for row in (("x", "y", "x"), ("x", "y", "y"), ("x", "x", "x"))]
+        found = infilling.summary([hole] * 3, guesses)
+        assert list(found["hits"].values()) == [3, 1, 2]
+        assert found["ratio"] == 1.5
+        assert infilling.summary([hole], [dict.fromkeys(names, "y")])["ratio"] is None

@@ -11,16 +11,17 @@ INTERVAL = 0.1  # seconds between drawings
 
 
 class Progress:
-    """Counts tokens up to a total: `with Progress(total) as progress: progress.advance(n)`."""
+    """Counts up to a total: `with Progress(total) as progress: progress.advance(n)`."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str = "tokens") -> None:
         self._total = total
+        self._unit = unit
         self._done = 0
         self._begin = self._drawn = monotonic()
         self._visible = sys.stderr is not None and sys.stderr.isatty()
 
     def advance(self, count: int) -> None:
-        """Count `count` tokens more."""
+        """Count `count` more."""
         self._done += count
         now = monotonic()
         if self._visible and now - self._drawn >= INTERVAL:
@@ -34,7 +35,7 @@ class Progress:
         filled = int(WIDTH * part)
         rest = round(seconds / part - seconds) if part else 0
         bar = "#" * filled + "-" * (WIDTH - filled)
-        return f"[{bar}] {part:4.0%} of {self._total} tokens, {rest // 60}:{rest % 60:02} left"
+        return f"[{bar}] {part:4.0%} of {self._total} {self._unit}, {rest // 60}:{rest % 60:02} left"
 
     def __enter__(self) -> Progress:
         return self
