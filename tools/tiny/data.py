@@ -1,0 +1,145 @@
+"""Rows of training tokens: documents one after another, half of the pieces rearranged for fill-in-the-middle.
+
+The stream is a function of the seed: its state is three integers, so that training resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+FIM_RATE = 0.5  # of pieces; of these half are PSM and half SPM
+LINE_RATE = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
+SHORT_RATE = 1 / 3  # of rearranged pieces: shorter than the row has room for
+MIN_FIM = 48  # tokens: shorter pieces are not rearranged
+MAX_CHARACTERS = 8  # characters encoded for each free place of a row: nearly always enough to fill it
+
+
+class Vocabulary:
+    """The trained tokenizer without special tokens in texts, and the ids of these."""
+
+    def __init__(self, path: Path) -> None:
+        full = Tokenizer.from_file(str(path))
+        self.end: int = full.token_to_id("<|endoftext|>")
+        self.prefix, self.middle, self.suffix = (
+            full.token_to_id(f"<fim-{part}>") for part in ("prefix", "middle", "suffix")
+        )
+        self._plain = Tokenizer(full.model)
+        self._plain.pre_tokenizer = full.pre_tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; special tokens written out in it are plain text."""
+        ids: list[int] = self._plain.encode(text).ids
+        return ids
+
+    def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids, and for each where its last character ends in the text."""
+        encoding = self._plain.encode(text)
+        return encoding.ids, [end for _, end in encoding.offsets]
+
+
+def split(text: str, rng: random.Random) -> tuple[str, str, str]:
+    """Prefix, middle and suffix of a text, cut between any two characters or around one line."""
+    if rng.random() < LINE_RATE:
+        starts = [0] + [i + 1 for i, c in enumerate(text) if c == "\n"]
+        start = rng.choice(starts)
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        if line.strip():
+            if rng.random() < 0.5:  # the hole begins behind the indentation
+                start += len(line) - len(line.lstrip())
+            return text[:start], text[start:end], text[end:]
+    start, end = sorted((rng.randint(0, len(text)), rng.randint(0, len(text))))
+    return text[:start], text[start:end], text[end:]
+
+
+def rearrange(text: str, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
+    """The ids of a text rearranged for fill-in-the-middle, PSM or SPM (variant 2), and the end of text."""
+    prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, rng))
+    v = vocabulary
+    if rng.random() < 0.5:
+        return [v.prefix, *prefix, v.suffix, *suffix, v.middle, *middle, v.end]
+    return [v.prefix, v.suffix, *suffix, v.middle, *prefix, *middle, v.end]
+
+
+@dataclass
+class Position:
+    """Where the stream is: how many rows it gave, how many documents it finished, characters of the next one."""
+
+    row: int = 0
+    document: int = 0
+    character: int = 0
+
+
+class Rows:
+    """The stream of rows; a row mixes pieces of documents, which may begin and end anywhere."""
+
+    def __init__(self, corpus: Path, vocabulary: Vocabulary, length: int, seed: int, position: Position) -> None:
+        """`length` is the number of tokens in a row."""
+        self._root = corpus / "files"
+        self._paths = (corpus / "train.txt").read_text().splitlines()
+        self._vocabulary = vocabulary
+        self._length = length
+        self._seed = seed
+        self.position = position
+        self._open()
+
+    @property
+    def epoch(self) -> float:
+        """How often the corpus was read."""
+        return self.position.document / len(self._paths)
+
+    def batch(self, rows: int) -> NDArray[np.int64]:
+        """The next rows, (rows, length)."""
+        return np.array([self._row() for _ in range(rows)], dtype=np.int64)
+
+    def _open(self) -> None:
+        epoch, index = divmod(self.position.document, len(self._paths))
+        order = list(range(len(self._paths)))
+        random.Random(f"{self._seed} {epoch}").shuffle(order)
+        self._text = (self._root / self._paths[order[index]]).read_text("utf-8")
+
+    def _row(self) -> list[int]:
+        rng = random.Random(f"{self._seed} row {self.position.row}")
+        row: list[int] = []
+        while len(row) < self._length:
+            row += self._piece(self._length - len(row), rng)
+        self.position.row += 1
+        return row
+
+    def _piece(self, room: int, rng: random.Random) -> list[int]:
+        """The next piece of the document, at most `room` tokens, with the end of text where it ends."""
+        start = self.position.character
+        chunk = self._text[start : start + MAX_CHARACTERS * room]
+        ids, ends = self._vocabulary.encode_with_ends(chunk)
+        if min(room, len(ids)) >= MIN_FIM and rng.random() < FIM_RATE:
+            piece, used = self._fim_piece(chunk, ends, room, rng)
+        else:
+            piece, used = ids[:room], ends[min(room, len(ids)) - 1]
+        self.position.character += used
+        if self.position.character < len(self._text):
+            return piece
+        if len(piece) < room and piece[-1] != self._vocabulary.end:
+            piece.append(self._vocabulary.end)
+        self.position.document += 1
+        self.position.character = 0
+        self._open()
+        return piece
+
+    def _fim_piece(self, chunk: str, ends: list[int], room: int, rng: random.Random) -> tuple[list[int], int]:
+        """A rearranged piece, and how many characters it took; cutting may cost tokens, so it may need two tries."""
+        tokens = min(room - 8, len(ends))
+        if rng.random() < SHORT_RATE:
+            tokens = rng.randint(MIN_FIM // 2, tokens)
+        while True:
+            used = ends[tokens - 1]
+            piece = rearrange(chunk[:used], self._vocabulary, rng)
+            if len(piece) <= room:
+                return piece, used
+            tokens -= len(piece) - room
