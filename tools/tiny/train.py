@@ -6,7 +6,7 @@
 The learning rate warms up and then stays, so that training may go on for as long as one likes: RUN/constant.pt is
 the latest state. With --decay-steps the rate falls to zero from there and RUN/decayed-STEP.pt is the model to
 export; constant.pt stays as it was, and a longer training resumes from it. SIGTERM writes a checkpoint and ends the
-process; while the file named by --pause-file exists, training sleeps.
+process (status 143); while the file named by --pause-file exists, training sleeps.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class Trainer:
         self.vocabulary = Vocabulary(arguments.tokenizer)
         self.step = 0
         self.tokens = 0
+        self.stopped = stop_flag()
         self.seconds = 0.0
         self.bits: list[tuple[int, float]] = []
         self.schedule = Schedule(arguments.warmup, None, 0)
@@ -148,7 +149,7 @@ class Trainer:
         parts = batch.split(self.micro_rows)
         total = 0.0
         for part in parts:
-            wait_while(self.arguments.pause_file)
+            wait_while(self.arguments.pause_file, self.stopped)
             with self.autocast():
                 loss: Tensor = self._loss(part) / len(parts)
             loss.backward()
@@ -172,17 +173,17 @@ def log(line: str) -> None:
     print(time.strftime("%H:%M:%S"), line, flush=True)
 
 
-def wait_while(path: Path | None) -> None:
-    """Sleep for as long as the file exists."""
-    if path is not None and path.exists():
+def wait_while(path: Path | None, stopped: list[int]) -> None:
+    """Sleep for as long as the file exists and no signal arrived."""
+    if path is not None and path.exists() and not stopped:
         log(f"paused: {path} exists")
-        while path.exists():
+        while path.exists() and not stopped:
             time.sleep(1)
         log("goes on")
 
 
 def stop_flag() -> list[int]:
-    """A list that is no longer empty once SIGTERM or SIGINT arrived."""
+    """A list that is empty until SIGTERM or SIGINT arrives."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: received.append(number))
@@ -210,7 +211,7 @@ def train(trainer: Trainer, checkpoint: Path) -> None:
     """Train until the schedule or a signal ends it."""
     a = trainer.arguments
     texts = heldout.sample(a.corpus, int(a.sample_kb * 1000))
-    stopped = stop_flag()
+    stopped = trainer.stopped
     saved = started = time.monotonic()
     losses, counted = [], trainer.tokens
     end = trainer.schedule.end or a.max_steps
@@ -235,6 +236,8 @@ def train(trainer: Trainer, checkpoint: Path) -> None:
             saved = now
     trainer.save(checkpoint)
     log(f"step {trainer.step}: wrote {checkpoint}")
+    if stopped:
+        raise SystemExit(128 + stopped[0])  # so that a chain of phases does not go on
 
 
 def parse() -> argparse.Namespace:
