@@ -15,8 +15,8 @@
 #include <immintrin.h>
 #endif
 
-/* How long to wait awake, in pauses of about 35 ns on x86. Between jobs: long enough for Python to choose a token. Within a job:
- * longer than it takes to wake a thread, since who falls asleep meanwhile makes the other wait as long, and so on. */
+/* How long to wait awake, in pauses of about 35 ns on x86. Between jobs: long enough for Python to choose a token. Within
+ * a job: longer than it takes to wake a thread, since who falls asleep meanwhile makes the other wait as long, and so on. */
 enum { SPINS_BETWEEN_JOBS = 4000, SPINS_WITHIN_JOB = 64000, SPINS_PER_YIELD = 128 };
 
 /* A number that threads wait on until it changes. */
