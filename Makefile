@@ -56,7 +56,7 @@ sanitize-extension:
 		$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_forward.py
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
-asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o)
+asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
 	$(PYTHON) tests/kernels/asm_check.py $^
 
 clean:

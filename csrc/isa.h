@@ -38,16 +38,7 @@ INLINE size_t next_tile(size_t left, size_t most) { return left >= most ? most :
 /* Keeps the compiler from loading far ahead of the arithmetic, which costs more in spilled registers than it gains. */
 #define NO_LOADS_AHEAD() __asm__ volatile("" : : : "memory")
 
-/* Ask for `bytes` bytes that will be read soon; never faults. */
-INLINE void prefetch(const char *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
-}
-
-/* The same for what is needed later than the contents of L1. */
-INLINE void prefetch_far(const char *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
-}
+/* Keeps the compiler from splitting a pointer into one per constant offset. */
+#define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
 #endif

@@ -20,7 +20,7 @@ enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS }
 enum { SC_SOURCE_Q4_0 = 16, SC_SOURCE_Q5_0 };
 
 /* Instruction sets, in rising order of preference within a family. */
-enum { SC_ISA_SCALAR, SC_ISA_AVX2, SC_ISA_AVXVNNI, SC_ISA_AVX512, SC_ISA_NEON, SC_ISA_NEON_DOTPROD, SC_ISA_LEVELS };
+enum { SC_ISA_SCALAR, SC_ISA_AVX2, SC_ISA_AVXVNNI, SC_ISA_AVX512, SC_ISA_AMX, SC_ISA_NEON, SC_ISA_NEON_DOTPROD, SC_ISA_LEVELS };
 
 /* The best level this CPU and operating system can run. */
 int sc_isa_best(void);

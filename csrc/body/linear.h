@@ -148,98 +148,26 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     }
 }
 
-/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are those
- * of `block`, or missing: UNPACK_IN_TILE. */
-INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int groups, const sc_act *x,
-                        float *out)
-{
-    f32x16 acc[2][TILE_TOKENS];
-    UNROLL(TILE_TOKENS)
-    for (int t = 0; t < tokens; t++)
-        UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
-    const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
-    UNROLL(TILE_GROUPS)
-    for (int g = 0; g < groups; g++) {
-        const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
-        i32x16 sum[2][TILE_TOKENS];
-        f32x16 term[2][TILE_TOKENS];
-        dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-        if (format == SC_Q6_K) {
-            UNROLL(2)
-            for (int p = 0; p < TILE_PANELS; p++)
-                UNROLL(TILE_TOKENS)
-                for (int t = 0; t < tokens; t++)
-                    term[p][t] = f32_mul(f32_from_i32(sum[p][t]), w->scale[p0 + p][2 * g]);
-            dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 4, 8, sum);
-        }
-        UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) {
-            const f32x16 *scale = &w->scale[p0 + p][format == SC_Q6_K ? 2 * g : g];
-            UNROLL(TILE_TOKENS)
-            for (int t = 0; t < tokens; t++)
-                acc[p][t] = group_add(format, acc[p][t], sum[p][t], term[p][t], scale, w->min[p0 + p][g], x + t, g);
-        }
-    }
-    UNROLL(TILE_TOKENS)
-    for (int t = 0; t < tokens; t++)
-        UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) f32_store(out + 32 * t + 16 * (p0 + p), acc[p][t]);
-}
-
-/* Many tokens: superblock by superblock, so that the unpacked pair stays in L1 while the tokens stream past. */
-INLINE void linear_many(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                        const char *ahead, float *out)
+/* Superblock `block` of a pair: factors, and bytes less the zero point `zero` if `bytes`. Meanwhile `next` is prefetched,
+ * unless it is NULL. */
+INLINE void unpack_block(int format, const char *block, int groups, int bytes, uint8_t zero, const char *next, unpacked *w)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const char *end = blocks + sc_pair_bytes(format, columns);
-    unpacked w;
-    memset(out, 0, tokens * SC_PAIR * sizeof *out);
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
-        const char *next = soon(blocks, end, ahead, block_bytes);
-        for (int p = 0; p < 2; p++) {
-            UNROLL(8)
-            for (int g = 0; g < SC_GROUPS; g++) {
-                if (format == SC_Q8_0 && g >= groups) break;
-                if (PREFETCH_BLOCKS) prefetch(next + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
-                if (!UNPACK_IN_TILE(format)) {
-                    UNROLL(8)
-                    for (int s = 0; s < 8; s++) w.q[p][g][s] = step_bytes(format, blocks, p, g, s);
+    for (int p = 0; p < 2; p++) {
+        UNROLL(8)
+        for (int g = 0; g < SC_GROUPS; g++) {
+            if (format == SC_Q8_0 && g >= groups) break;
+            if (PREFETCH_BLOCKS && next) prefetch(next + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
+            if (bytes) {
+                UNROLL(8)
+                for (int s = 0; s < 8; s++) {
+                    const u8x64 step = step_bytes(format, block, p, g, s);
+                    w->q[p][g][s] = zero ? u8_sub(step, zero) : step;
                 }
-                group_factors(format, blocks, p, g, &w.scale[p][format == SC_Q6_K ? 2 * g : g], &w.min[p][g]);
             }
+            group_factors(format, block, p, g, &w->scale[p][format == SC_Q6_K ? 2 * g : g], &w->min[p][g]);
         }
-        for (int p = 0; p < 2; p += TILE_PANELS)
-            for (size_t t = 0, n; t < tokens; t += n) {
-                n = next_tile(tokens - t, TILE_TOKENS);
-                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
-                else if (n == 4) linear_tile(format, 4, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
-                else if (n == 2) linear_tile(format, 2, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
-                else linear_tile(format, 1, &w, blocks, p, groups, x + t, out + SC_PAIR * t);
-            }
     }
 }
-
-INLINE void linear_quantised(int format, const char *pair, size_t columns, const sc_act *x, size_t stride,
-                             size_t tokens, const char *ahead, float *out)
-{
-    if (tokens == 1) linear_few(format, 1, pair, columns, x, stride, ahead, out);
-    else if (FEW_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, ahead, out);
-    else if (FEW_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, ahead, out);
-    else if (FEW_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, ahead, out);
-    else linear_many(format, pair, columns, x, stride, tokens, ahead, out);
-}
-
-#define LINEAR_QUANTISED(name, format)                                                                              \
-    static void name(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,                 \
-                     const void *ahead, float *out)                                                                 \
-    {                                                                                                               \
-        linear_quantised(format, pair, columns, x, stride, tokens, ahead, out);                                     \
-    }
-LINEAR_QUANTISED(linear_q4_k, SC_Q4_K)
-LINEAR_QUANTISED(linear_q5_k, SC_Q5_K)
-LINEAR_QUANTISED(linear_q6_k, SC_Q6_K)
-LINEAR_QUANTISED(linear_q8_0, SC_Q8_0)
 
 #endif

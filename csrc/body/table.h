@@ -1,8 +1,12 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
- * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, TILE_GROUPS, UNPACK_IN_TILE, FLOAT_TOKENS, PREFETCH_BLOCKS, LIMIT_*. */
+ * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, TILE_GROUPS, UNPACK_IN_TILE, FLOAT_TOKENS, BODY_MANY, LINEAR_MANY,
+ * PREFETCH_BLOCKS, PREFETCH_CACHE, PREFETCH_IN_TILE, LIMIT_*. */
 #include "exp.h"
 #include "activation.h"
+#include "prefetch.h"
 #include "linear.h"
+#include BODY_MANY
+#include "linear_table.h"
 #include "attention.h"
 #include "limits.h"
 

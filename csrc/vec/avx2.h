@@ -33,9 +33,18 @@ static inline u8x64 u8_and(u8x64 x, uint8_t mask)
     return (u8x64){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
 }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { return (u8x64){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+static inline u8x64 u8_sub(u8x64 x, uint8_t y)
+{
+    const __m256i all = _mm256_set1_epi8((char)y);
+    return (u8x64){_mm256_sub_epi8(x.a, all), _mm256_sub_epi8(x.b, all)};
+}
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { return (i32x16){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+static inline i32x16 i32_load(const int32_t *p)
+{
+    return (i32x16){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)(p + 8))};
+}
 static inline i32x16 i32_add(i32x16 x, i32x16 y)
 {
     return (i32x16){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};

@@ -14,6 +14,7 @@ static inline u8x64 u8_shl(u8x64 x, int n) { return _mm512_slli_epi16(x, (unsign
 static inline u8x64 u8_shr(u8x64 x, int n) { return _mm512_srli_epi16(x, (unsigned)n); }
 static inline u8x64 u8_and(u8x64 x, uint8_t mask) { return _mm512_and_si512(x, _mm512_set1_epi8((char)mask)); }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { return _mm512_or_si512(x, y); }
+static inline u8x64 u8_sub(u8x64 x, uint8_t y) { return _mm512_sub_epi8(x, _mm512_set1_epi8((char)y)); }
 
 /* Dot products. vpdpbusd does not saturate; its ...s form does and is never used. */
 #define DOT_WIDE_OFFSET 0 /* i32_dot4_wide keeps weights as stored, offset by +128 */
@@ -30,6 +31,7 @@ static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a) { return _mm512
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { return _mm512_set1_epi32(x); }
+static inline i32x16 i32_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 static inline i32x16 i32_add(i32x16 x, i32x16 y) { return _mm512_add_epi32(x, y); }
 static inline i32x16 i32_shl(i32x16 x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
 static inline i32x16 i32_from_bits(f32x16 x) { return _mm512_castps_si512(x); }

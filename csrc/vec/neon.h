@@ -28,9 +28,11 @@ static inline u8x64 u8_shl(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdup
 static inline u8x64 u8_shr(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)-n))); }
 static inline u8x64 u8_and(u8x64 x, uint8_t mask) { QUADS_(u8x64, vandq_u8(x.v[i], vdupq_n_u8(mask))); }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { QUADS_(u8x64, vorrq_u8(x.v[i], y.v[i])); }
+static inline u8x64 u8_sub(u8x64 x, uint8_t y) { QUADS_(u8x64, vsubq_u8(x.v[i], vdupq_n_u8(y))); }
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { QUADS_(i32x16, vdupq_n_s32(x)); }
+static inline i32x16 i32_load(const int32_t *p) { QUADS_(i32x16, vld1q_s32(p + 4 * i)); }
 static inline i32x16 i32_add(i32x16 x, i32x16 y) { QUADS_(i32x16, vaddq_s32(x.v[i], y.v[i])); }
 static inline i32x16 i32_shl(i32x16 x, int n) { QUADS_(i32x16, vshlq_s32(x.v[i], vdupq_n_s32((int32_t)n))); }
 static inline i32x16 i32_from_bits(f32x16 x) { QUADS_(i32x16, vreinterpretq_s32_f32(x.v[i])); }

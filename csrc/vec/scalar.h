@@ -37,6 +37,12 @@ static inline u8x64 u8_or(u8x64 x, u8x64 y)
     for (int i = 0; i < 64; i++) x.v[i] |= y.v[i];
     return x;
 }
+/* Modulo 256. */
+static inline u8x64 u8_sub(u8x64 x, uint8_t y)
+{
+    for (int i = 0; i < 64; i++) x.v[i] = (uint8_t)(x.v[i] - y);
+    return x;
+}
 
 /* Dot products of unsigned weights with signed activations in [-127, 127], exact.
  * dot_end(sum, acc) is sum + products, where acc began as dot_start(sum) with the same sum. In between, dot_add may
@@ -66,6 +72,7 @@ static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { LANES_(i32x16, x); }
+static inline i32x16 i32_load(const int32_t *p) { LANES_(i32x16, p[i]); }
 static inline i32x16 i32_add(i32x16 x, i32x16 y) { LANES_(i32x16, (int32_t)((uint32_t)x.v[i] + (uint32_t)y.v[i])); }
 static inline i32x16 i32_shl(i32x16 x, int n) { LANES_(i32x16, (int32_t)((uint32_t)x.v[i] << n)); }
 static inline i32x16 i32_from_bits(f32x16 x) { i32x16 r; memcpy(r.v, x.v, 64); return r; }

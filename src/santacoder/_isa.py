@@ -14,6 +14,7 @@ LEVELS: Final[dict[str, int]] = {
     "avx2": lib.SC_ISA_AVX2,
     "avxvnni": lib.SC_ISA_AVXVNNI,
     "avx512": lib.SC_ISA_AVX512,
+    "amx": lib.SC_ISA_AMX,
     "neon": lib.SC_ISA_NEON,
     "neon_dotprod": lib.SC_ISA_NEON_DOTPROD,
 }

@@ -42,6 +42,11 @@ static void check_bytes(void)
     for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] | other[i]);
     u8_store(to, u8_or(u8_load(from), u8_load(other)));
     expect_equal("u8_or", to, expected, 64);
+    for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] - 128);
+    u8_store(to, u8_sub(u8_load(from), 128));
+    expect_equal("u8_sub", to, expected, 64);
+    const ints16 words = ints_of(i32_load((const int32_t *)(const void *)from));
+    expect_equal("i32_load", words.v, from, 64);
 #define SHIFTS(n) \
     for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] << n); \
     u8_store(to, u8_and(u8_shl(u8_load(from), n), (uint8_t)(255 << n))); \

@@ -6,6 +6,7 @@ void primitives_scalar(void);
 void primitives_avx2(void);
 void primitives_avxvnni(void);
 void primitives_avx512(void);
+void primitives_amx(void);
 void primitives_neon(void);
 void primitives_neon_dotprod(void);
 

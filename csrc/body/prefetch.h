@@ -1,0 +1,23 @@
+/* Asking for memory ahead of its use; never faults. */
+#ifndef SC_BODY_PREFETCH_H
+#define SC_BODY_PREFETCH_H
+
+/* `bytes` bytes that will be read soon. */
+INLINE void prefetch(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, PREFETCH_CACHE);
+}
+
+/* The same for what comes from L2 or L3. */
+INLINE void prefetch_near(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
+/* The same for what is needed later than the contents of L1. */
+INLINE void prefetch_far(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
+
+#endif
