@@ -19,8 +19,8 @@ from llama_cpp_peer import LlamaCpp, versions
 from numpy.typing import NDArray
 
 import santacoder
-from santacoder.cli.progress import Progress
 from santacoder.evaluation import Divergence, LogitSource, check_stride, measure_divergence, text_tokens
+from santacoder.progress import progress_bar
 from santacoder.tokenizer import Tokenizer
 
 
@@ -41,9 +41,9 @@ class Peer:
 
 def measure(model: LogitSource, reference: LogitSource, texts: Sequence[str], stride: int) -> Divergence:
     """All texts together."""
-    with Progress(sum(len(text_tokens(reference.tokenizer, text)) - 1 for text in texts)) as progress:
+    with progress_bar(sum(len(text_tokens(reference.tokenizer, text)) - 1 for text in texts), "tokens") as bar:
         return Divergence.total(
-            [measure_divergence(model, reference, text, stride, progress=progress.advance) for text in texts]
+            [measure_divergence(model, reference, text, stride, progress=bar.update) for text in texts]
         )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import santacoder
-from santacoder.cli.progress import Progress
+from santacoder.progress import progress_bar
 
 NEIGHBOURS = 3  # lines that a hole has before and after it, at least
 MIN_LENGTH = 10  # characters of a hole that are no space
@@ -170,10 +170,10 @@ def main() -> None:
         if not holes:
             parser.error(f"no line of these files makes a hole with {NEIGHBOURS} lines around it in {room} tokens")
         guesses = []
-        with Progress(len(holes), "holes") as progress:
+        with progress_bar(len(holes), "holes") as bar:
             for hole in holes:
                 guesses.append(guess(model, hole, arguments.mode, arguments.max_tokens))
-                progress.advance(1)
+                bar.update(1)
     for hole, guessed in zip(holes[: arguments.show], guesses[: arguments.show], strict=True):
         print(show(hole, guessed))
     found = summary(holes, guesses)

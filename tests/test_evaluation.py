@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from test_cli import fails, run
 
 import santacoder
-from santacoder.cli.progress import Progress
 from santacoder.evaluation import (
     Divergence,
     Likelihood,
@@ -30,6 +29,7 @@ from santacoder.evaluation import (
     windows,
     xz_bytes,
 )
+from santacoder.progress import progress_bar
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"
@@ -302,21 +302,16 @@ class TestCommand:
 
 
 class TestProgress:
-    def test_line(self) -> None:
-        progress = Progress(200)
-        progress.advance(50)
-        assert progress.line(30) == "[#######-----------------------]  25% of 200 tokens, 1:30 left"
-
     @pytest.mark.parametrize("terminal", [True, False])
     def test_only_a_terminal_sees_it(self, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
         screen = io.StringIO()
         monkeypatch.setattr(screen, "isatty", lambda: terminal)
         monkeypatch.setattr(sys, "stderr", screen)
-        monkeypatch.setattr("santacoder.cli.progress.INTERVAL", 0)
-        with Progress(10) as progress:
-            progress.advance(10)
-        assert ("100% of 10 tokens" in screen.getvalue()) is terminal
-        assert screen.getvalue().endswith("\r\x1b[K") is terminal
+        with progress_bar(10, "tokens") as bar:
+            bar.delay = 0
+            bar.update(4)
+            bar.refresh()
+        assert ("4/10" in screen.getvalue()) is terminal
 
 
 class TestHoles:

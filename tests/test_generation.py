@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +11,10 @@ from gguf_builder import byte_symbols
 from numpy.typing import NDArray
 
 from santacoder import Completion, ContextOverflowError, InvalidRequestError, NumericalError, Piece
-from santacoder.generation import StopFilter, Timings, Usage, finish, generate
+from santacoder.generation import StopFilter, Timings, Usage
+from santacoder.requests import new_sample
 from santacoder.sampling import SamplingParams
+from santacoder.scheduler import Scheduler
 from santacoder.tokenizer import Tokenizer
 
 WORDS = ["ab", "bc", "cd", "\n\n", "class", "é"]  # beside all single bytes
@@ -35,26 +37,66 @@ TOKENIZER = make_tokenizer()
 EOT, PAD_ID = 256 + len(WORDS), 257 + len(WORDS)
 
 
+class Cache:
+    """Counts positions."""
+
+    blocks = 0
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def truncate(self, length: int) -> None:
+        self.length = length
+
+    def fork(self, length: int) -> Cache:
+        return Cache(length)
+
+
 class Script:
     """An engine whose greedy answer is the next token of a script, whatever it is given."""
+
+    chunk, block_bytes = 64, 1
 
     def __init__(self, script: Sequence[int], context: int = 256) -> None:
         self.script = script
         self.context = context
         self.runs: list[list[int]] = []
 
-    def new_cache(self) -> list[int]:
-        return []
+    def new_cache(self) -> Cache:
+        return Cache()
 
-    def forward(
-        self, tokens: Sequence[int], cache: list[int], outputs: Literal["last", "all"] = "last"
+    def forward_batch(
+        self, parts: Any, outputs: Any = "last", abandon: Callable[[], bool] = lambda: False
     ) -> NDArray[np.float32]:
-        assert outputs == "last"
-        self.runs.append(list(tokens))
-        cache.extend(tokens)
-        logits = np.zeros((1, TOKENIZER.vocab_size), dtype=np.float32)
-        logits[0, self.script[len(self.runs) - 1]] = 1.0
+        rows = []
+        for (tokens, cache), wanted in zip(parts, outputs, strict=True):
+            self.runs.append(list(tokens))
+            cache.length += len(tokens)
+            begin = cache.length - wanted - len(self.runs[0]) + 1  # the first run is the prompt
+            rows += [self.answer(self.script[at]) for at in range(begin, begin + wanted)]
+        return np.array(rows)
+
+    def answer(self, token: int) -> NDArray[np.float32]:
+        logits = np.zeros(TOKENIZER.vocab_size, dtype=np.float32)
+        logits[token] = 1.0
         return logits
+
+
+def start(engine: Script, prompt: Sequence[int], params: SamplingParams, echo: str = "") -> Any:
+    """The generator of a completion's pieces."""
+    return Scheduler(engine).stream(new_sample(TOKENIZER, prompt, params, engine.context), echo)
+
+
+def finish(generator: Any) -> Completion:
+    """Run a completion to its end."""
+    try:
+        while True:
+            next(generator)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 def tokens_of(*parts: str | int | bytes) -> list[int]:
@@ -73,7 +115,7 @@ def tokens_of(*parts: str | int | bytes) -> list[int]:
 def run(script: Sequence[int], echo: str = "", **params: Any) -> tuple[list[Piece], Completion]:
     """The pieces and the completion of a script, greedily."""
     pieces = []
-    generator = generate(Script([*script, EOT]), TOKENIZER, [1, 2], SamplingParams(temperature=0, **params), echo)
+    generator = start(Script([*script, EOT]), [1, 2], SamplingParams(temperature=0, **params), echo)
     try:
         while True:
             pieces.append(next(generator))
@@ -99,7 +141,7 @@ def test_ignore_eos() -> None:
 
 def test_max_tokens_runs_no_token_too_many() -> None:
     engine = Script(tokens_of("abcdefgh"))
-    completion = finish(generate(engine, TOKENIZER, [1, 2], SamplingParams(temperature=0, max_tokens=3)))
+    completion = finish(start(engine, [1, 2], SamplingParams(temperature=0, max_tokens=3)))
     assert (completion.text, completion.finish_reason) == ("abc", "length")
     assert engine.runs == [[1, 2], [97], [98]]
     assert completion.timings.prompt_tokens == 2
@@ -217,19 +259,19 @@ def test_context_overflow_before_any_work() -> None:
     engine = Script(tokens_of("ab"), context=10)
     message = "the prompt has 4 tokens and max_tokens is 7, together 11, but the context has 10 positions"
     with pytest.raises(ContextOverflowError, match=f"^{message}$"):
-        generate(engine, TOKENIZER, [1, 2, 3, 4], SamplingParams(max_tokens=7))
+        start(engine, [1, 2, 3, 4], SamplingParams(max_tokens=7))
     assert engine.runs == []
-    generate(engine, TOKENIZER, [1, 2, 3, 4], SamplingParams(max_tokens=6))
+    start(engine, [1, 2, 3, 4], SamplingParams(max_tokens=6))
 
 
 def test_bias_is_checked_before_any_work() -> None:
     with pytest.raises(InvalidRequestError):
-        generate(Script([]), TOKENIZER, [1], SamplingParams(max_tokens=1, logit_bias={5000: 1.0}))
+        start(Script([]), [1], SamplingParams(max_tokens=1, logit_bias={5000: 1.0}))
 
 
 def test_nothing_runs_before_the_first_piece_and_after_close() -> None:
     engine = Script(tokens_of("abcdef"))
-    generator = generate(engine, TOKENIZER, [1], SamplingParams(temperature=0, max_tokens=5))
+    generator = start(engine, [1], SamplingParams(temperature=0, max_tokens=5))
     assert engine.runs == []
     assert next(generator).text == "a"
     generator.close()
@@ -245,11 +287,11 @@ def test_seed_is_reported() -> None:
 
 def test_not_a_number() -> None:
     class Broken(Script):
-        def forward(self, *_: Any, **__: Any) -> NDArray[np.float32]:
-            return np.full((1, TOKENIZER.vocab_size), np.nan, dtype=np.float32)
+        def answer(self, token: int) -> NDArray[np.float32]:
+            return np.full(TOKENIZER.vocab_size, np.nan, dtype=np.float32)
 
     with pytest.raises(NumericalError):
-        finish(generate(Broken([]), TOKENIZER, [1], SamplingParams(max_tokens=1)))
+        finish(start(Broken([0]), [1], SamplingParams(max_tokens=1)))
 
 
 def test_speeds() -> None:

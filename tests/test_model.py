@@ -14,7 +14,8 @@ from gguf_builder import tiny_builder
 
 import santacoder
 from santacoder.generation import Usage
-from santacoder.model import infill_prompt, prompt_tokens
+from santacoder.model import infill_prompt
+from santacoder.requests import prompt_tokens
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"
@@ -239,7 +240,7 @@ def test_streams_interleave(model: santacoder.SantaCoder) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_while_the_lock_is_held(model: santacoder.SantaCoder) -> None:
     expected = model.complete(PROMPT, max_tokens=5, seed=1).tokens
-    with model._engine.lock:
+    with model._scheduler.exclusive():
         child = os.fork()
         if not child:
             same = model.complete(PROMPT, max_tokens=5, seed=1).tokens == expected

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
+import ast
+import dataclasses
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 
 from santacoder import InvalidRequestError, NumericalError, SantaCoder, _isa
 from santacoder._native import ffi, lib
-from santacoder.sampling import Sampler, SamplingParams, random_bits
+from santacoder.requests import SamplingOptions
+from santacoder.sampling import Sampler, SamplingParams, check_biases, random_bits
 
 ONE = 1 << 39
 LEVELS = [_isa.LEVELS[name] for name in _isa.available()]
@@ -274,7 +277,7 @@ class TestSampler:
     def test_bias_outside_the_vocabulary(self) -> None:
         message = "a token id of logit_bias is 4, but it must be an integer in 0..3"
         with pytest.raises(InvalidRequestError, match=f"^{message}$"):
-            sampler(logit_bias={4: 1.0})
+            check_biases(SamplingParams(logit_bias={4: 1.0}), 4)
 
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -328,12 +331,8 @@ class TestParams:
         assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
         assert SamplingParams(seed=(1 << 64) - 1).seed == (1 << 64) - 1
 
-    @pytest.mark.parametrize("method", [SantaCoder.complete, SantaCoder.stream, SantaCoder.infill])
-    def test_methods_have_the_same_keywords(self, method: Any) -> None:
-        given = {
-            name: parameter.default
-            for name, parameter in inspect.signature(method).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and name != "mode"
-        }
-        declared = inspect.signature(SamplingParams).parameters
-        assert given == {name: parameter.default for name, parameter in declared.items()}
+    def test_keywords_are_declared_and_described(self) -> None:
+        fields = {field.name: field.default for field in dataclasses.fields(SamplingParams)}
+        assert set(SamplingOptions.__annotations__) == set(fields)
+        described = re.findall(r"^ +(\w+) \(.* = (.*)\): ", SantaCoder.complete.__doc__ or "", re.MULTILINE)
+        assert {name: ast.literal_eval(default) for name, default in described} == fields

@@ -11,7 +11,7 @@ the percentage compares with their mean.
   last of a prompt. Attention is not counted.
 
 Python's share of a generation step is all of its time that `sc_run` does not take. `Transformer` adds up the time
-inside `sc_run`; `generate`, which is what `complete` runs, times whole steps; an engine between the two times the
+inside `sc_run`; the scheduler, which `complete` uses too, times whole steps; an engine between the two times the
 forward pass. What a step spends beside its forward pass is the choice of the token, most of it in C too, and the
 token's text.
 """
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +33,14 @@ from numpy.typing import NDArray
 from santacoder import _isa
 from santacoder._native import lib
 from santacoder.benchmark_report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
-from santacoder.generation import Timings, finish, generate
+from santacoder.generation import Timings
 from santacoder.kv_cache import KVCache
 from santacoder.loading import open_transformer
+from santacoder.sample import Sample
 from santacoder.sampling import Sampler, SamplingParams, check_integer
+from santacoder.scheduler import Scheduler
 from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.transformer import Outputs, Transformer
 
 MAX_BATCH: Final = 256
 BATCH_PROMPT: Final = 128  # tokens that the sequences of a batch share
@@ -174,11 +176,12 @@ class Case:
 
 
 class TimedSteps:
-    """A transformer for `generate` that notes of each step what the forward pass took, and `sc_run` of that."""
+    """A transformer for a scheduler that notes of each step what the forward pass took, and `sc_run` of that."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
-        self.context = transformer.context
+        self.context, self.chunk = transformer.context, transformer.chunk
+        self.block_bytes = transformer.block_bytes
         self.forward_seconds: list[float] = []
         self.native_seconds: list[float] = []
 
@@ -186,12 +189,12 @@ class TimedSteps:
         """An empty cache."""
         return self._transformer.new_cache()
 
-    def forward(
-        self, tokens: Sequence[int], cache: Any, outputs: Literal["last", "all"] = "last"
+    def forward_batch(
+        self, parts: Any, outputs: Outputs = "last", abandon: Callable[[], bool] = lambda: False
     ) -> NDArray[np.float32]:
-        """See `Transformer.forward`."""
+        """See `Transformer.forward_batch`."""
         native, begin = self._transformer.native_seconds, perf_counter()
-        logits = self._transformer.forward(tokens, cache, outputs)
+        logits = self._transformer.forward_batch(parts, outputs, abandon)
         self.forward_seconds.append(perf_counter() - begin)
         self.native_seconds.append(self._transformer.native_seconds - native)
         return logits
@@ -207,12 +210,12 @@ class Runs:
 
     def read(self, tokens: int) -> float:
         """Seconds to run a prompt of random tokens and choose the next, greedily."""
-        params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True)
+        params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, lookup=False)
         return self._generate(self._transformer, tokens, params).prompt_seconds
 
     def generate(self, tokens: int) -> float:
         """Seconds to generate `tokens` greedily, one by one from an empty context."""
-        params = SamplingParams(max_tokens=tokens + 1, temperature=0.0, ignore_eos=True)
+        params = SamplingParams(max_tokens=tokens + 1, temperature=0.0, ignore_eos=True, lookup=False)
         return self._generate(self._transformer, 1, params).generation_seconds
 
     def decode(self, caches: Sequence[KVCache], steps: int) -> float:
@@ -237,7 +240,8 @@ class Runs:
     def shares(self, tokens: int) -> tuple[float, float, float]:
         """Seconds of a generation step, as `complete` does it by default: all, the forward pass, `sc_run`."""
         steps = TimedSteps(self._transformer)
-        timings = self._generate(steps, 1, SamplingParams(max_tokens=tokens + 1, seed=0, ignore_eos=True))
+        params = SamplingParams(max_tokens=tokens + 1, seed=0, ignore_eos=True, lookup=False)
+        timings = self._generate(steps, 1, params)
         forward, native = sum(steps.forward_seconds[1:]), sum(steps.native_seconds[1:])  # the first is the prompt's
         return timings.generation_seconds / tokens, forward / tokens, native / tokens
 
@@ -246,7 +250,9 @@ class Runs:
         return ids
 
     def _generate(self, engine: Transformer | TimedSteps, prompt: int, params: SamplingParams) -> Timings:
-        return finish(generate(engine, self._tokenizer, self._prompt(prompt), params)).timings
+        sample = Sample(self._tokenizer, self._prompt(prompt), params, params.seed or 0)
+        Scheduler(engine).finish([sample])
+        return sample.completion("").timings
 
 
 def benchmark(

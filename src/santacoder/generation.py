@@ -1,21 +1,15 @@
-"""The loop from prompt to text: token by token, with stop strings and whole characters."""
+"""From tokens to text, with stop strings and whole characters; and what a finished completion is."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, Literal, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from santacoder.errors import ContextOverflowError
-from santacoder.sampling import Sampler, SamplingParams
 from santacoder.tokenizer import StreamDecoder, Tokenizer
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "deadline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +30,9 @@ class Timings:
     """Where the time went.
 
     Attributes:
-        prompt_tokens: tokens run at once, before the first token was chosen.
-        prompt_seconds: how long they took, the choice of the first token included.
-        generation_tokens: tokens run one by one; the last token of a completion is never run.
+        prompt_tokens: tokens of the prompt that were run; those that a cache held already are not counted.
+        prompt_seconds: from the request to the choice of the first token.
+        generation_tokens: tokens chosen after the first.
         generation_seconds: how long they took.
     """
 
@@ -74,7 +68,7 @@ class Completion:
     Attributes:
         text: the generated text, up to a stop string and without it; with echo, after the prompt's.
         tokens: all generated tokens, those of a stop string included, the one that ends the text not.
-        finish_reason: "stop" for a stop string or the end of text, "length" for max_tokens.
+        finish_reason: "stop" for a stop string or the end of text, "length" for max_tokens, "deadline".
         seed: what the random bits were drawn with; the same seed and prompt give the same completion.
         usage: token counts.
         timings: seconds and speeds.
@@ -88,17 +82,6 @@ class Completion:
     usage: Usage
     timings: Timings
     logprobs: None = None
-
-
-class Engine(Protocol):
-    """What generation needs of a model; `Transformer` describes both methods."""
-
-    @property
-    def context(self) -> int: ...
-    def new_cache(self) -> Any: ...
-    def forward(
-        self, tokens: Sequence[int], cache: Any, outputs: Literal["last", "all"] = "last"
-    ) -> NDArray[np.float32]: ...
 
 
 class StopFilter:
@@ -169,86 +152,3 @@ def check_context(prompt_tokens: int, max_tokens: int, context: int) -> None:
             f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, together "
             f"{prompt_tokens + max_tokens}, but the context has {context} positions"
         )
-
-
-def generate(
-    engine: Engine, tokenizer: Tokenizer, prompt: Sequence[int], params: SamplingParams, echo: str = ""
-) -> Generator[Piece, None, Completion]:
-    """Start a completion of `prompt`, at least one token; nothing runs before the first piece is asked for.
-
-    Args:
-        engine: runs the model.
-        tokenizer: of the same model.
-        prompt: (T,) ids within the vocabulary.
-        params: how to sample and when to end.
-        echo: text of the first piece, before anything is generated; "" for none.
-
-    Returns:
-        A generator of pieces, which may be closed at any time and returns the completion at its end.
-
-    Raises:
-        ContextOverflowError: the prompt and max_tokens do not fit.
-        InvalidRequestError: logit_bias names a token outside the vocabulary.
-    """
-    check_context(len(prompt), params.max_tokens, engine.context)
-    seed = secrets.randbits(64) if params.seed is None else params.seed
-    sampler = Sampler(params, tokenizer.vocab_size, tokenizer.never_sampled, seed, prompt=prompt)
-    return _pieces(engine, tokenizer, prompt, params, sampler, seed, echo)
-
-
-def _pieces(
-    engine: Engine,
-    tokenizer: Tokenizer,
-    prompt: Sequence[int],
-    params: SamplingParams,
-    sampler: Sampler,
-    seed: int,
-    echo: str,
-) -> Generator[Piece, None, Completion]:
-    stream = TextStream(tokenizer, params.stop)
-    ends = frozenset() if params.ignore_eos else tokenizer.end_ids
-    texts = [echo]
-    tokens: list[int] = []
-    sent = 0  # of tokens, in pieces
-    steps: list[float] = []  # seconds
-    reason: FinishReason | None = None
-    if echo:
-        yield Piece(echo, (), None)
-    cache = engine.new_cache()
-    run: Sequence[int] = prompt
-    while reason is None:
-        begin = perf_counter()
-        token = sampler.next(engine.forward(run, cache, "last")[0])
-        run = (token,)
-        if token in ends:
-            text, reason = stream.finish(), "stop"
-        else:
-            tokens.append(token)
-            text = stream.feed(token)
-            if not stream.stopped and len(tokens) == params.max_tokens:
-                text, reason = text + stream.finish(), "length"
-            if stream.stopped:
-                reason = "stop"
-        steps.append(perf_counter() - begin)
-        if text or reason:
-            texts.append(text)
-            yield Piece(text, tuple(tokens[sent:]), reason)
-            sent = len(tokens)
-    return Completion(
-        text="".join(texts),
-        tokens=tokens,
-        finish_reason=reason,
-        seed=seed,
-        usage=Usage(len(prompt), len(tokens)),
-        timings=Timings(len(prompt), steps[0], len(steps) - 1, sum(steps[1:])),
-    )
-
-
-def finish(pieces: Generator[Piece, None, Completion]) -> Completion:
-    """Run a completion to its end."""
-    try:
-        while True:
-            next(pieces)
-    except StopIteration as end:
-        completion: Completion = end.value
-        return completion

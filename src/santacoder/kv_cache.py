@@ -35,11 +35,16 @@ class KVCache:
     def __len__(self) -> int:
         return self._length
 
-    def fork(self) -> KVCache:
-        """A second sequence that begins with the same positions, without copying them."""
+    @property
+    def blocks(self) -> int:
+        """Blocks of memory, shared ones included."""
+        return len(self._blocks)
+
+    def fork(self, length: int | None = None) -> KVCache:
+        """A second sequence that begins with the same positions, or the first `length`, without copying them."""
         other = KVCache(self._block_bytes, self.capacity)
-        other._length = self._length
-        used = -(-self._length // BLOCK)
+        other._length = self._length if length is None else length
+        used = -(-other._length // BLOCK)
         for index in range(used):
             other._put(index, self._blocks[index])
         other._shared = used

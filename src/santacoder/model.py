@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import os
-import threading
-import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import secrets
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
-from santacoder.errors import InvalidRequestError, ModelClosedError
-from santacoder.generation import Completion, Piece, check_context, finish, generate
-from santacoder.kv_cache import KVCache
+from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.generation import Completion, Piece, check_context
 from santacoder.loading import open_transformer
-from santacoder.sampling import SamplingParams, check_integer
+from santacoder.progress import progress_bar
+from santacoder.requests import Prompt, SamplingOptions, echoed, new_sample, prompt_tokens, sampling_params
+from santacoder.sample import Sample
+from santacoder.sampling import check_integer
+from santacoder.scheduler import Scheduler
+from santacoder.session import Session
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 
-#: A text, or token ids: a list, a tuple, a NumPy array.
-Prompt = str | Sequence[int] | NDArray[np.integer]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SantaCoder:
-    """A loaded model. Any number of threads may use it at once; they take turns prompt by prompt and token by token.
+    """A loaded model. Any number of threads may use it at once: their requests go through the model together.
 
     Attributes:
         config: the model's dimensions.
@@ -36,7 +40,7 @@ class SantaCoder:
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
         self.config: Final[Config] = transformer.config
         self.tokenizer: Final = tokenizer
-        self._engine = SharedEngine(transformer)
+        self._scheduler = Scheduler(transformer)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
@@ -55,95 +59,104 @@ class SantaCoder:
         """
         return cls(*open_transformer(path, threads, context))
 
-    def complete(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int = 128,
-        temperature: float = 0.2,
-        top_k: int = 0,
-        top_p: float = 0.95,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
-        logit_bias: Mapping[int, float] | None = None,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-        echo: bool = False,
-        ignore_eos: bool = False,
-    ) -> Completion:
+    def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Continue `prompt`.
 
         Args:
             prompt: text, in which special tokens may be written out, or token ids; an empty one starts from
-                the end of text.
-            max_tokens: most tokens to generate, at least 1.
-            temperature: 0 or more; 0 always takes the most probable token.
-            top_k: choose among the k most probable tokens; 0 is off.
-            top_p: choose among the fewest tokens that hold this part of the probability; 1 is off.
-            min_p: choose among tokens with at least this part of the largest probability; 0 is off.
-            repetition_penalty: 0.01..100; above 1 discourages tokens of the prompt and the text so far.
-            frequency_penalty: -2..2, taken off a token's logit for each time it was generated.
-            presence_penalty: -2..2, taken off a token's logit if it was generated.
-            logit_bias: -100..100 by token id, added to its logit.
-            stop: a text, or several, that ends the completion and is not part of it.
-            seed: 0..2^64-1 makes the completion repeatable; None draws one, which the completion names.
-            echo: begin the completion's text with the prompt.
-            ignore_eos: go on after an end of text, which becomes a token like any other.
+                the end of text. What it has in common with one of the last prompts is not computed again.
+            max_tokens (int = 128): most tokens to generate, at least 1.
+            temperature (float = 0.2): 0 or more; 0 always takes the most probable token.
+            top_k (int = 0): choose among the k most probable tokens; 0 is off.
+            top_p (float = 0.95): choose among the fewest tokens that hold this part of the probability; 1 is off.
+            min_p (float = 0): choose among tokens with at least this part of the largest probability; 0 is off.
+            repetition_penalty (float = 1): 0.01..100; above 1 discourages tokens of the prompt and the text so far.
+            frequency_penalty (float = 0): -2..2, taken off a token's logit for each time it was generated.
+            presence_penalty (float = 0): -2..2, taken off a token's logit if it was generated.
+            logit_bias (mapping = None): -100..100 by token id, added to its logit.
+            stop (str or sequence = ()): a text, or several, that ends the completion and is not part of it.
+            seed (int = None): 0..2^64-1 makes the completion repeatable; None draws one, which the completion names.
+            echo (bool = False): begin the completion's text with the prompt.
+            ignore_eos (bool = False): go on after an end of text, which becomes a token like any other.
+            deadline (float or pair = None): seconds after which the text so far is returned, with the finish reason
+                "deadline"; of a pair the first holds for the prompt, the second for prompt and completion together.
+            lookup (bool = True): guess tokens from earlier places of the text: the same tokens, often sooner.
 
         Raises:
-            InvalidRequestError: an argument is of a wrong type or out of range.
+            InvalidRequestError: an argument is unknown, of a wrong type or out of range.
             ContextOverflowError: the prompt and max_tokens do not fit in the context.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        return finish(self._start(prompt, SamplingParams.pick(locals())))
+        sample, echo = self._sample(prompt, options)
+        self._scheduler.finish([sample])
+        return sample.completion(echo)
 
-    def stream(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int = 128,
-        temperature: float = 0.2,
-        top_k: int = 0,
-        top_p: float = 0.95,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
-        logit_bias: Mapping[int, float] | None = None,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-        echo: bool = False,
-        ignore_eos: bool = False,
-    ) -> Generator[Piece, None, Completion]:
+    def complete_many(
+        self, prompts: Sequence[Prompt], n: int = 1, *, progress: bool | None = None, **options: Unpack[SamplingOptions]
+    ) -> list[list[Completion]]:
+        """Continue many prompts, `n` times each, in batches that share the passes over the weights.
+
+        A sample depends on its prompt, the seed and its number alone: the first one of each prompt is what `complete`
+        gives, whatever else is in the list. Common beginnings of prompts are read once. Up to 64 samples run at a time,
+        in at most 1 GiB of keys and values; the others wait.
+
+        Args:
+            prompts: as in `complete`.
+            n: samples of each prompt, at least 1.
+            progress: whether to draw a bar on standard error; None draws one on a terminal.
+            options: as in `complete`; without a seed, one is drawn for each prompt.
+
+        Returns:
+            [prompt][sample]
+
+        Raises:
+            InvalidRequestError: also when `prompts` is a single text; the message names the prompt's index.
+            ContextOverflowError: a prompt, which the message names, does not fit; nothing runs.
+            NumericalError: a sample's logits are not finite; the others are given up.
+            ModelClosedError: the model is closed.
+        """
+        if isinstance(prompts, str | np.ndarray) or not isinstance(prompts, Sequence):
+            raise InvalidRequestError(f"prompts is a {type(prompts).__name__}, but it must be a list of prompts")
+        n = check_integer("n", n, 1, None)
+        sampling_params(options)
+        jobs: list[list[tuple[Sample, str]]] = []
+        for i, prompt in enumerate(prompts):
+            seed = options.get("seed")
+            one: SamplingOptions = {**options, "seed": secrets.randbits(64) if seed is None else seed}
+            try:
+                jobs.append([self._sample(prompt, one, index) for index in range(n)])
+            except SantaCoderError as error:
+                raise type(error)(f"prompt {i}: {error}") from None
+        samples = [sample for job in jobs for sample, _ in job]
+        with progress_bar(len(samples), "samples", progress) as bar:
+            self._scheduler.finish(samples, bar.update)
+        return [[sample.completion(echo) for sample, echo in job] for job in jobs]
+
+    def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece; the texts of the pieces join to that of `complete`.
 
         Arguments and errors are those of `complete`; they are checked at once. Closing the generator ends the
         work. At its end it returns the completion, as StopIteration's value.
         """
-        return self._start(prompt, SamplingParams.pick(locals()))
+        sample, echo = self._sample(prompt, options)
+        return self._scheduler.stream(sample, echo)
+
+    async def acomplete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
+        """`complete` for asyncio: others run meanwhile, and cancelling the task stops the work."""
+        sample, echo = self._sample(prompt, options)
+        await in_thread(lambda: self._scheduler.finish([sample]), lambda: self._scheduler.cancel([sample]))
+        return sample.completion(echo)
+
+    async def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
+        """`stream` for asyncio; leaving the loop closes it once the generator is closed."""
+        sample, echo = self._sample(prompt, options)
+        pieces = iterate(lambda: self._scheduler.stream(sample, echo), lambda: self._scheduler.cancel([sample]))
+        async for piece in pieces:
+            yield piece
 
     def infill(
-        self,
-        prefix: str,
-        suffix: str,
-        *,
-        mode: Literal["psm", "spm"] = "psm",
-        max_tokens: int = 128,
-        temperature: float = 0.2,
-        top_k: int = 0,
-        top_p: float = 0.95,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        frequency_penalty: float = 0.0,
-        presence_penalty: float = 0.0,
-        logit_bias: Mapping[int, float] | None = None,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-        echo: bool = False,
-        ignore_eos: bool = False,
+        self, prefix: str, suffix: str, *, mode: Literal["psm", "spm"] = "psm", **options: Unpack[SamplingOptions]
     ) -> Completion:
         """Write what belongs between `prefix` and `suffix`.
 
@@ -157,9 +170,15 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        params = SamplingParams.pick(locals())
+        params = sampling_params(options)
         tokens = infill_prompt(self.tokenizer, prefix, suffix, mode)
-        return finish(generate(self._engine, self.tokenizer, tokens, params, prefix if echo else ""))
+        sample = new_sample(self.tokenizer, tokens, params, self.context)
+        self._scheduler.finish([sample])
+        return sample.completion(prefix if params.echo else "")
+
+    def session(self) -> Session:
+        """A text that grows and is edited: what the next request has in common with the last is not computed again."""
+        return Session(self._scheduler, self.tokenizer)
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """The model's raw output for every position of a prompt, which is as in `complete`.
@@ -173,8 +192,9 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         tokens = prompt_tokens(self.tokenizer, prompt)
-        check_context(len(tokens), 0, self._engine.context)
-        return self._engine.forward(tokens, self._engine.new_cache(), "all")
+        check_context(len(tokens), 0, self.context)
+        with self._scheduler.exclusive() as transformer:
+            return transformer.forward(tokens, transformer.new_cache(), "all")
 
     def iter_logits(self, prompt: Prompt, start: int = 0, piece: int = 256) -> Iterator[NDArray[np.float32]]:
         """The rows of `logits` from position `start` on, in memory for `piece` of them.
@@ -190,38 +210,38 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         tokens = prompt_tokens(self.tokenizer, prompt)
-        check_context(len(tokens), 0, self._engine.context)
+        check_context(len(tokens), 0, self.context)
         start = check_integer("start", start, 0, len(tokens) - 1)
         return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
 
     @property
     def context(self) -> int:
         """Positions that prompt and completion share."""
-        return self._engine.context
+        return self._scheduler.engine.context
 
     @property
     def threads(self) -> int:
         """Threads that compute."""
-        return self._engine.transformer.threads
+        return self._scheduler.engine.threads
 
     @property
     def isa(self) -> str:
         """The instruction set of the kernels."""
-        return self._engine.transformer.isa
+        return self._scheduler.engine.isa
 
     @property
     def weights_bytes(self) -> int:
         """Bytes of memory that the weights take."""
-        return self._engine.transformer.weights_bytes
+        return self._scheduler.engine.weights_bytes
 
     @property
     def tensor_types(self) -> Mapping[str, int]:
         """How many tensors the file held of each type."""
-        return self._engine.transformer.tensor_types
+        return self._scheduler.engine.tensor_types
 
     def close(self) -> None:
         """Release the memory; requests of other threads end with ModelClosedError. Closing twice is fine."""
-        self._engine.close()
+        self._scheduler.close()
 
     def __enter__(self) -> SantaCoder:
         return self
@@ -235,110 +255,25 @@ class SantaCoder:
         config = self.config
         name = config.name or config.architecture
         size = f"{config.block_count} layers of {config.embedding_length}, {config.vocab_size} tokens"
-        state = "closed" if self._engine.closed else f"{self.threads} threads, {self.isa}"
+        state = "closed" if self._scheduler.closed else f"{self.threads} threads, {self.isa}"
         return f"<SantaCoder {name!r}: {size}, {state}>"
 
     def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
-        cache = self._engine.new_cache()
+        cache = self._scheduler.engine.new_cache()
         if start:
-            self._engine.forward(tokens[:start], cache, "last")
+            with self._scheduler.exclusive() as transformer:
+                transformer.forward(tokens[:start], cache, "last")
         for first in range(start, len(tokens), piece):
-            yield self._engine.forward(tokens[first : first + piece], cache, "all")
+            with self._scheduler.exclusive() as transformer:
+                logits = transformer.forward(tokens[first : first + piece], cache, "all")
+            yield logits
 
-    def _start(self, prompt: Prompt, params: SamplingParams) -> Generator[Piece, None, Completion]:
+    def _sample(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> tuple[Sample, str]:
+        """A sample of a prompt, and the text to begin its completion with."""
+        params = sampling_params(options)
         tokens = prompt_tokens(self.tokenizer, prompt)
-        echo = ""
-        if params.echo:
-            echo = prompt if isinstance(prompt, str) else self.tokenizer.decode(tokens if len(prompt) else ())
-        return generate(self._engine, self.tokenizer, tokens, params, echo)
-
-
-class SharedEngine:
-    """A transformer that many threads may call: one step of one request at a time, until it is closed."""
-
-    def __init__(self, transformer: Transformer) -> None:
-        self._transformer: Transformer | None = transformer
-        self.lock = threading.Lock()
-        _ENGINES.add(self)
-
-    @property
-    def transformer(self) -> Transformer:
-        """The transformer.
-
-        Raises:
-            ModelClosedError: the model is closed.
-        """
-        if self._transformer is None:
-            raise ModelClosedError("the model is closed")
-        return self._transformer
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._transformer is None
-
-    @property
-    def context(self) -> int:
-        """Positions that a cache has room for."""
-        return self.transformer.context
-
-    def new_cache(self) -> KVCache:
-        """An empty cache for one sequence."""
-        return self.transformer.new_cache()
-
-    def forward(
-        self, tokens: Sequence[int], cache: Any, outputs: Literal["last", "all"] = "last"
-    ) -> NDArray[np.float32]:
-        """See `Transformer.forward`."""
-        with self.lock:
-            return self.transformer.forward(tokens, cache, outputs)
-
-    def close(self) -> None:
-        """Let go of the transformer as soon as no thread is in it."""
-        with self.lock:
-            self._transformer = None
-
-
-_ENGINES: Final[weakref.WeakSet[SharedEngine]] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """In a forked child the thread that held a lock is gone, and nobody would release it."""
-    for engine in _ENGINES:
-        engine.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
-
-
-def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
-    """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
-
-    Raises:
-        InvalidRequestError: it is no text and no sequence of ids within the vocabulary, or it is empty and
-            the model has no end of text.
-    """
-    if isinstance(prompt, str):
-        tokens = tokenizer.encode(prompt)
-    elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
-        tokens = [tokenizer.check_id(token) for token in prompt.tolist()]
-    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
-        tokens = [_checked(tokenizer, token) for token in prompt]
-    else:
-        kind = type(prompt).__name__
-        raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
-    if tokens:
-        return tokens
-    if tokenizer.eot_id is None:
-        raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
-    return [tokenizer.eot_id]
-
-
-def _checked(tokenizer: Tokenizer, token: object) -> int:
-    if isinstance(token, bool):
-        raise InvalidRequestError(f"a token id is {token}, but it must be an integer")
-    return tokenizer.check_id(token)  # type: ignore[arg-type]
+        sample = new_sample(self.tokenizer, tokens, params, self.context, index)
+        return sample, echoed(self.tokenizer, prompt, tokens, params)
 
 
 def infill_prompt(tokenizer: Tokenizer, prefix: str, suffix: str, mode: str) -> list[int]:

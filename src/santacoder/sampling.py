@@ -53,6 +53,8 @@ class SamplingParams:
         seed: 0..2^64-1, or None to draw one.
         echo: begin the text with the prompt.
         ignore_eos: the end of text is a token like any other.
+        deadline: seconds for prompt and completion together, or a pair: for the prompt, for both; None is no limit.
+        lookup: guess tokens from earlier places of the text; changes the speed alone.
 
     Raises:
         InvalidRequestError: a value is of a wrong type or out of range.
@@ -71,6 +73,8 @@ class SamplingParams:
     seed: int | None = None
     echo: bool = False
     ignore_eos: bool = False
+    deadline: float | tuple[float, float] | None = None
+    lookup: bool = True
 
     def __post_init__(self) -> None:
         self._set("max_tokens", check_integer("max_tokens", self.max_tokens, 1, None))
@@ -86,12 +90,21 @@ class SamplingParams:
         self._set("seed", None if self.seed is None else check_integer("seed", self.seed, 0, MAX_SEED))
         self._set("echo", _flag("echo", self.echo))
         self._set("ignore_eos", _flag("ignore_eos", self.ignore_eos))
+        self._set("deadline", _deadline(self.deadline))
+        self._set("lookup", _flag("lookup", self.lookup))
 
     @classmethod
     def pick(cls, arguments: Mapping[str, Any]) -> SamplingParams:
         """The parameters among `arguments`, by name: a caller's `locals()`, parsed options."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in arguments.items() if name in names})
+
+    @property
+    def deadlines(self) -> tuple[float, float]:
+        """Seconds for the prompt and for prompt and completion together; infinite where there is no limit."""
+        if self.deadline is None:
+            return math.inf, math.inf
+        return self.deadline if isinstance(self.deadline, tuple) else (self.deadline, self.deadline)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -109,17 +122,15 @@ class Sampler:
         sample_index: int = 0,
         prompt: Sequence[int] = (),
     ) -> None:
-        """Prepare for logits of `vocab_size` values that follow `prompt`.
-
-        Raises:
-            InvalidRequestError: logit_bias names a token outside the vocabulary.
-        """
+        """Prepare for logits of `vocab_size` values that follow `prompt`; `check_biases` has checked the parameters."""
         self._params = params
         self._stream = (seed, sample_index)
         self._position = len(prompt)
         self._isa = int(lib.sc_isa_best())  # all give the same bits
         self._banned = np.asarray(never_sampled, dtype=np.intp)
-        self._bias_ids, self._biases = _bias_arrays(params, vocab_size)
+        biases = dict(params.logit_bias or ())
+        self._bias_ids = np.array(list(biases), dtype=np.intp)
+        self._biases = np.array(list(biases.values()), dtype=np.float32)
         self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
         self._seen[np.asarray(prompt, dtype=np.intp)] = True
         self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
@@ -140,10 +151,14 @@ class Sampler:
             raise NumericalError(
                 f"the logits of position {self._position} hold a NaN or an infinity, or all tokens are banned"
             )
+        self.follow(token)
+        return token
+
+    def follow(self, token: int) -> None:
+        """Take a token as chosen for the next position."""
         self._seen[token] = True
         self._counts[token] += 1
         self._position += 1
-        return token
 
     def _adjust(self, logits: NDArray[np.float32]) -> None:
         """Penalties, biases and bans, in place."""
@@ -219,6 +234,16 @@ def _flag(name: str, value: object) -> bool:
     return value
 
 
+def _deadline(value: object) -> float | tuple[float, float] | None:
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise _wrong("deadline", value, "seconds, or a pair of seconds: for the prompt, and for all")
+        return (_number("deadline[0]", value[0], 0.0, math.inf), _number("deadline[1]", value[1], 0.0, math.inf))
+    return _number("deadline", value, 0.0, math.inf)
+
+
 def _stops(stop: object) -> tuple[str, ...]:
     texts = (stop,) if isinstance(stop, str) else stop
     if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
@@ -239,13 +264,15 @@ def _biases(value: object) -> tuple[tuple[int, float], ...]:
     return tuple(biases)
 
 
-def _bias_arrays(params: SamplingParams, vocab_size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The ids and values of logit_bias, checked against the vocabulary."""
-    biases = dict(params.logit_bias or ())
-    for token in biases:
+def check_biases(params: SamplingParams, vocab_size: int) -> None:
+    """Check logit_bias against the vocabulary.
+
+    Raises:
+        InvalidRequestError: it names a token outside.
+    """
+    for token in dict(params.logit_bias or ()):
         if token >= vocab_size:
             raise _wrong("a token id of logit_bias", token, f"an integer in 0..{vocab_size - 1}")
-    return np.array(list(biases), dtype=np.intp), np.array(list(biases.values()), dtype=np.float32)
 
 
 def _wrong(name: str, value: object, limit: str) -> InvalidRequestError:

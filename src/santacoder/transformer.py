@@ -7,7 +7,7 @@ holds no lock of the interpreter. Shapes: T rows of this step, D width, H query 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Final, Literal
 
@@ -21,11 +21,16 @@ from santacoder.kv_cache import KVCache
 from santacoder.weights import Weights
 
 Tokens = Sequence[int] | NDArray[np.integer]
-Outputs = Literal["last", "all"]
+#: Whose logits are wanted: each sequence's last position, all positions, or so many at the end of each sequence.
+Outputs = Literal["last", "all"] | Sequence[int]
 
 #: Multiply-adds per row and call of `sc_run`, in units of the instruction set's chunk: tens of milliseconds, so that
 #: Ctrl-C and other Python threads get their turn. One layer of SantaCoder has 42 million per row.
 CALL_MACS: Final = 45_000_000
+
+
+class StepAbandonedError(Exception):
+    """A step was given up half-way since nobody wants its results; its caches are as before."""
 
 
 class Program:
@@ -132,6 +137,16 @@ class Transformer:
         self._budget = int(lib.sc_engine_chunk(isa)) * CALL_MACS
 
     @property
+    def chunk(self) -> int:
+        """Most rows of a step."""
+        return self._chunk
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block of the cache."""
+        return int(lib.sc_kv_block_bytes(self._shape))
+
+    @property
     def weights_bytes(self) -> int:
         """Bytes of the packed weights."""
         return self.weights.n_bytes
@@ -158,13 +173,18 @@ class Transformer:
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence of up to `context` positions."""
-        return KVCache(int(lib.sc_kv_block_bytes(self._shape)), self.context)
+        return KVCache(self.block_bytes, self.context)
 
     def forward(self, tokens: Tokens, cache: KVCache, outputs: Outputs = "last") -> NDArray[np.float32]:
         """`forward_batch` for one sequence: logits (1, V) of the last token, or (T, V) of all."""
         return self.forward_batch([(tokens, cache)], outputs)
 
-    def forward_batch(self, parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs = "last") -> NDArray[np.float32]:
+    def forward_batch(
+        self,
+        parts: Sequence[tuple[Tokens, KVCache]],
+        outputs: Outputs = "last",
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32]:
         """Run tokens of several sequences together, each behind what its cache holds, and append them there.
 
         A sequence's logits are the same bytes alone and in any company. The tokens are known to be in the vocabulary
@@ -173,24 +193,27 @@ class Transformer:
         Args:
             parts: (T,) ids of each sequence, at least one, and its cache, made by `new_cache`; no cache twice.
             outputs: the positions whose logits are wanted.
+            abandon: asked every few tens of milliseconds whether to stop.
 
         Returns:
-            Logits, float32: (len(parts), V) of each sequence's last token, or (sum of T, V) of all, in order.
+            Logits, float32: (len(parts), V) of each sequence's last token, (sum of T, V) of all, or as many at the end
+            of each sequence as `outputs` says, in order.
+
+        Raises:
+            StepAbandonedError: `abandon` said so.
         """
         ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
-        count = sum(part.size for part in ids) if outputs == "all" else len(parts)
-        logits, done = np.empty((count, self.config.vocab_size), dtype=np.float32), 0
+        ends = outputs if not isinstance(outputs, str) else [1 if outputs == "last" else part.size for part in ids]
+        logits, done = np.empty((sum(ends), self.config.vocab_size), dtype=np.float32), 0
         for step in self._steps(ids):
             wanted: list[int] = []
             row = 0
             for index, start, stop in step:
+                first = max(start, ids[index].size - ends[index])
+                wanted += range(row + first - start, row + stop - start)
                 row += stop - start
-                if outputs == "all":
-                    wanted += range(row - (stop - start), row)
-                elif stop == ids[index].size:
-                    wanted.append(row - 1)
             segments = [(ids[index][start:stop], parts[index][1]) for index, start, stop in step]
-            self._step(segments, np.array(wanted, dtype=np.int32), logits[done:])
+            self._step(segments, np.array(wanted, dtype=np.int32), logits[done:], abandon)
             done += len(wanted)
         return logits
 
@@ -215,6 +238,7 @@ class Transformer:
         parts: Sequence[tuple[NDArray[np.int32], KVCache]],
         wanted: NDArray[np.int32],
         logits: NDArray[np.float32],
+        abandon: Callable[[], bool],
     ) -> None:
         """One step through all operations, in calls of bounded length."""
         segments, rows, attention = [], 0, 0
@@ -229,6 +253,8 @@ class Transformer:
         batch = ffi.new("sc_batch *", (rows, len(parts), wanted.size, *buffers, ffi.from_buffer("float[]", logits)))
         count = len(self._macs) if wanted.size else len(self._macs) - 2  # the head serves wanted rows alone
         for first, n in self._calls(rows, wanted.size, count, attention):
+            if abandon():
+                raise StepAbandonedError
             begin = perf_counter()
             lib.sc_run(self._engine, self._ops + first, n, batch)
             self.native_seconds += perf_counter() - begin

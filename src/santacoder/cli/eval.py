@@ -206,10 +206,10 @@ def _read_list(name: str) -> list[str]:
 
 def _for_each(texts: Sequence[Text], model: SantaCoder, measure: Callable[[str, Progress], Any]) -> list[Any]:
     """`measure` on every text, with a progress bar over all of them."""
-    from santacoder.cli.progress import Progress
+    from santacoder.progress import progress_bar
 
-    with Progress(sum(_count_tokens(model, text) for text in texts)) as progress:
-        return [measure(text.text, progress.advance) for text in texts]
+    with progress_bar(sum(_count_tokens(model, text) for text in texts), "tokens") as bar:
+        return [measure(text.text, bar.update) for text in texts]
 
 
 def _count_tokens(model: SantaCoder, text: Text) -> int:

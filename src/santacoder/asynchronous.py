@@ -1,0 +1,45 @@
+"""Work in threads that asyncio waits for; a task that is cancelled cancels its work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
+    """The result of `work()`, run in a thread of its own; `cancel` makes it stop when nobody waits any more."""
+    async for result in iterate(lambda: iter((work(),)), cancel):
+        return result
+    raise AssertionError("work gives one result")
+
+
+async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> AsyncGenerator[T, None]:
+    """What `start()` iterates over, in a thread of its own; `cancel` makes it stop when nobody listens any more."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
+
+    def send(item: tuple[T] | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def run() -> None:
+        try:
+            for item in start():
+                send((item,))
+            send(None)
+        except BaseException as error:
+            send(error)
+
+    threading.Thread(target=run, name="santacoder-async", daemon=True).start()
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+    finally:
+        cancel()

@@ -1,0 +1,108 @@
+"""What callers ask for: prompts and options, checked before anything runs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.errors import InvalidRequestError
+from santacoder.generation import check_context
+from santacoder.kv_cache import KVCache
+from santacoder.sample import Sample
+from santacoder.sampling import SamplingParams
+from santacoder.tokenizer import Tokenizer
+
+#: A text, or token ids: a list, a tuple, a NumPy array.
+Prompt = str | Sequence[int] | NDArray[np.integer]
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The keywords of `SantaCoder.complete`; `SamplingParams` has their defaults and checks them."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    logit_bias: Mapping[int, float] | None
+    stop: str | Sequence[str]
+    seed: int | None
+    echo: bool
+    ignore_eos: bool
+    deadline: float | tuple[float, float] | None
+    lookup: bool
+
+
+def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
+    """The parameters that `options` name.
+
+    Raises:
+        InvalidRequestError: one of them is unknown, of a wrong type or out of range.
+    """
+    known = SamplingOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise InvalidRequestError(f"{name!r} is no keyword; these are: {', '.join(known)}")
+    return SamplingParams(**options)
+
+
+def new_sample(
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    params: SamplingParams,
+    context: int,
+    index: int = 0,
+    cache: KVCache | None = None,
+) -> Sample:
+    """Sample number `index` of a prompt (T,); without a seed in `params` one is drawn.
+
+    Raises:
+        ContextOverflowError: the prompt and max_tokens do not fit.
+        InvalidRequestError: logit_bias names a token outside the vocabulary.
+    """
+    check_context(len(tokens), params.max_tokens, context)
+    seed = secrets.randbits(64) if params.seed is None else params.seed
+    return Sample(tokenizer, tokens, params, seed, index, cache)
+
+
+def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: SamplingParams) -> str:
+    """The text that the completion of a prompt begins with."""
+    if not params.echo:
+        return ""
+    return prompt if isinstance(prompt, str) else tokenizer.decode(tokens if len(prompt) else ())
+
+
+def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+    """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
+
+    Raises:
+        InvalidRequestError: it is no text and no sequence of ids within the vocabulary, or it is empty and
+            the model has no end of text.
+    """
+    if isinstance(prompt, str):
+        tokens = tokenizer.encode(prompt)
+    elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
+        tokens = [tokenizer.check_id(token) for token in prompt.tolist()]
+    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
+        tokens = [_checked(tokenizer, token) for token in prompt]
+    else:
+        kind = type(prompt).__name__
+        raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
+    if tokens:
+        return tokens
+    if tokenizer.eot_id is None:
+        raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
+    return [tokenizer.eot_id]
+
+
+def _checked(tokenizer: Tokenizer, token: object) -> int:
+    if isinstance(token, bool):
+        raise InvalidRequestError(f"a token id is {token}, but it must be an integer")
+    return tokenizer.check_id(token)  # type: ignore[arg-type]

@@ -1,0 +1,217 @@
+"""One sample on its way from prompt to text: what is known of it, and what was chosen."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from time import monotonic, perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.drafting import Drafter
+from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
+from santacoder.kv_cache import BLOCK, KVCache
+from santacoder.sampling import Sampler, SamplingParams, check_biases
+from santacoder.tokenizer import Tokenizer
+
+
+class Sample:
+    """A sample of one prompt. Its tokens depend on prompt, seed and index alone.
+
+    Attributes:
+        prompt: (T,) ids, at least one.
+        params: how to choose tokens and when to end.
+        tokens: those generated so far; the one that ends the text is none of them.
+        cache: keys and values of the first of prompt and tokens; None before the sample's turn comes.
+        pieces: what became final so far; the last one says why the text ended, once it has.
+        error: what ended it instead.
+        cancelled: nobody waits for it any more.
+        owner: the thread that waits for it.
+        stale: an interruption may have left the choice of a token half done: see `restore`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        seed: int,
+        index: int = 0,
+        cache: KVCache | None = None,
+    ) -> None:
+        """Prepare sample number `index`.
+
+        `cache` holds some first tokens of `prompt`, is this sample's to use and stays with it; without one, the
+        scheduler gives it one for as long as it runs.
+
+        Raises:
+            InvalidRequestError: logit_bias names a token outside the vocabulary.
+        """
+        check_biases(params, tokenizer.vocab_size)
+        self.prompt = list(prompt)
+        self.ids = np.asarray(self.prompt, dtype=np.int32)
+        self.params = params
+        self.tokens: list[int] = []
+        self.cache = cache
+        self._keeps_cache = cache is not None
+        self.pieces: list[Piece] = []
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.owner = threading.get_ident()
+        self.stale = False
+        self._tokenizer = tokenizer
+        self._key = seed, index
+        self._ends = frozenset() if params.ignore_eos else tokenizer.end_ids
+        self._drafter = Drafter() if params.lookup else None
+        self._deadlines = (math.inf, math.inf)
+        self._times = [perf_counter()] * 3  # of the start, the first token, the end
+        self._reused = 0
+        self._chosen = 0
+        self._sampler: Sampler | None = None  # only while it runs: it takes memory
+        self._begin()
+
+    def use(self, cache: KVCache) -> None:
+        """Run from now on, with a cache that holds some first tokens of the prompt."""
+        self.cache = cache
+        self._reused = len(cache)
+        self._sampler = self._new_sampler()
+
+    def release(self) -> None:
+        """Let go of what takes memory: the sample is finished."""
+        self._sampler = None
+        if not self._keeps_cache:
+            self.cache = None
+
+    @property
+    def blocks(self) -> int:
+        """Most blocks of cache that it will take."""
+        return -(-(len(self.prompt) + self.params.max_tokens) // BLOCK)
+
+    def _new_sampler(self) -> Sampler:
+        tokenizer = self._tokenizer
+        return Sampler(self.params, tokenizer.vocab_size, tokenizer.never_sampled, *self._key, prompt=self.prompt)
+
+    def _begin(self) -> None:
+        """The text as it is before the first token, but for what is out already."""
+        self._stream = TextStream(self._tokenizer, self.params.stop)
+        self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
+        self._skip = sum(len(piece.text) for piece in self.pieces)  # characters that are out already
+
+    def start(self) -> None:
+        """The clock of timings and deadlines runs from here."""
+        now = monotonic()
+        first, total = self.params.deadlines
+        self._deadlines = now + first, now + total
+        self._times = [perf_counter()] * 3
+
+    @property
+    def reason(self) -> FinishReason | None:
+        """Why it ended; None while it goes on."""
+        return self.pieces[-1].finish_reason if self.pieces else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is to be done for it any more."""
+        return self.reason is not None or self.error is not None or self.cancelled
+
+    @property
+    def expired(self) -> bool:
+        """Whether a deadline is over."""
+        first, total = self._deadlines
+        return monotonic() > (total if self.tokens else min(first, total))
+
+    def expire(self) -> None:
+        """End with the text that there is."""
+        self._emit(self._stream.finish(), "deadline")
+
+    def pending(self, room: int, draft: bool) -> tuple[list[int], int]:
+        """The next tokens to run, at most `room`, and for how many of them, at the end, the logits are needed.
+
+        None of them is needed in the middle of the prompt. With `draft`, guesses may follow the last known token.
+        """
+        assert self.cache is not None
+        known = len(self.prompt) + len(self.tokens)
+        if len(self.cache) >= known:
+            self.cache.truncate(known - 1)
+        done = len(self.cache)
+        run = (self.prompt[done:] if done < len(self.prompt) else []) + self.tokens[max(done - len(self.prompt), 0) :]
+        if len(run) > room:
+            return run[:room], 0
+        if draft and self._drafter and self.tokens and len(run) == 1:
+            most = min(room - 1, self.params.max_tokens - len(self.tokens) - 1)
+            guesses = self._drafter.propose(self.prompt + self.tokens, most) if most > 0 else []
+            return run + guesses, 1 + len(guesses)
+        return run, 1
+
+    def advance(self, logits: NDArray[np.float32], guesses: Sequence[int]) -> None:
+        """Choose tokens from the logits (1 + len(guesses), V) that follow the last known token and each guess.
+
+        Raises:
+            NumericalError: logits are not finite.
+        """
+        assert self._sampler is not None
+        right = 0
+        for row, guess in zip(logits, (*guesses, None), strict=True):
+            token = self._sampler.next(row)
+            self._accept(token)
+            if self.reason or token != guess:
+                break
+            right += 1
+        if guesses and self._drafter:
+            self._drafter.learn(len(guesses), right)
+
+    def _accept(self, token: int) -> None:
+        reason: FinishReason | None = None
+        self._chosen += 1
+        if self._chosen == 1:
+            self._times[1] = perf_counter()
+        if token in self._ends:
+            text, reason = self._stream.finish(), "stop"
+        else:
+            text = self._stream.feed(token)
+            if not self._stream.stopped and len(self.tokens) + 1 == self.params.max_tokens:
+                text, reason = text + self._stream.finish(), "length"
+            if self._stream.stopped:
+                reason = "stop"
+            self.tokens.append(token)
+        self._emit(text, reason)
+
+    def _emit(self, text: str, reason: FinishReason | None) -> None:
+        text, self._skip = text[self._skip :], max(self._skip - len(text), 0)
+        if not text and not reason:
+            return
+        self._times[2] = perf_counter()
+        self.pieces.append(Piece(text, tuple(self.tokens[self._taken :]), reason))
+        self._taken = len(self.tokens)
+
+    def restore(self) -> None:
+        """Bring sampler and text stream back in line with the tokens, after an interruption between the two."""
+        tokens, self.tokens = self.tokens, []
+        self._chosen = 0
+        self._begin()
+        self._sampler = self._new_sampler()
+        for token in tokens:
+            self._sampler.follow(token)
+            self._accept(token)
+        self.stale = False
+
+    def completion(self, echo: str) -> Completion:
+        """The finished completion.
+
+        Raises:
+            NumericalError: or whatever else ended it.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.reason is not None
+        start, first, end = self._times
+        return Completion(
+            text=echo + "".join(piece.text for piece in self.pieces),
+            tokens=self.tokens,
+            finish_reason=self.reason,
+            seed=self._key[0],
+            usage=Usage(len(self.prompt), len(self.tokens)),
+            timings=Timings(len(self.prompt) - self._reused, first - start, max(self._chosen - 1, 0), end - first),
+        )

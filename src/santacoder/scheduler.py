@@ -1,0 +1,358 @@
+"""Continuous batching: the samples of all callers go through the model together, a step at a time.
+
+There is no thread of its own. Of the callers that wait for a sample, one leads: it runs a step for all samples, and
+then whoever still waits may lead. So the work of several Python threads joins one batch, nothing runs while nobody
+waits, and a fork or the end of the interpreter finds no thread in the way.
+
+Samples wait in a queue until there is room. One whose prompt begins like another that is being read, or that was read
+lately, waits for that beginning and then shares its cache: n samples of a prompt cost one reading of it. What a sample
+becomes never depends on any of this, since the engine gives the same bits in any company and from any cache.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, zip_longest
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.errors import ModelClosedError, SantaCoderError
+from santacoder.generation import Completion, Piece
+from santacoder.kv_cache import BLOCK, KVCache
+from santacoder.prefix_cache import PrefixCache, common_prefix
+from santacoder.sample import Sample
+from santacoder.transformer import StepAbandonedError
+
+MAX_RUNNING: Final = 64  # samples in a batch: more gain little speed
+MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all samples and kept prefixes together
+PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
+MAX_DRAFTING: Final = 4  # samples with guesses: with more, the rows of a step are better spent on samples
+
+
+#: What a step runs: a sample, its tokens, and for how many of these, at the end, the logits are wanted.
+Plan = list[tuple[Sample, list[int], int]]
+
+
+class Engine(Protocol):
+    """What a scheduler needs of a model; `Transformer` describes it."""
+
+    @property
+    def context(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def block_bytes(self) -> int: ...
+    def new_cache(self) -> Any: ...
+    def forward_batch(
+        self, parts: Any, outputs: Any = "last", abandon: Callable[[], bool] = ...
+    ) -> NDArray[np.float32]: ...
+
+
+E = TypeVar("E", bound=Engine)
+
+
+class Scheduler(Generic[E]):
+    """Runs samples on one engine, for any number of threads, until it is closed."""
+
+    def __init__(self, engine: E, cache_bytes: int = MAX_CACHE_BYTES) -> None:
+        self._engine: E | None = engine
+        self._most_blocks = max(cache_bytes // engine.block_bytes, 1)
+        self._prefixes = PrefixCache()
+        self._queues: list[deque[Sample]] = []  # one of each caller
+        self._running: list[Sample] = []
+        self._ended = 0  # samples so far
+        self._renew()
+        _SCHEDULERS.add(self)
+
+    def _renew(self) -> None:
+        self._changed = threading.Condition()
+        self._leader: int | None = None  # the thread that runs a step
+
+    @property
+    def engine(self) -> E:
+        """The engine.
+
+        Raises:
+            ModelClosedError: the model is closed.
+        """
+        if self._engine is None:
+            raise ModelClosedError("the model is closed")
+        return self._engine
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._engine is None
+
+    def submit(self, samples: Sequence[Sample]) -> None:
+        """Queue samples; they run while somebody waits, for them or for others.
+
+        Raises:
+            ModelClosedError: the model is closed.
+        """
+        for sample in samples:
+            sample.start()
+        with self._changed:
+            _ = self.engine
+            self._queues.append(deque(samples))
+
+    def cancel(self, samples: Sequence[Sample]) -> None:
+        """Give up the samples that are not finished: their work stops within tens of milliseconds."""
+        with self._changed:
+            for sample in samples:
+                sample.cancelled = not sample.finished or sample.cancelled
+            self._changed.notify_all()
+
+    def run_until(self, done: Callable[[], bool], samples: Sequence[Sample]) -> None:
+        """Lead or wait until `done()`, which looks at `samples`, the caller's own."""
+        for sample in samples:
+            sample.owner = threading.get_ident()
+        while not done():
+            with self._changed:
+                self._changed.wait_for(lambda: done() or self._leader is None)
+                if done():
+                    return
+                self._leader = threading.get_ident()
+            try:
+                self._step()
+            finally:
+                self._hand_over()
+
+    def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
+        """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
+        if echo:
+            yield Piece(echo, (), None)
+        self.submit([sample])
+        taken = 0
+
+        def more() -> bool:
+            return len(sample.pieces) > taken or sample.finished
+
+        try:
+            while sample.reason is None or taken < len(sample.pieces):
+                self.run_until(more, [sample])
+                if sample.error is not None:
+                    raise sample.error
+                if sample.cancelled:
+                    break
+                while taken < len(sample.pieces):
+                    taken += 1
+                    yield sample.pieces[taken - 1]
+        finally:
+            self.cancel([sample])
+        return sample.completion(echo)
+
+    def finish(self, samples: Sequence[Sample], advanced: Callable[[int], None] = lambda _: None) -> None:
+        """Run samples to their ends; `advanced` hears how many more ended.
+
+        Raises:
+            NumericalError: or what else ended one of them: the others are cancelled.
+        """
+        self.submit(samples)
+        left, seen = list(samples), self._ended
+
+        def more() -> bool:  # cheap, however many samples there are
+            return self._ended != seen
+
+        try:
+            while left:
+                self.run_until(more, left)
+                seen = self._ended
+                ended = [sample for sample in left if sample.finished]
+                for sample in ended:
+                    if sample.error is not None:
+                        raise sample.error
+                advanced(len(ended))
+                left = [sample for sample in left if not sample.finished]
+        finally:
+            self.cancel(left)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[E]:
+        """The engine, while no step runs.
+
+        Raises:
+            ModelClosedError: the model is closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._leader is None)
+            self._leader = threading.get_ident()
+        try:
+            yield self.engine
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._changed:
+            self._leader = None
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let go of the engine; samples that are not finished end with ModelClosedError."""
+        with self._changed:
+            self._engine = None  # a step that runs sees it and stops
+            for sample in self._all():
+                if not sample.finished:
+                    sample.error = ModelClosedError("the model is closed")
+            self._queues, self._running = [], []
+            self._ended += 1
+            self._prefixes = PrefixCache()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._leader in (None, threading.get_ident()))
+
+    def forget(self) -> None:
+        """Give back the memory of kept prefixes."""
+        with self._changed:
+            self._prefixes = PrefixCache()
+
+    def after_fork(self) -> None:
+        """In a forked child only the forking thread lives: what others waited for is dropped, their locks are new."""
+        self._renew()
+        mine = threading.get_ident()
+        for sample in self._all():
+            sample.cancelled |= sample.owner != mine
+            sample.stale = True
+
+    def _all(self) -> Iterator[Sample]:
+        return chain(*self._queues, self._running)
+
+    # A step. Only the leader comes here.
+
+    def _step(self) -> None:
+        engine = self.engine
+        with self._changed:
+            self._retire()
+            self._admit(engine)
+            batch = list(self._running)
+        if not batch:
+            return
+        plan = self._plan(batch, engine.chunk)
+        parts = [(run, sample.cache) for sample, run, _ in plan]
+        try:
+            logits = engine.forward_batch(parts, [wanted for _, _, wanted in plan], lambda: self._unwanted(plan))
+        except StepAbandonedError:
+            return
+        self._advance(plan, logits)
+
+    def _unwanted(self, plan: Plan) -> bool:
+        return self.closed or all(sample.cancelled or sample.expired for sample, _, _ in plan)
+
+    def _retire(self) -> None:
+        """Take out what is finished; its cache may serve the next."""
+        for sample in self._running:
+            if not sample.finished and sample.expired:
+                sample.expire()
+            if sample.finished:
+                assert sample.cache is not None
+                self._prefixes.add(sample.prompt + sample.tokens, sample.cache)
+                sample.release()
+                self._ended += 1
+        self._running = [sample for sample in self._running if not sample.finished]
+
+    def _admit(self, engine: Engine) -> None:
+        """Start waiting samples, from all callers in turn, but for those whose beginning is just being read."""
+        heads = [[queue.popleft() for _ in range(min(len(queue), MAX_RUNNING))] for queue in self._queues]
+        started: set[int] = set()
+        for sample in filter(None, chain.from_iterable(zip_longest(*heads))):
+            if sample.expired and not sample.finished:
+                sample.expire()
+            if sample.finished:
+                self._ended += 1
+            elif len(self._running) >= MAX_RUNNING or not self._start(engine, sample):
+                continue
+            started.add(id(sample))
+        for queue, head in zip(self._queues, heads, strict=True):
+            queue.extendleft(sample for sample in reversed(head) if id(sample) not in started)
+        self._queues = [queue for queue in self._queues if queue]
+
+    def _start(self, engine: Engine, sample: Sample) -> bool:
+        """Give a sample its cache, if there is room and nothing to wait for."""
+        if sample.cache is not None:
+            sample.use(sample.cache)
+        else:
+            length, cache = self._beginning(sample)
+            if length < 0 or (not self._make_room(sample, length) and self._running):
+                return False  # a sample alone runs in any case
+            sample.use(cache.fork(length) if cache is not None and length else engine.new_cache())
+        self._running.append(sample)
+        return True
+
+    def _beginning(self, sample: Sample) -> tuple[int, KVCache | None]:
+        """The longest beginning of the prompt that a cache holds, or -1 when a longer one is on its way."""
+        length, cache = self._prefixes.find(sample.ids)
+        coming = 0
+        for other in self._running:
+            assert other.cache is not None
+            alike = common_prefix(sample.ids, other.ids)
+            coming = max(coming, alike)
+            ready = min(alike, len(other.cache))
+            if ready > length:
+                length, cache = ready, other.cache
+        last = sample.ids.size - 1  # its logits are needed, so it is run in any case
+        if min(coming, last) > length and min(coming, last) - length >= BLOCK // 4:
+            return -1, None
+        return min(length, last), cache
+
+    def _make_room(self, sample: Sample, shared: int) -> bool:
+        """Whether the sample's blocks fit, after dropping kept prefixes as need be."""
+        needed = sample.blocks - shared // BLOCK
+        taken = sum(other.blocks for other in self._running)
+        while taken + self._prefixes.blocks + needed > self._most_blocks:
+            if not self._prefixes.drop_oldest():
+                return False
+        return True
+
+    def _plan(self, batch: list[Sample], chunk: int) -> Plan:
+        """What to run: samples that generate first, then prompts as far as rows are left."""
+        for sample in batch:
+            if sample.stale:
+                sample.restore()
+        generating = [sample for sample in batch if sample.tokens]
+        room = chunk
+        plan: Plan = []
+        for sample in generating[:chunk]:
+            others = len(generating) - len(plan) - 1
+            run, wanted = sample.pending(max(room - others, 1), draft=len(batch) <= MAX_DRAFTING)
+            plan.append((sample, run, wanted))
+            room -= len(run)
+        room = min(room, PROMPT_ROWS) if plan else room
+        for sample in batch:
+            if sample.tokens or room <= 0:
+                continue
+            run, wanted = sample.pending(room, draft=False)
+            plan.append((sample, run, wanted))
+            room -= len(run)
+        return plan
+
+    def _advance(self, plan: Plan, logits: NDArray[np.float32]) -> None:
+        """Hand out the logits."""
+        row = 0
+        for sample, _, wanted in plan:
+            sample.stale = wanted > 0
+        for sample, run, wanted in plan:
+            if wanted and not sample.finished:
+                try:
+                    sample.advance(logits[row : row + wanted], run[len(run) - wanted + 1 :])
+                except SantaCoderError as error:
+                    sample.error = error
+            sample.stale = False
+            row += wanted
+
+
+_SCHEDULERS: Final[weakref.WeakSet[Scheduler[Any]]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for scheduler in _SCHEDULERS:
+        scheduler.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

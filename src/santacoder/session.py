@@ -1,0 +1,74 @@
+"""A text that grows and is edited, as in an editor: only what changed is computed again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from santacoder.generation import Completion, Piece
+from santacoder.prefix_cache import common_prefix
+from santacoder.requests import Prompt, SamplingOptions, echoed, new_sample, prompt_tokens, sampling_params
+from santacoder.sample import Sample
+from santacoder.sampling import SamplingParams
+from santacoder.scheduler import Scheduler
+from santacoder.tokenizer import Tokenizer
+from santacoder.transformer import Transformer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Session:
+    """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
+
+    One request at a time: a second thread waits. The session's memory, 12 KB a token for SantaCoder, is its own: other
+    requests do not push it out.
+    """
+
+    def __init__(self, scheduler: Scheduler[Transformer], tokenizer: Tokenizer) -> None:
+        self._scheduler = scheduler
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._cache = scheduler.engine.new_cache()
+        self._tokens: list[int] = []  # what the cache holds
+
+    def __len__(self) -> int:
+        """Tokens whose keys and values are kept."""
+        return len(self._tokens)
+
+    def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
+        """As `SantaCoder.complete`."""
+        params = sampling_params(options)
+        tokens = prompt_tokens(self._tokenizer, prompt)
+        with self._sample(tokens, params) as sample:
+            self._scheduler.finish([sample])
+            return sample.completion(echoed(self._tokenizer, prompt, tokens, params))
+
+    def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
+        """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
+        params = sampling_params(options)
+        tokens = prompt_tokens(self._tokenizer, prompt)
+        return self._stream(tokens, params, echoed(self._tokenizer, prompt, tokens, params))
+
+    def _stream(self, tokens: list[int], params: SamplingParams, echo: str) -> Generator[Piece, None, Completion]:
+        with self._sample(tokens, params) as sample:
+            return (yield from self._scheduler.stream(sample, echo))
+
+    @contextlib.contextmanager
+    def _sample(self, tokens: list[int], params: SamplingParams) -> Iterator[Sample]:
+        """A sample on the session's cache, which afterwards holds the sample's text as far as it came."""
+        with self._lock:
+            sample = new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, cache=self._cache)
+            known = np.asarray(self._tokens, dtype=np.int32)
+            keep = min(common_prefix(known, sample.ids), sample.ids.size - 1)
+            self._cache.truncate(keep)
+            del self._tokens[keep:]
+            try:
+                yield sample
+            finally:
+                with self._scheduler.exclusive():  # no step may still write to the cache
+                    self._tokens = (sample.prompt + sample.tokens)[: len(self._cache)]
