@@ -488,3 +488,64 @@ def test_sample_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -
     Scheduler(transformer).finish([again])
     assert again.pieces == whole.pieces
     assert again.tokens == whole.tokens
+
+
+class TestSessionFiles:
+    OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0, "seed": 2, "lookup": False}  # noqa: RUF012
+
+    @pytest.fixture
+    def saved(self, model: santacoder.SantaCoder, tmp_path: Path) -> Path:
+        session = model.session()
+        session.complete(CODE * 2, **self.OPTIONS)
+        session.save(tmp_path / "a.session")
+        return tmp_path / "a.session"
+
+    def test_goes_on(self, parts: tuple[Transformer, Tokenizer], model: santacoder.SantaCoder, saved: Path) -> None:
+        from santacoder.session import Session
+
+        engine = Counted(parts[0])
+        engine.fingerprint, engine.config = parts[0].fingerprint, parts[0].config  # type: ignore[attr-defined]
+        session = Session(Scheduler(engine), parts[1])  # type: ignore[arg-type]
+        session.load(saved)
+        found = session.complete(CODE * 2, **self.OPTIONS)
+        assert facts(found) == facts(model.complete(CODE * 2, **self.OPTIONS))
+        assert sum(engine.rows) == found.usage.completion_tokens  # the prompt's last token, and all but the last one
+
+    def test_nothing_else_in_the_folder(self, saved: Path) -> None:
+        assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+    def test_every_damaged_byte_is_noticed(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
+        data = saved.read_bytes()
+        random = np.random.default_rng(0)
+        places = {*range(60), len(data) - 1, *random.integers(60, len(data), 40).tolist()}
+        session = model.session()
+        bad = tmp_path / "bad"
+        for place in places:
+            bad.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            with pytest.raises(santacoder.SessionFormatError):
+                session.load(bad)
+        for length in (0, 7, 51, 52, 100, len(data) - 1):
+            bad.write_bytes(data[:length])
+            with pytest.raises(santacoder.SessionFormatError):
+                session.load(bad)
+        bad.write_bytes(data + b"x")
+        with pytest.raises(santacoder.SessionFormatError, match="its header asks for"):
+            session.load(bad)
+        assert len(session) == 0
+        assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
+
+    def test_another_model(self, saved: Path) -> None:
+        other = FILE.with_name("mha-q4_k_m.gguf")
+        with santacoder.load(other) as model, pytest.raises(santacoder.SessionFormatError, match="another model"):
+            model.session().load(saved)
+
+    def test_a_smaller_context(self, saved: Path) -> None:
+        with (
+            santacoder.load(FILE, context=16) as model,
+            pytest.raises(santacoder.SessionFormatError, match=r"holds 91 tokens in 2 blocks"),
+        ):
+            model.session().load(saved)
+
+    def test_unwritable(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            model.session().save(tmp_path / "none" / "a.session")

@@ -22,6 +22,7 @@ from santacoder.errors import (
     ModelNotFoundError,
     NumericalError,
     SantaCoderError,
+    SessionFormatError,
     UnsupportedISAError,
 )
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from santacoder.config import Config
     from santacoder.generation import Completion, Piece, Timings, Usage
     from santacoder.model import SantaCoder
+    from santacoder.session import Session
     from santacoder.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
@@ -45,6 +47,8 @@ __all__ = [
     "Piece",
     "SantaCoder",
     "SantaCoderError",
+    "Session",
+    "SessionFormatError",
     "Timings",
     "Tokenizer",
     "UnsupportedISAError",
@@ -60,6 +64,7 @@ _MODULES = {
     "Config": "config",
     "Piece": "generation",
     "SantaCoder": "model",
+    "Session": "session",
     "Timings": "generation",
     "Tokenizer": "tokenizer",
     "Usage": "generation",

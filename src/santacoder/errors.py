@@ -13,6 +13,10 @@ class ModelNotFoundError(SantaCoderError, FileNotFoundError):
     """No model was named, and the one that ships in the package is missing from this installation."""
 
 
+class SessionFormatError(SantaCoderError):
+    """The file holds no session of this model."""
+
+
 class ContextOverflowError(SantaCoderError):
     """The request needs more positions than the model's context has."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ class KVCache:
 
     def __init__(self, block_bytes: int, capacity: int) -> None:
         self.capacity = capacity
-        self._block_bytes = block_bytes
+        self.block_bytes = block_bytes
         self._length = 0
         self._blocks: list[NDArray[np.uint8]] = []
         self._shared = 0  # so many blocks, the first ones, other caches may read too
@@ -42,7 +43,7 @@ class KVCache:
 
     def fork(self, length: int | None = None) -> KVCache:
         """A second sequence that begins with the same positions, or the first `length`, without copying them."""
-        other = KVCache(self._block_bytes, self.capacity)
+        other = KVCache(self.block_bytes, self.capacity)
         other._length = self._length if length is None else length
         used = -(-other._length // BLOCK)
         for index in range(used):
@@ -70,13 +71,26 @@ class KVCache:
             self._put(len(self._blocks), self._new_block())
 
     def _new_block(self) -> NDArray[np.uint8]:
-        memory = np.zeros(self._block_bytes + ALIGNMENT, dtype=np.uint8)
+        memory = np.zeros(self.block_bytes + ALIGNMENT, dtype=np.uint8)
         skip = -memory.ctypes.data % ALIGNMENT
-        return memory[skip : skip + self._block_bytes]
+        return memory[skip : skip + self.block_bytes]
 
     def _put(self, index: int, block: NDArray[np.uint8]) -> None:
         self._table[index] = block.ctypes.data
         self._blocks[index : index + 1] = [block]
+
+    def contents(self) -> Iterator[memoryview]:
+        """The blocks that hold the positions, one after the other; what lies beyond the last position is arbitrary."""
+        for block in self._blocks[: -(-self._length // BLOCK)]:
+            yield block.data
+
+    def fill(self, length: int, read_into: Callable[[NDArray[np.uint8]], object]) -> None:
+        """Hold `length` positions whose blocks, as `contents` gave them, `read_into` writes one after the other."""
+        self.truncate(0)
+        self.reserve(length)
+        for block in self._blocks[: -(-length // BLOCK)]:
+            read_into(block)
+        self.append(length)
 
     def append(self, count: int) -> None:
         """Count `count` positions that were written as part of the sequence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from santacoder.requests import Prompt, SamplingOptions, echoed, new_sample, pro
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
+from santacoder.session_file import read_session, write_session
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 
@@ -53,6 +55,28 @@ class Session:
         params = sampling_params(options)
         tokens = prompt_tokens(self._tokenizer, prompt)
         return self._stream(tokens, params, echoed(self._tokenizer, prompt, tokens, params))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the text and its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with self._lock:
+            write_session(path, self._scheduler.engine.fingerprint, self._tokens, self._cache)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a file that `save` wrote with the same model, on whatever machine; on an error nothing changes.
+
+        Raises:
+            OSError: the file cannot be read.
+            SessionFormatError: it is no such file, is damaged, or belongs to another model.
+        """
+        with self._lock:
+            engine = self._scheduler.engine
+            cache = engine.new_cache()
+            self._tokens = read_session(path, engine.fingerprint, engine.config.vocab_size, cache)
+            self._cache = cache
 
     def _stream(self, tokens: list[int], params: SamplingParams, echo: str) -> Generator[Piece, None, Completion]:
         with self._sample(tokens, params) as sample:

@@ -7,7 +7,9 @@ holds no lock of the interpreter. Shapes: T rows of this step, D width, H query 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from time import perf_counter
 from typing import Any, Final, Literal
 
@@ -19,6 +21,8 @@ from santacoder._native import ffi, lib
 from santacoder.config import Config
 from santacoder.kv_cache import KVCache
 from santacoder.weights import Weights
+
+_SHAPE_FIELDS: Final = ffi.typeof("sc_shape").fields
 
 Tokens = Sequence[int] | NDArray[np.integer]
 #: Whose logits are wanted: each sequence's last position, all positions, or so many at the end of each sequence.
@@ -145,6 +149,18 @@ class Transformer:
     def block_bytes(self) -> int:
         """Bytes of a block of the cache."""
         return int(lib.sc_kv_block_bytes(self._shape))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the shape and all weights: models with the same one give the same bits."""
+        digest = hashlib.sha256(repr([(name, getattr(self._shape, name)) for name, _ in _SHAPE_FIELDS]).encode())
+        for name, matrix in sorted(self.weights.matrices.items()):
+            digest.update(f"{name} {matrix.format} {matrix.rows} {matrix.columns}".encode())
+            digest.update(ffi.buffer(matrix.panels, lib.sc_matrix_bytes(matrix.format, matrix.rows, matrix.columns)))
+        for name, vector in sorted(self.weights.vectors.items()):
+            digest.update(name.encode())
+            digest.update(ffi.buffer(vector))
+        return digest.hexdigest()
 
     @property
     def weights_bytes(self) -> int:

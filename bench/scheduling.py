@@ -1,0 +1,140 @@
+"""What batches, sessions and guesses are worth: `python bench/scheduling.py batches|session|lookup MODEL`.
+
+Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
+
+    batches   8 prompts x 16 samples: complete_many beside complete one by one, and beside llama-cpp-python
+    session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
+    lookup    the rest of files whose passages recur, and text without repeats, with guesses and without
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import santacoder
+
+#: Functions of the standard library, as prompts and as text to edit.
+SOURCES = [inspect.getsource(part) for part in (textwrap, json.decoder, argparse, inspect)]
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result
+
+
+def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run."""
+    prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
+    options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
+    seconds, many = timed(lambda: model.complete_many(prompts, n=16, **options))
+    together = sum(c.usage.completion_tokens for row in many for c in row) / seconds
+    rates = []
+    for i, prompt in enumerate(prompts[: arguments.alone]):
+        model._scheduler.forget()
+        seconds, lone = timed(lambda prompt=prompt: model.complete(prompt, lookup=False, **options))
+        assert lone.text == many[i][0].text, "a sample in a batch differs from its lone run"
+        rates.append(lone.usage.completion_tokens / seconds)
+    result = {"together": together, "one by one": median(rates), "ratio": together / median(rates)}
+    return result | peer(prompts, options, arguments, together)
+
+
+def peer(prompts: list[str], options: dict[str, Any], arguments: argparse.Namespace, together: float) -> dict[str, Any]:
+    """The same job through llama-cpp-python's own interface, if it is installed: one completion after the other."""
+    try:
+        import llama_cpp
+    except ImportError:
+        return {}
+    llama = llama_cpp.Llama(str(arguments.model), n_ctx=2048, n_threads=arguments.threads, verbose=False)
+    rates = []
+    for prompt in prompts[: arguments.alone]:
+        llama.reset()
+        begin = time.perf_counter()
+        answer: Any = llama.create_completion(prompt, max_tokens=options["max_tokens"], temperature=0.8, seed=1)
+        rates.append(answer["usage"]["completion_tokens"] / (time.perf_counter() - begin))
+    return {"llama-cpp-python": median(rates), "ratio to llama-cpp-python": together / median(rates)}
+
+
+def session(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds per keystroke with a session, and without any cache; completing, and filling in before a suffix."""
+    ids = model.tokenizer.encode("\n".join(SOURCES))
+    text, typed = model.tokenizer.decode(ids[:1500]), "    for index, value in enumerate(values):"[:40]
+    suffix = model.tokenizer.decode(ids[1500:2200])
+    options: dict[str, Any] = {"max_tokens": 8, "temperature": 0.2, "seed": 1}
+    result = {}
+    for name, end in (("complete", None), ("infill", suffix)):
+        prefix = text if end is None else model.tokenizer.decode(ids[:1100])
+        live = model.session()
+        ask(live, prefix, end, options)
+        with_session, without = [], []
+        for stop in range(1, len(typed) + 1):
+            seconds, found = timed(lambda s=stop: ask(live, prefix + typed[:s], end, options))
+            with_session.append(seconds)
+            if stop % (len(typed) // arguments.alone) == 0:
+                model._scheduler.forget()
+                seconds, fresh = timed(lambda s=stop: ask(model.session(), prefix + typed[:s], end, options))
+                assert fresh.text == found.text, "a session's answer differs from a fresh one"
+                without.append(seconds)
+        result[name] = {
+            "with": median(with_session), "without": median(without), "ratio": median(without) / median(with_session)
+        }  # fmt: skip
+    return result
+
+
+def ask(live: Any, prefix: str, suffix: str | None, options: dict[str, Any]) -> Any:
+    """A keystroke's answer."""
+    if suffix is None:
+        return live.complete(prefix, **options)
+    return live.infill(prefix, suffix, mode="spm", **options)
+
+
+def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second with guesses over those without, on text that recurs and on text that does not."""
+    recurring = []
+    for source in SOURCES:
+        ids = model.tokenizer.encode(source)[: model.context // 3]
+        passage = model.tokenizer.decode(ids)
+        recurring.append(passage + "\n\n" + model.tokenizer.decode(ids[: len(ids) // 4]))
+    fresh = [model.tokenizer.decode(model.tokenizer.encode(source)[:40]) for source in SOURCES]
+    result = {}
+    for name, prompts, temperature in (("recurring", recurring, 0.0), ("without repeats", fresh, 1.5)):
+        ratios = []
+        for prompt in prompts * arguments.rounds:
+            seconds = {}
+            texts = {}
+            for guess in (True, False):
+                model._scheduler.forget()
+                options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": temperature, "top_p": 1.0}
+                answer = model.complete(prompt, seed=1, ignore_eos=True, lookup=guess, **options)
+                seconds[guess], texts[guess] = answer.timings.generation_seconds, answer.text
+            assert texts[True] == texts[False], "guesses changed the text"
+            ratios.append(seconds[False] / seconds[True])
+        result[name] = median(ratios)
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What batches, sessions and guesses are worth.")
+    parser.add_argument("what", choices=["batches", "session", "lookup"])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (default: %(default)s)")
+    parser.add_argument("--alone", type=int, default=4, help="requests that are also run alone (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with santacoder.load(arguments.model, threads=arguments.threads) as model:
+        print(json.dumps(globals()[arguments.what](model, arguments), indent=1))
+
+
+if __name__ == "__main__":
+    main()
