@@ -25,10 +25,10 @@ import santacoder
 SOURCES = [inspect.getsource(part) for part in (textwrap, json.decoder, argparse, inspect)]
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
     """Seconds, and the result."""
     begin = time.perf_counter()
-    result = work()
+    result = work(*arguments, **options)
     return time.perf_counter() - begin, result
 
 
@@ -36,12 +36,12 @@ def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
     """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run."""
     prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
     options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
-    seconds, many = timed(lambda: model.complete_many(prompts, n=16, **options))
+    seconds, many = timed(model.complete_many, prompts, n=16, **options)
     together = sum(c.usage.completion_tokens for row in many for c in row) / seconds
     rates = []
     for i, prompt in enumerate(prompts[: arguments.alone]):
         model._scheduler.forget()
-        seconds, lone = timed(lambda prompt=prompt: model.complete(prompt, lookup=False, **options))
+        seconds, lone = timed(model.complete, prompt, lookup=False, **options)
         assert lone.text == many[i][0].text, "a sample in a batch differs from its lone run"
         rates.append(lone.usage.completion_tokens / seconds)
     result = {"together": together, "one by one": median(rates), "ratio": together / median(rates)}
@@ -77,11 +77,11 @@ def session(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
         ask(live, prefix, end, options)
         with_session, without = [], []
         for stop in range(1, len(typed) + 1):
-            seconds, found = timed(lambda s=stop: ask(live, prefix + typed[:s], end, options))
+            seconds, found = timed(ask, live, prefix + typed[:stop], end, options)
             with_session.append(seconds)
             if stop % (len(typed) // arguments.alone) == 0:
                 model._scheduler.forget()
-                seconds, fresh = timed(lambda s=stop: ask(model.session(), prefix + typed[:s], end, options))
+                seconds, fresh = timed(ask, model.session(), prefix + typed[:stop], end, options)
                 assert fresh.text == found.text, "a session's answer differs from a fresh one"
                 without.append(seconds)
         result[name] = {
