@@ -97,10 +97,16 @@ class TestComplete:
 class TestInfill:
     def test_options(self) -> None:
         with santacoder.load(FILE) as model:
-            for mode in ("psm", "spm"):
+            for mode in ("auto", "psm", "spm"):
                 expected = model.infill("a = ", "\n", mode=mode, temperature=0, max_tokens=12, ignore_eos=True)
                 out = run("infill", "--prefix", "a = ", "--suffix", "\n", "--mode", mode, *GREEDY)
                 assert out == (0, expected.text.encode(), "")
+
+    def test_single_line(self) -> None:
+        command = ("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
+        whole, line = run(*command)[1].decode(), run(*command, "--single-line")
+        assert "\r" in whole
+        assert line == (0, whole[: whole.index("\r")].encode(), "")
 
     def test_file_and_standard_input(self, tmp_path: Path) -> None:
         text = tmp_path / "text.py"

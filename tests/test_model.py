@@ -14,7 +14,6 @@ from gguf_builder import tiny_builder
 
 import santacoder
 from santacoder.generation import Usage
-from santacoder.model import infill_prompt
 from santacoder.requests import prompt_tokens
 
 DATA = Path(__file__).parent / "data"
@@ -121,40 +120,6 @@ def test_bad_prompts(model: santacoder.SantaCoder, prompt: Any, message: str) ->
         with pytest.raises(santacoder.InvalidRequestError) as error:
             call(prompt)
         assert str(error.value) == message
-
-
-def test_infill_prompts(model: santacoder.SantaCoder) -> None:
-    tokenizer = model.tokenizer
-    prefix, suffix = tokenizer.encode("def f():"), tokenizer.encode("return x")
-    assert (tokenizer.fim_prefix_id, tokenizer.fim_middle_id, tokenizer.fim_suffix_id) == (1, 2, 3)
-    assert infill_prompt(tokenizer, "def f():", "return x", "psm") == [1, *prefix, 3, *suffix, 2]
-    assert infill_prompt(tokenizer, "def f():", "return x", "spm") == [1, 3, *suffix, 2, *prefix]
-    assert infill_prompt(tokenizer, "", "", "psm") == [1, 3, 2]
-    assert 2 not in infill_prompt(tokenizer, "<fim-middle>", "", "psm")[:-1]
-
-
-@pytest.mark.parametrize("mode", ["psm", "spm"])
-def test_infill(model: santacoder.SantaCoder, mode: Any) -> None:
-    completion = model.infill("a = ", "\n", mode=mode, max_tokens=10, seed=1, stop="\n")
-    tokens = infill_prompt(model.tokenizer, "a = ", "\n", mode)
-    assert completion.tokens == model.complete(tokens, max_tokens=10, seed=1, stop="\n").tokens
-    echoed = model.infill("a = ", "\n", mode=mode, max_tokens=10, seed=1, stop="\n", echo=True)
-    assert echoed.text == "a = " + completion.text
-
-
-def test_bad_infill(model: santacoder.SantaCoder) -> None:
-    with pytest.raises(santacoder.InvalidRequestError, match=r"^mode is 'msp', but it must be 'psm' or 'spm'$"):
-        model.infill("a", "b", mode="msp")  # type: ignore[arg-type]
-    with pytest.raises(santacoder.InvalidRequestError, match="the text is a int"):
-        model.infill("a", 5)  # type: ignore[arg-type]
-
-
-def test_infill_without_tokens_for_it(model: santacoder.SantaCoder) -> None:
-    class NoFim:
-        fim_prefix_id = fim_suffix_id = fim_middle_id = None
-
-    with pytest.raises(santacoder.InvalidRequestError, match="no fill-in-the-middle tokens, so it cannot infill"):
-        infill_prompt(NoFim(), "a", "b", "psm")  # type: ignore[arg-type]
 
 
 def test_context(model: santacoder.SantaCoder) -> None:

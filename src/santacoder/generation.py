@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from santacoder.errors import ContextOverflowError
+from santacoder.text_filters import FilterChain, TextFilter
 from santacoder.tokenizer import StreamDecoder, Tokenizer
 
 FinishReason = Literal["stop", "length", "deadline"]
@@ -68,7 +69,8 @@ class Completion:
     Attributes:
         text: the generated text, up to a stop string and without it; with echo, after the prompt's.
         tokens: all generated tokens, those of a stop string included, the one that ends the text not.
-        finish_reason: "stop" for a stop string or the end of text, "length" for max_tokens, "deadline".
+        finish_reason: "stop" for a stop string, a filter or the end of text, "length" for max_tokens,
+            "deadline".
         seed: what the random bits were drawn with; the same seed and prompt give the same completion.
         usage: token counts.
         timings: seconds and speeds.
@@ -108,7 +110,7 @@ class StopFilter:
         self._held = held[cut:]
         return held[:cut]
 
-    def flush(self) -> str:
+    def flush(self, cut_off: bool = False) -> str:
         """What is still held back: no more text comes."""
         held, self._held = self._held, ""
         return held
@@ -121,24 +123,24 @@ def _overlap(text: str, stop: str) -> int:
 
 
 class TextStream:
-    """From tokens to final text: whole characters, and nothing of a stop string."""
+    """From tokens to final text: whole characters, and nothing of a stop string; `filters` stand behind that."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], filters: Sequence[TextFilter] = ()) -> None:
         self._decoder = StreamDecoder(tokenizer)
-        self._filter = StopFilter(stops)
+        self._filter = FilterChain([StopFilter(stops), *filters])
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string appeared."""
+        """Whether a stop string appeared, or a filter ended the text."""
         return self._filter.stopped
 
     def feed(self, token: int) -> str:
         """The text that became final with this token."""
         return self._filter.feed(self._decoder.feed(token))
 
-    def finish(self) -> str:
-        """The rest: no more tokens come."""
-        return self._filter.feed(self._decoder.flush()) + self._filter.flush()
+    def finish(self, cut_off: bool = False) -> str:
+        """The rest: no more tokens come, because of a limit if `cut_off`."""
+        return self._filter.feed(self._decoder.flush()) + self._filter.flush(cut_off)
 
 
 def check_context(prompt_tokens: int, max_tokens: int, context: int) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,18 @@ from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
+from santacoder.infilling import Mode
 from santacoder.loading import open_transformer
 from santacoder.progress import progress_bar
-from santacoder.requests import Prompt, SamplingOptions, echoed, new_sample, prompt_tokens, sampling_params
+from santacoder.requests import (
+    Prompt,
+    SamplingOptions,
+    echoed,
+    infill_request,
+    new_sample,
+    prompt_tokens,
+    sampling_params,
+)
 from santacoder.sample import Sample
 from santacoder.sampling import check_integer
 from santacoder.scheduler import Scheduler
@@ -156,25 +165,47 @@ class SantaCoder:
             yield piece
 
     def infill(
-        self, prefix: str, suffix: str, *, mode: Literal["psm", "spm"] = "psm", **options: Unpack[SamplingOptions]
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        mode: Mode = "auto",
+        single_line: bool = False,
+        **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Write what belongs between `prefix` and `suffix`.
 
-        Both are plain text, even where they spell special tokens. `mode` is the order that the model sees,
-        and SantaCoder was trained on both: "psm" is prefix, suffix, middle; "spm" is suffix, prefix, middle.
-        `echo` begins the completion's text with the prefix; all other arguments are as in `complete`.
+        Both are plain text, even where they spell special tokens. Of a long file the parts nearest to the gap are
+        kept, by the rule of `infilling.fit`. Where the text starts to repeat the suffix it ends, with finish_reason
+        "stop". docs/infilling.md says more.
+
+        `mode` is the order that the model sees, and SantaCoder was trained on both: "psm" is prefix, suffix, middle;
+        "spm" is suffix, prefix, middle; "auto" is "psm" here and "spm" in a session. `single_line` ends the text
+        before its first line break; at the start of a line, blank lines are passed over. `echo` begins the
+        completion's text with the prefix; all other arguments are as in `complete`.
 
         Raises:
             InvalidRequestError: also when the model has no fill-in-the-middle tokens.
-            ContextOverflowError: prefix, suffix and max_tokens do not fit in the context.
+            ContextOverflowError: max_tokens leaves no room for a prompt.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        params = sampling_params(options)
-        tokens = infill_prompt(self.tokenizer, prefix, suffix, mode)
-        sample = new_sample(self.tokenizer, tokens, params, self.context)
+        sample, echo = self._infill_sample(prefix, suffix, mode, single_line, options)
         self._scheduler.finish([sample])
-        return sample.completion(prefix if params.echo else "")
+        return sample.completion(echo)
+
+    def stream_infill(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        mode: Mode = "auto",
+        single_line: bool = False,
+        **options: Unpack[SamplingOptions],
+    ) -> Generator[Piece, None, Completion]:
+        """Infill piece by piece: as `stream`, with the arguments and errors of `infill`."""
+        sample, echo = self._infill_sample(prefix, suffix, mode, single_line, options)
+        return self._scheduler.stream(sample, echo)
 
     def session(self) -> Session:
         """A text that grows and is edited: what the next request has in common with the last is not computed again."""
@@ -275,23 +306,10 @@ class SantaCoder:
         sample = new_sample(self.tokenizer, tokens, params, self.context, index)
         return sample, echoed(self.tokenizer, prompt, tokens, params)
 
-
-def infill_prompt(tokenizer: Tokenizer, prefix: str, suffix: str, mode: str) -> list[int]:
-    """The ids that ask for what is between prefix and suffix.
-
-    Raises:
-        InvalidRequestError: an unknown mode, or a model without fill-in-the-middle tokens.
-    """
-    if mode not in ("psm", "spm"):
-        raise InvalidRequestError(f"mode is {mode!r}, but it must be 'psm' or 'spm'")
-    before, after, middle = tokenizer.fim_prefix_id, tokenizer.fim_suffix_id, tokenizer.fim_middle_id
-    if before is None or after is None or middle is None:
-        raise InvalidRequestError(
-            "this model has no fill-in-the-middle tokens, so it cannot infill: all of SantaCoder's "
-            "checkpoints but no-fim have them"
-        )
-    head = tokenizer.encode(prefix, special=False)
-    tail = tokenizer.encode(suffix, special=False)
-    if mode == "psm":
-        return [before, *head, after, *tail, middle]
-    return [before, after, *tail, middle, *head]
+    def _infill_sample(
+        self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions
+    ) -> tuple[Sample, str]:
+        params = sampling_params(options)
+        tokens, filters = infill_request(self.tokenizer, prefix, suffix, mode, single_line, params, self.context)
+        sample = new_sample(self.tokenizer, tokens, params, self.context, filters=filters)
+        return sample, prefix if params.echo else ""

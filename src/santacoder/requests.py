@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from santacoder.errors import InvalidRequestError
 from santacoder.generation import check_context
+from santacoder.infilling import Mode, infill_filters, infill_prompt
 from santacoder.kv_cache import KVCache
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
+from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 
 #: A text, or token ids: a list, a tuple, a NumPy array.
@@ -60,6 +63,7 @@ def new_sample(
     context: int,
     index: int = 0,
     cache: KVCache | None = None,
+    filters: MakeFilters = tuple,
 ) -> Sample:
     """Sample number `index` of a prompt (T,); without a seed in `params` one is drawn.
 
@@ -69,7 +73,29 @@ def new_sample(
     """
     check_context(len(tokens), params.max_tokens, context)
     seed = secrets.randbits(64) if params.seed is None else params.seed
-    return Sample(tokenizer, tokens, params, seed, index, cache)
+    return Sample(tokenizer, tokens, params, seed, index, cache, filters)
+
+
+def infill_request(
+    tokenizer: Tokenizer,
+    prefix: str,
+    suffix: str,
+    mode: Mode,
+    single_line: bool,
+    params: SamplingParams,
+    context: int,
+    typing: bool = False,
+) -> tuple[list[int], MakeFilters]:
+    """The prompt (T,) that asks for what is between two texts, and what makes the filters of a sample of it.
+
+    Raises:
+        InvalidRequestError: an argument is of a wrong type, or the model has no fill-in-the-middle tokens.
+        ContextOverflowError: max_tokens leaves no room for a prompt.
+    """
+    tokens = infill_prompt(tokenizer, prefix, suffix, mode, context - params.max_tokens, typing=typing)
+    filters = partial(infill_filters, prefix, suffix, single_line)
+    filters()  # checks the arguments before anything runs
+    return tokens, filters
 
 
 def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: SamplingParams) -> str:

@@ -14,6 +14,7 @@ from santacoder.drafting import Drafter
 from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.sampling import Sampler, SamplingParams, check_biases
+from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 
 
@@ -40,11 +41,12 @@ class Sample:
         seed: int,
         index: int = 0,
         cache: KVCache | None = None,
+        filters: MakeFilters = tuple,
     ) -> None:
         """Prepare sample number `index`.
 
         `cache` holds some first tokens of `prompt`, is this sample's to use and stays with it; without one, the
-        scheduler gives it one for as long as it runs.
+        scheduler gives it one for as long as it runs. `filters` makes new ones, to stand behind the stop strings.
 
         Raises:
             InvalidRequestError: logit_bias names a token outside the vocabulary.
@@ -62,6 +64,7 @@ class Sample:
         self.owner = threading.get_ident()
         self.stale = False
         self._tokenizer = tokenizer
+        self._filters = filters
         self._key = seed, index
         self._ends = frozenset() if params.ignore_eos else tokenizer.end_ids
         self._drafter = Drafter() if params.lookup else None
@@ -95,7 +98,7 @@ class Sample:
 
     def _begin(self) -> None:
         """The text as it is before the first token, but for what is out already."""
-        self._stream = TextStream(self._tokenizer, self.params.stop)
+        self._stream = TextStream(self._tokenizer, self.params.stop, self._filters())
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters that are out already
 
@@ -124,7 +127,8 @@ class Sample:
 
     def expire(self) -> None:
         """End with the text that there is."""
-        self._emit(self._stream.finish(), "deadline")
+        text = self._stream.finish(cut_off=True)
+        self._emit(text, "stop" if self._stream.stopped else "deadline")
 
     def pending(self, room: int, draft: bool) -> tuple[list[int], int]:
         """The next tokens to run, at most `room`, and for how many of them, at the end, the logits are needed.
@@ -172,7 +176,7 @@ class Sample:
         else:
             text = self._stream.feed(token)
             if not self._stream.stopped and len(self.tokens) + 1 == self.params.max_tokens:
-                text, reason = text + self._stream.finish(), "length"
+                text, reason = text + self._stream.finish(cut_off=True), "length"
             if self._stream.stopped:
                 reason = "stop"
             self.tokens.append(token)

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from santacoder.generation import Completion, Piece
+from santacoder.infilling import Mode
 from santacoder.prefix_cache import common_prefix
-from santacoder.requests import Prompt, SamplingOptions, echoed, new_sample, prompt_tokens, sampling_params
+from santacoder.requests import (
+    Prompt,
+    SamplingOptions,
+    echoed,
+    infill_request,
+    new_sample,
+    prompt_tokens,
+    sampling_params,
+)
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
 from santacoder.session_file import read_session, write_session
+from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 
@@ -78,15 +88,54 @@ class Session:
             self._tokens = read_session(path, engine.fingerprint, engine.config.vocab_size, cache)
             self._cache = cache
 
-    def _stream(self, tokens: list[int], params: SamplingParams, echo: str) -> Generator[Piece, None, Completion]:
-        with self._sample(tokens, params) as sample:
+    def infill(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        mode: Mode = "auto",
+        single_line: bool = False,
+        **options: Unpack[SamplingOptions],
+    ) -> Completion:
+        """As `SantaCoder.infill`; the mode "auto" is "spm": while the prefix grows, only its end is computed."""
+        params = sampling_params(options)
+        tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
+        with self._sample(tokens, params, filters) as sample:
+            self._scheduler.finish([sample])
+            return sample.completion(prefix if params.echo else "")
+
+    def stream_infill(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        mode: Mode = "auto",
+        single_line: bool = False,
+        **options: Unpack[SamplingOptions],
+    ) -> Generator[Piece, None, Completion]:
+        """As `infill`, piece by piece; the session is taken until the generator ends or is closed."""
+        params = sampling_params(options)
+        tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
+        return self._stream(tokens, params, prefix if params.echo else "", filters)
+
+    def _infill_request(
+        self, prefix: str, suffix: str, mode: Mode, single_line: bool, params: SamplingParams
+    ) -> tuple[list[int], MakeFilters]:
+        context = self._scheduler.engine.context
+        return infill_request(self._tokenizer, prefix, suffix, mode, single_line, params, context, typing=True)
+
+    def _stream(
+        self, tokens: list[int], params: SamplingParams, echo: str, filters: MakeFilters = tuple
+    ) -> Generator[Piece, None, Completion]:
+        with self._sample(tokens, params, filters) as sample:
             return (yield from self._scheduler.stream(sample, echo))
 
     @contextlib.contextmanager
-    def _sample(self, tokens: list[int], params: SamplingParams) -> Iterator[Sample]:
+    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Iterator[Sample]:
         """A sample on the session's cache, which afterwards holds the sample's text as far as it came."""
         with self._lock:
-            sample = new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, cache=self._cache)
+            context = self._scheduler.engine.context
+            sample = new_sample(self._tokenizer, tokens, params, context, cache=self._cache, filters=filters)
             known = np.asarray(self._tokens, dtype=np.int32)
             keep = min(common_prefix(known, sample.ids), sample.ids.size - 1)
             self._cache.truncate(keep)

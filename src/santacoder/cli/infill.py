@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix", help="the text before, instead of FILE")
     parser.add_argument("--suffix", help="the text after, instead of FILE")
     parser.add_argument("--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)")
-    parser.add_argument("--mode", choices=("psm", "spm"), default="psm", help="the order the model sees")
+    parser.add_argument(
+        "--mode", choices=("auto", "psm", "spm"), default="auto",
+        help="the order the model sees: psm (also auto here) is prefix, suffix, middle; spm is suffix, prefix, middle",
+    )  # fmt: skip
+    parser.add_argument("--single-line", action="store_true", help="end before the first line break")
     options.add_model(parser)
     options.add_threads(parser)
     options.add_json(parser)
@@ -29,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     prefix, suffix = _parts(args)
     path = options.model_path(args)
     with options.open_model(path, args) as model:
-        completion = model.infill(prefix, suffix, mode=args.mode, **options.sampling(args))
+        sampling = options.sampling(args)
+        completion = model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **sampling)
     if args.json:
         options.print_json(completion)
     else:

@@ -1,0 +1,255 @@
+"""Filling in the middle: the prompt, what of a long context it keeps, and where the text ends.
+
+docs/infilling.md explains the rules to authors of editors.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from santacoder.errors import ContextOverflowError, InvalidRequestError
+from santacoder.text_filters import TextFilter
+from santacoder.tokenizer import Tokenizer
+
+Mode = Literal["auto", "psm", "spm"]
+
+MARKERS: Final = 3  # fill-in-the-middle tokens of a prompt
+STEP: Final = 256  # tokens: the prefix is cut in steps of so many, or fewer where there is little room
+ENOUGH: Final = 4  # letters, digits and underscores that make a repeat no chance
+LONGEST: Final = 200  # characters of a suffix that are compared, at most
+
+_LINE_BREAK: Final = re.compile(r"[\r\n]")
+_BLANK_LINES: Final = re.compile(r"\A\s*[\r\n]")
+
+
+def infill_prompt(
+    tokenizer: Tokenizer, prefix: str, suffix: str, mode: Mode, room: int, *, typing: bool = False
+) -> list[int]:
+    """The ids that ask for what is between `prefix` and `suffix`; what does not fit is cut as `fit` says.
+
+    Both texts are plain text, even where they spell special tokens. They are tokenised whole and cut between
+    tokens, so the kept tokens are the same ones that stood there before the cut. When the prefix grows at its
+    end, only its last tokens can change.
+
+    Args:
+        tokenizer: the model's.
+        prefix: the text before the gap.
+        suffix: the text after it.
+        mode: "psm" is [PREFIX] prefix [SUFFIX] suffix [MIDDLE]. "spm" is [PREFIX] [SUFFIX] suffix [MIDDLE] prefix,
+            which SantaCoder was trained on as much: what is typed comes last, so a cache stays valid. "auto" is
+            "spm" for a caller that types and "psm" for any other.
+        room: positions for the prompt, its 3 markers included.
+        typing: whether prompts will follow whose prefix differs a little at the end.
+
+    Returns:
+        (T,) ids, 3 <= T <= room.
+
+    Raises:
+        InvalidRequestError: an unknown mode, a model without fill-in-the-middle tokens, or a text that is none.
+        ContextOverflowError: there is no room for the markers.
+    """
+    if mode not in ("auto", "psm", "spm"):
+        raise InvalidRequestError(f"mode is {mode!r}, but it must be 'auto', 'psm' or 'spm'")
+    before, after, middle = tokenizer.fim_prefix_id, tokenizer.fim_suffix_id, tokenizer.fim_middle_id
+    if before is None or after is None or middle is None:
+        raise InvalidRequestError(
+            "this model has no fill-in-the-middle tokens, so it cannot infill: all of SantaCoder's "
+            "checkpoints but no-fim have them"
+        )
+    if room < MARKERS:
+        raise ContextOverflowError(
+            f"max_tokens leaves {room} positions of the context, but a prompt to infill has {MARKERS} or more"
+        )
+    head = tokenizer.encode(prefix, special=False)
+    tail = tokenizer.encode(suffix, special=False)
+    dropped, kept = fit(len(head), len(tail), room - MARKERS)
+    head, tail = head[dropped:], tail[:kept]
+    if mode == "psm" or (mode == "auto" and not typing):
+        return [before, *head, after, *tail, middle]
+    return [before, after, *tail, middle, *head]
+
+
+def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
+    """What of a prefix and a suffix of so many tokens goes into `room`: the end of the one, the start of the other.
+
+    If both fit, both stay whole. Otherwise the prefix counts as its length rounded up to whole steps, where a
+    step is 256 tokens or a quarter of the room, whichever is less. The suffix gets what that leaves, but never
+    less than a quarter of the room (if it has as many tokens); the prefix gets the rest, and loses whole steps
+    from its beginning until it fits. So while the prefix grows, both cuts stay where they are for most of a
+    step, and a prefix that is cut still has more than half of the room.
+
+    For example, with room for 2000: a prefix of 3000 tokens before a suffix of 900 keeps its last 1464 (six
+    steps are dropped), the suffix its first 500; a prefix of 300 keeps all, and the suffix its first 1488.
+
+    Returns:
+        How many tokens the prefix loses at its beginning, and how many the suffix keeps there.
+    """
+    if prefix + suffix <= room:
+        return 0, suffix
+    quarter = room // 4
+    step = max(1, min(STEP, quarter))
+    kept = min(suffix, max(quarter, room - _round_up(prefix, step)))
+    return _round_up(max(0, prefix - (room - kept)), step), kept
+
+
+def _round_up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def infill_filters(prefix: str, suffix: str, single_line: bool) -> list[TextFilter]:
+    """New filters for one infilled text, to stand behind that for stop strings.
+
+    Raises:
+        InvalidRequestError: `single_line` is not a bool.
+    """
+    if not isinstance(single_line, bool):
+        raise InvalidRequestError(f"single_line is {single_line!r:.80}, but it must be True or False")
+    trimmer = SuffixTrimmer(prefix, suffix)
+    return [FirstLine(prefix), trimmer] if single_line else [trimmer]
+
+
+class FirstLine:
+    r"""Ends the text before its first line break, `\n` or `\r`.
+
+    One exception: where the prefix ends at the start of a line, blank lines that come first are dropped and the
+    first line with something on it counts. Anywhere else a line break that comes first means that nothing
+    belongs on this line, and the text is empty.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._skipping = not prefix or prefix[-1] in "\r\n"
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """See `TextFilter.feed`."""
+        if self._skipping:
+            self._held = _BLANK_LINES.sub("", self._held + text)
+            if not self._held.strip():
+                return ""
+            self._skipping = False
+            text, self._held = self._held, ""
+        end = _LINE_BREAK.search(text)
+        if end is None:
+            return text
+        self.stopped = True
+        return text[: end.start()]
+
+    def flush(self, cut_off: bool = False) -> str:
+        """See `TextFilter.flush`."""
+        held, self._held = self._held, ""
+        return held
+
+
+def split_suffix(suffix: str) -> tuple[str, str]:
+    r"""The blank text that a suffix starts with, and the lead: the part behind it that shows a repeat.
+
+    The lead begins with the first line that is not blank, with the line break before it if there is one. It
+    runs to the end of that line or of a later one, until it has 4 letters, digits or underscores, and through
+    the line break (one is added where the suffix has none), but not over 200 characters. `"\n\n    return x\n"`
+    gives `("\n", "\n    return x\n")`, and `")\n    return x"` gives `("", ")\n    return x\n")`.
+
+    Returns:
+        Blank text and lead; the lead is "" if all the suffix is blank.
+    """
+    content = len(suffix) - len(suffix.lstrip())
+    start = max(0, suffix.rfind("\n", 0, content))
+    if content == len(suffix):
+        return suffix, ""
+    window = suffix[start : start + LONGEST]
+    seen = 0
+    for at, character in enumerate(window):
+        seen += _is_word(character)
+        if character == "\n" and seen >= ENOUGH:
+            return suffix[:start], window[: at + 1]
+    whole = len(window) == LONGEST or window.endswith("\n")
+    return suffix[:start], window if whole else window + "\n"
+
+
+class SuffixTrimmer:
+    r"""Ends the text where it starts to repeat the suffix (`split_suffix` says what its lead is).
+
+    - While text comes, it ends before the first place where the whole lead stands, if that has 4 letters, digits
+      or underscores: less may well be there by chance.
+    - When it comes to its own end (end of text, a stop string, a single line), it loses what repeats the first
+      line of the lead, or more whole lines, if that is a line with its indentation or has a letter or digit.
+    - When a limit cuts it off, it loses a beginning of the lead that has 4 letters, digits or underscores.
+
+    With the suffix `")\n    return x\n"`, `"len(a))\n    return x\n"` becomes `"len(a)"`, and cut off after
+    `"return"` it does too. `"len(a))"` stays, because it may be right: `print(str(` before it needs that. With
+    `"\n}\n"`, `"f();\n}"` becomes `"f();"`, but `"f();\n}\nvoid g() {"` stays.
+
+    With a repeat go the blank lines before it that the suffix has too. Where the prefix ends on a line with
+    nothing on it, the text may begin with the rest of the lead's first line. A lead that begins with a space
+    counts only where no space comes before: else lines that are indented deeper would match.
+    """
+
+    def __init__(self, prefix: str, suffix: str) -> None:
+        self._blank, self._lead = split_suffix(suffix)
+        self._certain = _words(self._lead) >= ENOUGH
+        line = re.split(_LINE_BREAK, prefix[-LONGEST:])[-1]
+        on_blank_line = not line.strip() and len(line) < LONGEST
+        self._text = "\n" + line if on_blank_line else line  # where a repeat may begin, and all that was fed
+        self._sent = len(self._text)  # a part of it, not only of what was fed
+        self._search = 0 if on_blank_line and self._lead[:1] == "\n" else self._sent  # no repeat begins before
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """See `TextFilter.feed`."""
+        self._text += text
+        at = self._find()
+        if self._certain and self._text.startswith(self._lead, at):
+            return self._end(at)
+        least = max(self._sent, at - len(self._blank))
+        while at > least and self._text[at - 1].isspace():
+            at -= 1
+        return self._send(at)
+
+    def flush(self, cut_off: bool = False) -> str:
+        """See `TextFilter.flush`."""
+        at = self._find()
+        if self._is_repeat(self._text[at:], cut_off):
+            return self._end(at)
+        return self._send(len(self._text))
+
+    def _is_repeat(self, rest: str, cut_off: bool) -> bool:
+        """Whether the end of the text, with which the lead begins, is one."""
+        words = _words(rest)
+        if cut_off:
+            return words >= ENOUGH
+        whole = rest.endswith("\n") or self._lead[len(rest) :].startswith(("\n", "\r\n"))
+        return whole and (words > 0 or (rest[:1] == "\n" and not rest.isspace()))
+
+    def _find(self) -> int:
+        """Where the lead first stands, or the text's end first begins it; else the length of the text."""
+        text, lead = self._text, self._lead
+        at = text.find(lead[0], self._search) if lead else -1
+        while at >= 0:
+            deeper = lead[0] in " \t" and text[at - 1 : at] in (" ", "\t")
+            stands = self._certain and text.startswith(lead, at)
+            if not deeper and (stands or lead.startswith(text[at : at + len(lead) + 1])):
+                return at
+            at = text.find(lead[0], at + 1)
+        return len(text)
+
+    def _send(self, end: int) -> str:
+        part = self._text[self._sent : end]
+        if part:
+            self._sent = self._search = end
+        return part
+
+    def _end(self, at: int) -> str:
+        self.stopped = True
+        part = self._text[self._sent : at]
+        blank = next(end for n in range(len(self._blank) + 1) if part.endswith(end := self._blank[n:]))
+        return part[: len(part) - len(blank)]
+
+
+def _words(text: str) -> int:
+    """Letters, digits and underscores."""
+    return sum(map(_is_word, text))
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
