@@ -458,7 +458,7 @@ class TestAsync:
         limit = time.monotonic() + 5
         while threading.active_count() > before and time.monotonic() < limit:
             time.sleep(0.01)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
 
 def test_common_prefix_is_found_in_kept_caches() -> None:
