@@ -27,8 +27,8 @@ class Timed(santacoder.transformer.Transformer):
 
     seconds: dict[str, float]
 
-    def _calls(self, rows: int, outputs: int, count: int, attention: int) -> Iterator[tuple[int, int]]:  # type: ignore[override]
-        for index in range(count):
+    def _calls(self, ops: range, rows: int, outputs: int, attention: int) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        for index in ops:
             start = time.perf_counter()
             yield index, 1  # the caller runs it before it asks for the next
             self.seconds[name(self._ops[index])] += time.perf_counter() - start

@@ -86,13 +86,67 @@ def test_more_rows_than_a_step_takes(tmp_path: Path) -> None:
     model, _ = open_transformer(file, threads=2)
     sequences = [random_tokens(length, length) for length in (300, 590, 1, 400)]
     sequences = [[token % 269 for token in tokens] for tokens in sequences]
-    assert sum(map(len, sequences)) > 2 * model._chunk
+    assert sum(map(len, sequences)) > 2 * model.chunk
     logits = model.forward_batch([(tokens, model.new_cache()) for tokens in sequences])
     apart = [model.forward(tokens, model.new_cache()) for tokens in sequences]
     assert logits.tobytes() == np.concatenate(apart).tobytes()
 
 
+# Logits of all positions piece by piece.
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 128, 1000])
+def test_pieces_are_the_whole(path: Path, rows: int) -> None:
+    model, _ = open_transformer(path, threads=2)
+    model.chunk = 64  # several steps
+    sequences = [random_tokens(length, length) for length in (9, 150, 1)]
+    whole = model.forward_batch([(tokens, model.new_cache()) for tokens in sequences], "all")
+    caches = [model.new_cache() for _ in sequences]
+    pieces = [piece.copy() for piece in model.iter_logits_batch(list(zip(sequences, caches, strict=True)), rows)]
+    assert np.concatenate(pieces).tobytes() == whole.tobytes()
+    assert {len(piece) for piece in pieces[:-1]} <= {rows}
+    assert [len(cache) for cache in caches] == [9, 150, 1]
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3, 4, 5])
+def test_an_abandoned_generator_leaves_whole_steps(path: Path, pieces: int) -> None:
+    model, _ = open_transformer(path, threads=2)
+    model.chunk = 64
+    tokens, cache = random_tokens(150), model.new_cache()
+    rows = model.iter_logits_batch([(tokens, cache)], 16)
+    for _ in range(pieces):
+        next(rows)
+    del rows
+    done = (0, 64, 64, 64, 64, 128)[pieces]
+    assert len(cache) == done
+    rest = model.forward(tokens[done:], cache, "all")
+    assert rest.tobytes() == model.forward(tokens, model.new_cache(), "all")[done:].tobytes()
+
+
+def test_no_step_in_between(path: Path) -> None:
+    model, _ = open_transformer(path, threads=2)
+    rows = model.iter_logits_batch([(random_tokens(40), model.new_cache())], 16)
+    next(rows)
+    model.forward([1], model.new_cache())
+    with pytest.raises(RuntimeError, match="another step ran before all logits of this one were asked for"):
+        next(rows)
+
+
 # Caches with a common prefix.
+
+
+def test_a_fork_of_a_beginning(path: Path) -> None:
+    model, _ = open_transformer(path, threads=2)
+    tokens, ending = random_tokens(150), random_tokens(3, 1)
+    base = model.new_cache()
+    model.forward(tokens, base)
+    child = base.fork(70)
+    assert (len(child), blocks_of(child)) == (70, blocks_of(base)[:2])
+    assert model.forward(ending, child).tobytes() == model.forward(tokens[:70] + ending, model.new_cache()).tobytes()
+    assert model.forward(ending, base).tobytes() == model.forward(tokens + ending, model.new_cache()).tobytes()
+    for length in (-1, 154):
+        with pytest.raises(ValueError, match=rf"cannot fork {length} positions of a cache of 153"):
+            base.fork(length)
 
 
 def blocks_of(cache: KVCache) -> list[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+from gguf_builder import tiny_builder
 from numpy.typing import NDArray
 
 pytest.importorskip("llama_cpp", exc_type=ImportError)
@@ -73,3 +74,17 @@ def test_greedy(case: Case) -> None:
             assert logits.max() - logits[[our, their]].min() < TIE
             ties += our != their
     assert ties <= len(case.prompts) * COUNT // 10
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_scores_on_float32_weights(tmp_path: Path, kv_heads: int) -> None:
+    """Nothing is quantised, so the log-probabilities are the same but for the order of sums and the f16 cache."""
+    path = tmp_path / "model.gguf"
+    builder = tiny_builder(layers=2, width=64, heads=4, kv_heads=kv_heads, context=256, weight_type="F32")
+    path.write_bytes(builder.build())
+    tokens = np.random.default_rng(kv_heads).integers(0, 256, 200).tolist()
+    with santacoder.load(path) as ours, LlamaCpp(path, threads=2, n_ctx=256) as theirs:
+        score, logits = ours.score(tokens), theirs.logits(tokens)
+    expected = reference.log_softmax(logits)[range(199), tokens[1:]]
+    assert np.abs(np.array(score.logprobs[1:], np.float64) - expected).max() < 2e-2
+    assert np.mean(score.greedy[1:] == logits[:-1].argmax(1)) > 0.98

@@ -119,9 +119,9 @@ class TestCompleteMany:
     @pytest.mark.parametrize(
         ("prompts", "options", "message"),
         [
-            (["a", 5], {}, "prompt 1: the prompt is a int, but it must be a text or a list of token ids"),
-            (["a", [600]], {}, "prompt 1: token id 600 is not in 0..511"),
-            ("abc", {}, "prompts is a str, but it must be a list of prompts"),
+            (["a", 5], {}, "prompts[1]: the prompt is a int, but it must be a text or a list of token ids"),
+            (["a", [600]], {}, "prompts[1]: token id 600 is not in 0..511"),
+            ("abc", {}, "prompts is a str, but it must be a list of texts or of lists of token ids"),
             (["a"], {"n": 0}, "n is 0, but it must be an integer of 1 or more"),
             (["a"], {"max_tokens": 0}, "max_tokens is 0, but it must be an integer of 1 or more"),
             (["a"], {"deadline": float("nan")}, "deadline is nan, but it must be a finite number of 0 or more"),
@@ -138,7 +138,7 @@ class TestCompleteMany:
         assert model._scheduler.engine.native_seconds == before
 
     def test_a_prompt_too_long_is_named(self, model: santacoder.SantaCoder) -> None:
-        message = "^prompt 1: the prompt has 250 tokens and max_tokens is 9, together 259, but the context has 256"
+        message = r"^prompts\[1\]: the prompt has 250 tokens and max_tokens is 9, together 259, but the context has 256"
         with pytest.raises(santacoder.ContextOverflowError, match=message):
             model.complete_many([[1], [1] * 250], max_tokens=9)
 
@@ -361,6 +361,29 @@ class TestInterruptions:
         after = state()
         assert after[1:] == before[1:]
         assert after[0] - before[0] < 2048  # KB: a fifth of a kilobyte each
+
+
+class TestLogprobs:
+    @pytest.mark.parametrize("k", [0, 1, 5])
+    @pytest.mark.parametrize("lookup", [True, False])
+    def test_are_those_of_the_logits(self, model: santacoder.SantaCoder, k: int, lookup: bool) -> None:
+        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0, "seed": 4, "lookup": lookup, "logprobs": k}
+        completion = model.complete(CODE, repetition_penalty=1.2, **options)
+        assert completion.logprobs is not None
+        score = model.score([*model.tokenizer.encode(CODE), *completion.tokens])
+        assert [entry.logprob for entry in completion.logprobs] == score.logprobs[-len(completion.tokens) :]
+        assert [entry.token for entry in completion.logprobs] == completion.tokens
+        for entry, greedy in zip(completion.logprobs, score.greedy[-len(completion.tokens) :], strict=True):
+            assert len(entry.top) == k
+            assert not k or entry.top[0][0] == greedy
+            assert dict(entry.top).get(entry.token, entry.logprob) == entry.logprob
+        pieces = list(model.stream(CODE, repetition_penalty=1.2, **options))
+        assert [entry for piece in pieces for entry in piece.logprobs or ()] == completion.logprobs
+
+    def test_are_off_by_default(self, model: santacoder.SantaCoder) -> None:
+        assert model.complete("a", max_tokens=1).logprobs is None
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^logprobs is 101, but it must be an integer in 0"):
+            model.complete("a", logprobs=101)
 
 
 class TestLookup:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from santacoder.config import Config
     from santacoder.generation import Completion, Piece, Timings, Usage
     from santacoder.model import SantaCoder
+    from santacoder.scoring import Score, TokenLogprobs
     from santacoder.session import Session
     from santacoder.tokenizer import Tokenizer
 
@@ -47,9 +48,11 @@ __all__ = [
     "Piece",
     "SantaCoder",
     "SantaCoderError",
+    "Score",
     "Session",
     "SessionFormatError",
     "Timings",
+    "TokenLogprobs",
     "Tokenizer",
     "UnsupportedISAError",
     "Usage",
@@ -64,8 +67,10 @@ _MODULES = {
     "Config": "config",
     "Piece": "generation",
     "SantaCoder": "model",
+    "Score": "scoring",
     "Session": "session",
     "Timings": "generation",
+    "TokenLogprobs": "scoring",
     "Tokenizer": "tokenizer",
     "Usage": "generation",
 }

@@ -20,8 +20,9 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.errors import InvalidRequestError, NumericalError
+from santacoder.errors import InvalidRequestError
 from santacoder.sampling import check_integer
+from santacoder.scoring import log_softmax
 from santacoder.tokenizer import Tokenizer
 
 #: Positions whose logits are in memory at once: 50 MB with SantaCoder's vocabulary.
@@ -260,26 +261,13 @@ class _Position:
     agrees: bool
 
 
-# One row at a time: it stays in the cache, and the result cannot depend on how many came together.
-
-
-def _log_softmax(logits: NDArray[np.float32], position: int) -> NDArray[np.float64]:
-    """Logarithms of the probabilities of one row."""
-    if not np.isfinite(logits).all():
-        raise NumericalError(f"the logits of position {position} hold a NaN or an infinity")
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max()
-    shifted -= math.log(np.exp(shifted).sum())
-    return shifted
-
-
 def _nats(logits: NDArray[np.float32], target: int, position: int) -> float:
     """The negative log-likelihood of one token."""
-    return -float(_log_softmax(logits, position)[target])
+    return -float(log_softmax(logits, position)[target])
 
 
 def _compare(logits: NDArray[np.float32], reference: NDArray[np.float32], target: int, position: int) -> _Position:
-    actual, expected = _log_softmax(logits, position), _log_softmax(reference, position)
+    actual, expected = log_softmax(logits, position), log_softmax(reference, position)
     return _Position(
         float((np.exp(expected) * (expected - actual)).sum()),
         -float(actual[target]),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from santacoder.errors import ContextOverflowError
 from santacoder.text_filters import FilterChain, TextFilter
 from santacoder.tokenizer import StreamDecoder, Tokenizer
+
+if TYPE_CHECKING:
+    from santacoder.scoring import TokenLogprobs
 
 FinishReason = Literal["stop", "length", "deadline"]
 
@@ -55,11 +58,15 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a streamed completion: text that is final, and the tokens generated since the last piece."""
+    """A part of a streamed completion: text that is final, and the tokens generated since the last piece.
+
+    `logprobs` has one entry for each of the tokens, if they were asked for.
+    """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None
+    logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Completion:
         seed: what the random bits were drawn with; the same seed and prompt give the same completion.
         usage: token counts.
         timings: seconds and speeds.
-        logprobs: always None for now.
+        logprobs: one entry for each of the tokens, if they were asked for.
     """
 
     text: str
@@ -83,7 +90,7 @@ class Completion:
     seed: int
     usage: Usage
     timings: Timings
-    logprobs: None = None
+    logprobs: list[TokenLogprobs] | None = None
 
 
 class StopFilter:
@@ -149,6 +156,8 @@ def check_context(prompt_tokens: int, max_tokens: int, context: int) -> None:
     Raises:
         ContextOverflowError: it needs more positions than there are.
     """
+    if max_tokens == 0 and prompt_tokens > context:
+        raise ContextOverflowError(f"the prompt has {prompt_tokens} tokens, but the context has {context} positions")
     if prompt_tokens + max_tokens > context:
         raise ContextOverflowError(
             f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, together "

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
-from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
 from santacoder.loading import open_transformer
@@ -21,6 +20,7 @@ from santacoder.progress import progress_bar
 from santacoder.requests import (
     Prompt,
     SamplingOptions,
+    each_prompt,
     echoed,
     infill_request,
     new_sample,
@@ -30,6 +30,7 @@ from santacoder.requests import (
 from santacoder.sample import Sample
 from santacoder.sampling import check_integer
 from santacoder.scheduler import Scheduler
+from santacoder.scoring import Score, SharedSteps, score_sequences
 from santacoder.session import Session
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
@@ -89,6 +90,8 @@ class SantaCoder:
             ignore_eos (bool = False): go on after an end of text, which becomes a token like any other.
             deadline (float or pair = None): seconds after which the text so far is returned, with the finish reason
                 "deadline"; of a pair the first holds for the prompt, the second for prompt and completion together.
+            logprobs (int = None): 0..100: with each token its log-probability, before all of the above changed
+                anything, and those of so many of the most probable tokens; None is off.
             lookup (bool = True): guess tokens from earlier places of the text: the same tokens, often sooner.
 
         Raises:
@@ -125,18 +128,15 @@ class SantaCoder:
             NumericalError: a sample's logits are not finite; the others are given up.
             ModelClosedError: the model is closed.
         """
-        if isinstance(prompts, str | np.ndarray) or not isinstance(prompts, Sequence):
-            raise InvalidRequestError(f"prompts is a {type(prompts).__name__}, but it must be a list of prompts")
         n = check_integer("n", n, 1, None)
         sampling_params(options)
-        jobs: list[list[tuple[Sample, str]]] = []
-        for i, prompt in enumerate(prompts):
+
+        def job(prompt: Prompt) -> list[tuple[Sample, str]]:
             seed = options.get("seed")
             one: SamplingOptions = {**options, "seed": secrets.randbits(64) if seed is None else seed}
-            try:
-                jobs.append([self._sample(prompt, one, index) for index in range(n)])
-            except SantaCoderError as error:
-                raise type(error)(f"prompt {i}: {error}") from None
+            return [self._sample(prompt, one, index) for index in range(n)]
+
+        jobs = each_prompt(prompts, job)
         samples = [sample for job in jobs for sample, _ in job]
         with progress_bar(len(samples), "samples", progress) as bar:
             self._scheduler.finish(samples, bar.update)
@@ -222,8 +222,7 @@ class SantaCoder:
             ContextOverflowError: it does not fit in the context.
             ModelClosedError: the model is closed.
         """
-        tokens = prompt_tokens(self.tokenizer, prompt)
-        check_context(len(tokens), 0, self.context)
+        tokens = self._whole(prompt)
         with self._scheduler.exclusive() as transformer:
             return transformer.forward(tokens, transformer.new_cache(), "all")
 
@@ -240,10 +239,36 @@ class SantaCoder:
             ContextOverflowError: the prompt does not fit in the context.
             ModelClosedError: the model is closed.
         """
-        tokens = prompt_tokens(self.tokenizer, prompt)
-        check_context(len(tokens), 0, self.context)
+        tokens = self._whole(prompt)
         start = check_integer("start", start, 0, len(tokens) - 1)
         return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
+
+    def score(self, prompt: Prompt) -> Score:
+        """How probable each token of a prompt is after those before it; the prompt is as in `complete`.
+
+        Beside the sequence's cache it needs memory for 16 rows of logits.
+
+        Raises:
+            InvalidRequestError: the prompt is no text and no list of ids within the vocabulary.
+            ContextOverflowError: it does not fit in the context.
+            NumericalError: the model's logits are not finite.
+            ModelClosedError: the model is closed.
+        """
+        return score_sequences(SharedSteps(self._scheduler), [self._whole(prompt)])[0]
+
+    def score_many(self, prompts: Sequence[Prompt]) -> list[Score]:
+        """`score` for each of several prompts, in their order and with the same numbers, but together.
+
+        A beginning that several share is run once: put a context before all of its continuations. All caches together
+        take no more memory than those of three sequences as long as the context.
+
+        Raises:
+            InvalidRequestError: `prompts` is no list, or as in `score`; the message names the prompt's index.
+            ContextOverflowError: likewise.
+            NumericalError: the model's logits are not finite.
+            ModelClosedError: the model is closed.
+        """
+        return score_sequences(SharedSteps(self._scheduler), each_prompt(prompts, self._whole))
 
     @property
     def context(self) -> int:
@@ -288,6 +313,12 @@ class SantaCoder:
         size = f"{config.block_count} layers of {config.embedding_length}, {config.vocab_size} tokens"
         state = "closed" if self._scheduler.closed else f"{self.threads} threads, {self.isa}"
         return f"<SantaCoder {name!r}: {size}, {state}>"
+
+    def _whole(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt that may fill the context."""
+        tokens = prompt_tokens(self.tokenizer, prompt)
+        check_context(len(tokens), 0, self.context)
+        return tokens
 
     def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
         cache = self._scheduler.engine.new_cache()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import check_context
 from santacoder.infilling import Mode, infill_filters, infill_prompt
 from santacoder.kv_cache import KVCache
@@ -18,6 +18,8 @@ from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
+
+T = TypeVar("T")
 
 #: A text, or token ids: a list, a tuple, a NumPy array.
 Prompt = str | Sequence[int] | NDArray[np.integer]
@@ -40,6 +42,7 @@ class SamplingOptions(TypedDict, total=False):
     echo: bool
     ignore_eos: bool
     deadline: float | tuple[float, float] | None
+    logprobs: int | None
     lookup: bool
 
 
@@ -126,6 +129,25 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     if tokenizer.eot_id is None:
         raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
     return [tokenizer.eot_id]
+
+
+def each_prompt(prompts: Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:
+    """`check(prompt)` of each of several prompts.
+
+    Raises:
+        InvalidRequestError: `prompts` is no list.
+        SantaCoderError: what `check` raised, with the prompt's index.
+    """
+    if isinstance(prompts, str | bytes | bytearray | np.ndarray) or not isinstance(prompts, Sequence):
+        kind = type(prompts).__name__
+        raise InvalidRequestError(f"prompts is a {kind}, but it must be a list of texts or of lists of token ids")
+    results = []
+    for index, prompt in enumerate(prompts):
+        try:
+            results.append(check(prompt))
+        except SantaCoderError as error:
+            raise type(error)(f"prompts[{index}]: {error}") from None
+    return results
 
 
 def _checked(tokenizer: Tokenizer, token: object) -> int:

@@ -14,6 +14,7 @@ from santacoder.drafting import Drafter
 from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.sampling import Sampler, SamplingParams, check_biases
+from santacoder.scoring import TokenLogprobs, token_logprobs
 from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 
@@ -59,6 +60,7 @@ class Sample:
         self.cache = cache
         self._keeps_cache = cache is not None
         self.pieces: list[Piece] = []
+        self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self.error: BaseException | None = None
         self.cancelled = False
         self.owner = threading.get_ident()
@@ -159,12 +161,19 @@ class Sample:
         right = 0
         for row, guess in zip(logits, (*guesses, None), strict=True):
             token = self._sampler.next(row)
+            self._note(row, token)
             self._accept(token)
             if self.reason or token != guess:
                 break
             right += 1
         if guesses and self._drafter:
             self._drafter.learn(len(guesses), right)
+
+    def _note(self, row: NDArray[np.float32], token: int) -> None:
+        """Keep the log-probabilities of the token for the next position, if they were asked for."""
+        if self.params.logprobs is not None:
+            position = len(self.prompt) + len(self.tokens) - 1
+            self._logprobs[len(self.tokens) :] = [token_logprobs(row, token, self.params.logprobs, position)]
 
     def _accept(self, token: int) -> None:
         reason: FinishReason | None = None
@@ -187,7 +196,9 @@ class Sample:
         if not text and not reason:
             return
         self._times[2] = perf_counter()
-        self.pieces.append(Piece(text, tuple(self.tokens[self._taken :]), reason))
+        new = slice(self._taken, len(self.tokens))
+        logprobs = None if self.params.logprobs is None else tuple(self._logprobs[new])
+        self.pieces.append(Piece(text, tuple(self.tokens[new]), reason, logprobs))
         self._taken = len(self.tokens)
 
     def restore(self) -> None:
@@ -218,4 +229,5 @@ class Sample:
             seed=self._key[0],
             usage=Usage(len(self.prompt), len(self.tokens)),
             timings=Timings(len(self.prompt) - self._reused, first - start, max(self._chosen - 1, 0), end - first),
+            logprobs=None if self.params.logprobs is None else self._logprobs[: len(self.tokens)],
         )

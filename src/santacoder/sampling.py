@@ -54,6 +54,7 @@ class SamplingParams:
         echo: begin the text with the prompt.
         ignore_eos: the end of text is a token like any other.
         deadline: seconds for prompt and completion together, or a pair: for the prompt, for both; None is no limit.
+        logprobs: how many of the most probable tokens to name with each token; None is off.
         lookup: guess tokens from earlier places of the text; changes the speed alone.
 
     Raises:
@@ -74,6 +75,7 @@ class SamplingParams:
     echo: bool = False
     ignore_eos: bool = False
     deadline: float | tuple[float, float] | None = None
+    logprobs: int | None = None
     lookup: bool = True
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class SamplingParams:
         self._set("echo", _flag("echo", self.echo))
         self._set("ignore_eos", _flag("ignore_eos", self.ignore_eos))
         self._set("deadline", _deadline(self.deadline))
+        self._set("logprobs", None if self.logprobs is None else check_integer("logprobs", self.logprobs, 0, 100))
         self._set("lookup", _flag("lookup", self.lookup))
 
     @classmethod

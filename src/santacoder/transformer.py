@@ -105,6 +105,7 @@ class Transformer:
     Attributes:
         config: the model's dimensions.
         context: positions that a cache has room for.
+        chunk: most rows of a step.
         threads: threads that compute.
         isa: the instruction set of the kernels.
         weights: what the steps read.
@@ -132,18 +133,14 @@ class Transformer:
                 "epsilon": config.layer_norm_epsilon,
             },
         )
-        self._chunk = min(int(lib.sc_engine_chunk(isa)), context)
-        engine = lib.sc_engine_new(self._shape, isa, self._chunk, team)
+        self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
+        engine = lib.sc_engine_new(self._shape, isa, self.chunk, team)
         if engine == ffi.NULL:
-            raise MemoryError(f"no memory to run {self._chunk} tokens at a time")
+            raise MemoryError(f"no memory to run {self.chunk} tokens at a time")
         self._engine = ffi.gc(engine, lib.sc_engine_free)
         self._ops, self._macs = record(config, weights)
         self._budget = int(lib.sc_engine_chunk(isa)) * CALL_MACS
-
-    @property
-    def chunk(self) -> int:
-        """Most rows of a step."""
-        return self._chunk
+        self._latest: Step | None = None  # whose rows the engine holds
 
     @property
     def block_bytes(self) -> int:
@@ -218,24 +215,60 @@ class Transformer:
         Raises:
             StepAbandonedError: `abandon` said so.
         """
-        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
-        ends = outputs if not isinstance(outputs, str) else [1 if outputs == "last" else part.size for part in ids]
-        logits, done = np.empty((sum(ends), self.config.vocab_size), dtype=np.float32), 0
-        for step in self._steps(ids):
-            wanted: list[int] = []
-            row = 0
-            for index, start, stop in step:
-                first = max(start, ids[index].size - ends[index])
-                wanted += range(row + first - start, row + stop - start)
-                row += stop - start
-            segments = [(ids[index][start:stop], parts[index][1]) for index, start, stop in step]
-            self._step(segments, np.array(wanted, dtype=np.int32), logits[done:], abandon)
-            done += len(wanted)
+        ends = _ends(parts, outputs)
+        logits = np.empty((sum(ends), self.config.vocab_size), dtype=np.float32)
+        for _ in self._fill(logits, parts, ends, abandon):
+            pass
         return logits
+
+    def iter_logits_batch(
+        self, parts: Sequence[tuple[Tokens, KVCache]], piece_rows: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """`forward_batch` with all outputs, in memory for `piece_rows` of them; the steps are as large as ever.
+
+        What a step computed stays in the engine, and the head takes it from there piece by piece. So no other step may
+        run before the generator has ended or was dropped; that is fine at any piece, and leaves each cache with the
+        positions of whole steps.
+
+        Returns:
+            (N, V) float32, again and again in the same memory: N is `piece_rows`, at the end what is left.
+
+        Raises:
+            RuntimeError: another step ran in between.
+        """
+        logits = np.empty((piece_rows, self.config.vocab_size), dtype=np.float32)
+        return self._fill(logits, parts, _ends(parts, "all"))
+
+    def _fill(
+        self,
+        logits: NDArray[np.float32],
+        parts: Sequence[tuple[Tokens, KVCache]],
+        ends: Sequence[int],
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Runs `parts`; yields `logits` (N, V) whenever it is full, and the rows in it at the end.
+
+        `ends` says of how many positions, at the end of each part, the logits are wanted.
+        """
+        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
+        filled = 0
+        for pieces in self._steps(ids):
+            step = Step([(ids[index][start:stop], parts[index][1]) for index, start, stop in pieces])
+            wanted = _wanted(pieces, ids, ends)
+            while wanted.size or not step.done:
+                room = len(logits) - filled
+                self._run(step, wanted[:room], logits[filled:], abandon)
+                filled += min(room, wanted.size)
+                wanted = wanted[room:]
+                if filled == len(logits):
+                    yield logits
+                    filled = 0
+        if filled:
+            yield logits[:filled]
 
     def _steps(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[list[tuple[int, int, int]]]:
         """Cuts sequences into steps of at most a chunk of rows: (index, start, stop) of each piece."""
-        step, room = [], self._chunk
+        step, room = [], self.chunk
         for index, part in enumerate(ids):
             start = 0
             while start < part.size:
@@ -245,45 +278,39 @@ class Transformer:
                 start = stop
                 if room == 0:
                     yield step
-                    step, room = [], self._chunk
+                    step, room = [], self.chunk
         if step:
             yield step
 
-    def _step(
-        self,
-        parts: Sequence[tuple[NDArray[np.int32], KVCache]],
-        wanted: NDArray[np.int32],
-        logits: NDArray[np.float32],
-        abandon: Callable[[], bool],
+    def _run(
+        self, step: Step, wanted: NDArray[np.int32], logits: NDArray[np.float32], abandon: Callable[[], bool]
     ) -> None:
-        """One step through all operations, in calls of bounded length."""
-        segments, rows, attention = [], 0, 0
-        for ids, cache in parts:
-            cache.reserve(ids.size)
-            segments.append((rows, ids.size, len(cache), cache.table))
-            rows += ids.size
-            attention += ids.size * (len(cache) + ids.size) * 2 * self.config.embedding_length
-        tokens = parts[0][0] if len(parts) == 1 else np.concatenate([ids for ids, _ in parts])
-        segment = ffi.new("sc_segment[]", segments)
-        buffers = ffi.from_buffer("int32_t[]", tokens), segment, ffi.from_buffer("int32_t[]", wanted)
-        batch = ffi.new("sc_batch *", (rows, len(parts), wanted.size, *buffers, ffi.from_buffer("float[]", logits)))
-        count = len(self._macs) if wanted.size else len(self._macs) - 2  # the head serves wanted rows alone
-        for first, n in self._calls(rows, wanted.size, count, attention):
+        """Runs a step in calls of bounded length and writes the logits of `wanted` rows; again: the head alone."""
+        last = len(self._macs)
+        head = last - 2  # the norm before it included: both serve wanted rows alone
+        if step.done and self._latest is not step:
+            raise RuntimeError("another step ran before all logits of this one were asked for")
+        self._latest = step
+        ops = range(head if step.done else 0, last if wanted.size else head)
+        step.batch.outputs = wanted.size
+        step.batch.output_rows = ffi.from_buffer("int32_t[]", wanted)
+        step.batch.logits = ffi.from_buffer("float[]", logits)
+        attention = step.pairs * 2 * self.config.embedding_length
+        for first, n in self._calls(ops, step.rows, wanted.size, attention):
             if abandon():
                 raise StepAbandonedError
             begin = perf_counter()
-            lib.sc_run(self._engine, self._ops + first, n, batch)
+            lib.sc_run(self._engine, self._ops + first, n, step.batch)
             self.native_seconds += perf_counter() - begin
-        for ids, cache in parts:
-            cache.append(ids.size)
+        step.finish()
 
-    def _calls(self, rows: int, outputs: int, count: int, attention: int) -> list[tuple[int, int]]:
-        """Cuts the first `count` operations into (first, n) runs of at most the budget, at least one each.
+    def _calls(self, ops: range, rows: int, outputs: int, attention: int) -> list[tuple[int, int]]:
+        """Cuts operations into (first, n) runs of at most the budget, at least one each.
 
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
-        calls, first, spent = [], 0, 0
-        for i in range(count):
+        calls, first, spent = [], ops.start, 0
+        for i in ops:
             work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
             if self._ops[i].kind == lib.SC_OP_ATTEND:
                 work = 4 * attention
@@ -291,5 +318,57 @@ class Transformer:
                 calls.append((first, i - first))
                 first, spent = i, 0
             spent += work
-        calls.append((first, count - first))
+        calls.append((first, ops.stop - first))
         return calls
+
+
+class Step:
+    """Rows of one or more sequences on their way through the engine.
+
+    Attributes:
+        rows: tokens of all parts.
+        pairs: of a query and a key that attention multiplies, per head.
+        batch: `sc_batch *`, whose outputs the caller sets.
+        done: whether the rows are in the caches.
+    """
+
+    def __init__(self, parts: Sequence[tuple[NDArray[np.int32], KVCache]]) -> None:
+        self.rows = self.pairs = 0
+        self.done = False
+        self._parts: Sequence[tuple[NDArray[np.int32], KVCache]] = parts
+        segments = []
+        for ids, cache in parts:
+            cache.reserve(ids.size)
+            segments.append((self.rows, ids.size, len(cache), cache.table))
+            self.rows += ids.size
+            self.pairs += ids.size * (len(cache) + ids.size)
+        self._segments = ffi.new("sc_segment[]", segments)
+        self._tokens = ffi.from_buffer("int32_t[]", np.concatenate([ids for ids, _ in parts]))
+        self.batch = ffi.new("sc_batch *", (self.rows, len(parts), 0, self._tokens, self._segments))
+
+    def finish(self) -> None:
+        """Count the rows as part of their sequences, once, and let go of these."""
+        for ids, cache in self._parts:
+            cache.append(ids.size)
+        self._parts = ()
+        self.done = True
+
+
+def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence[int]:
+    """Of how many positions, at the end of each part, `outputs` wants the logits."""
+    if not isinstance(outputs, str):
+        return outputs
+    return [1 if outputs == "last" else len(tokens) for tokens, _ in parts]
+
+
+def _wanted(
+    pieces: Sequence[tuple[int, int, int]], ids: Sequence[NDArray[np.int32]], ends: Sequence[int]
+) -> NDArray[np.int32]:
+    """The rows of a step whose logits are wanted, rising; `pieces` are as in `_steps`, `ends` as in `_fill`."""
+    wanted: list[int] = []
+    row = 0
+    for index, start, stop in pieces:
+        first = max(start, ids[index].size - ends[index])
+        wanted += range(row + first - start, row + stop - start)
+        row += stop - start
+    return np.array(wanted, dtype=np.int32)

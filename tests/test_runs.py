@@ -1,0 +1,120 @@
+"""Which runs are planned for sequences that begin alike, and how they are packed into steps."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from santacoder.kv_cache import BLOCK, KVCache
+from santacoder.runs import Packer, Plan, Run, plan_runs
+
+FEW_TOKENS = st.lists(st.integers(0, 2), max_size=9)
+SEQUENCES = st.lists(st.one_of(FEW_TOKENS, st.lists(st.just(1), max_size=9)), max_size=20)
+
+
+def all_runs(plan: Plan) -> list[Run]:
+    runs, stack = [], list(plan.roots)
+    while stack:
+        runs.append(stack.pop())
+        stack += runs[-1].children
+    return runs
+
+
+@given(SEQUENCES)
+def test_every_beginning_runs_once(sequences: list[list[int]]) -> None:
+    plan = plan_runs(sequences)
+    ran = [
+        tuple(run.tokens[: position + 1]) for run in all_runs(plan) for position in range(run.start, len(run.tokens))
+    ]
+    assert len(ran) == len(set(ran))
+    assert set(ran) == {tuple(tokens[:stop]) for tokens in sequences for stop in range(1, len(tokens) + 1)}
+
+
+@given(SEQUENCES)
+def test_every_row_serves_all_that_begin_alike(sequences: list[list[int]]) -> None:
+    plan = plan_runs(sequences)
+    for run in all_runs(plan):
+        for position in range(run.start, len(run.tokens)):
+            beginning = run.tokens[: position + 1]
+            expected = [index for index, tokens in enumerate(sequences) if tokens[: position + 1] == beginning]
+            assert sorted(plan.served(run, position)) == expected
+
+
+@given(SEQUENCES)
+def test_a_parent_has_what_its_children_need(sequences: list[list[int]]) -> None:
+    for run in all_runs(plan_runs(sequences)):
+        assert all(child.parent is run for child in run.children)
+        assert all(child.tokens[: child.start] == run.tokens[: child.start] for child in run.children)
+        assert [child.start for child in run.children] == sorted(child.start for child in run.children)
+        assert [child.turn for child in run.children] == sorted((child.turn for child in run.children), reverse=True)
+
+
+def test_branches_of_one_trunk_need_no_chain() -> None:
+    """Two ways out of every position: the trunk runs whole, and all branches after it, whatever their order."""
+    trunk = [5] * 30
+    branches = [[*trunk[:stop], token, token] for stop in range(1, 28) for token in (1, 9)]
+    [root] = plan_runs([*branches, trunk]).roots
+    assert root.tokens == trunk
+    assert {child.start for child in root.children} == set(range(1, 28))
+    assert not any(child.children for child in root.children)
+
+
+class Recorder:
+    """Runs steps on caches without contents, and knows how many blocks there were at once."""
+
+    def __init__(self, sequences: list[list[int]], chunk: int, context: int) -> None:
+        self.caches: list[KVCache] = []
+        self.context = context
+        plan = plan_runs(sequences)
+        self.steps: list[list[tuple[int, int, int]]] = []
+        self.peak = 0
+        runs = all_runs(plan)
+        scheduler = Packer(plan.roots, self.new_cache, chunk, context)
+        while parts := scheduler.next_step():
+            self.steps.append([(run.place, start, stop) for run, _, start, stop in parts])
+            for run, cache, start, stop in parts:
+                assert len(cache) == start
+                assert start == run.start or (run.place, start) in [(p, b) for step in self.steps for p, _, b in step]
+                cache.reserve(stop - start)
+                cache.append(stop - start)
+            held = [run.cache for run in runs if run.cache is not None]
+            self.peak = max(self.peak, len({block.ctypes.data for cache in held for block in cache._blocks}))
+            scheduler.finish_step(parts)
+        assert all(run.cache is None and run.ended for run in runs)
+
+    def new_cache(self) -> KVCache:
+        return KVCache(64, self.context)
+
+
+@settings(deadline=None)
+@given(SEQUENCES, st.integers(1, 12))
+def test_steps_hold_up_to_a_chunk(sequences: list[list[int]], chunk: int) -> None:
+    steps = Recorder(sequences, chunk, 16).steps
+    rows = [sum(stop - start for _, start, stop in step) for step in steps]
+    assert all(0 < count <= chunk for count in rows)
+    assert sum(rows) == len({tuple(tokens[:stop]) for tokens in sequences for stop in range(1, len(tokens) + 1)})
+
+
+def test_groups_share_steps() -> None:
+    """Four answers to each of many questions: the first of a later question runs beside the others of one before."""
+    questions = [[group] * 20 + [100 + answer] * 3 for group in range(30) for answer in range(4)]
+    steps = Recorder(questions, 64, 64).steps
+    rows = 30 * (23 + 3 * 3)
+    assert len(steps) <= rows // 64 + 2
+
+
+def test_memory_for_caches_is_bounded() -> None:
+    context = 16 * BLOCK
+    trunk = [7] * (context - 8)
+    continuations = [trunk + [token] * 3 for token in range(500) if token != 7]
+    limit = 3 * context // BLOCK
+    assert Recorder(continuations, 512, context).peak <= limit
+    assert Recorder([[token] * 2 for token in range(500)], 512, context).peak <= limit
+    combs = [trunk[:stop] + [token] * 4 for stop in range(1, context - 8, 7) for token in (1, 9)]
+    assert Recorder([*combs, trunk], 512, context).peak <= limit
+
+
+def test_nothing_to_run() -> None:
+    assert plan_runs([]) == Plan([], [], [])
+    assert plan_runs([[], []]).roots == []
+    assert Recorder([[], []], 4, 16).steps == []
