@@ -139,6 +139,32 @@ def test_ignore_eos() -> None:
     assert completion.finish_reason == "length"
 
 
+def test_stop_tokens() -> None:
+    pieces, completion = run(tokens_of("x", "bc", "ab"), stop_tokens=257)
+    assert pieces == [Piece("x", (120,), None), Piece("", (257,), "stop")]
+    assert (completion.text, completion.tokens, completion.finish_reason) == ("x", [120, 257], "stop")
+    assert completion.usage.completion_tokens == 2
+    assert run(tokens_of("x", "abc"), stop_tokens=[257, 258], max_tokens=4)[1].text == "xabc"  # "bc" in two tokens
+
+
+def test_stop_tokens_beside_the_end_of_text() -> None:
+    assert run([EOT], stop_tokens=257)[1].tokens == []
+    assert run([EOT], stop_tokens=[257, EOT])[1].tokens == [EOT]
+    assert run([EOT, PAD_ID, 65], stop_tokens=PAD_ID, ignore_eos=True)[1].tokens == [EOT, PAD_ID]
+
+
+def test_stop_tokens_end_an_unfinished_character_and_a_false_start_of_a_stop() -> None:
+    assert run([120, 0xE2, 257], stop_tokens=257)[1].text == "x\ufffd"
+    assert run(tokens_of("x", "ab", 257), stop="abc", stop_tokens=257)[1].text == "xab"
+
+
+def test_stop_tokens_outside_the_vocabulary() -> None:
+    with pytest.raises(
+        InvalidRequestError, match=r"^a token id of stop_tokens is 264, but it must be an integer in 0\.\.263$"
+    ):
+        run([], stop_tokens=[257, 264])
+
+
 def test_max_tokens_runs_no_token_too_many() -> None:
     engine = Script(tokens_of("abcdefgh"))
     completion = finish(start(engine, [1, 2], SamplingParams(temperature=0, max_tokens=3)))

@@ -231,36 +231,3 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         santacoder.load(tmp_path / "none.gguf")
     with pytest.raises(santacoder.ModelFormatError, match="directory"):
         santacoder.load(tmp_path)
-
-
-class TestHub:
-    def test_choice(self) -> None:
-        from santacoder.hub import choose
-
-        assert choose("a/b", ["README.md", "x.gguf"]) == "x.gguf"
-        assert choose("a/b", ["x-Q8_0.gguf", "x-Q4_K_M.gguf"]) == "x-Q4_K_M.gguf"
-        with pytest.raises(santacoder.InvalidRequestError, match=r"^'a/b' has no GGUF file$"):
-            choose("a/b", ["README.md"])
-        message = r"^'a/b' has several GGUF files, name one as filename: x-1\.gguf, x-2\.gguf$"
-        with pytest.raises(santacoder.InvalidRequestError, match=message):
-            choose("a/b", ["x-2.gguf", "x-1.gguf"])
-
-    def test_download(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        hub = pytest.importorskip("huggingface_hub")
-        monkeypatch.setattr(hub, "list_repo_files", lambda repo, revision: ["m.gguf"])
-        monkeypatch.setattr(hub, "hf_hub_download", lambda repo, name, revision: str(FILE))
-        with santacoder.from_pretrained("a/b") as model:
-            assert model.config.name == "random"
-
-    def test_offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        hub = pytest.importorskip("huggingface_hub")
-
-        def refuse(*_: Any, **__: Any) -> None:
-            raise ConnectionError("no network")
-
-        for name in ("list_repo_files", "snapshot_download", "hf_hub_download"):
-            monkeypatch.setattr(hub, name, refuse)
-        message = r"^cannot get a model from 'a/b': the hub cannot be reached \(offline\?\)"
-        for filename in (None, "m.gguf"):
-            with pytest.raises(santacoder.SantaCoderError, match=message):
-                santacoder.from_pretrained("a/b", filename)

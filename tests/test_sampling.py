@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from santacoder import InvalidRequestError, NumericalError, SantaCoder, _isa
 from santacoder._native import ffi, lib
 from santacoder.requests import SamplingOptions
-from santacoder.sampling import Sampler, SamplingParams, check_biases, random_bits
+from santacoder.sampling import Sampler, SamplingParams, check_tokens, random_bits
 
 ONE = 1 << 39
 LEVELS = [_isa.LEVELS[name] for name in _isa.available()]
@@ -277,7 +277,7 @@ class TestSampler:
     def test_bias_outside_the_vocabulary(self) -> None:
         message = "a token id of logit_bias is 4, but it must be an integer in 0..3"
         with pytest.raises(InvalidRequestError, match=f"^{message}$"):
-            check_biases(SamplingParams(logit_bias={4: 1.0}), 4)
+            check_tokens(SamplingParams(logit_bias={4: 1.0}), 4)
 
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -308,6 +308,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("stop", [1], "stop is [1], but it must be a text or a list of texts, none of them empty"),
     ("stop", b"a", "stop is b'a', but it must be a text or a list of texts, none of them empty"),
     ("stop", None, "stop is None, but it must be a text or a list of texts, none of them empty"),
+    ("stop_tokens", -1, "a token id of stop_tokens is -1, but it must be an integer of 0 or more"),
+    ("stop_tokens", [1, True], "a token id of stop_tokens is True, but it must be an integer of 0 or more"),
+    ("stop_tokens", "7", "stop_tokens is '7', but it must be a token id or a list of token ids"),
+    ("stop_tokens", None, "stop_tokens is None, but it must be a token id or a list of token ids"),
     ("seed", -1, "seed is -1, but it must be an integer in 0..18446744073709551615"),
     ("seed", 1 << 64, "seed is 18446744073709551616, but it must be an integer in 0..18446744073709551615"),
     ("echo", 1, "echo is 1, but it must be True or False"),
@@ -329,6 +333,8 @@ class TestParams:
         assert (params.max_tokens, params.temperature, params.top_p) == (3, 1.0, 0.5)
         assert (params.stop, params.logit_bias) == (("x",), ((2, 1.0),))
         assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
+        assert SamplingParams(stop_tokens=np.int64(7)).stop_tokens == (7,)
+        assert SamplingParams(stop_tokens=[7, 8]).stop_tokens == (7, 8)
         assert SamplingParams(seed=(1 << 64) - 1).seed == (1 << 64) - 1
 
     def test_keywords_are_declared_and_described(self) -> None:

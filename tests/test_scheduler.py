@@ -156,6 +156,7 @@ requests = st.fixed_dictionaries(
         "temperature": st.sampled_from([0.0, 0.7, 1.5]),
         "repetition_penalty": st.sampled_from([1.0, 1.3]),
         "stop": st.lists(st.sampled_from(["\n", "e", "in", "é"]), max_size=2),
+        "stop_tokens": st.lists(st.integers(5, 511), max_size=40),
         "seed": st.integers(0, 3),
         "lookup": st.booleans(),
         "pieces": st.integers(0, 30),  # after so many the stream is closed

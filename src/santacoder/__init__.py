@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from santacoder.errors import (
     ContextOverflowError,
+    HubError,
     InvalidRequestError,
+    MissingPackageError,
     ModelClosedError,
     ModelFormatError,
     ModelNotFoundError,
@@ -40,7 +42,9 @@ __all__ = [
     "Completion",
     "Config",
     "ContextOverflowError",
+    "HubError",
     "InvalidRequestError",
+    "MissingPackageError",
     "ModelClosedError",
     "ModelFormatError",
     "ModelNotFoundError",
@@ -109,8 +113,9 @@ def from_pretrained(
         context: as in `SantaCoder.load`.
 
     Raises:
-        InvalidRequestError: the repository has no GGUF file, or several.
-        SantaCoderError: the repository or the file cannot be had; or any error of `SantaCoder.load`.
+        InvalidRequestError: the repository has no such file, no GGUF file, or several.
+        HubError: the repository or the file cannot be had.
+        SantaCoderError: any error of `SantaCoder.load`.
     """
     from santacoder.hub import download
 

@@ -17,6 +17,14 @@ class SessionFormatError(SantaCoderError):
     """The file holds no session of this model."""
 
 
+class HubError(SantaCoderError, OSError):
+    """The hub cannot give the file, and its local cache lacks it; `__cause__` is the hub's own error."""
+
+
+class MissingPackageError(SantaCoderError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+
 class ContextOverflowError(SantaCoderError):
     """The request needs more positions than the model's context has."""
 

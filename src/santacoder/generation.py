@@ -75,8 +75,9 @@ class Completion:
 
     Attributes:
         text: the generated text, up to a stop string and without it; with echo, after the prompt's.
-        tokens: all generated tokens, those of a stop string included, the one that ends the text not.
-        finish_reason: "stop" for a stop string, a filter or the end of text, "length" for max_tokens,
+        tokens: all generated tokens; those of a stop string and one of `stop_tokens` are included, the end of
+            text is not.
+        finish_reason: "stop" for a stop string, a stop token, a filter or the end of text, "length" for max_tokens,
             "deadline".
         seed: what the random bits were drawn with; the same seed and prompt give the same completion.
         usage: token counts.

@@ -2,75 +2,139 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Final
 
-from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.errors import HubError, InvalidRequestError
+
+_SHOWN_FILES: Final = 20
+_TIMEOUT: Final = 10.0  # seconds
 
 
-def download(repo: str, filename: str | None = None, revision: str | None = None) -> str:
+def download(
+    repo: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    token: str | bool | None = None,
+) -> str:
     """The path of a GGUF file of a repository, downloaded unless the local cache has it.
+
+    The hub's environment variables count as always: HF_HUB_OFFLINE, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT.
 
     Args:
         repo: "owner/name".
         filename: the file; None takes the only GGUF file, or the only Q4_K_M one.
         revision: a branch, tag or commit; None is the default branch.
+        cache_dir: the folder of the cache; None is the usual one.
+        local_files_only: look nowhere but in the cache.
+        force_download: download what the cache has, too.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
-        InvalidRequestError: the repository has no GGUF file, or several.
-        SantaCoderError: the repository or the file cannot be had: no network, no such name, no permission.
+        InvalidRequestError: the repository has no such file, no GGUF file, or several.
+        HubError: the repository or the file cannot be had: no network, no such name, no permission.
     """
     import huggingface_hub
 
+    access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    access["local_files_only"] = local_files_only
     try:
-        chosen = filename or choose(repo, _files(repo, revision))
-        return str(huggingface_hub.hf_hub_download(repo, chosen, revision=revision))
-    except SantaCoderError:
+        chosen = filename or choose(repo, _files(repo, access))
+        return str(huggingface_hub.hf_hub_download(repo, chosen, force_download=force_download, **access))
+    except InvalidRequestError:
         raise
     except Exception as error:  # the hub's own, its HTTP library's, ValueError for a malformed name
-        raise SantaCoderError(f"cannot get a model from {repo!r}: {_reason(error)}") from error
+        if _is(error, "EntryNotFoundError") and not _is(error, "LocalEntryNotFoundError"):
+            raise InvalidRequestError(f"{repo!r} has no file {filename!r}; {listing(_files(repo, access))}") from error
+        at = "" if revision is None else f" at {revision!r}"
+        reason = _reason(error, _cached_files(repo, access))
+        raise HubError(f"cannot get {filename or 'a model'} from {repo!r}{at}: {reason}") from error
 
 
-def choose(repo: str, names: list[str]) -> str:
-    """The only GGUF file among `names`, or the only Q4_K_M one.
+def choose(place: str, names: Iterable[str]) -> str:
+    """The only GGUF file among the `names` in a repository or folder, or the only Q4_K_M one.
 
     Raises:
         InvalidRequestError: there is no such file.
     """
-    found = sorted(name for name in names if name.lower().endswith(".gguf"))
+    names = sorted(names)
+    found = [name for name in names if name.lower().endswith(".gguf")]
     preferred = [name for name in found if fnmatch(name.lower(), "*q4_k_m*")]
     for candidates in (found, preferred):
         if len(candidates) == 1:
             return candidates[0]
     if not found:
-        raise InvalidRequestError(f"{repo!r} has no GGUF file")
-    raise InvalidRequestError(f"{repo!r} has several GGUF files, name one as filename: {', '.join(found)}")
+        raise InvalidRequestError(f"{place!r} has no GGUF file; {listing(names)}")
+    raise InvalidRequestError(f"{place!r} has several GGUF files, name one as filename: {', '.join(found)}")
 
 
-def _files(repo: str, revision: str | None) -> list[str]:
+def listing(names: Iterable[str]) -> str:
+    """The end of a sentence about a missing file: what is there instead."""
+    shown = sorted(names)
+    if not shown:
+        return "it has no files"
+    more = f" and {len(shown) - _SHOWN_FILES} more" if len(shown) > _SHOWN_FILES else ""
+    return f"it has {', '.join(shown[:_SHOWN_FILES])}{more}"
+
+
+def _files(repo: str, access: dict[str, Any]) -> list[str]:
     """The repository's files; without a network, those of the local cache."""
     import huggingface_hub
 
     try:
-        return list(huggingface_hub.list_repo_files(repo, revision=revision))
+        if access["local_files_only"]:
+            return _snapshot(repo, access)
+        info = huggingface_hub.model_info(repo, revision=access["revision"], token=access["token"], timeout=_TIMEOUT)
+        return [file.rfilename for file in info.siblings or ()]
     except Exception:
-        try:
-            folder = huggingface_hub.snapshot_download(
-                repo, revision=revision, local_files_only=True, allow_patterns="*.gguf"
-            )
-        except Exception:
-            folder = None
-        if folder is None:
+        cached = _cached_files(repo, access)
+        if not cached:
             raise
-        return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
+        return cached
 
 
-def _reason(error: Exception) -> str:
-    """The first line of the error, or a plain word where it is about the network."""
-    name = type(error).__name__
-    if name in ("OfflineModeIsEnabled", "LocalEntryNotFoundError"):
-        return "it is not in the local cache, and the hub cannot be reached (offline?)"
-    if isinstance(error, ConnectionError) or name in ("ConnectError", "ConnectTimeout", "ReadTimeout"):
+def _cached_files(repo: str, access: dict[str, Any]) -> list[str]:
+    """The repository's files in the local cache; none where it lacks the revision."""
+    try:
+        return _snapshot(repo, access)
+    except Exception:
+        return []
+
+
+def _snapshot(repo: str, access: dict[str, Any]) -> list[str]:
+    """The files of the cached revision; any error of `huggingface_hub` where there is none."""
+    import huggingface_hub
+
+    # A snapshot counts as complete when what matches the patterns is there: with none, always.
+    options = {**access, "local_files_only": True}
+    folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=[], **options))
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _is(error: Exception, *names: str) -> bool:
+    """Whether the error is of a class with one of these names, which the hub's versions keep in different modules."""
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def _reason(error: Exception, cached: list[str]) -> str:
+    """A plain sentence for the usual errors, else the first line of the error that says something."""
+    if _is(error, "GatedRepoError"):
+        return "the repository is gated: ask for access on its page and log in with 'hf auth login'"
+    if _is(error, "RepositoryNotFoundError"):
+        return "there is no such repository, or it is private: log in with 'hf auth login'"
+    if _is(error, "RevisionNotFoundError"):
+        return "there is no such branch, tag or commit"
+    if _is(error, "OfflineModeIsEnabled", "LocalEntryNotFoundError", "IncompleteSnapshotError"):
+        found = f" ({listing(cached)})" if cached else ""
+        return f"it is not in the local cache{found}, and the hub cannot be reached (offline?)"
+    if _is(error, "ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout"):
         return "the hub cannot be reached (offline?), and the local cache does not have it"
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "Client Error" not in line), lines[0] if lines else name)
+    return next((line for line in lines if "Client Error" not in line), lines[0] if lines else type(error).__name__)

@@ -20,7 +20,10 @@ MAX_THREADS = 1024
 
 
 def open_transformer(
-    path: str | os.PathLike[str], threads: int | None = None, context: int | None = None
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    context: int | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> tuple[Transformer, Tokenizer]:
     """Load the model at `path`; the file is not needed afterwards.
 
@@ -28,6 +31,7 @@ def open_transformer(
         path: a GGUF file.
         threads: how many threads compute; None takes what the machine allows (see `cpus`).
         context: positions to use, at most what the model has learned; None takes all.
+        tokenizer: the file's own, where it was built before.
 
     Raises:
         OSError: the file cannot be opened.
@@ -45,11 +49,11 @@ def open_transformer(
         team = ffi.gc(lib.sc_team_new(n_threads), lib.sc_team_free)
         if team == ffi.NULL:
             raise MemoryError(f"no memory for {n_threads} threads")
-        weights, tokenizer = _load_both(file, config, team)
+        weights, tokenizer = _load_both(file, config, team, tokenizer)
     return Transformer(config, weights, team, isa, positions), tokenizer
 
 
-def _load_both(file: GGUFFile, config: Any, team: Any) -> tuple[Weights, Tokenizer]:
+def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | None) -> tuple[Weights, Tokenizer]:
     """The tokenizer is built while the C threads pack: packing holds no interpreter lock."""
     results: dict[str, Weights] = {}
     errors: list[BaseException] = []
@@ -63,7 +67,7 @@ def _load_both(file: GGUFFile, config: Any, team: Any) -> tuple[Weights, Tokeniz
     packer = Thread(target=pack, name="santacoder-pack")
     packer.start()
     try:
-        tokenizer = Tokenizer.from_gguf(file, config.vocab_size)
+        tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
     finally:
         packer.join()
     if errors:

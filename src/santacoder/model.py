@@ -85,6 +85,8 @@ class SantaCoder:
             presence_penalty (float = 0): -2..2, taken off a token's logit if it was generated.
             logit_bias (mapping = None): -100..100 by token id, added to its logit.
             stop (str or sequence = ()): a text, or several, that ends the completion and is not part of it.
+            stop_tokens (int or sequence = ()): a token id, or several, that ends the completion: it is the last of its
+                tokens and no part of its text.
             seed (int = None): 0..2^64-1 makes the completion repeatable; None draws one, which the completion names.
             echo (bool = False): begin the completion's text with the prompt.
             ignore_eos (bool = False): go on after an end of text, which becomes a token like any other.

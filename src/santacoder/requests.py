@@ -38,6 +38,7 @@ class SamplingOptions(TypedDict, total=False):
     presence_penalty: float
     logit_bias: Mapping[int, float] | None
     stop: str | Sequence[str]
+    stop_tokens: int | Sequence[int]
     seed: int | None
     echo: bool
     ignore_eos: bool
@@ -72,7 +73,7 @@ def new_sample(
 
     Raises:
         ContextOverflowError: the prompt and max_tokens do not fit.
-        InvalidRequestError: logit_bias names a token outside the vocabulary.
+        InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
     """
     check_context(len(tokens), params.max_tokens, context)
     seed = secrets.randbits(64) if params.seed is None else params.seed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from santacoder.drafting import Drafter
 from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
 from santacoder.kv_cache import BLOCK, KVCache
-from santacoder.sampling import Sampler, SamplingParams, check_biases
+from santacoder.sampling import Sampler, SamplingParams, check_tokens
 from santacoder.scoring import TokenLogprobs, token_logprobs
 from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         prompt: (T,) ids, at least one.
         params: how to choose tokens and when to end.
-        tokens: those generated so far; the one that ends the text is none of them.
+        tokens: those generated so far; the end of text is none of them, one of `params.stop_tokens` is the last.
         cache: keys and values of the first of prompt and tokens; None before the sample's turn comes.
         pieces: what became final so far; the last one says why the text ended, once it has.
         error: what ended it instead.
@@ -50,9 +50,9 @@ class Sample:
         scheduler gives it one for as long as it runs. `filters` makes new ones, to stand behind the stop strings.
 
         Raises:
-            InvalidRequestError: logit_bias names a token outside the vocabulary.
+            InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
         """
-        check_biases(params, tokenizer.vocab_size)
+        self._stops = check_tokens(params, tokenizer.vocab_size)
         self.prompt = list(prompt)
         self.ids = np.asarray(self.prompt, dtype=np.int32)
         self.params = params
@@ -68,7 +68,7 @@ class Sample:
         self._tokenizer = tokenizer
         self._filters = filters
         self._key = seed, index
-        self._ends = frozenset() if params.ignore_eos else tokenizer.end_ids
+        self._ends = self._stops if params.ignore_eos else self._stops | tokenizer.end_ids
         self._drafter = Drafter() if params.lookup else None
         self._deadlines = (math.inf, math.inf)
         self._times = [perf_counter()] * 3  # of the start, the first token, the end
@@ -182,6 +182,8 @@ class Sample:
             self._times[1] = perf_counter()
         if token in self._ends:
             text, reason = self._stream.finish(), "stop"
+            if token in self._stops:
+                self.tokens.append(token)
         else:
             text = self._stream.feed(token)
             if not self._stream.stopped and len(self.tokens) + 1 == self.params.max_tokens:

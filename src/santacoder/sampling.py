@@ -50,6 +50,7 @@ class SamplingParams:
         presence_penalty: -2..2, taken off once for every token that was generated.
         logit_bias: by token id, -100..100, added to its logit; kept as pairs.
         stop: texts that end the completion; one string is one text.
+        stop_tokens: token ids that end the completion; one id is one token.
         seed: 0..2^64-1, or None to draw one.
         echo: begin the text with the prompt.
         ignore_eos: the end of text is a token like any other.
@@ -71,6 +72,7 @@ class SamplingParams:
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None
     stop: str | Sequence[str] = ()
+    stop_tokens: int | Sequence[int] = ()
     seed: int | None = None
     echo: bool = False
     ignore_eos: bool = False
@@ -89,6 +91,7 @@ class SamplingParams:
         self._set("presence_penalty", _number("presence_penalty", self.presence_penalty, -2.0, 2.0))
         self._set("logit_bias", _biases(self.logit_bias))
         self._set("stop", _stops(self.stop))
+        self._set("stop_tokens", _stop_tokens(self.stop_tokens))
         self._set("seed", None if self.seed is None else check_integer("seed", self.seed, 0, MAX_SEED))
         self._set("echo", _flag("echo", self.echo))
         self._set("ignore_eos", _flag("ignore_eos", self.ignore_eos))
@@ -125,7 +128,7 @@ class Sampler:
         sample_index: int = 0,
         prompt: Sequence[int] = (),
     ) -> None:
-        """Prepare for logits of `vocab_size` values that follow `prompt`; `check_biases` has checked the parameters."""
+        """Prepare for logits of `vocab_size` values that follow `prompt`; `check_tokens` has checked the parameters."""
         self._params = params
         self._stream = (seed, sample_index)
         self._position = len(prompt)
@@ -254,6 +257,15 @@ def _stops(stop: object) -> tuple[str, ...]:
     raise _wrong("stop", stop, "a text or a list of texts, none of them empty")
 
 
+def _stop_tokens(value: object) -> tuple[int, ...]:
+    tokens = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(tokens, SupportsIndex):
+        tokens = (tokens,)
+    if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
+        raise _wrong("stop_tokens", value, "a token id or a list of token ids")
+    return tuple(check_integer("a token id of stop_tokens", token, 0, None) for token in tokens)
+
+
 def _biases(value: object) -> tuple[tuple[int, float], ...]:
     pairs = () if value is None else value.items() if isinstance(value, Mapping) else value
     if not isinstance(pairs, Iterable) or isinstance(pairs, str):
@@ -267,15 +279,20 @@ def _biases(value: object) -> tuple[tuple[int, float], ...]:
     return tuple(biases)
 
 
-def check_biases(params: SamplingParams, vocab_size: int) -> None:
-    """Check logit_bias against the vocabulary.
+def check_tokens(params: SamplingParams, vocab_size: int) -> frozenset[int]:
+    """Check logit_bias and stop_tokens against the vocabulary.
+
+    Returns:
+        The set of stop_tokens.
 
     Raises:
-        InvalidRequestError: it names a token outside.
+        InvalidRequestError: one of them names a token outside.
     """
-    for token in dict(params.logit_bias or ()):
-        if token >= vocab_size:
-            raise _wrong("a token id of logit_bias", token, f"an integer in 0..{vocab_size - 1}")
+    stops = _stop_tokens(params.stop_tokens)
+    for name, tokens in ("logit_bias", dict(params.logit_bias or ())), ("stop_tokens", stops):
+        for token in tokens:
+            check_integer(f"a token id of {name}", token, 0, vocab_size - 1)
+    return frozenset(stops)
 
 
 def _wrong(name: str, value: object, limit: str) -> InvalidRequestError:

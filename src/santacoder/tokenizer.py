@@ -63,6 +63,7 @@ class Tokenizer:
         eot_id: the end of text, or None.
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         end_ids: the tokens that end a completion.
+        special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
         never_sampled: ascending ids that a model must not produce: unused tokens and padding rows.
     """
 
@@ -87,6 +88,7 @@ class Tokenizer:
         special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
         user_defined = set(np.flatnonzero(types == _USER_DEFINED).tolist()) - unused - special
         self._literal = frozenset(unused | special | user_defined)
+        self.special_ids = frozenset(special)
         self._build(metadata, sorted(special), sorted(user_defined))
 
     @classmethod
@@ -149,6 +151,15 @@ class Tokenizer:
             except UnicodeEncodeError:
                 pass  # some characters are no byte's symbol: the token is plain text
         return text.encode()
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The spelling of each token, (n_tokens,); ordinary ones are spelt with one printable character per byte."""
+        return self._tokens
+
+    def token_id(self, spelling: str) -> int | None:
+        """The id of the token that `vocabulary` spells like this, or None."""
+        return self._ids.get(spelling)
 
     def check_id(self, token: SupportsIndex) -> int:
         """The token id as an int.

@@ -1,0 +1,38 @@
+"""The interface of the `transformers` library, for code that was written for it: change the import, keep the rest.
+
+    from santacoder.hf import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("santacoder-q4_k_m.gguf")
+    model = AutoModelForCausalLM.from_pretrained("santacoder-q4_k_m.gguf")
+    inputs = tokenizer("def print_hello_world():", return_tensors="np")
+    print(tokenizer.decode(model.generate(**inputs)[0]))
+
+A checkpoint is a GGUF file, a folder with one, or a repository on the hub with one. PyTorch is needed for
+`return_tensors="pt"` alone. What differs from `transformers`:
+
+- Everything runs on the CPU in the precision of the file; logits are float32. There are no gradients.
+- The tokenizer pads on the left, with the end of text, until told otherwise.
+- What is masked out of a prompt is not run: a row of a padded batch gives the same bytes as alone.
+- The end of text and <fim-pad> both end a sequence unless `eos_token_id` says which tokens do.
+- An argument that would change the result and is not supported is an error.
+"""
+
+from __future__ import annotations
+
+from santacoder.hf.encoding import BatchEncoding
+from santacoder.hf.generation import GenerationConfig
+from santacoder.hf.model import AutoModelForCausalLM, CausalLM, CausalLMOutput, ModelConfig
+from santacoder.hf.tensors import set_seed
+from santacoder.hf.tokenizer import AutoTokenizer, CodeTokenizer
+
+__all__ = [
+    "AutoModelForCausalLM",
+    "AutoTokenizer",
+    "BatchEncoding",
+    "CausalLM",
+    "CausalLMOutput",
+    "CodeTokenizer",
+    "GenerationConfig",
+    "ModelConfig",
+    "set_seed",
+]

@@ -1,0 +1,74 @@
+"""From a checkpoint's name to its file, and what tokenizer and model share of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from santacoder.config import Config, read_config
+from santacoder.errors import InvalidRequestError
+from santacoder.gguf_file import GGUFFile
+from santacoder.hub import choose, download, listing
+from santacoder.loading import open_transformer
+from santacoder.model import SantaCoder
+from santacoder.tokenizer import Tokenizer
+
+_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(?<!\.gguf)", re.IGNORECASE)
+
+#: Tokenizers in use, by the identity of their file.
+_TOKENIZERS: Final[WeakValueDictionary[tuple[int, ...], Tokenizer]] = WeakValueDictionary()
+
+
+def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: Any) -> str:
+    """The path of a checkpoint's GGUF file, downloaded if it is on the hub and not in the cache.
+
+    Args:
+        checkpoint: a file, a folder, or "owner/name" on the hub if there is no such folder.
+        gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
+        access: the keywords of `hub.download`.
+
+    Raises:
+        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several.
+        HubError: the hub does not give the file.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        names = [entry.name for entry in path.iterdir() if entry.is_file()]
+        if gguf_file is not None and not (path / gguf_file).is_file():
+            raise InvalidRequestError(f"{str(path)!r} has no file {gguf_file!r}; {listing(names)}")
+        return str(path / (gguf_file or choose(str(path), names)))
+    if path.exists() or not isinstance(checkpoint, str) or not _REPOSITORY.fullmatch(checkpoint):
+        return str(path)
+    return download(checkpoint, gguf_file, **access)
+
+
+def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
+    """The tokenizer of a file, that of its loaded model if there is one, and the model's dimensions; reads no weights.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ModelFormatError: it is not a model's file.
+    """
+    key = _identity(path)
+    with GGUFFile.open(path) as file:
+        config = read_config(file)
+        tokenizer = _TOKENIZERS.get(key) or Tokenizer.from_gguf(file, config.vocab_size)
+    _TOKENIZERS[key] = tokenizer
+    return tokenizer, config
+
+
+def load_model(path: str, threads: int | None, context: int | None) -> SantaCoder:
+    """As `SantaCoder.load`, with the tokenizer that is already there if `load_tokenizer` built it."""
+    key = _identity(path)
+    transformer, tokenizer = open_transformer(path, threads, context, _TOKENIZERS.get(key))
+    _TOKENIZERS[key] = tokenizer
+    return SantaCoder(transformer, tokenizer)
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    """What tells a file from others, and from what was at its path before."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,190 @@
+"""The arguments of `generate`, and the sequences that they ask for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+
+from santacoder.errors import InvalidRequestError
+from santacoder.generation import Completion
+from santacoder.model import SantaCoder
+from santacoder.sampling import MAX_SEED, check_integer
+
+NEW_TOKENS: Final = 20  # where neither max_new_tokens nor max_length says, as in transformers
+
+#: Arguments of other features, with the values at which those are off or change no result.
+_OFF: Final[Mapping[str, tuple[object, ...]]] = {
+    "num_beams": (1, None),
+    "num_beam_groups": (1, None),
+    "early_stopping": (False, None),
+    "length_penalty": (1.0, None),
+    "penalty_alpha": (0.0, None),
+    "typical_p": (1.0, None),
+    "no_repeat_ngram_size": (0, None),
+    "return_dict_in_generate": (False, None),
+    "output_scores": (False, None),
+    "output_logits": (False, None),
+    "output_attentions": (False, None),
+    "output_hidden_states": (False, None),
+    "streamer": (None,),
+    "use_cache": (True, False, None),
+}
+
+
+@dataclass
+class GenerationConfig:
+    """How to generate. A model's `generation_config` holds the defaults of its `generate` and may be changed.
+
+    Attributes:
+        max_new_tokens: most tokens to generate.
+        max_length: most tokens of a sequence, the prompt and its padding included; `max_new_tokens` overrides it.
+            Without either, 20 tokens are generated, or as many as the context has room for.
+        do_sample: sample; otherwise the most probable token is taken, and what follows here up to `min_p` unused.
+        temperature: above 0.
+        top_k: choose among the k most probable tokens; 0 or None is off.
+        top_p: choose among the fewest tokens that hold this part of the probability; 1 or None is off.
+        min_p: choose among tokens with at least this part of the largest probability; None is off.
+        repetition_penalty: above 1 discourages tokens of the prompt and the text so far.
+        num_return_sequences: sequences for each prompt; more than one need `do_sample`.
+        eos_token_id: a token, or several, that end a sequence and are its last; None takes the model's, [] is none.
+        pad_token_id: fills up the shorter sequences; None takes the first of `eos_token_id`.
+        stop_strings: a text, or several, that end a sequence and are part of it.
+        seed: 0..2^64-1; None draws one from PyTorch's global generator, or from NumPy's if the prompts are arrays,
+            so `torch.manual_seed`, `numpy.random.seed` or `santacoder.hf.set_seed` make results repeatable.
+    """
+
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    do_sample: bool = False
+    temperature: float | None = 1.0
+    top_k: int | None = 50
+    top_p: float | None = 1.0
+    min_p: float | None = None
+    repetition_penalty: float | None = 1.0
+    num_return_sequences: int = 1
+    eos_token_id: int | Sequence[int] | None = None
+    pad_token_id: int | None = None
+    stop_strings: str | Sequence[str] | None = None
+    seed: int | None = None
+
+    def updated(self, options: Mapping[str, Any]) -> GenerationConfig:
+        """A copy with other values.
+
+        Raises:
+            InvalidRequestError: an option is unknown, or asks for a feature that is missing here.
+        """
+        for name, allowed in _OFF.items():
+            if name in options and options[name] not in allowed:
+                raise InvalidRequestError(
+                    f"{name} is {options[name]!r}, but generate() lacks this feature: {name} may only be {allowed[0]!r}"
+                )
+        names = [field.name for field in fields(self)]
+        unknown = sorted(set(options).difference(names, _OFF))
+        if unknown:
+            raise InvalidRequestError(f"generate() does not know {', '.join(unknown)}; it takes {', '.join(names)}")
+        return replace(self, **{name: value for name, value in options.items() if name not in _OFF})
+
+
+def new_tokens(config: GenerationConfig, length: int, longest: int, context: int) -> int:
+    """How many tokens to generate.
+
+    Args:
+        config: the request.
+        length: tokens of the padded prompts.
+        longest: tokens of the longest prompt without padding.
+        context: the model's.
+
+    Raises:
+        InvalidRequestError: max_length leaves no room, or either is no positive integer.
+    """
+    if config.max_new_tokens is not None:
+        return check_integer("max_new_tokens", config.max_new_tokens, 1, None)
+    if config.max_length is None:
+        return max(1, min(NEW_TOKENS, context - longest))
+    room = check_integer("max_length", config.max_length, 1, None) - length
+    if room < 1:
+        raise InvalidRequestError(
+            f"max_length is {config.max_length}, but the prompt alone has {length} tokens: set max_new_tokens"
+        )
+    return room
+
+
+def sampling_options(
+    config: GenerationConfig, ends: Sequence[int], max_tokens: int, seed: int | None
+) -> dict[str, Any]:
+    """The request as keywords of `SantaCoder.complete`.
+
+    Raises:
+        InvalidRequestError: several sequences without sampling, or sampling at the temperature 0.
+    """
+    count = check_integer("num_return_sequences", config.num_return_sequences, 1, None)
+    options: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "repetition_penalty": _or(config.repetition_penalty, 1.0),
+        "stop": _or(config.stop_strings, ()),
+        "stop_tokens": ends,
+        "ignore_eos": True,  # `ends` has the end of text if it is one
+        "seed": seed,
+    }
+    if config.do_sample:
+        if config.temperature == 0:
+            raise InvalidRequestError("temperature is 0, but sampling needs one above 0: use do_sample=False")
+        options |= {"temperature": _or(config.temperature, 1.0), "top_k": _or(config.top_k, 0)}
+        return options | {"top_p": _or(config.top_p, 1.0), "min_p": _or(config.min_p, 0.0)}
+    if count > 1:
+        raise InvalidRequestError(f"num_return_sequences is {count}, but without do_sample all would be equal")
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        if getattr(config, name) not in (getattr(GenerationConfig, name), None):
+            warnings.warn(f"{name} has no effect without do_sample=True", stacklevel=3)
+    return options | {"temperature": 0}
+
+
+def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_size: int) -> list[int]:
+    """The tokens that end a sequence.
+
+    Raises:
+        InvalidRequestError: one is not in the vocabulary.
+    """
+    if value is None:
+        return list(default)
+    tokens = value if isinstance(value, Iterable) else [value]
+    return [check_integer("eos_token_id", token, 0, vocab_size - 1) for token in tokens]
+
+
+def complete_all(
+    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: Mapping[str, Any]
+) -> list[list[int]]:
+    """The tokens generated for each prompt and sample, n rows for each prompt.
+
+    The samples of a prompt depend on the seed alone, whatever its neighbours. A prompt that is there several times
+    gets samples with further indices, so that its rows differ.
+    """
+    rows: list[list[list[int]]] = [[] for _ in prompts]
+    places: dict[tuple[int, ...], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        places.setdefault(tuple(prompt), []).append(i)
+    for count in sorted({len(where) for where in places.values()}):
+        group = [prompt for prompt, where in places.items() if len(where) == count]
+        for prompt, samples in zip(group, _complete_many(model, group, n * count, options), strict=True):
+            for k, i in enumerate(places[prompt]):
+                rows[i] = [sample.tokens for sample in samples[k * n : (k + 1) * n]]
+    return [tokens for samples in rows for tokens in samples]
+
+
+def _complete_many(
+    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: Mapping[str, Any]
+) -> list[list[Completion]]:
+    """The completions [prompt][sample], one after the other; sample 0 is that of `complete` with the same seed."""
+    return [[model.complete(prompt, **_reseeded(options, i)) for i in range(n)] for prompt in prompts]
+
+
+def _reseeded(options: Mapping[str, Any], sample: int) -> Mapping[str, Any]:
+    """The options with a seed for this sample; greedy ones need none."""
+    seed = options["seed"]
+    return options if sample == 0 or seed is None else {**options, "seed": (seed + sample) & MAX_SEED}
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,280 @@
+"""The model as `transformers` shapes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.errors import InvalidRequestError
+from santacoder.hf.checkpoint import load_model, locate
+from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options
+from santacoder.hf.tensors import CPU, Device, Kind, as_kind, check_device, draw_seed, kind_of, to_array
+from santacoder.model import SantaCoder
+from santacoder.sampling import check_integer
+
+
+class AutoModelForCausalLM:
+    """Loads models."""
+
+    @staticmethod
+    def from_pretrained(
+        checkpoint: str | os.PathLike[str],
+        *,
+        gguf_file: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        trust_remote_code: bool | None = None,
+        torch_dtype: object = None,
+        dtype: object = None,
+        low_cpu_mem_usage: bool | None = None,
+        device_map: object = None,
+        threads: int | None = None,
+        context: int | None = None,
+    ) -> CausalLM:
+        """The model of a checkpoint.
+
+        Args:
+            checkpoint: a GGUF file, a folder with one, or "owner/name" on the hub.
+            gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
+            revision: a branch, tag or commit; None is the default branch.
+            cache_dir: the folder of the hub's cache; None is the usual one.
+            local_files_only: look nowhere but in the cache.
+            force_download: download what the cache has, too.
+            token: for gated and private repositories; None takes the one of `hf auth login`.
+            trust_remote_code: without effect: no code is ever taken from a repository.
+            torch_dtype: without effect: the file says how precise its weights are.
+            dtype: without effect, the newer name of `torch_dtype`.
+            low_cpu_mem_usage: without effect: loading always needs little memory.
+            device_map: "auto", "cpu" or {"": "cpu"}.
+            threads: how many threads compute; None takes what the machine allows.
+            context: positions to use, prompt and new tokens together; None takes all that the model has.
+
+        Raises:
+            OSError: the file cannot be had: FileNotFoundError, HubError.
+            ModelFormatError: it is not a model that can run.
+            InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
+            UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
+        """
+        for device in device_map.values() if isinstance(device_map, dict) else [device_map]:
+            if device not in (None, "auto"):
+                check_device(device)
+        access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        path = locate(checkpoint, gguf_file, force_download=force_download, token=token, **access)
+        return CausalLM(load_model(path, threads, context), os.fspath(checkpoint))
+
+
+@dataclass
+class ModelConfig:
+    """The model's dimensions under the names of `GPTBigCodeConfig`."""
+
+    vocab_size: int
+    n_positions: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_inner: int
+    multi_query: bool
+    layer_norm_epsilon: float
+    tie_word_embeddings: bool
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None = None
+    name_or_path: str = ""
+    model_type: str = "gpt_bigcode"
+    is_encoder_decoder: bool = False
+
+    @property
+    def hidden_size(self) -> int:
+        """The same as `n_embd`."""
+        return self.n_embd
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """The same as `n_layer`."""
+        return self.n_layer
+
+    @property
+    def num_attention_heads(self) -> int:
+        """The same as `n_head`."""
+        return self.n_head
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """The same as `n_positions`."""
+        return self.n_positions
+
+
+class CausalLMOutput(NamedTuple):
+    """What a call of the model returns."""
+
+    logits: Any
+
+
+class CausalLM:
+    """A model that completes token ids.
+
+    Attributes:
+        engine: the same model as the rest of this library knows it.
+        config: its dimensions.
+        generation_config: the defaults of `generate`; may be changed.
+        name_or_path: the checkpoint.
+    """
+
+    def __init__(self, engine: SantaCoder, name_or_path: str = "") -> None:
+        """Wrap a model; use `AutoModelForCausalLM.from_pretrained`."""
+        self.engine: Final = engine
+        self.name_or_path = name_or_path
+        self.generation_config = GenerationConfig()
+        config, end = engine.config, engine.tokenizer.eot_id
+        self.config = ModelConfig(
+            vocab_size=config.vocab_size,
+            n_positions=engine.context,
+            n_embd=config.embedding_length,
+            n_layer=config.block_count,
+            n_head=config.head_count,
+            n_inner=config.feed_forward_length,
+            multi_query=config.head_count_kv == 1,
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            tie_word_embeddings=config.tied_embeddings,
+            bos_token_id=end,
+            eos_token_id=end,
+            name_or_path=name_or_path,
+        )
+
+    @property
+    def device(self) -> Device:
+        """The CPU."""
+        return CPU
+
+    def to(self, device: object) -> CausalLM:
+        """The same model, for the device is the CPU.
+
+        Raises:
+            InvalidRequestError: it is another.
+        """
+        check_device(device)
+        return self
+
+    def eval(self) -> CausalLM:
+        """The same model: it is never trained."""
+        return self
+
+    def __call__(self, input_ids: Any, attention_mask: Any = None) -> CausalLMOutput:
+        """The logits of every position.
+
+        Args:
+            input_ids: (B, T) ids, a NumPy array or a PyTorch tensor.
+            attention_mask: (B, T), 0 for ids that are to be skipped, else 1; None is all 1.
+
+        Returns:
+            `logits`, (B, T, V) float32 of the kind of `input_ids`; 0 where the mask is 0.
+
+        Raises:
+            InvalidRequestError: the ids or the mask are of a wrong type, shape or range.
+            ContextOverflowError: a row does not fit in the context.
+        """
+        ids, mask, kind = _batch(input_ids, attention_mask)
+        logits = np.zeros((*ids.shape, self.config.vocab_size), dtype=np.float32)
+        for row, kept, out in zip(ids, mask, logits, strict=True):
+            if kept.any():
+                out[kept] = self.engine.logits(row[kept])
+        return CausalLMOutput(as_kind(logits, kind))
+
+    def generate(
+        self,
+        inputs: Any = None,
+        generation_config: GenerationConfig | None = None,
+        *,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        tokenizer: object = None,
+        **options: Any,
+    ) -> Any:
+        """Continue prompts.
+
+        Args:
+            inputs: (B, T) ids, a NumPy array or a PyTorch tensor; None starts from the end of text.
+            generation_config: how to generate; None is that of the model.
+            input_ids: another name of `inputs`.
+            attention_mask: (B, T), 0 for padding, else 1; None is all 1. What is masked does not count.
+            tokenizer: without effect: the model knows its own.
+            options: values that replace those of `generation_config`: see `GenerationConfig`.
+
+        Returns:
+            (B * num_return_sequences, L) int64 ids of the kind of `inputs`: each prompt as it came, what was
+            generated, with the token that ends it, and `pad_token_id` up to the longest.
+
+        Raises:
+            InvalidRequestError: an option is unknown or out of range, or asks for what is not supported.
+            ContextOverflowError: a prompt and its new tokens do not fit in the context.
+        """
+        config = (generation_config or self.generation_config).updated(options)
+        if inputs is None:
+            inputs = self._start() if input_ids is None else input_ids
+        ids, mask, kind = _batch(inputs, attention_mask)
+        prompts = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
+        ends = end_tokens(config.eos_token_id, self._ends(), self.config.vocab_size)
+        max_tokens = new_tokens(config, ids.shape[1], max(map(len, prompts), default=0), self.engine.context)
+        seed = draw_seed(kind) if config.do_sample and config.seed is None else config.seed
+        rows = complete_all(
+            self.engine, prompts, config.num_return_sequences, sampling_options(config, ends, max_tokens, seed)
+        )
+        return as_kind(_join(ids, rows, self._pad(config, ends)), kind)
+
+    def __repr__(self) -> str:
+        return f"<CausalLM {self.name_or_path!r}: {self.engine!r}>"
+
+    def _start(self) -> NDArray[np.int64]:
+        """What a sequence starts from without a prompt, (1, 1)."""
+        if self.config.bos_token_id is None:
+            raise InvalidRequestError("there are no input_ids, and the model has no end of text to start from")
+        return np.array([[self.config.bos_token_id]])
+
+    def _ends(self) -> list[int]:
+        """The model's own end tokens, the end of text first."""
+        tokenizer = self.engine.tokenizer
+        return sorted(tokenizer.end_ids, key=lambda token: (token != tokenizer.eot_id, token))
+
+    def _pad(self, config: GenerationConfig, ends: Sequence[int]) -> int | None:
+        """The token that fills up shorter sequences, or None if nothing says which."""
+        if config.pad_token_id is not None:
+            return check_integer("pad_token_id", config.pad_token_id, 0, self.config.vocab_size - 1)
+        return ends[0] if ends else self.engine.tokenizer.eot_id
+
+
+def _batch(input_ids: Any, attention_mask: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_], Kind]:
+    """Checked ids (B, T), which of them count (B, T), and the kind that they came in."""
+    kind = kind_of(input_ids)
+    if kind is None:
+        word = type(input_ids).__name__
+        raise InvalidRequestError(
+            f"input_ids is a {word}, but it must be a tensor or an array, as return_tensors='pt' or 'np' gives"
+        )
+    ids = to_array(input_ids)
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise InvalidRequestError(f"input_ids is {ids.dtype} of the shape {ids.shape}, but it must be (B, T) integers")
+    if attention_mask is None:
+        return ids.astype(np.int64), np.ones(ids.shape, dtype=np.bool_), kind
+    mask = to_array(attention_mask) if kind_of(attention_mask) else np.asarray(attention_mask)
+    if mask.shape != ids.shape:
+        raise InvalidRequestError(f"attention_mask has the shape {mask.shape}, but input_ids has {ids.shape}")
+    return ids.astype(np.int64), mask != 0, kind
+
+
+def _join(ids: NDArray[np.int64], rows: Sequence[Sequence[int]], pad: int | None) -> NDArray[np.int64]:
+    """Prompts (B, T) and what was generated for each, the same number of rows for every prompt, as (B * n, L)."""
+    longest = max(map(len, rows), default=0)
+    if pad is None and any(len(row) < longest for row in rows):
+        raise InvalidRequestError("the sequences differ in length, and the model has no end of text: set pad_token_id")
+    new = np.full((len(rows), longest), pad or 0, dtype=np.int64)
+    for out, row in zip(new, rows, strict=True):
+        out[: len(row)] = row
+    return np.concatenate([np.repeat(ids, len(rows) // max(len(ids), 1), axis=0), new], axis=1)

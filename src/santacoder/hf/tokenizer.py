@@ -1,0 +1,310 @@
+"""The tokenizer as `transformers` shapes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, SupportsIndex
+
+from santacoder.errors import InvalidRequestError
+from santacoder.hf.checkpoint import load_tokenizer, locate
+from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
+from santacoder.sampling import check_integer
+from santacoder.tokenizer import Tokenizer
+
+Side = Literal["left", "right"]
+
+_PADDINGS: Final[dict[object, str]] = {
+    False: "", "do_not_pad": "", True: "longest", "longest": "longest", "max_length": "max_length"
+}  # fmt: skip
+_TRUNCATIONS: Final[dict[object, bool]] = {
+    False: False, "do_not_truncate": False, True: True, "longest_first": True, "only_first": True
+}  # fmt: skip
+
+
+class AutoTokenizer:
+    """Loads tokenizers."""
+
+    @staticmethod
+    def from_pretrained(
+        checkpoint: str | os.PathLike[str],
+        *,
+        gguf_file: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        trust_remote_code: bool | None = None,
+        use_fast: bool = True,
+        padding_side: Side = "left",
+        truncation_side: Side = "right",
+        pad_token: str | None = None,
+        model_max_length: int | None = None,
+    ) -> CodeTokenizer:
+        """The tokenizer of a checkpoint; no weights are read, and a loaded model's tokenizer is shared.
+
+        Args:
+            checkpoint: a GGUF file, a folder with one, or "owner/name" on the hub.
+            gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
+            revision: a branch, tag or commit; None is the default branch.
+            cache_dir: the folder of the hub's cache; None is the usual one.
+            local_files_only: look nowhere but in the cache.
+            force_download: download what the cache has, too.
+            token: for gated and private repositories; None takes the one of `hf auth login`.
+            trust_remote_code: without effect: no code is ever taken from a repository.
+            use_fast: without effect: there is one tokenizer.
+            padding_side: where padding goes.
+            truncation_side: where too long a text is cut.
+            pad_token: fills up short rows; None is the end of text.
+            model_max_length: tokens that truncation leaves; None is the model's context.
+
+        Raises:
+            OSError: the file cannot be had: FileNotFoundError, HubError.
+            ModelFormatError: it is not a model's file.
+            InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
+        """
+        access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        path = locate(checkpoint, gguf_file, force_download=force_download, token=token, **access)
+        tokenizer, config = load_tokenizer(path)
+        made = CodeTokenizer(tokenizer, model_max_length or config.context_length, os.fspath(checkpoint))
+        made.padding_side, made.truncation_side = padding_side, truncation_side
+        if pad_token is not None:
+            made.pad_token = pad_token
+        return made
+
+
+class CodeTokenizer:
+    """Text to token ids and back. Nothing is added to a text; special tokens written out in it become their ids.
+
+    Attributes:
+        model_max_length: tokens that truncation leaves where `max_length` does not say.
+        padding_side, truncation_side: "left" or "right".
+        name_or_path: the checkpoint.
+        model_input_names: what a call returns.
+        bos_token, eos_token, unk_token: the end of text plays all three; None where the model has none.
+        pad_token, pad_token_id: fills up rows; may be set to any token of the vocabulary.
+    """
+
+    model_input_names: Final = ("input_ids", "attention_mask")
+
+    def __init__(self, tokenizer: Tokenizer, model_max_length: int, name_or_path: str = "") -> None:
+        """Wrap a tokenizer; use `AutoTokenizer.from_pretrained`."""
+        self._tokenizer = tokenizer
+        self.model_max_length = model_max_length
+        self.name_or_path = name_or_path
+        self.padding_side: Side = "left"
+        self.truncation_side: Side = "right"
+        self.pad_token_id = tokenizer.eot_id
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        *,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+        return_attention_mask: bool = True,
+        add_special_tokens: bool = True,
+        split_special_tokens: bool = False,
+        return_token_type_ids: bool = False,
+    ) -> BatchEncoding:
+        """Encode a text, or several.
+
+        Args:
+            text: one text, or a list of them.
+            padding: True or "longest" to the longest of the texts, "max_length" to `max_length`.
+            truncation: whether to cut to `max_length`; None does where that is given and padding is not.
+            max_length: tokens of a row; None is `model_max_length`.
+            return_tensors: "pt", "np", or None for lists.
+            return_attention_mask: whether to return "attention_mask" too.
+            add_special_tokens: without effect: nothing is added.
+            split_special_tokens: take special tokens in the text for plain text.
+            return_token_type_ids: False.
+
+        Returns:
+            "input_ids" and "attention_mask" (1, or 0 for padding): lists (T,) for a text and (B, T) for several,
+            or (B, T) int64 arrays or tensors.
+
+        Raises:
+            InvalidRequestError: an argument is of a wrong type or out of range; rows of different lengths were
+                to be a tensor.
+            MissingPackageError: "pt" without PyTorch.
+        """
+        if return_token_type_ids:
+            raise InvalidRequestError("return_token_type_ids is True, but the model has no token types")
+        kind = check_kind(return_tensors)
+        texts = [text] if isinstance(text, str) else text
+        rows = [self._tokenizer.encode(text, special=not split_special_tokens) for text in texts]
+        rows, masks = self._fitted(rows, padding, truncation, max_length)
+        named = {"input_ids": rows} | ({"attention_mask": masks} if return_attention_mask else {})
+        if kind is not None:
+            return BatchEncoding({name: stack(value, kind) for name, value in named.items()})
+        if isinstance(text, str):
+            return BatchEncoding({name: value[0] for name, value in named.items()})
+        return BatchEncoding(named)
+
+    def encode(self, text: str, **options: Any) -> Any:
+        """The "input_ids" of a call: a list (T,), or with `return_tensors` an array or tensor (1, T)."""
+        return self(text, **options)["input_ids"]
+
+    def tokenize(self, text: str) -> list[str]:
+        """The tokens of a text, spelt as in the vocabulary."""
+        return [self._tokenizer.vocabulary[token] for token in self._tokenizer.encode(text)]
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
+        """The text of ids.
+
+        Args:
+            token_ids: an id, or (T,) of them: a list, an array or a tensor.
+            skip_special_tokens: leave special tokens out, else they are written out.
+            clean_up_tokenization_spaces: not True: the text is never altered.
+
+        Raises:
+            InvalidRequestError: an id is not in the vocabulary, or spaces were to be cleaned up.
+        """
+        if clean_up_tokenization_spaces:
+            raise InvalidRequestError("clean_up_tokenization_spaces is True, but it would damage code: leave it out")
+        ids = as_lists(token_ids)
+        if isinstance(ids, SupportsIndex):
+            ids = [ids]
+        skipped = self._tokenizer.special_ids if skip_special_tokens else frozenset()
+        return self._tokenizer.decode(i for i in map(self._tokenizer.check_id, ids) if i not in skipped)
+
+    def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
+        """`decode` of each row: a list of lists, or a (B, T) array or tensor."""
+        return [self.decode(row, **options) for row in as_lists(sequences)]
+
+    def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
+        """The id of a token, or the ids of several; that of `unk_token` for what is no token."""
+        if not isinstance(tokens, str):
+            return [self.convert_tokens_to_ids(token) for token in tokens]
+        found = self._tokenizer.token_id(tokens)
+        return self.unk_token_id if found is None else found
+
+    def convert_ids_to_tokens(self, ids: Any) -> Any:
+        """The token of an id, or the tokens of several, spelt as in the vocabulary."""
+        ids = as_lists(ids)
+        if isinstance(ids, SupportsIndex):
+            return self._tokenizer.vocabulary[self._tokenizer.check_id(ids)]
+        return [self.convert_ids_to_tokens(i) for i in ids]
+
+    def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
+        """The text of tokens."""
+        return self.decode(self.convert_tokens_to_ids(tokens))
+
+    def get_vocab(self) -> dict[str, int]:
+        """The id of each token."""
+        return {token: i for i, token in reversed(list(enumerate(self._tokenizer.vocabulary[: len(self)])))}
+
+    def add_special_tokens(self, special_tokens: Mapping[str, str | Sequence[str]]) -> int:
+        """Declare tokens special, which must be in the vocabulary and special already; "pad_token" is set.
+
+        Returns:
+            How many tokens were added: 0.
+
+        Raises:
+            InvalidRequestError: a token is not in the vocabulary, or not special.
+        """
+        for name, tokens in special_tokens.items():
+            for token in [tokens] if isinstance(tokens, str) else tokens:
+                if self._known(name, token) not in self._tokenizer.special_ids:
+                    raise InvalidRequestError(f"{name} has {token!r}, but it is an ordinary token of this vocabulary")
+        if isinstance(pad := special_tokens.get("pad_token"), str):
+            self.pad_token = pad
+        return 0
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens of the vocabulary; the padding at the end of the model's embedding is none."""
+        used = set(range(self._tokenizer.n_tokens)).difference(self._tokenizer.never_sampled)
+        return max(used, default=-1) + 1
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The end of text."""
+        return self._tokenizer.eot_id
+
+    @property
+    def eos_token(self) -> str | None:
+        """The spelling of `eos_token_id`."""
+        return None if self.eos_token_id is None else self._tokenizer.vocabulary[self.eos_token_id]
+
+    bos_token_id = unk_token_id = eos_token_id
+    bos_token = unk_token = eos_token
+
+    @property
+    def pad_token(self) -> str | None:
+        """The spelling of `pad_token_id`."""
+        return None if self.pad_token_id is None else self._tokenizer.vocabulary[self.pad_token_id]
+
+    @pad_token.setter
+    def pad_token(self, token: str | None) -> None:
+        self.pad_token_id = None if token is None else self._known("pad_token", token)
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The special tokens, ascending."""
+        return sorted(self._tokenizer.special_ids)
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Their spellings."""
+        return [self._tokenizer.vocabulary[token] for token in self.all_special_ids]
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        """The named special tokens that the model has."""
+        names = ("bos_token", "eos_token", "unk_token", "pad_token")
+        return {name: token for name in names if (token := getattr(self, name)) is not None}
+
+    def __repr__(self) -> str:
+        return f"<CodeTokenizer {self.name_or_path!r}: {len(self)} tokens, padding on the {self.padding_side}>"
+
+    def _known(self, name: str, token: str) -> int:
+        found = self._tokenizer.token_id(token)
+        if found is None:
+            raise InvalidRequestError(f"{name} has {token!r}, but the vocabulary has no such token and cannot grow")
+        return found
+
+    def _fitted(
+        self, rows: list[list[int]], padding: bool | str, truncation: bool | str | None, max_length: int | None
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Rows cut and padded as asked, and their masks."""
+        limit = self.model_max_length if max_length is None else check_integer("max_length", max_length, 1, None)
+        pad = _option("padding", padding, _PADDINGS)
+        if truncation is None:
+            truncation = max_length is not None and not pad
+        if _option("truncation", truncation, _TRUNCATIONS):
+            rows = [row[:limit] if self._on_right("truncation_side") else row[-limit:] for row in rows]
+        masks = [[1] * len(row) for row in rows]
+        if not pad:
+            return rows, masks
+        if self.pad_token_id is None:
+            raise InvalidRequestError("padding needs a pad_token, and the model has no end of text: set pad_token")
+        length = limit if pad == "max_length" else max(map(len, rows), default=0)
+        return self._padded(rows, length, self.pad_token_id), self._padded(masks, length, 0)
+
+    def _padded(self, rows: list[list[int]], length: int, fill: int) -> list[list[int]]:
+        """The rows, filled up to `length`; longer ones as they are."""
+        gaps = [[fill] * (length - len(row)) for row in rows]
+        right = self._on_right("padding_side")
+        return [row + gap if right else gap + row for row, gap in zip(rows, gaps, strict=True)]
+
+    def _on_right(self, name: str) -> bool:
+        side = getattr(self, name)
+        if side not in ("left", "right"):
+            raise InvalidRequestError(f"{name} is {side!r}, but it must be 'left' or 'right'")
+        return bool(side == "right")
+
+
+def _option(name: str, value: object, meanings: Mapping[object, Any]) -> Any:
+    if value not in meanings:
+        raise InvalidRequestError(f"{name} is {value!r}, but it must be one of {list(meanings)}")
+    return meanings[value]
