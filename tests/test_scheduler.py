@@ -364,6 +364,60 @@ class TestInterruptions:
         assert after[0] - before[0] < 2048  # KB: a fifth of a kilobyte each
 
 
+class Interrupting(Scheduler[Transformer]):
+    """Raises KeyboardInterrupt once, at a chosen point of its own code."""
+
+    place, countdown = "", 0
+
+    def _strike(self, place: str) -> None:
+        if place == self.place:
+            self.countdown -= 1
+            if self.countdown == 0:
+                raise KeyboardInterrupt
+
+    def _retire(self) -> None:
+        super()._retire()
+        self._strike("retire")
+
+    def _start(self, engine: Any, sample: Sample) -> bool:
+        started = super()._start(engine, sample)
+        self._strike("start")
+        return started
+
+    def _plan(self, batch: list[Sample], chunk: int) -> Any:
+        plan = super()._plan(batch, chunk)
+        self._strike("plan")
+        return plan
+
+    def _advance(self, plan: Any, logits: Any) -> None:
+        self._strike("logits")
+        super()._advance(plan, logits)
+        self._strike("advance")
+
+
+@pytest.mark.parametrize("place", ["retire", "start", "plan", "logits", "advance"])
+@pytest.mark.parametrize("countdown", [1, 2, 3, 9])
+def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenizer], place: str, countdown: int) -> None:
+    transformer, tokenizer = parts
+    params = SamplingParams(max_tokens=12, temperature=1.0, seed=3, ignore_eos=True)
+    prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30, 30)]
+    expected = []
+    for prompt in prompts:
+        sample = new_sample(tokenizer, prompt, params, 256)
+        Scheduler(transformer).finish([sample])
+        expected.append(sample.tokens)
+    scheduler = Interrupting(transformer)
+    scheduler.place, scheduler.countdown = place, countdown
+    samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+    scheduler.submit(samples)
+    for _ in range(2):
+        try:
+            scheduler.run_until(lambda: all(sample.finished for sample in samples), samples)
+        except KeyboardInterrupt:
+            assert scheduler._leader is None
+    assert [sample.tokens for sample in samples] == expected
+
+
 class TestLogprobs:
     @pytest.mark.parametrize("k", [0, 1, 5])
     @pytest.mark.parametrize("lookup", [True, False])
@@ -440,6 +494,7 @@ class TestSession:
         for prompt in (CODE, CODE[:30], "x" + CODE, CODE, ""):
             text = "".join(piece.text for piece in session.stream(prompt, **options))
             assert text == alone(model, prompt, **options)[0]
+            assert model.complete(prompt + "x", **options).text == alone(model, prompt + "x", **options)[0]
         stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
         next(stream)
         stream.close()

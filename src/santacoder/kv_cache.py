@@ -42,9 +42,15 @@ class KVCache:
         return len(self._blocks)
 
     def fork(self, length: int | None = None) -> KVCache:
-        """A second sequence that begins with the same positions, or the first `length`, without copying them."""
+        """A second sequence that begins with the same positions, or the first `length`, without copying them.
+
+        Raises:
+            ValueError: there are fewer.
+        """
         other = KVCache(self.block_bytes, self.capacity)
         other._length = self._length if length is None else length
+        if not 0 <= other._length <= self._length:
+            raise ValueError(f"cannot fork {length} positions of a cache of {self._length}")
         used = -(-other._length // BLOCK)
         for index in range(used):
             other._put(index, self._blocks[index])

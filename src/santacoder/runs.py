@@ -88,6 +88,8 @@ def plan_runs(sequences: Sequence[list[int]]) -> Plan:
     for place in sorted(range(count), key=ranks.__getitem__, reverse=True):
         start, neighbour = max(below[place], above[place])
         parent = runs[neighbour] if start else None
+        while parent and parent.start >= start:  # its parent has all that is needed, and ends earlier
+            parent = parent.parent
         if start == len(ordered[place]):
             runs[place] = parent
             continue

@@ -83,11 +83,13 @@ class Sample:
         self._reused = len(cache)
         self._sampler = self._new_sampler()
 
-    def release(self) -> None:
-        """Let go of what takes memory: the sample is finished."""
+    def release(self) -> KVCache | None:
+        """Let go of what takes memory, since the sample is finished; its cache, if nobody else has it."""
         self._sampler = None
-        if not self._keeps_cache:
-            self.cache = None
+        if self._keeps_cache:
+            return None
+        cache, self.cache = self.cache, None
+        return cache
 
     @property
     def blocks(self) -> int:

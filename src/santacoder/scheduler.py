@@ -17,7 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from santacoder.transformer import StepAbandonedError
 MAX_RUNNING: Final = 64  # samples in a batch: more gain little speed
 MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all samples and kept prefixes together
 PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
+LOOK_AGAIN: Final = 1.0  # seconds after which who waits makes sure that somebody leads
 MAX_DRAFTING: Final = 4  # samples with guesses: with more, the rows of a step are better spent on samples
 
 
@@ -115,15 +116,9 @@ class Scheduler(Generic[E]):
         for sample in samples:
             sample.owner = threading.get_ident()
         while not done():
-            with self._changed:
-                self._changed.wait_for(lambda: done() or self._leader is None)
-                if done():
-                    return
-                self._leader = threading.get_ident()
-            try:
-                self._step()
-            finally:
-                self._hand_over()
+            with self._lead(done) as leading:
+                if leading and not done():
+                    self._step()
 
     def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
         """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
@@ -181,18 +176,28 @@ class Scheduler(Generic[E]):
         Raises:
             ModelClosedError: the model is closed.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._leader is None)
-            self._leader = threading.get_ident()
-        try:
+        with self._lead(lambda: False):
             yield self.engine
-        finally:
-            self._hand_over()
 
-    def _hand_over(self) -> None:
-        with self._changed:
-            self._leader = None
-            self._changed.notify_all()
+    @contextmanager
+    def _lead(self, done: Callable[[], bool]) -> Iterator[bool]:
+        """Wait until this thread leads, or `done()`; whether it leads.
+
+        Ctrl-C may come anywhere: who leads gives it up by one assignment, and who waits looks again now and then.
+        """
+        mine = threading.get_ident()
+        try:
+            with self._changed:
+                while not done() and self._leader not in (None, mine):
+                    self._changed.wait(LOOK_AGAIN)
+                if self._leader is None:
+                    self._leader = mine
+            yield self._leader == mine
+        finally:
+            if self._leader == mine:
+                self._leader = None
+            with self._changed:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Let go of the engine; samples that are not finished end with ModelClosedError."""
@@ -205,7 +210,8 @@ class Scheduler(Generic[E]):
             self._ended += 1
             self._prefixes = PrefixCache()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._leader in (None, threading.get_ident()))
+            while self._leader not in (None, threading.get_ident()):
+                self._changed.wait(LOOK_AGAIN)
 
     def forget(self) -> None:
         """Give back the memory of kept prefixes."""
@@ -223,7 +229,7 @@ class Scheduler(Generic[E]):
     def _all(self) -> Iterator[Sample]:
         return chain(*self._queues, self._running)
 
-    # A step. Only the leader comes here.
+    # A step. Only the leader comes here. An exception at any point leaves queues and batch as before or as after.
 
     def _step(self) -> None:
         engine = self.engine
@@ -250,27 +256,32 @@ class Scheduler(Generic[E]):
             if not sample.finished and sample.expired:
                 sample.expire()
             if sample.finished:
-                assert sample.cache is not None
-                self._prefixes.add(sample.prompt + sample.tokens, sample.cache)
-                sample.release()
+                cache = sample.release()
+                if cache is not None:
+                    self._prefixes.add(sample.prompt + sample.tokens, cache)
                 self._ended += 1
         self._running = [sample for sample in self._running if not sample.finished]
 
     def _admit(self, engine: Engine) -> None:
         """Start waiting samples, from all callers in turn, but for those whose beginning is just being read."""
-        heads = [[queue.popleft() for _ in range(min(len(queue), MAX_RUNNING))] for queue in self._queues]
-        started: set[int] = set()
+        heads = [list(islice(queue, MAX_RUNNING)) for queue in self._queues]
+        gone = set(map(id, self._running))  # started or finished
         for sample in filter(None, chain.from_iterable(zip_longest(*heads))):
             if sample.expired and not sample.finished:
                 sample.expire()
             if sample.finished:
                 self._ended += 1
-            elif len(self._running) >= MAX_RUNNING or not self._start(engine, sample):
+            elif id(sample) not in gone and (len(self._running) >= MAX_RUNNING or not self._start(engine, sample)):
                 continue
-            started.add(id(sample))
+            gone.add(id(sample))
+        queues = []
         for queue, head in zip(self._queues, heads, strict=True):
-            queue.extendleft(sample for sample in reversed(head) if id(sample) not in started)
-        self._queues = [queue for queue in self._queues if queue]
+            kept = [sample for sample in head if id(sample) not in gone]
+            if len(kept) < len(head):
+                queue = deque(chain(kept, islice(queue, len(head), None)))
+            if queue:
+                queues.append(queue)
+        self._queues = queues
 
     def _start(self, engine: Engine, sample: Sample) -> bool:
         """Give a sample its cache, if there is room and nothing to wait for."""
