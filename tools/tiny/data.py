@@ -17,7 +17,7 @@ FIM_RATE = 0.5  # of pieces; of these half are PSM and half SPM
 LINE_RATE = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
 SHORT_RATE = 1 / 3  # of rearranged pieces: shorter than the row has room for
 MIN_FIM = 48  # tokens: shorter pieces are not rearranged
-MAX_CHARACTERS = 8  # characters encoded for each free place of a row: nearly always enough to fill it
+MAX_CHARACTERS = 5  # characters encoded for each free place of a row: nearly always enough to fill it
 
 
 class Vocabulary:
