@@ -19,7 +19,7 @@ import math
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -114,8 +114,8 @@ class Trainer:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        self.position = position
         self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position)
+        self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
 
     def save(self, path: Path) -> None:
@@ -161,7 +161,7 @@ class Trainer:
                 self.model, a.threads, self.batch_rows, self.micro_rows, length + 1, a.compile, a.float32, a.pause_file
             )
         batch = self._next() if self._pending is None else self._pending
-        self.position = replace(self.rows.position)
+        self.position = Position(**asdict(self.rows.position))
         total = self._team.gradients(batch, self._prepare)
         torch.set_num_threads(a.threads)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
