@@ -30,6 +30,7 @@ class Shared:
         self.losses = torch.zeros(processes).share_memory_()
         self.batch = torch.zeros(rows, length, dtype=torch.int64).share_memory_()
         self.taken = context.Value("i", 0)
+        self.ending = context.Value("i", 0)
         self.begin = [context.Semaphore(0) for _ in range(processes)]
         self.done = context.Semaphore(0)
 
@@ -77,6 +78,8 @@ def serve(number: int, shared: Shared, micro_rows: int, compiled: bool, float32:
     parent = os.getppid()
     while os.getppid() == parent:
         if shared.begin[number].acquire(timeout=10):
+            if shared.ending.value:
+                return
             compute(number, shared, micro_rows, loss, pause)
             shared.done.release()
 
@@ -95,6 +98,12 @@ class Team:
         for number in range(1, processes):
             arguments = (number, self.shared, micro_rows, compiled, float32, pause)
             mp.get_context("spawn").Process(target=serve, args=arguments, daemon=True).start()
+
+    def close(self) -> None:
+        """End the helpers, which ignore the signals that end the main process."""
+        self.shared.ending.value = 1
+        for semaphore in self.shared.begin[1:]:
+            semaphore.release()
 
     def gradients(self, batch: Tensor, meanwhile: Callable[[], None]) -> float:
         """Set the gradients of the mean loss of a batch; the loss. `meanwhile` runs while the helpers begin."""

@@ -171,6 +171,11 @@ class Trainer:
         self.tokens += batch[:, 1:].numel()
         return total
 
+    def close(self) -> None:
+        """End what `train_step` started."""
+        if self._team is not None:
+            self._team.close()
+
     def _next(self) -> Tensor:
         return torch.from_numpy(self.rows.batch(self.batch_rows))
 
@@ -315,7 +320,10 @@ def main() -> None:
     trainer = Trainer(a, shape)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     log(f"{parameters / 1e6:.2f}M parameters, {a.batch_tokens} tokens per step, {a.threads} threads")
-    train(trainer, prepare(trainer))
+    try:
+        train(trainer, prepare(trainer))
+    finally:
+        trainer.close()
 
 
 if __name__ == "__main__":
