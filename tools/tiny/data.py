@@ -6,6 +6,7 @@ The stream is a function of the seed: its state is a few integers, so that train
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,10 @@ SHORT_RATE = 1 / 3  # of rearranged pieces: shorter than the row has room for
 READERS = 64  # documents read at the same time
 MIN_FIM = 48  # tokens: shorter pieces are not rearranged
 MAX_CHARACTERS = 5  # characters encoded for each free place of a row: nearly always enough to fill it
+#: A function at the outermost level of a Python file.
+FUNCTION = re.compile(r"^(?:async )?def .*\n(?:(?:[ \t].*)?\n|\).*\n)*[ \t].*\n", re.MULTILINE)
+FUNCTION_CHARACTERS = 600  # longer ones are not short
+FUNCTIONS_EACH = 3  # of a document in one row
 
 
 class Vocabulary:
@@ -86,13 +91,22 @@ class Rows:
     and a long one does not fill whole batches in a row.
     """
 
-    def __init__(self, corpus: Path, vocabulary: Vocabulary, length: int, seed: int, position: Position) -> None:
-        """`length` is the number of tokens in a row."""
+    def __init__(
+        self,
+        corpus: Path,
+        vocabulary: Vocabulary,
+        length: int,
+        seed: int,
+        position: Position,
+        function_rate: float = 0.0,
+    ) -> None:
+        """`length` is the number of tokens in a row; `function_rate` of the rows hold short functions."""
         self._root = corpus / "files"
         self._paths = (corpus / "train.txt").read_text().splitlines()
         self._vocabulary = vocabulary
         self._length = length
         self._seed = seed
+        self._function_rate = function_rate
         self._order: tuple[int, list[int]] = (-1, [])
         self.position = position
         while len(position.documents) < READERS:
@@ -121,11 +135,27 @@ class Rows:
     def _row(self) -> list[int]:
         rng = random.Random(f"{self._seed} row {self.position.row}")
         reader = self.position.row % READERS
-        row: list[int] = []
+        rate = self._function_rate
+        row = self._functions(rng) if rate and rng.random() < rate else []
         while len(row) < self._length:
             row += self._piece(reader, self._length - len(row), rng)
         self.position.row += 1
         return row
+
+    def _functions(self, rng: random.Random) -> list[int]:
+        """A row of short functions, each ended: what people give a model as a prompt begins like one of them.
+
+        They come from the documents that are being read, which go on where they were.
+        """
+        row: list[int] = []
+        for reader in rng.sample(range(READERS), READERS):
+            found = [match[0] for match in FUNCTION.finditer(self._texts[reader])]
+            for text in rng.sample(found, min(len(found), FUNCTIONS_EACH)):
+                if len(text) <= FUNCTION_CHARACTERS:
+                    row += [*self._vocabulary.encode(text), self._vocabulary.end]
+            if len(row) >= self._length:
+                break
+        return row[: self._length]
 
     def _piece(self, reader: int, room: int, rng: random.Random) -> list[int]:
         """The next piece of a document, at most `room` tokens, with the end of text where it ends."""

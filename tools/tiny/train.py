@@ -114,7 +114,7 @@ class Trainer:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position)
+        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, a.function_rate)
         self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
 
@@ -294,6 +294,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument(
         "--row-tokens", type=int, help="tokens in a row: less is faster at first (default: the context)"
+    )
+    parser.add_argument(
+        "--function-rate", type=float, default=0.0, help="part of the rows that hold short functions (default: none)"
     )
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens of a step")
     parser.add_argument("--micro-tokens", type=int, default=4096, help="tokens computed at once")
