@@ -1,12 +1,13 @@
 """Rows of training tokens: documents one after another, half of the pieces rearranged for fill-in-the-middle.
 
-The stream is a function of the seed: its state is three integers, so that training resumes where it stopped.
+The stream is a function of the seed: its state is a few integers, so that training resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,13 @@ from tokenizers import Tokenizer
 FIM_RATE = 0.5  # of pieces; of these half are PSM and half SPM
 LINE_RATE = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
 SHORT_RATE = 1 / 3  # of rearranged pieces: shorter than the row has room for
+READERS = 64  # documents read at the same time
 MIN_FIM = 48  # tokens: shorter pieces are not rearranged
-MAX_CHARACTERS = 8  # characters encoded for each free place of a row: nearly always enough to fill it
+MAX_CHARACTERS = 5  # characters encoded for each free place of a row: nearly always enough to fill it
+#: A function at the outermost level of a Python file.
+FUNCTION = re.compile(r"^(?:async )?def .*\n(?:(?:[ \t].*)?\n|\).*\n)*[ \t].*\n", re.MULTILINE)
+FUNCTION_CHARACTERS = 600  # longer ones are not short
+FUNCTIONS_EACH = 3  # of a document in one row
 
 
 class Vocabulary:
@@ -70,66 +76,105 @@ def rearrange(text: str, vocabulary: Vocabulary, rng: random.Random) -> list[int
 
 @dataclass
 class Position:
-    """Where the stream is: how many rows it gave, how many documents it finished, characters of the next one."""
+    """Where the stream is: how many rows it gave, how many documents it opened, and which it reads up to where."""
 
     row: int = 0
-    document: int = 0
-    character: int = 0
+    opened: int = 0
+    documents: list[int] = field(default_factory=list)
+    characters: list[int] = field(default_factory=list)
 
 
 class Rows:
-    """The stream of rows; a row mixes pieces of documents, which may begin and end anywhere."""
+    """The stream of rows; a row mixes pieces of documents, which may begin and end anywhere.
 
-    def __init__(self, corpus: Path, vocabulary: Vocabulary, length: int, seed: int, position: Position) -> None:
-        """`length` is the number of tokens in a row."""
+    READERS documents are read at the same time, a row from one after the other: a batch has pieces of many documents,
+    and a long one does not fill whole batches in a row.
+    """
+
+    def __init__(
+        self,
+        corpus: Path,
+        vocabulary: Vocabulary,
+        length: int,
+        seed: int,
+        position: Position,
+        function_rate: float = 0.0,
+    ) -> None:
+        """`length` is the number of tokens in a row; `function_rate` of the rows hold short functions."""
         self._root = corpus / "files"
         self._paths = (corpus / "train.txt").read_text().splitlines()
         self._vocabulary = vocabulary
         self._length = length
         self._seed = seed
+        self._function_rate = function_rate
+        self._order: tuple[int, list[int]] = (-1, [])
         self.position = position
-        self._open()
+        while len(position.documents) < READERS:
+            position.documents.append(position.opened)
+            position.characters.append(0)
+            position.opened += 1
+        self._texts = [self._read(document) for document in position.documents]
 
     @property
     def epoch(self) -> float:
         """How often the corpus was read."""
-        return self.position.document / len(self._paths)
+        return self.position.opened / len(self._paths)
 
     def batch(self, rows: int) -> NDArray[np.int64]:
         """The next rows, (rows, length)."""
         return np.array([self._row() for _ in range(rows)], dtype=np.int64)
 
-    def _open(self) -> None:
-        epoch, index = divmod(self.position.document, len(self._paths))
-        order = list(range(len(self._paths)))
-        random.Random(f"{self._seed} {epoch}").shuffle(order)
-        self._text = (self._root / self._paths[order[index]]).read_text("utf-8")
+    def _read(self, document: int) -> str:
+        epoch, index = divmod(document, len(self._paths))
+        if self._order[0] != epoch:
+            order = list(range(len(self._paths)))
+            random.Random(f"{self._seed} {epoch}").shuffle(order)
+            self._order = (epoch, order)
+        return (self._root / self._paths[self._order[1][index]]).read_text("utf-8")
 
     def _row(self) -> list[int]:
         rng = random.Random(f"{self._seed} row {self.position.row}")
-        row: list[int] = []
+        reader = self.position.row % READERS
+        rate = self._function_rate
+        row = self._functions(rng) if rate and rng.random() < rate else []
         while len(row) < self._length:
-            row += self._piece(self._length - len(row), rng)
+            row += self._piece(reader, self._length - len(row), rng)
         self.position.row += 1
         return row
 
-    def _piece(self, room: int, rng: random.Random) -> list[int]:
-        """The next piece of the document, at most `room` tokens, with the end of text where it ends."""
-        start = self.position.character
-        chunk = self._text[start : start + MAX_CHARACTERS * room]
+    def _functions(self, rng: random.Random) -> list[int]:
+        """A row of short functions, each ended: what people give a model as a prompt begins like one of them.
+
+        They come from the documents that are being read, which go on where they were.
+        """
+        row: list[int] = []
+        for reader in rng.sample(range(READERS), READERS):
+            found = [match[0] for match in FUNCTION.finditer(self._texts[reader])]
+            for text in rng.sample(found, min(len(found), FUNCTIONS_EACH)):
+                if len(text) <= FUNCTION_CHARACTERS:
+                    row += [*self._vocabulary.encode(text), self._vocabulary.end]
+            if len(row) >= self._length:
+                break
+        return row[: self._length]
+
+    def _piece(self, reader: int, room: int, rng: random.Random) -> list[int]:
+        """The next piece of a document, at most `room` tokens, with the end of text where it ends."""
+        position, text = self.position, self._texts[reader]
+        start = position.characters[reader]
+        chunk = text[start : start + MAX_CHARACTERS * room]
         ids, ends = self._vocabulary.encode_with_ends(chunk)
         if min(room, len(ids)) >= MIN_FIM and rng.random() < FIM_RATE:
             piece, used = self._fim_piece(chunk, ends, room, rng)
         else:
             piece, used = ids[:room], ends[min(room, len(ids)) - 1]
-        self.position.character += used
-        if self.position.character < len(self._text):
+        position.characters[reader] += used
+        if position.characters[reader] < len(text):
             return piece
         if len(piece) < room and piece[-1] != self._vocabulary.end:
             piece.append(self._vocabulary.end)
-        self.position.document += 1
-        self.position.character = 0
-        self._open()
+        position.documents[reader], position.characters[reader] = position.opened, 0
+        position.opened += 1
+        self._texts[reader] = self._read(position.documents[reader])
         return piece
 
     def _fim_piece(self, chunk: str, ends: list[int], room: int, rng: random.Random) -> tuple[list[int], int]:

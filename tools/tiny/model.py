@@ -14,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own documentation spel
 from torch import Tensor, nn
 
 EPSILON = 1e-5  # of LayerNorm
+GELU_LINEAR = math.sqrt(8 / math.pi)  # (1 + tanh(u)) / 2 is the sigmoid of 2u
+GELU_CUBIC = 0.044715 * GELU_LINEAR
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Shape:
         return self.width // self.heads
 
 
+def gelu(x: Tensor) -> Tensor:
+    """The tanh approximation of GELU, written with a sigmoid, which compiles to faster code than tanh."""
+    return x * torch.sigmoid(GELU_LINEAR * x + GELU_CUBIC * x * x * x)
+
+
 class Block(nn.Module):
     """One layer: attention, then the MLP, each behind a norm and added to the residual stream."""
 
@@ -49,7 +56,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, tokens, width) -> the same shape."""
         x = x + self.attn_output(self.attend(self.attn_norm(x)))
-        return x + self.ffn_down(F.gelu(self.ffn_up(self.ffn_norm(x)), approximate="tanh"))
+        return x + self.ffn_down(gelu(self.ffn_up(self.ffn_norm(x))))
 
     def attend(self, x: Tensor) -> Tensor:
         """Causal multi-query attention without its output matrix, (rows, tokens, width)."""

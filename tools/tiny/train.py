@@ -5,8 +5,9 @@
 
 The learning rate warms up and then stays, so that training may go on for as long as one likes: RUN/constant.pt is
 the latest state. With --decay-steps the rate falls to zero from there and RUN/decayed-STEP.pt is the model to
-export; constant.pt stays as it was, and a longer training resumes from it. SIGTERM writes a checkpoint and ends the
-process (status 143); while the file named by --pause-file exists, training sleeps.
+export; constant.pt stays as it was, and a longer training resumes from it. Where the time is given rather than the
+number of steps, --finish-at ends either phase, and with --decay-minutes the rate falls to zero by then. SIGTERM writes
+a checkpoint and ends the process (status 143); while the file named by --pause-file exists, training sleeps.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 import heldout
 from data import Position, Rows, Vocabulary
 from model import Model, Shape
+from parallel import Team
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,24 @@ class Schedule:
     """The learning rate relative to its peak: warm-up, constant, and from `decay_start` linearly to zero."""
 
     warmup: int
-    decay_start: int | None
-    decay_steps: int
+    decay_start: int | None = None
+    decay_steps: int = 0
+    finish: float = math.inf  # seconds since the epoch
+    decay_seconds: float = 0.0  # before `finish`
 
     def __call__(self, step: int) -> float:
         """The factor for the step of this number, counted from 0."""
         factor = min(1.0, (step + 1) / self.warmup)
-        if self.decay_start is not None:
+        if self.decay_seconds:
+            factor *= min(1.0, max(0.0, self.finish - time.time()) / self.decay_seconds)
+        elif self.decay_start is not None:
             factor *= max(0.0, 1 - (step - self.decay_start) / self.decay_steps)
         return factor
 
     @property
     def end(self) -> int | None:
         """The step at which training is over."""
-        return None if self.decay_start is None else self.decay_start + self.decay_steps
+        return self.decay_start + self.decay_steps if self.decay_start is not None and self.decay_steps else None
 
 
 class Optimizer:
@@ -67,12 +75,11 @@ class Optimizer:
         self._all: list[tuple[torch.optim.Optimizer, float]] = [(adamw, rate), (muon, muon_rate)]
 
     def step(self, factor: float) -> None:
-        """Apply the gradients and clear them; `factor` scales the learning rates."""
+        """Apply the gradients; `factor` scales the learning rates."""
         for optimizer, rate in self._all:
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> list[dict[str, Any]]:
         """What a checkpoint keeps."""
@@ -98,15 +105,17 @@ class Trainer:
         self.stopped = stop_flag()
         self.seconds = 0.0
         self.bits: list[tuple[int, float]] = []
-        self.schedule = Schedule(arguments.warmup, None, 0)
+        self.schedule = Schedule(arguments.warmup, finish=arguments.finish_at)
         self.open_rows(Position())
-        self._loss = torch.compile(self.model.loss) if arguments.compile else self.model.loss
+        self._pending: Tensor | None = None
+        self._team: Team | None = None
 
     def open_rows(self, position: Position) -> None:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position)
+        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, a.function_rate)
+        self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
 
     def save(self, path: Path) -> None:
@@ -118,7 +127,7 @@ class Trainer:
             "step": self.step,
             "tokens": self.tokens,
             "seconds": self.seconds,
-            "position": asdict(self.rows.position),
+            "position": asdict(self.position),
             "bits": self.bits,
             "arguments": json.dumps(vars(self.arguments), default=str),
         }
@@ -145,25 +154,40 @@ class Trainer:
 
     def train_step(self) -> float:
         """One step; the mean loss in nats per token."""
-        batch = torch.from_numpy(self.rows.batch(self.batch_rows))
-        parts = batch.split(self.micro_rows)
-        total = 0.0
-        for part in parts:
-            wait_while(self.arguments.pause_file, self.stopped)
-            with self.autocast():
-                loss: Tensor = self._loss(part) / len(parts)
-            loss.backward()
-            total += loss.item()
+        a = self.arguments
+        if self._team is None:
+            length = a.row_tokens or self.model.shape.context
+            self._team = Team(
+                self.model, a.threads, self.batch_rows, self.micro_rows, length + 1, a.compile, a.float32, a.pause_file
+            )
+        batch = self._next() if self._pending is None else self._pending
+        self.position = Position(**asdict(self.rows.position))
+        total = self._team.gradients(batch, self._prepare)
+        torch.set_num_threads(a.threads)
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(self.schedule(self.step))
+        torch.set_num_threads(1)
         self.step += 1
         self.tokens += batch[:, 1:].numel()
         return total
 
+    def close(self) -> None:
+        """End what `train_step` started."""
+        if self._team is not None:
+            self._team.close()
+
+    def _next(self) -> Tensor:
+        return torch.from_numpy(self.rows.batch(self.batch_rows))
+
+    def _prepare(self) -> None:
+        self._pending = self._next()
+
     def evaluate(self, texts: list[str]) -> float:
         """Bits per byte of the texts."""
+        torch.set_num_threads(self.arguments.threads)
         with self.autocast():
             bits = heldout.bits_per_byte(self.model, self.vocabulary, texts)
+        torch.set_num_threads(1)
         self.bits.append((self.step, bits))
         return bits
 
@@ -171,6 +195,11 @@ class Trainer:
 def log(line: str) -> None:
     """Print at once, with the time."""
     print(time.strftime("%H:%M:%S"), line, flush=True)
+
+
+def moment(text: str) -> float:
+    """Seconds since the epoch of a time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
 
 
 def wait_while(path: Path | None, stopped: list[int]) -> None:
@@ -197,10 +226,10 @@ def prepare(trainer: Trainer) -> Path:
     constant: Path = a.out / "constant.pt"
     if constant.exists():
         trainer.load(constant)
-    if not a.decay_steps:
+    if not a.decay_steps and not a.decay_minutes:
         return constant
     start = trainer.step
-    trainer.schedule = Schedule(a.warmup, start, a.decay_steps)
+    trainer.schedule = Schedule(a.warmup, start, a.decay_steps, a.finish_at, 60 * a.decay_minutes)
     decayed: Path = a.out / f"decayed-{start}.pt"
     if decayed.exists():
         trainer.load(decayed)
@@ -215,7 +244,8 @@ def train(trainer: Trainer, checkpoint: Path) -> None:
     saved = started = time.monotonic()
     losses, counted = [], trainer.tokens
     end = trainer.schedule.end or a.max_steps
-    while trainer.step < end and not stopped:
+    while trainer.step < end and time.time() < a.finish_at and not stopped:
+        wait_while(a.pause_file, stopped)
         before = time.monotonic()
         losses.append(trainer.train_step())
         now = time.monotonic()
@@ -235,7 +265,7 @@ def train(trainer: Trainer, checkpoint: Path) -> None:
             trainer.save(checkpoint)
             saved = now
     trainer.save(checkpoint)
-    log(f"step {trainer.step}: wrote {checkpoint}")
+    log(f"step {trainer.step}: wrote {checkpoint} after {trainer.seconds:.0f} s in all")
     if stopped:
         raise SystemExit(128 + stopped[0])  # so that a chain of phases does not go on
 
@@ -250,6 +280,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--decay-steps", type=int, default=0, help="lower the rate to zero over so many steps, then end"
     )
+    parser.add_argument(
+        "--finish-at", type=moment, default=math.inf, metavar="YYYY-MM-DDTHH:MM", help="end at this time, UTC"
+    )
+    parser.add_argument(
+        "--decay-minutes", type=float, default=0, help="lower the rate to zero over so many minutes before --finish-at"
+    )
     parser.add_argument("--max-steps", type=int, default=1 << 40, help="end of the constant phase (default: none)")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--width", type=int, default=256)
@@ -258,6 +294,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument(
         "--row-tokens", type=int, help="tokens in a row: less is faster at first (default: the context)"
+    )
+    parser.add_argument(
+        "--function-rate", type=float, default=0.0, help="part of the rows that hold short functions (default: none)"
     )
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens of a step")
     parser.add_argument("--micro-tokens", type=int, default=4096, help="tokens computed at once")
@@ -284,7 +323,10 @@ def main() -> None:
     trainer = Trainer(a, shape)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     log(f"{parameters / 1e6:.2f}M parameters, {a.batch_tokens} tokens per step, {a.threads} threads")
-    train(trainer, prepare(trainer))
+    try:
+        train(trainer, prepare(trainer))
+    finally:
+        trainer.close()
 
 
 if __name__ == "__main__":
