@@ -229,7 +229,9 @@ class TestGenerate:
         message = rf"^max_length is {length}, but the prompt alone has {length} tokens: set max_new_tokens$"
         with pytest.raises(santacoder.InvalidRequestError, match=message):
             model.generate(ids, max_length=length)
-        with pytest.raises(santacoder.ContextOverflowError):
+        with pytest.raises(
+            santacoder.ContextOverflowError, match=rf"^the prompt has {length} tokens and max_tokens is 256"
+        ):
             model.generate(ids, max_new_tokens=256)
 
     def test_without_prompt(self, model: CausalLM) -> None:
@@ -296,7 +298,8 @@ class TestGenerate:
             ([[1, 2]], "input_ids is a list, but it must be a tensor or an array"),
             (np.array([1, 2]), "input_ids is int64 of the shape (2,), but it must be (B, T) integers"),
             (np.array([[1.0]]), "input_ids is float64 of the shape (1, 1), but it must be (B, T) integers"),
-            (np.array([[512]]), "token id 512 is not in 0..511"),
+            (np.array([[512]]), "input_ids[0, 0] is 512, but it must be an integer in 0..511"),
+            (np.array([[5, 6], [7, -1]]), "input_ids[1, 1] is -1, but it must be an integer in 0..511"),
         ],
     )
     def test_bad_ids(self, model: CausalLM, ids: Any, message: str) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from santacoder.errors import InvalidRequestError
-from santacoder.generation import Completion
 from santacoder.model import SantaCoder
-from santacoder.sampling import MAX_SEED, check_integer
+from santacoder.requests import SamplingOptions
+from santacoder.sampling import check_integer
 
 NEW_TOKENS: Final = 20  # where neither max_new_tokens nor max_length says, as in transformers
 
@@ -113,14 +113,14 @@ def new_tokens(config: GenerationConfig, length: int, longest: int, context: int
 
 def sampling_options(
     config: GenerationConfig, ends: Sequence[int], max_tokens: int, seed: int | None
-) -> dict[str, Any]:
-    """The request as keywords of `SantaCoder.complete`.
+) -> SamplingOptions:
+    """The request as keywords of `SantaCoder.complete_many`.
 
     Raises:
         InvalidRequestError: several sequences without sampling, or sampling at the temperature 0.
     """
     count = check_integer("num_return_sequences", config.num_return_sequences, 1, None)
-    options: dict[str, Any] = {
+    options: SamplingOptions = {
         "max_tokens": max_tokens,
         "repetition_penalty": _or(config.repetition_penalty, 1.0),
         "stop": _or(config.stop_strings, ()),
@@ -131,14 +131,18 @@ def sampling_options(
     if config.do_sample:
         if config.temperature == 0:
             raise InvalidRequestError("temperature is 0, but sampling needs one above 0: use do_sample=False")
-        options |= {"temperature": _or(config.temperature, 1.0), "top_k": _or(config.top_k, 0)}
-        return options | {"top_p": _or(config.top_p, 1.0), "min_p": _or(config.min_p, 0.0)}
+        options["temperature"] = _or(config.temperature, 1.0)
+        options["top_k"] = _or(config.top_k, 0)
+        options["top_p"] = _or(config.top_p, 1.0)
+        options["min_p"] = _or(config.min_p, 0.0)
+        return options
     if count > 1:
         raise InvalidRequestError(f"num_return_sequences is {count}, but without do_sample all would be equal")
     for name in ("temperature", "top_k", "top_p", "min_p"):
         if getattr(config, name) not in (getattr(GenerationConfig, name), None):
             warnings.warn(f"{name} has no effect without do_sample=True", stacklevel=3)
-    return options | {"temperature": 0}
+    options["temperature"] = 0
+    return options
 
 
 def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_size: int) -> list[int]:
@@ -154,7 +158,7 @@ def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_
 
 
 def complete_all(
-    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: Mapping[str, Any]
+    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: SamplingOptions
 ) -> list[list[int]]:
     """The tokens generated for each prompt and sample, n rows for each prompt.
 
@@ -167,23 +171,11 @@ def complete_all(
         places.setdefault(tuple(prompt), []).append(i)
     for count in sorted({len(where) for where in places.values()}):
         group = [prompt for prompt, where in places.items() if len(where) == count]
-        for prompt, samples in zip(group, _complete_many(model, group, n * count, options), strict=True):
+        many = model.complete_many(group, n * count, progress=False, **options)
+        for prompt, samples in zip(group, many, strict=True):
             for k, i in enumerate(places[prompt]):
                 rows[i] = [sample.tokens for sample in samples[k * n : (k + 1) * n]]
     return [tokens for samples in rows for tokens in samples]
-
-
-def _complete_many(
-    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: Mapping[str, Any]
-) -> list[list[Completion]]:
-    """The completions [prompt][sample], one after the other; sample 0 is that of `complete` with the same seed."""
-    return [[model.complete(prompt, **_reseeded(options, i)) for i in range(n)] for prompt in prompts]
-
-
-def _reseeded(options: Mapping[str, Any], sample: int) -> Mapping[str, Any]:
-    """The options with a seed for this sample; greedy ones need none."""
-    seed = options["seed"]
-    return options if sample == 0 or seed is None else {**options, "seed": (seed + sample) & MAX_SEED}
 
 
 def _or(value: Any, default: Any) -> Any:

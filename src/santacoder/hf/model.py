@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.errors import InvalidRequestError
+from santacoder.generation import check_context
 from santacoder.hf.checkpoint import load_model, locate
 from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options
 from santacoder.hf.tensors import CPU, Device, Kind, as_kind, check_device, draw_seed, kind_of, to_array
@@ -181,7 +182,7 @@ class CausalLM:
             InvalidRequestError: the ids or the mask are of a wrong type, shape or range.
             ContextOverflowError: a row does not fit in the context.
         """
-        ids, mask, kind = _batch(input_ids, attention_mask)
+        ids, mask, kind = _batch(input_ids, attention_mask, self.config.vocab_size)
         logits = np.zeros((*ids.shape, self.config.vocab_size), dtype=np.float32)
         for row, kept, out in zip(ids, mask, logits, strict=True):
             if kept.any():
@@ -219,10 +220,12 @@ class CausalLM:
         config = (generation_config or self.generation_config).updated(options)
         if inputs is None:
             inputs = self._start() if input_ids is None else input_ids
-        ids, mask, kind = _batch(inputs, attention_mask)
+        ids, mask, kind = _batch(inputs, attention_mask, self.config.vocab_size)
         prompts = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
         ends = end_tokens(config.eos_token_id, self._ends(), self.config.vocab_size)
-        max_tokens = new_tokens(config, ids.shape[1], max(map(len, prompts), default=0), self.engine.context)
+        longest, context = max(map(len, prompts), default=0), self.engine.context
+        max_tokens = new_tokens(config, ids.shape[1], longest, context)
+        check_context(longest, max_tokens, context)
         seed = draw_seed(kind) if config.do_sample and config.seed is None else config.seed
         rows = complete_all(
             self.engine, prompts, config.num_return_sequences, sampling_options(config, ends, max_tokens, seed)
@@ -250,7 +253,7 @@ class CausalLM:
         return ends[0] if ends else self.engine.tokenizer.eot_id
 
 
-def _batch(input_ids: Any, attention_mask: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_], Kind]:
+def _batch(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], Kind]:
     """Checked ids (B, T), which of them count (B, T), and the kind that they came in."""
     kind = kind_of(input_ids)
     if kind is None:
@@ -261,12 +264,15 @@ def _batch(input_ids: Any, attention_mask: Any) -> tuple[NDArray[np.int64], NDAr
     ids = to_array(input_ids)
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         raise InvalidRequestError(f"input_ids is {ids.dtype} of the shape {ids.shape}, but it must be (B, T) integers")
-    if attention_mask is None:
-        return ids.astype(np.int64), np.ones(ids.shape, dtype=np.bool_), kind
-    mask = to_array(attention_mask) if kind_of(attention_mask) else np.asarray(attention_mask)
+    mask = np.ones(ids.shape, dtype=np.bool_)
+    if attention_mask is not None:
+        mask = np.asarray(to_array(attention_mask) if kind_of(attention_mask) else attention_mask) != 0
     if mask.shape != ids.shape:
         raise InvalidRequestError(f"attention_mask has the shape {mask.shape}, but input_ids has {ids.shape}")
-    return ids.astype(np.int64), mask != 0, kind
+    for row, column in np.argwhere(mask & ((ids < 0) | (ids >= vocab_size)))[:1].tolist():
+        wrong = f"input_ids[{row}, {column}] is {ids[row, column]}"
+        raise InvalidRequestError(f"{wrong}, but it must be an integer in 0..{vocab_size - 1}")
+    return ids.astype(np.int64), mask, kind
 
 
 def _join(ids: NDArray[np.int64], rows: Sequence[Sequence[int]], pad: int | None) -> NDArray[np.int64]:
