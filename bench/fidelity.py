@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llama_cpp_peer import LlamaCpp, versions
+from llama_cpp_peer import LlamaCpp
 from numpy.typing import NDArray
 
 import santacoder
@@ -87,7 +87,7 @@ def main() -> None:
             "santacoder": measure(ours, reference, texts, stride),
             "llama.cpp": measure(peer, reference, texts, stride),
         }
-        settings = {"context": ours.context, "stride": stride, "isa": ours.isa, "llama.cpp": versions()}
+        settings = {"context": ours.context, "stride": stride, "isa": ours.isa, "llama.cpp": peer.llama.versions()}
     results = {
         "reference": arguments.reference.name,
         "model": arguments.model.name,

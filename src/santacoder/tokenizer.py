@@ -64,7 +64,8 @@ class Tokenizer:
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         end_ids: the tokens that end a completion.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
-        never_sampled: ascending ids that a model must not produce: unused tokens and padding rows.
+        never_sampled: ascending ids that a model must not produce: unused tokens, padding rows, and the markers of an
+            infilling prompt, which mean nothing in a text.
     """
 
     def __init__(self, metadata: Metadata, vocab_size: int) -> None:
@@ -84,7 +85,8 @@ class Tokenizer:
         brackets = [(i, token) for i, token in enumerate(self._tokens) if token.startswith("[PAD")]
         padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token)}
         unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named
-        self.never_sampled = tuple(sorted(unused))
+        markers = {i for i in fim[:3] if i is not None}
+        self.never_sampled = tuple(sorted(unused | markers))
         special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
         user_defined = set(np.flatnonzero(types == _USER_DEFINED).tolist()) - unused - special
         self._literal = frozenset(unused | special | user_defined)
