@@ -334,6 +334,13 @@ class TestInterruptions:
             assert part.finish_reason == ("length" if part.text == whole.text else "deadline")
         assert model.complete(CODE, max_tokens=5, deadline=(60, 60)).finish_reason in ("stop", "length")
 
+    def test_who_was_cancelled_by_somebody_else_hears_of_it(self, model: santacoder.SantaCoder) -> None:
+        stream = model.stream(CODE, max_tokens=100, ignore_eos=True)
+        next(stream)
+        model._scheduler.cancel(list(model._scheduler._all()))
+        with pytest.raises(santacoder.SantaCoderError, match=r"^the request was cancelled$"):
+            list(stream)
+
     def test_closing_a_stream_ends_its_work(self, model: santacoder.SantaCoder) -> None:
         stream = model.stream(CODE, max_tokens=100, ignore_eos=True)
         next(stream)

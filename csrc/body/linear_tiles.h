@@ -105,13 +105,14 @@ INLINE void linear_tiles(int format, const char *blocks, size_t columns, const s
     const char *end = blocks + sc_pair_bytes(format, columns);
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
-    tiles_open((int)rows);
+    tile_shapes before;
+    tiles_open((int)rows, &before);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
         unpack_block(format, blocks, groups, 1, zero, NULL, &w);
         add_block(format, &w, groups, x, tokens, rows, soon(blocks, end, ahead, block_bytes), out);
     }
-    tiles_close();
+    tiles_close(&before);
 }
 
 #endif

@@ -12,15 +12,21 @@ typedef struct {
     uint8_t lines[16];
 } tile_shapes;
 
-/* For as many tokens as `rows`, until tiles_close. */
-static inline void tiles_open(int rows)
+/* For as many tokens as `rows`, until tiles_close, which gives back the shapes that the thread had: another library may
+ * have set them once and for all (llama.cpp does). */
+static inline void tiles_open(int rows, tile_shapes *before)
 {
+    __asm__ volatile("sttilecfg %0" : "=m"(*before));
     const uint8_t n = (uint8_t)rows;
     tile_shapes shapes = {.palette = 1, .line_bytes = {32, 64, 16, 64, 64, 64}, .lines = {n, 8, n, 4, n, n}};
     __asm__ volatile("" : : "r"(&shapes) : "memory"); /* gcc's intrinsics do not say what memory they read */
     _tile_loadconfig(&shapes);
 }
-static inline void tiles_close(void) { _tile_release(); }
+static inline void tiles_close(const tile_shapes *before)
+{
+    if (before->palette) __asm__ volatile("ldtilecfg %0" : : "m"(*before));
+    else _tile_release();
+}
 
 /* out (tokens, 16) = sums over 32 columns: int8 activations `stride` bytes apart, 8 steps of signed weights. */
 static inline void tile_dot32(const int8_t *a, size_t stride, const u8x64 *w, int32_t (*out)[16])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.drafting import Drafter
+from santacoder.errors import SantaCoderError
 from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.sampling import Sampler, SamplingParams, check_tokens
@@ -221,10 +222,12 @@ class Sample:
 
         Raises:
             NumericalError: or whatever else ended it.
+            SantaCoderError: it was cancelled.
         """
         if self.error is not None:
             raise self.error
-        assert self.reason is not None
+        if self.reason is None:
+            raise SantaCoderError("the request was cancelled")
         start, first, end = self._times
         return Completion(
             text=echo + "".join(piece.text for piece in self.pieces),

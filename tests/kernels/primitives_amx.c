@@ -18,10 +18,11 @@ static void check_tile(int rows, int columns, int fill)
     for (int t = 0; t < rows; t++)
         for (int k = 0; k < columns; k++) a[t * STRIDE + k] = (int8_t)(fill ? (fill == 1 ? -127 : 127) : random_int(-127, 127));
     for (int k = 0; k < 16 * columns; k++) w[k] = (int8_t)(fill ? -128 : random_int(-128, 127));
-    tiles_open(rows);
+    tile_shapes before;
+    tiles_open(rows, &before);
     if (columns == 32) tile_dot32(a, STRIDE, (const u8x64 *)(const void *)w, out);
     else tile_dot16(a, STRIDE, (const u8x64 *)(const void *)w, out);
-    tiles_close();
+    tiles_close(&before);
     for (int t = 0; t < rows; t++)
         for (int r = 0; r < 16; r++) {
             int32_t sum = 0;
@@ -31,9 +32,27 @@ static void check_tile(int rows, int columns, int fill)
     end();
 }
 
+/* Shapes that somebody else set outlive ours. */
+static void check_shapes(int lines)
+{
+    begin("shapes of %d lines", lines);
+    tile_shapes set, ours, after, none = {0};
+    tiles_open(lines, &ours);
+    __asm__ volatile("sttilecfg %0" : "=m"(set));
+    tiles_open(TILE_ROWS + 1 - lines, &ours);
+    tiles_close(&ours);
+    __asm__ volatile("sttilecfg %0" : "=m"(after));
+    expect_equal("shapes", &after, &set, sizeof after);
+    tiles_close(&none);
+    __asm__ volatile("sttilecfg %0" : "=m"(after));
+    expect_equal("no shapes", &after, &none, sizeof after);
+    end();
+}
+
 void primitives_amx(void)
 {
     check_all();
+    for (int lines = 1; lines <= TILE_ROWS; lines++) check_shapes(lines);
     for (int rows = 1; rows <= TILE_ROWS; rows++)
         for (int fill = 0; fill < 3; fill++) {
             check_tile(rows, 32, fill);
