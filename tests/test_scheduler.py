@@ -1,8 +1,7 @@
-"""Batches, threads, sessions, guesses: whatever the company, a sample is what it is alone."""
+"""Batches, threads, interruptions: whatever the company, a sample is what it is alone."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import threading
@@ -15,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import CODE, FILE, PROMPTS, Counted, alone, facts
 
 import santacoder
-from santacoder.benchmark import TimedSteps
 from santacoder.loading import open_transformer
 from santacoder.requests import new_sample
 from santacoder.sample import Sample
@@ -25,10 +24,6 @@ from santacoder.sampling import Sampler, SamplingParams
 from santacoder.scheduler import MAX_RUNNING, Scheduler
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
-
-FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
-CODE = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n"
-PROMPTS = ["", "a", "é", CODE, CODE + CODE, CODE[:40], CODE[:40] + "x", "import os\n" * 8]
 
 
 @pytest.fixture(scope="module")
@@ -40,33 +35,6 @@ def model() -> Iterator[santacoder.SantaCoder]:
 @pytest.fixture(scope="module")
 def parts() -> tuple[Transformer, Tokenizer]:
     return open_transformer(FILE, threads=2)
-
-
-class Counted(TimedSteps):
-    """A transformer that counts the rows it runs, and the blocks of cache in use at the same time."""
-
-    def __init__(self, transformer: Transformer) -> None:
-        super().__init__(transformer)
-        self.rows: list[int] = []
-
-    def forward_batch(self, parts: Any, *arguments: Any) -> Any:
-        self.rows.append(sum(len(tokens) for tokens, _ in parts))
-        return super().forward_batch(parts, *arguments)
-
-
-def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:
-    """Sample number `index` of a prompt, token by token with nobody beside it and from no cache."""
-    params = SamplingParams(**{**options, "lookup": False})
-    tokens = model.tokenizer.encode(prompt) or [model.tokenizer.eot_id or 0]
-    sample = new_sample(model.tokenizer, tokens, params, model.context, index)
-    with model._scheduler.exclusive() as transformer:
-        Scheduler(transformer).finish([sample])
-    return facts(sample.completion(""))
-
-
-def facts(completion: santacoder.Completion) -> tuple[Any, ...]:
-    """What must not depend on anything but the request."""
-    return completion.text, completion.tokens, completion.finish_reason, completion.seed, completion.usage
 
 
 class TestCompleteMany:
@@ -425,128 +393,6 @@ def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenize
     assert [sample.tokens for sample in samples] == expected
 
 
-class TestLogprobs:
-    @pytest.mark.parametrize("k", [0, 1, 5])
-    @pytest.mark.parametrize("lookup", [True, False])
-    def test_are_those_of_the_logits(self, model: santacoder.SantaCoder, k: int, lookup: bool) -> None:
-        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0, "seed": 4, "lookup": lookup, "logprobs": k}
-        completion = model.complete(CODE, repetition_penalty=1.2, **options)
-        assert completion.logprobs is not None
-        score = model.score([*model.tokenizer.encode(CODE), *completion.tokens])
-        assert [entry.logprob for entry in completion.logprobs] == score.logprobs[-len(completion.tokens) :]
-        assert [entry.token for entry in completion.logprobs] == completion.tokens
-        for entry, greedy in zip(completion.logprobs, score.greedy[-len(completion.tokens) :], strict=True):
-            assert len(entry.top) == k
-            assert not k or entry.top[0][0] == greedy
-            assert dict(entry.top).get(entry.token, entry.logprob) == entry.logprob
-        pieces = list(model.stream(CODE, repetition_penalty=1.2, **options))
-        assert [entry for piece in pieces for entry in piece.logprobs or ()] == completion.logprobs
-
-    def test_are_off_by_default(self, model: santacoder.SantaCoder) -> None:
-        assert model.complete("a", max_tokens=1).logprobs is None
-        with pytest.raises(santacoder.InvalidRequestError, match=r"^logprobs is 101, but it must be an integer in 0"):
-            model.complete("a", logprobs=101)
-
-
-class TestLookup:
-    TEXT = "alpha beta gamma\n" * 6
-
-    def test_guesses_save_steps_and_change_nothing(self, parts: tuple[Transformer, Tokenizer]) -> None:
-        transformer, tokenizer = parts
-        rows = {}
-        texts = {}
-        for lookup in (False, True):
-            engine = Counted(transformer)
-            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was guessed comes
-            params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
-            sample = new_sample(tokenizer, tokenizer.encode(self.TEXT), params, 256)
-            Scheduler(engine).finish([sample])
-            rows[lookup], texts[lookup] = len(engine.rows), sample.tokens
-        assert texts[True] == texts[False]
-        assert rows[True] < rows[False] == 100
-
-    @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
-    def test_sampling_too(self, model: santacoder.SantaCoder, temperature: float) -> None:
-        bias = dict.fromkeys(model.tokenizer.encode("abc"), 12.0)
-        for seed in range(10):
-            options: dict[str, Any] = {
-                "max_tokens": 60, "temperature": temperature, "seed": seed, "logit_bias": bias, "stop": "cab",
-                "frequency_penalty": 0.05,
-            }  # fmt: skip
-            assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
-
-
-class TestSession:
-    def test_typing(self, parts: tuple[Transformer, Tokenizer]) -> None:
-        from santacoder.session import Session
-
-        transformer, tokenizer = parts
-        engine = Counted(transformer)
-        session = Session(Scheduler(engine), tokenizer)  # type: ignore[arg-type]
-        options: dict[str, Any] = {"max_tokens": 4, "temperature": 1.0, "seed": 5, "ignore_eos": True, "lookup": False}
-        fresh = Scheduler(transformer)
-        for end in range(len(CODE) - 12, len(CODE)):
-            engine.rows.clear()
-            found = session.complete(CODE[:end], **options)
-            sample = new_sample(tokenizer, tokenizer.encode(CODE[:end]), SamplingParams(**options), 256)
-            fresh.forget()
-            fresh.finish([sample])
-            assert facts(found) == facts(sample.completion(""))
-            if end > len(CODE) - 12:
-                assert sum(engine.rows) <= 3 + 4  # what the new character changed, and the tokens but the last
-
-    def test_streams_and_edits(self, model: santacoder.SantaCoder) -> None:
-        session = model.session()
-        options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": 2}
-        for prompt in (CODE, CODE[:30], "x" + CODE, CODE, ""):
-            text = "".join(piece.text for piece in session.stream(prompt, **options))
-            assert text == alone(model, prompt, **options)[0]
-            assert model.complete(prompt + "x", **options).text == alone(model, prompt + "x", **options)[0]
-        stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
-        next(stream)
-        stream.close()
-        assert session.complete(CODE, **options).text == alone(model, CODE, **options)[0]
-
-
-class TestAsync:
-    def test_together(self, model: santacoder.SantaCoder) -> None:
-        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0}
-
-        async def work() -> list[santacoder.Completion]:
-            return await asyncio.gather(*(model.acomplete(PROMPTS[i % 8], seed=i, **options) for i in range(20)))
-
-        for i, completion in enumerate(asyncio.run(work())):
-            assert facts(completion) == alone(model, PROMPTS[i % 8], seed=i, **options)
-
-    def test_stream(self, model: santacoder.SantaCoder) -> None:
-        async def work() -> str:
-            return "".join([piece.text async for piece in model.astream(CODE, max_tokens=20, seed=1)])
-
-        assert asyncio.run(work()) == model.complete(CODE, max_tokens=20, seed=1).text
-
-    def test_errors_arrive(self, model: santacoder.SantaCoder) -> None:
-        with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is 0"):
-            asyncio.run(model.acomplete("a", max_tokens=0))
-        bans = dict.fromkeys(range(512), -100.0)
-        assert asyncio.run(model.acomplete("a", max_tokens=1, logit_bias=bans)).usage.completion_tokens <= 1
-
-    def test_cancelling_stops_the_work(self, model: santacoder.SantaCoder) -> None:
-        async def work() -> None:
-            task = asyncio.create_task(model.acomplete(CODE, max_tokens=100, ignore_eos=True, temperature=1.0))
-            await asyncio.sleep(0.005)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-        before = threading.active_count()
-        asyncio.run(work())
-        model.complete("a", max_tokens=1)
-        limit = time.monotonic() + 5
-        while threading.active_count() > before and time.monotonic() < limit:
-            time.sleep(0.01)
-        assert threading.active_count() <= before
-
-
 def test_common_prefix_is_found_in_kept_caches() -> None:
     from santacoder.prefix_cache import PrefixCache, common_prefix
 
@@ -555,83 +401,3 @@ def test_common_prefix_is_found_in_kept_caches() -> None:
     assert common_prefix(a, a[:3]) == 3
     assert common_prefix(a, a[:0]) == 0
     assert PrefixCache().find(a) == (0, None)
-
-
-def test_sample_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -> None:
-    """Sampler and text that are built anew in the middle change neither tokens nor pieces."""
-    transformer, tokenizer = parts
-    params = SamplingParams(max_tokens=30, temperature=1.0, seed=9, presence_penalty=0.5, stop="zq", lookup=False)
-    whole = new_sample(tokenizer, tokenizer.encode(CODE), params, 256)
-    Scheduler(transformer).finish([whole])
-
-    class Restoring(Sample):
-        def advance(self, *arguments: Any) -> None:
-            super().advance(*arguments)
-            if not self.finished:
-                self.restore()
-
-    again = Restoring(tokenizer, tokenizer.encode(CODE), params, 9)
-    Scheduler(transformer).finish([again])
-    assert again.pieces == whole.pieces
-    assert again.tokens == whole.tokens
-
-
-class TestSessionFiles:
-    OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0, "seed": 2, "lookup": False}  # noqa: RUF012
-
-    @pytest.fixture
-    def saved(self, model: santacoder.SantaCoder, tmp_path: Path) -> Path:
-        session = model.session()
-        session.complete(CODE * 2, **self.OPTIONS)
-        session.save(tmp_path / "a.session")
-        return tmp_path / "a.session"
-
-    def test_goes_on(self, parts: tuple[Transformer, Tokenizer], model: santacoder.SantaCoder, saved: Path) -> None:
-        from santacoder.session import Session
-
-        engine = Counted(parts[0])
-        engine.fingerprint, engine.config = parts[0].fingerprint, parts[0].config  # type: ignore[attr-defined]
-        session = Session(Scheduler(engine), parts[1])  # type: ignore[arg-type]
-        session.load(saved)
-        found = session.complete(CODE * 2, **self.OPTIONS)
-        assert facts(found) == facts(model.complete(CODE * 2, **self.OPTIONS))
-        assert sum(engine.rows) == found.usage.completion_tokens  # the prompt's last token, and all but the last one
-
-    def test_nothing_else_in_the_folder(self, saved: Path) -> None:
-        assert [path.name for path in saved.parent.iterdir()] == [saved.name]
-
-    def test_every_damaged_byte_is_noticed(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
-        data = saved.read_bytes()
-        random = np.random.default_rng(0)
-        places = {*range(60), len(data) - 1, *random.integers(60, len(data), 40).tolist()}
-        session = model.session()
-        bad = tmp_path / "bad"
-        for place in places:
-            bad.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
-            with pytest.raises(santacoder.SessionFormatError):
-                session.load(bad)
-        for length in (0, 7, 51, 52, 100, len(data) - 1):
-            bad.write_bytes(data[:length])
-            with pytest.raises(santacoder.SessionFormatError):
-                session.load(bad)
-        bad.write_bytes(data + b"x")
-        with pytest.raises(santacoder.SessionFormatError, match="its header asks for"):
-            session.load(bad)
-        assert len(session) == 0
-        assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
-
-    def test_another_model(self, saved: Path) -> None:
-        other = FILE.with_name("mha-q4_k_m.gguf")
-        with santacoder.load(other) as model, pytest.raises(santacoder.SessionFormatError, match="another model"):
-            model.session().load(saved)
-
-    def test_a_smaller_context(self, saved: Path) -> None:
-        with (
-            santacoder.load(FILE, context=16) as model,
-            pytest.raises(santacoder.SessionFormatError, match=r"holds 91 tokens in 2 blocks"),
-        ):
-            model.session().load(saved)
-
-    def test_unwritable(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError):
-            model.session().save(tmp_path / "none" / "a.session")

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Final, SupportsIndex
 
@@ -98,12 +98,6 @@ class SamplingParams:
         self._set("deadline", _deadline(self.deadline))
         self._set("logprobs", None if self.logprobs is None else check_integer("logprobs", self.logprobs, 0, 100))
         self._set("lookup", _flag("lookup", self.lookup))
-
-    @classmethod
-    def pick(cls, arguments: Mapping[str, Any]) -> SamplingParams:
-        """The parameters among `arguments`, by name: a caller's `locals()`, parsed options."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in arguments.items() if name in names})
 
     @property
     def deadlines(self) -> tuple[float, float]:

@@ -1,0 +1,59 @@
+"""The asyncio interface."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from samples import CODE, FILE, PROMPTS, alone, facts
+
+import santacoder
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[santacoder.SantaCoder]:
+    with santacoder.load(FILE, threads=2) as model:
+        yield model
+
+
+class TestAsync:
+    def test_together(self, model: santacoder.SantaCoder) -> None:
+        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0}
+
+        async def work() -> list[santacoder.Completion]:
+            return await asyncio.gather(*(model.acomplete(PROMPTS[i % 8], seed=i, **options) for i in range(20)))
+
+        for i, completion in enumerate(asyncio.run(work())):
+            assert facts(completion) == alone(model, PROMPTS[i % 8], seed=i, **options)
+
+    def test_stream(self, model: santacoder.SantaCoder) -> None:
+        async def work() -> str:
+            return "".join([piece.text async for piece in model.astream(CODE, max_tokens=20, seed=1)])
+
+        assert asyncio.run(work()) == model.complete(CODE, max_tokens=20, seed=1).text
+
+    def test_errors_arrive(self, model: santacoder.SantaCoder) -> None:
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is 0"):
+            asyncio.run(model.acomplete("a", max_tokens=0))
+        bans = dict.fromkeys(range(512), -100.0)
+        assert asyncio.run(model.acomplete("a", max_tokens=1, logit_bias=bans)).usage.completion_tokens <= 1
+
+    def test_cancelling_stops_the_work(self, model: santacoder.SantaCoder) -> None:
+        async def work() -> None:
+            task = asyncio.create_task(model.acomplete(CODE, max_tokens=100, ignore_eos=True, temperature=1.0))
+            await asyncio.sleep(0.005)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        before = threading.active_count()
+        asyncio.run(work())
+        model.complete("a", max_tokens=1)
+        limit = time.monotonic() + 5
+        while threading.active_count() > before and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert threading.active_count() <= before

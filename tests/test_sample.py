@@ -1,0 +1,99 @@
+"""Guesses, log-probabilities, and a sample that is built anew in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from samples import CODE, FILE, Counted, alone, facts
+
+import santacoder
+from santacoder.loading import open_transformer
+from santacoder.requests import new_sample
+from santacoder.sample import Sample
+from santacoder.sampling import SamplingParams
+from santacoder.scheduler import Scheduler
+from santacoder.tokenizer import Tokenizer
+from santacoder.transformer import Transformer
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[santacoder.SantaCoder]:
+    with santacoder.load(FILE, threads=2) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Transformer, Tokenizer]:
+    return open_transformer(FILE, threads=2)
+
+
+class TestLogprobs:
+    @pytest.mark.parametrize("k", [0, 1, 5])
+    @pytest.mark.parametrize("lookup", [True, False])
+    def test_are_those_of_the_logits(self, model: santacoder.SantaCoder, k: int, lookup: bool) -> None:
+        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0, "seed": 4, "lookup": lookup, "logprobs": k}
+        completion = model.complete(CODE, repetition_penalty=1.2, **options)
+        assert completion.logprobs is not None
+        score = model.score([*model.tokenizer.encode(CODE), *completion.tokens])
+        assert [entry.logprob for entry in completion.logprobs] == score.logprobs[-len(completion.tokens) :]
+        assert [entry.token for entry in completion.logprobs] == completion.tokens
+        for entry, greedy in zip(completion.logprobs, score.greedy[-len(completion.tokens) :], strict=True):
+            assert len(entry.top) == k
+            assert not k or entry.top[0][0] == greedy
+            assert dict(entry.top).get(entry.token, entry.logprob) == entry.logprob
+        pieces = list(model.stream(CODE, repetition_penalty=1.2, **options))
+        assert [entry for piece in pieces for entry in piece.logprobs or ()] == completion.logprobs
+
+    def test_are_off_by_default(self, model: santacoder.SantaCoder) -> None:
+        assert model.complete("a", max_tokens=1).logprobs is None
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^logprobs is 101, but it must be an integer in 0"):
+            model.complete("a", logprobs=101)
+
+
+class TestLookup:
+    TEXT = "alpha beta gamma\n" * 6
+
+    def test_guesses_save_steps_and_change_nothing(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        transformer, tokenizer = parts
+        rows = {}
+        texts = {}
+        for lookup in (False, True):
+            engine = Counted(transformer)
+            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was guessed comes
+            params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
+            sample = new_sample(tokenizer, tokenizer.encode(self.TEXT), params, 256)
+            Scheduler(engine).finish([sample])
+            rows[lookup], texts[lookup] = len(engine.rows), sample.tokens
+        assert texts[True] == texts[False]
+        assert rows[True] < rows[False] == 100
+
+    @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
+    def test_sampling_too(self, model: santacoder.SantaCoder, temperature: float) -> None:
+        bias = dict.fromkeys(model.tokenizer.encode("abc"), 12.0)
+        for seed in range(10):
+            options: dict[str, Any] = {
+                "max_tokens": 60, "temperature": temperature, "seed": seed, "logit_bias": bias, "stop": "cab",
+                "frequency_penalty": 0.05,
+            }  # fmt: skip
+            assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
+
+
+def test_sample_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -> None:
+    """Sampler and text that are built anew in the middle change neither tokens nor pieces."""
+    transformer, tokenizer = parts
+    params = SamplingParams(max_tokens=30, temperature=1.0, seed=9, presence_penalty=0.5, stop="zq", lookup=False)
+    whole = new_sample(tokenizer, tokenizer.encode(CODE), params, 256)
+    Scheduler(transformer).finish([whole])
+
+    class Restoring(Sample):
+        def advance(self, *arguments: Any) -> None:
+            super().advance(*arguments)
+            if not self.finished:
+                self.restore()
+
+    again = Restoring(tokenizer, tokenizer.encode(CODE), params, 9)
+    Scheduler(transformer).finish([again])
+    assert again.pieces == whole.pieces
+    assert again.tokens == whole.tokens

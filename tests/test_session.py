@@ -1,0 +1,123 @@
+"""Sessions: a text that grows, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import CODE, FILE, Counted, alone, facts
+
+import santacoder
+from santacoder.loading import open_transformer
+from santacoder.requests import new_sample
+from santacoder.sampling import SamplingParams
+from santacoder.scheduler import Scheduler
+from santacoder.tokenizer import Tokenizer
+from santacoder.transformer import Transformer
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[santacoder.SantaCoder]:
+    with santacoder.load(FILE, threads=2) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Transformer, Tokenizer]:
+    return open_transformer(FILE, threads=2)
+
+
+class TestSession:
+    def test_typing(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        from santacoder.session import Session
+
+        transformer, tokenizer = parts
+        engine = Counted(transformer)
+        session = Session(Scheduler(engine), tokenizer)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"max_tokens": 4, "temperature": 1.0, "seed": 5, "ignore_eos": True, "lookup": False}
+        fresh = Scheduler(transformer)
+        for end in range(len(CODE) - 12, len(CODE)):
+            engine.rows.clear()
+            found = session.complete(CODE[:end], **options)
+            sample = new_sample(tokenizer, tokenizer.encode(CODE[:end]), SamplingParams(**options), 256)
+            fresh.forget()
+            fresh.finish([sample])
+            assert facts(found) == facts(sample.completion(""))
+            if end > len(CODE) - 12:
+                assert sum(engine.rows) <= 3 + 4  # what the new character changed, and the tokens but the last
+
+    def test_streams_and_edits(self, model: santacoder.SantaCoder) -> None:
+        session = model.session()
+        options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": 2}
+        for prompt in (CODE, CODE[:30], "x" + CODE, CODE, ""):
+            text = "".join(piece.text for piece in session.stream(prompt, **options))
+            assert text == alone(model, prompt, **options)[0]
+            assert model.complete(prompt + "x", **options).text == alone(model, prompt + "x", **options)[0]
+        stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
+        next(stream)
+        stream.close()
+        assert session.complete(CODE, **options).text == alone(model, CODE, **options)[0]
+
+
+class TestSessionFiles:
+    OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0, "seed": 2, "lookup": False}  # noqa: RUF012
+
+    @pytest.fixture
+    def saved(self, model: santacoder.SantaCoder, tmp_path: Path) -> Path:
+        session = model.session()
+        session.complete(CODE * 2, **self.OPTIONS)
+        session.save(tmp_path / "a.session")
+        return tmp_path / "a.session"
+
+    def test_goes_on(self, parts: tuple[Transformer, Tokenizer], model: santacoder.SantaCoder, saved: Path) -> None:
+        from santacoder.session import Session
+
+        engine = Counted(parts[0])
+        engine.fingerprint, engine.config = parts[0].fingerprint, parts[0].config  # type: ignore[attr-defined]
+        session = Session(Scheduler(engine), parts[1])  # type: ignore[arg-type]
+        session.load(saved)
+        found = session.complete(CODE * 2, **self.OPTIONS)
+        assert facts(found) == facts(model.complete(CODE * 2, **self.OPTIONS))
+        assert sum(engine.rows) == found.usage.completion_tokens  # the prompt's last token, and all but the last one
+
+    def test_nothing_else_in_the_folder(self, saved: Path) -> None:
+        assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+    def test_every_damaged_byte_is_noticed(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
+        data = saved.read_bytes()
+        random = np.random.default_rng(0)
+        places = {*range(60), len(data) - 1, *random.integers(60, len(data), 40).tolist()}
+        session = model.session()
+        bad = tmp_path / "bad"
+        for place in places:
+            bad.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            with pytest.raises(santacoder.SessionFormatError):
+                session.load(bad)
+        for length in (0, 7, 51, 52, 100, len(data) - 1):
+            bad.write_bytes(data[:length])
+            with pytest.raises(santacoder.SessionFormatError):
+                session.load(bad)
+        bad.write_bytes(data + b"x")
+        with pytest.raises(santacoder.SessionFormatError, match="its header asks for"):
+            session.load(bad)
+        assert len(session) == 0
+        assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
+
+    def test_another_model(self, saved: Path) -> None:
+        other = FILE.with_name("mha-q4_k_m.gguf")
+        with santacoder.load(other) as model, pytest.raises(santacoder.SessionFormatError, match="another model"):
+            model.session().load(saved)
+
+    def test_a_smaller_context(self, saved: Path) -> None:
+        with (
+            santacoder.load(FILE, context=16) as model,
+            pytest.raises(santacoder.SessionFormatError, match=r"holds 91 tokens in 2 blocks"),
+        ):
+            model.session().load(saved)
+
+    def test_unwritable(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            model.session().save(tmp_path / "none" / "a.session")
