@@ -2,7 +2,7 @@
 
 Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
 
-    batches   8 prompts x 16 samples: complete_many beside complete one by one, and beside llama-cpp-python
+    batches   8 prompts x 16 samples: complete_many beside one sample after the other, and beside llama-cpp-python
     session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
     lookup    the rest of files whose passages recur, and text without repeats, with guesses and without
 """
@@ -21,6 +21,8 @@ from typing import Any
 
 import santacoder
 
+SAMPLES = 16  # of each prompt
+
 #: Functions of the standard library, as prompts and as text to edit.
 SOURCES = [inspect.getsource(part) for part in (textwrap, json.decoder, argparse, inspect)]
 
@@ -33,18 +35,29 @@ def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[fl
 
 
 def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run."""
+    """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run and compared.
+
+    A sample by itself has no cache to begin with and makes no guesses.
+    """
     prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
     options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
-    seconds, many = timed(model.complete_many, prompts, n=16, **options)
+    seconds, many = timed(model.complete_many, prompts, n=SAMPLES, **options)
     together = sum(c.usage.completion_tokens for row in many for c in row) / seconds
+    every = [(prompt, index) for prompt in range(len(prompts)) for index in range(SAMPLES)]
     rates = []
-    for i, prompt in enumerate(prompts[: arguments.alone]):
+    for prompt, index in every[:: max(1, len(every) // arguments.alone)]:
         model._scheduler.forget()
-        seconds, lone = timed(model.complete, prompt, lookup=False, **options)
-        assert lone.text == many[i][0].text, "a sample in a batch differs from its lone run"
+        sample, _ = model._sample(prompts[prompt], {**options, "lookup": False}, index)
+        seconds, _ = timed(model._scheduler.finish, [sample])
+        lone = sample.completion("")
+        assert (lone.text, lone.tokens) == (many[prompt][index].text, many[prompt][index].tokens), (prompt, index)
         rates.append(lone.usage.completion_tokens / seconds)
-    result = {"together": together, "one by one": median(rates), "ratio": together / median(rates)}
+    result = {
+        "together": together,
+        "one by one": median(rates),
+        "ratio": together / median(rates),
+        "equal to their lone runs": len(rates),
+    }
     return result | peer(prompts, options, arguments, together)
 
 

@@ -1,8 +1,7 @@
 """What `score` takes beside the loaded model: `python bench/score_memory.py MODEL` prints seconds and peak memory.
 
 Linux with glibc alone: the peak is the kernel's own count for this process (VmHWM of /proc/self/status), set back
-before. The working memory of a step belongs to the model and is reserved at loading, but the first prompt as long as a
-step is what touches it. So such a prompt comes first, its cache goes back to the system, and both figures are printed.
+after loading. Nothing runs before the score.
 """
 
 from __future__ import annotations
@@ -33,26 +32,20 @@ def settle() -> int:
 
 
 def main() -> None:
-    """Load, run a step, score once, and print."""
+    """Load, score once, and print."""
     parser = argparse.ArgumentParser(description="Memory and time of scoring one prompt of random tokens.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=2000, help="tokens of the prompt (default: %(default)s)")
-    parser.add_argument("--warm", type=int, default=512, help="tokens of the one before (default: %(default)s)")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     with santacoder.load(arguments.model, arguments.threads) as model:
         tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, arguments.tokens).tolist()
         loaded = settle()
-        model.complete(tokens[: arguments.warm], max_tokens=1)
-        warm = settle()
         start, work = time.perf_counter(), time.process_time()
         score = model.score(tokens)
         seconds, work = time.perf_counter() - start, time.process_time() - work
-        extra = status("VmHWM") - warm
+        extra = status("VmHWM") - loaded
         print(f"{model.isa}, {model.threads} threads; {loaded / MEGABYTE:.1f} MB with the model")
-    print(
-        f"a prompt of {arguments.warm} tokens leaves {(warm - loaded) / MEGABYTE:.1f} MB more: working memory of a step"
-    )
     print(
         f"score of {len(score.tokens)} tokens: {extra / MEGABYTE:.1f} MB more at the peak, {seconds:.2f} s, "
         f"{work:.2f} s of CPU time"

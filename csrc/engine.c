@@ -6,6 +6,8 @@
 
 #include "embedding.h"
 
+enum { PAGE = 4096 };
+
 size_t sc_kv_block_bytes(const sc_shape *shape)
 {
     const size_t dim = sc_pad32((size_t)shape->head_dim);
@@ -54,7 +56,7 @@ static void take_blocks(arena *a, sc_vectors *v, size_t rows)
     v->blocks = arena_take(a, rows * ((v->width + SC_BLOCK - 1) / SC_BLOCK) * sizeof(sc_act));
 }
 
-static void take_all(sc_engine *e, arena *a, size_t threads)
+static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
 {
     const size_t rows = (size_t)e->max_rows, heads = (size_t)e->shape.n_head;
     take_floats(a, &e->x, (size_t)e->shape.n_embd, rows);
@@ -68,7 +70,7 @@ static void take_all(sc_engine *e, arena *a, size_t threads)
     o = overlay_begin(a); /* q is read for the last time before u is written, and the other way round */
     take_floats(a, &e->q, heads * e->dim, rows);
     overlay_next(a, &o);
-    take_floats(a, &e->u, (size_t)e->shape.n_ff, rows);
+    take_floats(a, &e->u, (size_t)e->shape.n_ff, float_hidden ? rows : 0);
     overlay_next(a, &o);
     take_blocks(a, &e->u, rows);
     overlay_end(a, &o);
@@ -76,7 +78,13 @@ static void take_all(sc_engine *e, arena *a, size_t threads)
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
 }
 
-sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *team)
+/* A page that is there cannot fail to come during a step, and the model's memory is known once it is loaded. */
+static void touch_pages(char *memory, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += PAGE) ((volatile char *)memory)[i] = 0;
+}
+
+sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float_hidden, sc_team *team)
 {
     sc_engine *e = calloc(1, sizeof *e);
     if (!e) return NULL;
@@ -93,15 +101,16 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *
     const size_t linear = (size_t)rows * SC_PAIR, attention = SC_QUERIES * e->dim + e->partial_bytes / 2;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
-    take_all(e, &a, threads);
+    take_all(e, &a, threads, float_hidden);
     e->memory_bytes = a.used;
     e->memory = a.base = sc_allocate(a.used);
     if (!a.base) {
         free(e);
         return NULL;
     }
+    touch_pages(a.base, a.used);
     a.used = 0;
-    take_all(e, &a, threads);
+    take_all(e, &a, threads, float_hidden);
     return e;
 }
 

@@ -56,9 +56,10 @@ typedef struct {
     float epsilon;
 } sc_shape;
 
-/* Working memory for steps of up to `rows` tokens on one team with one instruction set. */
+/* Working memory for steps of up to `rows` tokens on one team with one instruction set. `float_hidden`: some UP does not
+ * quantise what it gives. */
 typedef struct sc_engine sc_engine;
-sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, sc_team *team);
+sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float_hidden, sc_team *team);
 void sc_engine_free(sc_engine *engine);
 /* Most rows worth running in one step: longer prompts go in chunks. */
 int32_t sc_engine_chunk(int isa);

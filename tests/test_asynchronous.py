@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from samples import CODE, FILE, PROMPTS, alone, facts
+from samples import CODE, PROMPTS, alone, facts
 
 import santacoder
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FILE, threads=2) as model:
-        yield model
 
 
 class TestAsync:

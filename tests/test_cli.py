@@ -65,20 +65,27 @@ class TestComplete:
             "complete", PROMPT, "--json", "-n", "20", "--temperature", "1.5", "--top-k", "50",
             "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
             "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
-            "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos",
+            "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos", "--deadline", "60",
+            "--logprobs", "2", "--stop-token", "9",
         )  # fmt: skip
         assert (code, err) == (0, "")
         with santacoder.load(FILE) as model:
             expected = model.complete(
                 PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
                 repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
-                logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True,
+                logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True, logprobs=2,
+                stop_tokens=[9],
             )  # fmt: skip
         result = json.loads(out)
         assert result["text"] == expected.text
         assert result["tokens"] == expected.tokens
         assert result["seed"] == 3
+        assert expected.logprobs is not None
+        assert [entry["logprob"] for entry in result["logprobs"]] == [entry.logprob for entry in expected.logprobs]
         assert result["usage"] == {"prompt_tokens": 7, "completion_tokens": len(expected.tokens)}
+
+    def test_logprobs_need_json(self) -> None:
+        assert fails("complete", PROMPT, "--logprobs", "1", status=2).startswith("--logprobs needs --json")
 
     def test_output_is_utf8_in_any_locale(self) -> None:
         args = ("complete", "é", "--echo", *GREEDY)

@@ -39,12 +39,6 @@ LONG = "".join(f"def f{i}(x):\n    return x + {i}\n" for i in range(40))  # seve
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FILE, threads=2) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
 def finer() -> Iterator[santacoder.SantaCoder]:
     with santacoder.load(FINER, threads=2) as model:
         yield model

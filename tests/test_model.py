@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,6 @@ from santacoder.requests import prompt_tokens
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"
 PROMPT = "def fib(n):"
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FILE, threads=2) as model:
-        yield model
 
 
 def test_public_names() -> None:

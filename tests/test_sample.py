@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from samples import CODE, FILE, Counted, alone, facts
+from samples import CODE, Counted, alone, facts
 
 import santacoder
-from santacoder.loading import open_transformer
 from santacoder.requests import new_sample
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FILE, threads=2) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def parts() -> tuple[Transformer, Tokenizer]:
-    return open_transformer(FILE, threads=2)
 
 
 class TestLogprobs:

@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,12 @@ from hypothesis import strategies as st
 from samples import CODE, FILE, PROMPTS, Counted, alone, facts
 
 import santacoder
-from santacoder.loading import open_transformer
 from santacoder.requests import new_sample
 from santacoder.sample import Sample
 from santacoder.sampling import Sampler, SamplingParams
 from santacoder.scheduler import MAX_RUNNING, Scheduler
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FILE, threads=2) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def parts() -> tuple[Transformer, Tokenizer]:
-    return open_transformer(FILE, threads=2)
 
 
 class TestCompleteMany:

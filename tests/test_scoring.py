@@ -123,7 +123,9 @@ class TestScoreMany:
     def test_a_common_context_runs_once(self, model: santacoder.SantaCoder) -> None:
         context = random_tokens(200)
         engine = CountingEngine(model)
-        scores = score_sequences(engine, [context + random_tokens(3, seed) for seed in range(40)])
+        told: list[int] = []
+        scores = score_sequences(engine, [context + random_tokens(3, seed) for seed in range(40)], told.append)
+        assert sum(told) == 40 * 202  # each score counts, also those that one row of logits gave
         assert engine.tokens == 200 + 40 * 2  # of each continuation's three tokens the last predicts nothing
         assert scores[7] == model.score(context + random_tokens(3, 7))
 

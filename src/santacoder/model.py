@@ -258,7 +258,7 @@ class SantaCoder:
         """
         return score_sequences(SharedSteps(self._scheduler), [self._whole(prompt)])[0]
 
-    def score_many(self, prompts: Sequence[Prompt]) -> list[Score]:
+    def score_many(self, prompts: Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
         """`score` for each of several prompts, in their order and with the same numbers, but together.
 
         A beginning that several share is run once: put a context before all of its continuations. All caches together
@@ -270,7 +270,9 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        return score_sequences(SharedSteps(self._scheduler), each_prompt(prompts, self._whole))
+        sequences = each_prompt(prompts, self._whole)
+        with progress_bar(sum(len(tokens) - 1 for tokens in sequences), "tokens", progress) as bar:
+            return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
 
     @property
     def context(self) -> int:

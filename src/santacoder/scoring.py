@@ -154,10 +154,13 @@ class SharedSteps:
                 use(rows)
 
 
-def score_sequences(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[Score]:
+def score_sequences(
+    engine: Engine, sequences: Sequence[Sequence[int]], progress: Callable[[int], object] = lambda scored: None
+) -> list[Score]:
     """The scores of sequences that are known to be good: each (T,), at least one token, at most the context.
 
     A sequence's score is the same in any company. The last token of each predicts nothing and does not run.
+    `progress` is told how many tokens were scored since it was told last.
 
     Raises:
         NumericalError: as in `log_softmax`; the position is that of the token before the one to be scored.
@@ -169,17 +172,26 @@ def score_sequences(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[
     while parts := packer.next_step():
         rows = ((part.run, position) for part in parts for position in range(part.start, part.stop))
         pieces = [(part.run.tokens[part.start : part.stop], part.cache) for part in parts]
-        engine.each_logits(pieces, PIECE_ROWS, partial(_take, plan, scores, rows))
+        engine.each_logits(pieces, PIECE_ROWS, partial(_take, plan, scores, rows, progress))
         packer.finish_step(parts)
     return scores
 
 
-def _take(plan: Plan, scores: Sequence[Score], rows: Iterator[tuple[Run, int]], logits: NDArray[np.float32]) -> None:
+def _take(
+    plan: Plan,
+    scores: Sequence[Score],
+    rows: Iterator[tuple[Run, int]],
+    progress: Callable[[int], object],
+    logits: NDArray[np.float32],
+) -> None:
     """Write down what logits (N, V), those of the next N of `rows`, say about the tokens after them."""
+    scored = 0
     for row in logits:
         run, position = next(rows)
         logprobs, greedy = log_softmax(row, position), int(row.argmax())
         for index in plan.served(run, position):
+            scored += 1
             score = scores[index]
             score.logprobs[position + 1] = float(logprobs[score.tokens[position + 1]])
             score.greedy[position + 1] = greedy
+    progress(scored)

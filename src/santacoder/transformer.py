@@ -134,11 +134,12 @@ class Transformer:
             },
         )
         self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
-        engine = lib.sc_engine_new(self._shape, isa, self.chunk, team)
+        self._ops, self._macs = record(config, weights)
+        float_hidden = any(op.kind == lib.SC_OP_UP and not op.quantize for op in self._ops)
+        engine = lib.sc_engine_new(self._shape, isa, self.chunk, float_hidden, team)
         if engine == ffi.NULL:
             raise MemoryError(f"no memory to run {self.chunk} tokens at a time")
         self._engine = ffi.gc(engine, lib.sc_engine_free)
-        self._ops, self._macs = record(config, weights)
         self._budget = int(lib.sc_engine_chunk(isa)) * CALL_MACS
         self._latest: Step | None = None  # whose rows the engine holds
 

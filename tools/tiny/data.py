@@ -14,16 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-FIM_RATE = 0.5  # of pieces; of these half are PSM and half SPM
-LINE_RATE = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
 SHORT_RATE = 1 / 3  # of rearranged pieces: shorter than the row has room for
 READERS = 64  # documents read at the same time
 MIN_FIM = 48  # tokens: shorter pieces are not rearranged
+GUESSED = 1 << 20  # added to the ids of a middle, which the loss may weigh more
 MAX_CHARACTERS = 5  # characters encoded for each free place of a row: nearly always enough to fill it
 #: A function at the outermost level of a Python file.
 FUNCTION = re.compile(r"^(?:async )?def .*\n(?:(?:[ \t].*)?\n|\).*\n)*[ \t].*\n", re.MULTILINE)
 FUNCTION_CHARACTERS = 600  # longer ones are not short
 FUNCTIONS_EACH = 3  # of a document in one row
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What rows are made of."""
+
+    function_rate: float = 0.0  # of rows: short functions
+    fim_rate: float = 0.5  # of pieces: rearranged, half of them PSM and half SPM
+    line_rate: float = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
+    piece_tokens: int | None = None  # most tokens of a piece; none: the row
 
 
 class Vocabulary:
@@ -49,9 +58,9 @@ class Vocabulary:
         return encoding.ids, [end for _, end in encoding.offsets]
 
 
-def split(text: str, rng: random.Random) -> tuple[str, str, str]:
+def split(text: str, line_rate: float, rng: random.Random) -> tuple[str, str, str]:
     """Prefix, middle and suffix of a text, cut between any two characters or around one line."""
-    if rng.random() < LINE_RATE:
+    if rng.random() < line_rate:
         starts = [0] + [i + 1 for i, c in enumerate(text) if c == "\n"]
         start = rng.choice(starts)
         end = text.find("\n", start)
@@ -65,13 +74,14 @@ def split(text: str, rng: random.Random) -> tuple[str, str, str]:
     return text[:start], text[start:end], text[end:]
 
 
-def rearrange(text: str, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
+def rearrange(text: str, line_rate: float, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
     """The ids of a text rearranged for fill-in-the-middle, PSM or SPM (variant 2), and the end of text."""
-    prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, rng))
+    prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, line_rate, rng))
     v = vocabulary
+    middle = [GUESSED + token for token in (*middle, v.end)]
     if rng.random() < 0.5:
-        return [v.prefix, *prefix, v.suffix, *suffix, v.middle, *middle, v.end]
-    return [v.prefix, v.suffix, *suffix, v.middle, *prefix, *middle, v.end]
+        return [v.prefix, *prefix, v.suffix, *suffix, v.middle, *middle]
+    return [v.prefix, v.suffix, *suffix, v.middle, *prefix, *middle]
 
 
 @dataclass
@@ -98,15 +108,15 @@ class Rows:
         length: int,
         seed: int,
         position: Position,
-        function_rate: float = 0.0,
+        mix: Mix = Mix(),
     ) -> None:
-        """`length` is the number of tokens in a row; `function_rate` of the rows hold short functions."""
+        """`length` is the number of tokens in a row."""
         self._root = corpus / "files"
         self._paths = (corpus / "train.txt").read_text().splitlines()
         self._vocabulary = vocabulary
         self._length = length
         self._seed = seed
-        self._function_rate = function_rate
+        self._mix = mix
         self._order: tuple[int, list[int]] = (-1, [])
         self.position = position
         while len(position.documents) < READERS:
@@ -121,7 +131,7 @@ class Rows:
         return self.position.opened / len(self._paths)
 
     def batch(self, rows: int) -> NDArray[np.int64]:
-        """The next rows, (rows, length)."""
+        """The next rows, (rows, length); GUESSED is added to the tokens of middles."""
         return np.array([self._row() for _ in range(rows)], dtype=np.int64)
 
     def _read(self, document: int) -> str:
@@ -135,7 +145,7 @@ class Rows:
     def _row(self) -> list[int]:
         rng = random.Random(f"{self._seed} row {self.position.row}")
         reader = self.position.row % READERS
-        rate = self._function_rate
+        rate = self._mix.function_rate
         row = self._functions(rng) if rate and rng.random() < rate else []
         while len(row) < self._length:
             row += self._piece(reader, self._length - len(row), rng)
@@ -159,18 +169,21 @@ class Rows:
 
     def _piece(self, reader: int, room: int, rng: random.Random) -> list[int]:
         """The next piece of a document, at most `room` tokens, with the end of text where it ends."""
-        position, text = self.position, self._texts[reader]
+        position, text, mix = self.position, self._texts[reader], self._mix
+        row_room = room
+        if mix.piece_tokens:
+            room = min(room, rng.randint(MIN_FIM, mix.piece_tokens))
         start = position.characters[reader]
         chunk = text[start : start + MAX_CHARACTERS * room]
         ids, ends = self._vocabulary.encode_with_ends(chunk)
-        if min(room, len(ids)) >= MIN_FIM and rng.random() < FIM_RATE:
+        if min(room, len(ids)) >= MIN_FIM and rng.random() < mix.fim_rate:
             piece, used = self._fim_piece(chunk, ends, room, rng)
         else:
             piece, used = ids[:room], ends[min(room, len(ids)) - 1]
         position.characters[reader] += used
         if position.characters[reader] < len(text):
             return piece
-        if len(piece) < room and piece[-1] != self._vocabulary.end:
+        if len(piece) < row_room and piece[-1] % GUESSED != self._vocabulary.end:
             piece.append(self._vocabulary.end)
         position.documents[reader], position.characters[reader] = position.opened, 0
         position.opened += 1
@@ -180,11 +193,11 @@ class Rows:
     def _fim_piece(self, chunk: str, ends: list[int], room: int, rng: random.Random) -> tuple[list[int], int]:
         """A rearranged piece, and how many characters it took; cutting may cost tokens, so it may need two tries."""
         tokens = min(room - 8, len(ends))
-        if rng.random() < SHORT_RATE:
+        if self._mix.piece_tokens is None and rng.random() < SHORT_RATE:
             tokens = rng.randint(MIN_FIM // 2, tokens)
         while True:
             used = ends[tokens - 1]
-            piece = rearrange(chunk[:used], self._vocabulary, rng)
+            piece = rearrange(chunk[:used], self._mix.line_rate, self._vocabulary, rng)
             if len(piece) <= room:
                 return piece, used
             tokens -= len(piece) - room

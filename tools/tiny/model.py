@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own documentation spells it so
 from torch import Tensor, nn
 
+from data import GUESSED
+
 EPSILON = 1e-5  # of LayerNorm
 GELU_LINEAR = math.sqrt(8 / math.pi)  # (1 + tanh(u)) / 2 is the sigmoid of 2u
 GELU_CUBIC = 0.044715 * GELU_LINEAR
@@ -104,7 +106,13 @@ class Model(nn.Module):
         """(rows, tokens) ids -> (rows, tokens, vocabulary) logits."""
         return F.linear(self.features(tokens), self.token_embd.weight)
 
-    def loss(self, tokens: Tensor) -> Tensor:
-        """Mean negative log-likelihood, nats per token, of tokens[:, 1:]; tokens is (rows, context + 1) ids."""
+    def loss(self, rows: Tensor, guessed_weight: float = 1.0) -> Tensor:
+        """Mean negative log-likelihood, nats per token, of tokens[:, 1:]; rows is (rows, context + 1) ids.
+
+        Tokens to which GUESSED was added count `guessed_weight` times.
+        """
+        tokens, guessed = rows % GUESSED, rows[:, 1:].flatten() >= GUESSED
         logits = self(tokens[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+        weights = torch.where(guessed, guessed_weight, 1.0)
+        return (losses * weights).sum() / weights.sum()

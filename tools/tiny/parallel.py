@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,24 +58,33 @@ def compute(number: int, shared: Shared, micro_rows: int, loss: Callable[[Tensor
     shared.losses[number] = total
 
 
-def make_loss(model: Model, compiled: bool, float32: bool) -> Callable[[Tensor], Tensor]:
-    """The loss of some rows, with matrix products in bfloat16 or not."""
-    function: Any = torch.compile(model.loss) if compiled else model.loss
+@dataclass(frozen=True)
+class Method:
+    """How the processes compute the loss."""
+
+    compiled: bool = False
+    float32: bool = False  # instead of matrix products in bfloat16
+    guessed_weight: float = 1.0  # see Model.loss
+
+
+def make_loss(model: Model, method: Method) -> Callable[[Tensor], Tensor]:
+    """The loss of some rows."""
+    function: Any = torch.compile(model.loss) if method.compiled else model.loss
 
     def loss(rows: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=not float32):
-            result: Tensor = function(rows)
+        with torch.autocast("cpu", torch.bfloat16, enabled=not method.float32):
+            result: Tensor = function(rows, method.guessed_weight)
         return result
 
     return loss
 
 
-def serve(number: int, shared: Shared, micro_rows: int, compiled: bool, float32: bool, pause: Path | None) -> None:
+def serve(number: int, shared: Shared, micro_rows: int, method: Method, pause: Path | None) -> None:
     """The life of a process beside the main one, which it does not outlive."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(1)
-    loss = make_loss(shared.model, compiled, float32)
+    loss = make_loss(shared.model, method)
     parent = os.getppid()
     while os.getppid() == parent:
         if shared.begin[number].acquire(timeout=10):
@@ -88,15 +98,14 @@ class Team:
     """The main process and its helpers."""
 
     def __init__(
-        self, model: Model, processes: int, rows: int, micro_rows: int, length: int, compiled: bool, float32: bool,
-        pause: Path | None,
-    ) -> None:  # fmt: skip
+        self, model: Model, processes: int, rows: int, micro_rows: int, length: int, method: Method, pause: Path | None
+    ) -> None:
         self.shared = Shared(model, processes, rows, length)
         self._micro_rows, self._pause, self._processes = micro_rows, pause, processes
-        self._loss = make_loss(model, compiled, float32)
+        self._loss = make_loss(model, method)
         torch.set_num_threads(1)
         for number in range(1, processes):
-            arguments = (number, self.shared, micro_rows, compiled, float32, pause)
+            arguments = (number, self.shared, micro_rows, method, pause)
             mp.get_context("spawn").Process(target=serve, args=arguments, daemon=True).start()
 
     def close(self) -> None:

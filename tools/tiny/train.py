@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 import heldout
-from data import Position, Rows, Vocabulary
+from data import Mix, Position, Rows, Vocabulary
 from model import Model, Shape
-from parallel import Team
+from parallel import Method, Team
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Trainer:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, a.function_rate)
+        mix = Mix(a.function_rate, a.fim_rate, a.line_rate, a.piece_tokens)
+        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, mix)
         self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
 
@@ -157,9 +158,8 @@ class Trainer:
         a = self.arguments
         if self._team is None:
             length = a.row_tokens or self.model.shape.context
-            self._team = Team(
-                self.model, a.threads, self.batch_rows, self.micro_rows, length + 1, a.compile, a.float32, a.pause_file
-            )
+            method = Method(a.compile, a.float32, a.guessed_weight)
+            self._team = Team(self.model, a.threads, self.batch_rows, self.micro_rows, length + 1, method, a.pause_file)
         batch = self._next() if self._pending is None else self._pending
         self.position = Position(**asdict(self.rows.position))
         total = self._team.gradients(batch, self._prepare)
@@ -297,6 +297,16 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--function-rate", type=float, default=0.0, help="part of the rows that hold short functions (default: none)"
+    )
+    parser.add_argument(
+        "--fim-rate", type=float, default=0.5, help="part of the pieces rearranged for fill-in-the-middle"
+    )
+    parser.add_argument(
+        "--line-rate", type=float, default=1 / 3, help="part of these whose middle is one line (default: a third)"
+    )
+    parser.add_argument("--piece-tokens", type=int, help="most tokens of a piece of a document (default: the row)")
+    parser.add_argument(
+        "--guessed-weight", type=float, default=1.0, help="how much the loss of a middle's token counts"
     )
     parser.add_argument("--batch-tokens", type=int, default=16384, help="tokens of a step")
     parser.add_argument("--micro-tokens", type=int, default=4096, help="tokens computed at once")

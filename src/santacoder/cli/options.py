@@ -37,6 +37,8 @@ SAMPLING: dict[str, tuple[type, object, str]] = {
     "frequency_penalty": (float, 0.0, "-2..2, for each time a token was generated"),
     "presence_penalty": (float, 0.0, "-2..2, once for a generated token"),
     "seed": (int, None, "makes the result repeatable"),
+    "deadline": (float, None, "print what there is after so many seconds"),
+    "logprobs": (int, None, "with --json: log-probabilities of each token and of the N best; 0..100"),
 }
 
 
@@ -65,7 +67,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     """All sampling options; those not given stay out of the namespace."""
     group = parser.add_argument_group("sampling")
     for name, (kind, default, text) in SAMPLING.items():
-        shown = "drawn" if default is None else default
+        shown = {"seed": "drawn", "deadline": "none", "logprobs": "off"}.get(name, default)
         flags = ["-n"] if name == "max_tokens" else []
         flags.append(f"--{name.replace('_', '-')}")
         metavar = "N" if kind is int else "X"
@@ -79,6 +81,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--stop", action="append", default=argparse.SUPPRESS, metavar="TEXT",
         help="end before this text; repeatable",
     )  # fmt: skip
+    group.add_argument(
+        "--stop-token", type=int, action="append", default=argparse.SUPPRESS, metavar="ID", dest="stop_tokens",
+        help="end with this token; repeatable",
+    )  # fmt: skip
     group.add_argument("--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first")
     group.add_argument(
         "--ignore-eos", action="store_true", default=argparse.SUPPRESS, help="go on after an end of text"
@@ -86,9 +92,15 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """The sampling options that were given, as keywords of `complete`."""
-    names = {*SAMPLING, "logit_bias", "stop", "echo", "ignore_eos"}
+    """The sampling options that were given, as keywords of `complete`.
+
+    Raises:
+        UsageError: --logprobs without --json, which would not print them.
+    """
+    names = {*SAMPLING, "logit_bias", "stop", "stop_tokens", "echo", "ignore_eos"}
     given = {name: value for name, value in vars(args).items() if name in names}
+    if "logprobs" in given and not args.json:
+        raise UsageError("--logprobs needs --json: only JSON has a place for them")
     if "logit_bias" in given:
         given["logit_bias"] = dict(given["logit_bias"])
     return given
