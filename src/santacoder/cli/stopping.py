@@ -1,0 +1,29 @@
+"""Commands that write files end in order when they are told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+#: What ends a process at once unless it is handled: `kill`, and a terminal that closes.
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def orderly() -> Iterator[None]:
+    """While this lasts, these signals raise SystemExit, as Ctrl-C raises KeyboardInterrupt: temporary files go."""
+    handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # others may not
+    before = {number: signal.signal(number, _exit) for number in handled if signal.getsignal(number) == signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
