@@ -171,3 +171,17 @@ class LlamaCpp(Stepper):
             if len(chosen) == count:
                 return chosen
             self.step(chosen[-1:])
+
+
+def quantize_file(source: Path, target: Path, file_type: int, threads: int = 0) -> None:
+    """Have llama.cpp's quantiser write `target`; `file_type` is its `llama_ftype`, 0 threads are as many as it likes.
+
+    Raises:
+        RuntimeError: it could not.
+    """
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = file_type
+    params.nthread = threads
+    status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
+    if status != 0:
+        raise RuntimeError(f"llama.cpp could not quantise {source} (status {status})")

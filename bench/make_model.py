@@ -12,10 +12,8 @@ a little between Python versions. On the way there is an F16 file, which takes 2
 from __future__ import annotations
 
 import argparse
-import ctypes
 import itertools
 import json
-import logging
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
@@ -156,19 +154,6 @@ def write_f16(path: Path, shape: Shape, seed: int) -> None:
     writer.close()
 
 
-def quantize(source: Path, target: Path, type_name: str, threads: int) -> None:
-    """Quantise a file with llama.cpp."""
-    import llama_cpp
-
-    logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)  # its levels are off by one
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = FILE_TYPES[type_name]
-    params.nthread = threads
-    status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
-    if status != 0:
-        raise RuntimeError(f"llama.cpp could not quantise {source} to {type_name} (status {status})")
-
-
 def type_mix(path: Path) -> list[tuple[str, str, int]]:
     """(tensor, type, how many layers) of a file: "blk.*.ffn_down.weight", "Q6_K", 12."""
     mix: Counter[tuple[str, str]] = Counter()
@@ -201,7 +186,9 @@ def main() -> None:
         unquantised = arguments.out.with_name(arguments.out.name + ".f16")
         try:
             write_f16(unquantised, shape, arguments.seed)
-            quantize(unquantised, arguments.out, arguments.type, arguments.threads)
+            from llama_cpp_peer import quantize_file
+
+            quantize_file(unquantised, arguments.out, FILE_TYPES[arguments.type], arguments.threads)
         finally:
             if not arguments.keep:
                 unquantised.unlink(missing_ok=True)

@@ -64,13 +64,13 @@ static int32_t pack_queries(const sc_engine *e, const tile *t, float *out)
     return t->rows * t->heads;
 }
 
-static const uint16_t *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t block)
+static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t block)
 {
     return sc_kv_keys(e, t->segment->blocks[block], op->layer, t->kv_head);
 }
 
-static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, const uint16_t *keys,
-                         const uint16_t *ahead, sc_partial *out)
+static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, const char *keys,
+                         const char *ahead, sc_partial *out)
 {
     const int32_t n = t->rows * t->heads;
     int32_t visible[SC_QUERIES];
@@ -79,7 +79,8 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
         const int32_t seen = position + 1 - block * SC_KV_BLOCK;
         visible[i] = seen > SC_KV_BLOCK ? SC_KV_BLOCK : seen;
     }
-    e->kernels->attend(queries, (size_t)n, e->dim, keys, keys + SC_KV_BLOCK * e->dim, visible, ahead, out);
+    e->kernels->attend[e->shape.cache](queries, (size_t)n, e->dim, keys, keys + sc_kv_half_bytes(&e->shape), visible, ahead,
+                                       out);
 }
 
 /* Whether heads are quantised one by one: a head is whole groups. */
@@ -131,7 +132,7 @@ typedef struct {
     tile t;
     int32_t tile_index, block;
     int64_t number;
-    const uint16_t *keys;
+    const char *keys;
 } piece;
 
 static int find_piece(const sc_step *step, const sc_op *op, int64_t number, piece *out)
@@ -183,9 +184,9 @@ static void attend_whole(const sc_step *step, const sc_op *op, float *queries, s
     tile t;
     while (find_tile(step, sc_team_next(e->team), &t)) {
         const int32_t n = pack_queries(e, &t, queries);
-        const uint16_t *keys = keys_of(e, op, &t, 0);
+        const char *keys = keys_of(e, op, &t, 0);
         for (int32_t b = 0; b < t.blocks; b++) {
-            const uint16_t *ahead = b + 1 < t.blocks ? keys_of(e, op, &t, b + 1) : NULL;
+            const char *ahead = b + 1 < t.blocks ? keys_of(e, op, &t, b + 1) : NULL;
             attend_block(e, &t, queries, b, keys, ahead, b ? part : sum);
             if (b) e->kernels->attend_merge(&sum->state, sum->out, part, 0, (size_t)n, e->dim);
             keys = ahead;

@@ -10,8 +10,7 @@ enum { PAGE = 4096 };
 
 size_t sc_kv_block_bytes(const sc_shape *shape)
 {
-    const size_t dim = sc_pad32((size_t)shape->head_dim);
-    return (size_t)shape->n_layer * (size_t)shape->n_head_kv * 2 * SC_KV_BLOCK * dim * sizeof(uint16_t);
+    return (size_t)shape->n_layer * (size_t)shape->n_head_kv * 2 * sc_kv_half_bytes(shape);
 }
 
 /* Gives out pieces of one allocation; with `base` NULL it only adds up their sizes. */

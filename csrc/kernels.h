@@ -37,12 +37,12 @@ typedef struct {
     /* out (n) = x as f16, clamped to +-65504; n a multiple of 16. */
     void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
 
-    /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in f16,
-     * dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
+    /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in the
+     * format that is the index, dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
      * is -infinity and the rest 0. All 64 values must be finite. `ahead`, unless NULL, is the block whose keys and values
      * come next: it is prefetched meanwhile. */
-    void (*attend)(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
-                   const int32_t *visible, const uint16_t *ahead, sc_partial *out);
+    void (*attend[SC_F16 + 1])(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                               const int32_t *visible, const void *ahead, sc_partial *out);
 
     /* Adds the block `next` to the attention of queries first..last-1 over all before it, which state and out (16, dim)
      * hold. Blocks merge in rising order of position. */
@@ -50,6 +50,17 @@ typedef struct {
 
     /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. */
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
+
+    /* Weights x (32, 16), 16 groups of two superblocks, to d*scale*q - dmin*min, q in 0..levels (15 or 31), scale and min in
+     * 0..63; w (32, 16) >= 0 is how much each value's squared error counts, mean (32, 16) is for out->shift.
+     * |x| <= 65504, w <= 2^40. */
+    void (*fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out);
+
+    /* The same for x (16, 16), 16 groups of one superblock, to d*scale*q, q in -32..31, scale in -127..127. */
+    void (*fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out);
+
+    /* The same for x (32, 16), 16 groups by themselves, to d*q, q in -127..127. */
+    void (*fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out);
 
     /* The sum of all 32-bit words modulo 2^32; bytes is a multiple of 256. May prefetch, never reads, past the end. */
     uint32_t (*limit_read)(const void *memory, size_t bytes);

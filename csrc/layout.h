@@ -49,6 +49,15 @@ typedef struct {
     uint16_t d[2][16];
 } sc_q8;
 
+/* What the numbers of GGUF's blocks are to be, for 16 groups of 32 or 16 values, one per lane. */
+typedef struct {
+    float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, d alone), of each group (Q8_0) */
+    int8_t scale[16], min[16];
+    int8_t q[32][16];     /* value i of a group, its lane */
+    float error[16];      /* of each group, the squared error */
+    float shift[16];      /* and the sum of each value's mean times what the rounded value is less than the value */
+} sc_fit;
+
 /* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
 
 /* 256 columns of one token, quantised: x = scale*q per group. Columns beyond the vector are zero. */

@@ -1,4 +1,6 @@
 /* Linear layers: pairs of panels shared out over the team, each finished on the spot by whatever follows the layer. */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "engine.h"
@@ -25,6 +27,32 @@ static qkv_place place_of(const sc_shape *s, int32_t row)
     return (qkv_place){1 + row / keys, row % keys / s->head_dim, row % s->head_dim};
 }
 
+/* `count` floats of a position into a block of the cache. Weight 0 times a value that is not finite would reach queries that
+ * do not see this key, so values are made finite; a key itself carries NaN on. */
+static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t count)
+{
+    float *k = (float *)keys, *v = (float *)(keys + sc_kv_half_bytes(&e->shape)) + (size_t)slot * e->dim + at.d;
+    for (int32_t i = 0; i < count; i++) {
+        if (at.part == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
+        else v[i] = isnan(from[i]) ? 0 : fminf(FLT_MAX, fmaxf(-FLT_MAX, from[i]));
+    }
+}
+
+/* The same in f16 for `count` of a pair's outputs from `first`. */
+static void store_halves(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t first,
+                         int32_t count)
+{
+    uint16_t half[SC_PAIR], *k = (uint16_t *)keys, *v = (uint16_t *)(keys + sc_kv_half_bytes(&e->shape));
+    e->kernels->f16_clamped(from, SC_PAIR, half);
+    if (at.part == 1) {
+        for (int32_t i = 0; i < count; i++) k[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];
+        return;
+    }
+    for (int32_t i = first; i < first + count; i++)
+        if ((half[i] & 0x7FFF) > 0x7C00) half[i] = 0;
+    memcpy(v + (size_t)slot * e->dim + at.d, half + first, (size_t)count * sizeof *half);
+}
+
 /* `count` outputs from `first`, all of one head, into q or the cache. */
 static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const float *acc, int32_t first, int32_t count)
 {
@@ -39,18 +67,10 @@ static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const 
                 memcpy(q + at.d, from + first, (size_t)count * sizeof *from);
                 continue;
             }
-            const int32_t position = seg->position + t - seg->first_row, slot = position % SC_KV_BLOCK;
-            uint16_t half[SC_PAIR], *keys = sc_kv_keys(e, seg->blocks[position / SC_KV_BLOCK], op->layer, at.head);
-            e->kernels->f16_clamped(from, SC_PAIR, half);
-            if (at.part == 2) {
-                uint16_t *values = keys + SC_KV_BLOCK * e->dim;
-                /* Weight 0 times NaN would reach queries that do not see this key; the key itself carries NaN on. */
-                for (int32_t i = first; i < first + count; i++)
-                    if ((half[i] & 0x7FFF) > 0x7C00) half[i] = 0;
-                memcpy(values + (size_t)slot * e->dim + at.d, half + first, (size_t)count * sizeof *half);
-            } else {
-                for (int32_t i = 0; i < count; i++) keys[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];
-            }
+            const int32_t position = seg->position + t - seg->first_row;
+            char *keys = sc_kv_keys(e, seg->blocks[position / SC_KV_BLOCK], op->layer, at.head);
+            if (e->shape.cache == SC_F32) store_floats(e, at, keys, position % SC_KV_BLOCK, from + first, count);
+            else store_halves(e, at, keys, position % SC_KV_BLOCK, from, first, count);
         }
     }
 }
@@ -166,6 +186,19 @@ static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
     return none;
 }
 
+/* Adds the layer's inputs, and their squares, to its moments: every thread takes some columns, rows in their order. */
+static void add_moments(const sc_step *step, const sc_op *op, const sc_vectors *in, size_t rows, int thread)
+{
+    const size_t columns = (size_t)op->matrix->columns, threads = (size_t)sc_team_size(step->engine->team);
+    const size_t first = columns * (size_t)thread / threads, last = columns * ((size_t)thread + 1) / threads;
+    for (size_t t = 0; t < rows; t++)
+        for (size_t c = first; c < last; c++) {
+            const double x = (double)in->floats[t * in->stride + c];
+            op->moments[c] += x;
+            op->moments[columns + c] += x * x;
+        }
+}
+
 /* Each thread's first share is its own, so that the layer before can prefetch it; a counter gives out the others. */
 void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
 {
@@ -176,6 +209,7 @@ void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
     const void *x = floats ? (const void *)in->floats : (const void *)in->blocks;
     const char *after = next_layer(step, op, thread);
     float *acc = e->scratch + (size_t)thread * e->scratch_floats;
+    if (op->moments) add_moments(step, op, in, l.rows, thread);
     for (share now = share_of(&l, (size_t)thread), next; now.first < l.pairs; now = next) {
         next = share_of(&l, l.threads + (size_t)sc_team_next(e->team));
         for (size_t i = now.first; i < now.last; i++) {

@@ -8,7 +8,7 @@
 
 /* cffi reads the declarations from here on. */
 
-enum { SC_OK, SC_NOT_FINITE };
+enum { SC_OK, SC_NOT_FINITE, SC_TOO_LARGE };
 
 /* Positions per block of the KV cache. */
 enum { SC_KV_BLOCK = 64 };
@@ -50,9 +50,28 @@ size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
  * which quantises. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
 
+/* Values of a tensor in a unit of work. */
+enum { SC_QUANTIZE_UNIT = 8192 };
+/* A tensor (rows, columns) to round to GGUF blocks; columns is a multiple of 256 for K-quants, of 32 for SC_Q8_0. */
+typedef struct {
+    int32_t source, target; /* from SC_F32, SC_F16 or SC_BF16, to any format */
+    int32_t rows, columns;
+    const void *values;
+    const float *importance; /* (columns) or NULL: how much the squared errors of a column's values count, 0..2^40 */
+    const float *mean;       /* (columns) or NULL: the mean of what a column is multiplied with, for shifts */
+    void *blocks;
+    double *sums;  /* (units, 2): squared error, and squares, of each SC_QUANTIZE_UNIT values, the last ones fewer */
+    float *shifts; /* NULL, or (rows*columns / G), G = 16 for SC_Q6_K and 32 otherwise: of each G values, the sum of mean
+                    * times what the rounded value is less than the value. Not for float targets. */
+} sc_quantization;
+/* Rounds so that the squared error is small; the blocks are the same on every instruction set. SC_NOT_FINITE when a value is
+ * infinite or not a number, SC_TOO_LARGE when one is beyond f16, whose range bounds all formats but SC_F32 and SC_BF16. */
+int sc_quantize(sc_team *team, int isa, const sc_quantization *quantization);
+
 /* The shape of the network; n_head * head_dim = n_embd, and n_head_kv divides n_head. */
 typedef struct {
     int32_t n_layer, n_embd, n_head, n_head_kv, head_dim, n_ff;
+    int32_t cache; /* the format of keys and values, SC_F16 or SC_F32 */
     float epsilon;
 } sc_shape;
 
@@ -84,6 +103,7 @@ typedef struct {
     int32_t quantize; /* NORM, ATTEND, UP: the result feeds a quantised matrix and becomes int8 */
     const sc_matrix *matrix, *positions;
     const float *weight, *bias; /* padded with zeros to a multiple of 32 */
+    double *moments; /* NULL, or (2, columns) of a float matrix: adds up its inputs, and their squares, over all rows */
 } sc_op;
 
 /* Consecutive rows of a step that belong to one sequence, and that sequence's cache: a table of blocks that covers

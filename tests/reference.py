@@ -219,7 +219,10 @@ def forward(
     tokens: Sequence[int] | NDArray[np.integer],
     cache_type: type[np.floating[Any]] = np.float64,
 ) -> Floats:
-    """Logits (T, V) of every position. Keys and values are rounded to `cache_type`; the library has f16."""
+    """Logits (T, V) of every position. Keys and values are rounded to `cache_type`.
+
+    The library has f16 there, except in models of F32.
+    """
     ids = np.asarray(tokens)
     count, heads, kv_heads, width = len(ids), config.heads, config.kv_heads, config.width
     kv_width = width // heads * kv_heads

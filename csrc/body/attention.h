@@ -103,28 +103,42 @@ INLINE float softmax_block(float *score, int visible, float *max)
     return f32_sum16(sum);
 }
 
-static void attend(const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
-                   const int32_t *visible, const uint16_t *ahead, sc_partial *out)
+INLINE void attend_format(int format, const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                          const int32_t *visible, const void *ahead, sc_partial *out)
 {
+    const size_t size = format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
     float score[SC_QUERIES * SC_KV_BLOCK];
     const size_t lines = SC_KV_BLOCK / 16 + dim / 16; /* panels of keys and values, each with its part of `ahead` */
-    const size_t part = ahead ? 2 * SC_KV_BLOCK * dim * sizeof *ahead * TILE_PANELS / lines : 0;
-    const char *next = (const char *)ahead;
+    const size_t part = ahead ? 2 * SC_KV_BLOCK * dim * size * TILE_PANELS / lines : 0;
+    const char *next = ahead;
     size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change no bit */
     for (size_t t = 0; t < n; t++)
         if (visible[t] > (int32_t)seen) seen = (size_t)visible[t];
     for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS, next += part) {
         prefetch_far(next, part);
         if (16 * p < seen)
-            fma_tokens(SC_F16, n, keys + 16 * p, SC_KV_BLOCK, dim, queries, dim, score + 16 * p, SC_KV_BLOCK, 1);
+            fma_tokens(format, n, (const char *)keys + 16 * p * size, SC_KV_BLOCK, dim, queries, dim, score + 16 * p,
+                       SC_KV_BLOCK, 1);
     }
     for (size_t t = n; t < SC_QUERIES; t++) out->state.sum[t] = out->state.max[t] = 0;
     for (size_t t = 0; t < n; t++)
         out->state.sum[t] = softmax_block(score + t * SC_KV_BLOCK, visible[t], &out->state.max[t]);
     for (size_t p = 0; p < dim / 16; p += TILE_PANELS, next += part) {
         prefetch_far(next, part);
-        fma_tokens(SC_F16, n, values + 16 * p, dim, seen, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
+        fma_tokens(format, n, (const char *)values + 16 * p * size, dim, seen, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
     }
+}
+
+static void attend_f16(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                       const int32_t *visible, const void *ahead, sc_partial *out)
+{
+    attend_format(SC_F16, queries, n, dim, keys, values, visible, ahead, out);
+}
+
+static void attend_f32(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                       const int32_t *visible, const void *ahead, sc_partial *out)
+{
+    attend_format(SC_F32, queries, n, dim, keys, values, visible, ahead, out);
 }
 
 static void attend_merge(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim)

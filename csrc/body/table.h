@@ -8,6 +8,7 @@
 #include BODY_MANY
 #include "linear_table.h"
 #include "attention.h"
+#include "fit.h"
 #include "limits.h"
 
 const sc_kernels ISA_TABLE = {
@@ -20,9 +21,12 @@ const sc_kernels ISA_TABLE = {
     .layer_norm = layer_norm,
     .gelu = gelu,
     .f16_clamped = f16_clamped,
-    .attend = attend,
+    .attend = {[SC_F32] = attend_f32, [SC_F16] = attend_f16},
     .attend_merge = attend_merge,
     .softmax_weights = softmax_weights,
+    .fit_affine = fit_affine,
+    .fit_signed = fit_signed,
+    .fit_plain = fit_plain,
     .limit_read = limit_read,
     .limit_dot = limit_dot,
 };

@@ -77,13 +77,14 @@ class TensorInfo:
 
 
 class Metadata(dict[str, MetadataValue]):
-    """The key-value section, with the byte offset of each value so that an error can name it."""
+    """The key-value section, with the byte offset of each value so that an error can name it, and its GGUF type."""
 
     def __init__(self, values: Mapping[str, MetadataValue] | None = None, path: str = "") -> None:
         """Wrap `values`; without offsets (a plain mapping) errors name the key alone."""
         super().__init__(values or {})
         self.path = path
         self.offsets: dict[str, int] = {}
+        self.kinds: dict[str, int] = {}
 
     def error(self, key: str, problem: str) -> ModelFormatError:
         """The error "KEY at byte N PROBLEM", for the caller to raise."""
@@ -255,6 +256,7 @@ class GGUFFile:
             kind_at = cursor.pos
             kind = cursor.u32(f"the type of {shown}")
             self.metadata.offsets[key] = cursor.pos
+            self.metadata.kinds[key] = kind
             self.metadata[key] = cursor.value(kind, shown, kind_at)
         self.alignment = self._read_alignment()
         entries = [self._read_tensor(cursor, i) for i in range(n_tensors)]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from santacoder import _isa
 from santacoder._native import ffi, lib
 from santacoder.config import Config
+from santacoder.errors import InvalidRequestError
 from santacoder.kv_cache import KVCache
 from santacoder.weights import Weights
 
@@ -44,6 +45,7 @@ class Program:
         self._weights = weights
         self._ops: list[dict[str, Any]] = []
         self._macs: list[int] = []  # per row
+        self._places: dict[str, int] = {}
 
     def embed(self, tokens: str, positions: str) -> None:
         """Token embedding plus learned position."""
@@ -62,15 +64,16 @@ class Program:
         matrix = self._weights.matrices[f"{name}.weight"]
         bias = self._weights.vectors.get(f"{name}.bias", ffi.NULL)
         quantize = feeds is not None and self._takes_int8(feeds)
+        self._places[f"{name}.weight"] = len(self._ops)
         self._add(kind, matrix.rows * matrix.columns, matrix=matrix, bias=bias, layer=layer, quantize=quantize)
 
     def attend(self, layer: int, feeds: str) -> None:
         """Causal attention over the cache."""
         self._add("ATTEND", 0, layer=layer, quantize=self._takes_int8(feeds))
 
-    def finish(self) -> tuple[Any, list[int]]:
-        """The operations as a C array, and the multiply-adds per row of each."""
-        return ffi.new("sc_op[]", self._ops), self._macs
+    def finish(self) -> tuple[Any, list[int], dict[str, int]]:
+        """The operations as a C array, the multiply-adds per row of each, and where each matrix is multiplied with."""
+        return ffi.new("sc_op[]", self._ops), self._macs, self._places
 
     def _takes_int8(self, name: str) -> bool:
         return bool(self._weights.matrices[f"{name}.weight"].format >= lib.SC_Q4_K)
@@ -80,7 +83,7 @@ class Program:
         self._macs.append(macs)
 
 
-def record(config: Config, weights: Weights) -> tuple[Any, list[int]]:
+def record(config: Config, weights: Weights) -> tuple[Any, list[int], dict[str, int]]:
     """SantaCoder, from token ids to logits."""
     p = Program(weights)
     head = "token_embd" if config.tied_embeddings else "output"
@@ -97,6 +100,11 @@ def record(config: Config, weights: Weights) -> tuple[Any, list[int]]:
     p.norm("output_norm", feeds=head, last=True)  # h (outputs, D)
     p.linear("LOGITS", head)  # (outputs, V)
     return p.finish()
+
+
+def _all_f32(weights: Weights) -> bool:
+    """Whether nothing was rounded: then keys and values are not either."""
+    return all(matrix.format == lib.SC_F32 for matrix in weights.matrices.values())
 
 
 class Transformer:
@@ -130,11 +138,12 @@ class Transformer:
                 "n_head_kv": config.head_count_kv,
                 "head_dim": config.head_dim,
                 "n_ff": config.feed_forward_length,
+                "cache": lib.SC_F32 if _all_f32(weights) else lib.SC_F16,
                 "epsilon": config.layer_norm_epsilon,
             },
         )
         self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
-        self._ops, self._macs = record(config, weights)
+        self._ops, self._macs, self._places = record(config, weights)
         float_hidden = any(op.kind == lib.SC_OP_UP and not op.quantize for op in self._ops)
         engine = lib.sc_engine_new(self._shape, isa, self.chunk, float_hidden, team)
         if engine == ffi.NULL:
@@ -159,6 +168,24 @@ class Transformer:
             digest.update(name.encode())
             digest.update(ffi.buffer(vector))
         return digest.hexdigest()
+
+    def collect_moments(self) -> Mapping[str, NDArray[np.float64]]:
+        """From now on, add up what each matrix is multiplied with, over all rows: (2, columns), inputs and squares.
+
+        Raises:
+            InvalidRequestError: a matrix is quantised, and so are its inputs.
+        """
+        moments = {}
+        for name, place in self._places.items():
+            matrix = self.weights.matrices[name]
+            if matrix.format >= lib.SC_Q4_K:
+                raise InvalidRequestError(
+                    f"tensor {name} is quantised, but only F32, F16 and BF16 take inputs as they are"
+                )
+            moments[name] = np.zeros((2, matrix.columns))
+            self._ops[place].moments = ffi.from_buffer("double *", moments[name])
+        self._moments = moments  # keeps the memory
+        return moments
 
     @property
     def weights_bytes(self) -> int:

@@ -30,20 +30,29 @@ static int32_t visible_keys(int pattern, int t)
 }
 enum { PATTERNS = 5 };
 
-static void run_attend(const sc_kernels *kernels, int n, size_t dim, int keys_fill, int pattern, int first)
+/* Keys or values; as floats they are those of f16. */
+static void *fill_cache(int index, int format, int fill, size_t n)
+{
+    uint16_t *halves = buffer(index, n * sizeof *halves);
+    fill_halves(fill, halves, n);
+    if (format == SC_F16) return halves;
+    float *floats = buffer(index + 1, n * sizeof *floats);
+    for (size_t i = 0; i < n; i++) floats[i] = sc_f32_from_f16(halves[i]);
+    return floats;
+}
+
+static void run_attend(const sc_kernels *kernels, int format, int n, size_t dim, int keys_fill, int pattern)
 {
     const size_t block = SC_KV_BLOCK * dim;
-    float *queries = buffer(first, (size_t)n * dim * sizeof *queries);
-    uint16_t *keys = buffer(first + 1, block * sizeof *keys), *values = buffer(first + 2, block * sizeof *values);
-    int32_t *visible = buffer(first + 3, (size_t)n * sizeof *visible);
-    sc_partial *got = buffer(first + 4, partial_bytes(dim)), *expected = buffer(first + 5, partial_bytes(dim));
+    float *queries = buffer(0, (size_t)n * dim * sizeof *queries);
+    const void *keys = fill_cache(6, format, keys_fill, block), *values = fill_cache(8, format, keys_fill, block);
+    int32_t *visible = buffer(3, (size_t)n * sizeof *visible);
+    sc_partial *got = buffer(4, partial_bytes(dim)), *expected = buffer(5, partial_bytes(dim));
     fill_floats(random_int(0, 5) ? FILL_RANDOM : FILL_ALTERNATING, queries, (size_t)n * dim);
-    fill_halves(keys_fill, keys, block);
-    fill_halves(keys_fill, values, block);
     for (int t = 0; t < n; t++) visible[t] = visible_keys(pattern, t);
     memcpy(got, expected, partial_bytes(dim));
-    kernels->attend(queries, (size_t)n, dim, keys, values, visible, first % 2 ? keys : NULL, got);
-    sc_kernels_scalar.attend(queries, (size_t)n, dim, keys, values, visible, NULL, expected);
+    kernels->attend[format](queries, (size_t)n, dim, keys, values, visible, n % 2 ? keys : NULL, got);
+    sc_kernels_scalar.attend[format](queries, (size_t)n, dim, keys, values, visible, NULL, expected);
     expect_equal("partial", got, expected, partial_bytes(dim));
 }
 
@@ -54,9 +63,11 @@ void check_attend(int level, const sc_kernels *kernels)
         for (int n = 1; n <= SC_QUERIES; n++)
             for (int pattern = 0; pattern < PATTERNS; pattern++) {
                 const int keys = (n + pattern) % KEYS;
-                begin("n %d, dim %zu, keys %d, visible %d", n, dims[d], keys, pattern);
-                run_attend(kernels, n, dims[d], keys, pattern, 0);
-                end();
+                for (int format = SC_F32; format <= SC_F16; format++) {
+                    begin("format %d, n %d, dim %zu, keys %d, visible %d", format, n, dims[d], keys, pattern);
+                    run_attend(kernels, format, n, dims[d], keys, pattern);
+                    end();
+                }
             }
 }
 

@@ -197,8 +197,8 @@ static const check checks[] = {
 #undef ENTRY
 };
 
-_Static_assert(sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 2 + SC_FORMATS) * sizeof(void (*)(void)),
-               "every slot of sc_kernels has a check: all but `primitives` and the array `linear` are one slot");
+_Static_assert(sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 3 + SC_FORMATS + 2) * sizeof(void (*)(void)),
+               "every slot of sc_kernels has a check: all but `primitives` and the arrays `linear` and `attend` are one slot");
 
 /* Both ways round: buffers that end at the forbidden page, then buffers that begin there. */
 static int run_check(const check *c, int level, const sc_kernels *kernels)

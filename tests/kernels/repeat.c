@@ -21,7 +21,7 @@ void shim_repeat_attend(int level, size_t count, const uint16_t *blocks, size_t 
     const size_t half = SC_KV_BLOCK * dim;
     for (size_t i = first; i < first + count; i++) {
         const uint16_t *keys = blocks + i % total * 2 * half, *ahead = blocks + (i + 1) % total * 2 * half;
-        kernels->attend(queries, n, dim, keys, keys + half, visible, total > 1 ? ahead : NULL, out);
+        kernels->attend[SC_F16](queries, n, dim, keys, keys + half, visible, total > 1 ? ahead : NULL, out);
     }
 }
 

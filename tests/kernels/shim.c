@@ -45,7 +45,7 @@ void shim_f16_clamped(int level, const float *x, size_t n, uint16_t *out) { sc_k
 void shim_attend(int level, const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
                  const int32_t *visible, void *out)
 {
-    sc_kernels_get(level)->attend(queries, n, dim, keys, values, visible, NULL, out);
+    sc_kernels_get(level)->attend[SC_F16](queries, n, dim, keys, values, visible, NULL, out);
 }
 
 void shim_attend_merge(int level, void *into, const void *next, size_t n, size_t dim)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from santacoder import __version__
-from santacoder.cli import bench, complete, eval, infill, info, options, tokenize
+from santacoder.cli import bench, complete, eval, infill, info, options, quantize, tokenize
 from santacoder.errors import SantaCoderError
 
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "tokenize": tokenize,
     "bench": bench,
     "eval": eval,
+    "quantize": quantize,
 }
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

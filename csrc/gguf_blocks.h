@@ -1,0 +1,16 @@
+/* Blocks of a GGUF file, as ggml's specification has them. d and dmin are f16. */
+#ifndef SC_GGUF_BLOCKS_H
+#define SC_GGUF_BLOCKS_H
+
+#include <stdint.h>
+
+typedef struct { uint16_t d, dmin; uint8_t scales[12], qs[128]; } block_q4k;
+typedef struct { uint16_t d, dmin; uint8_t scales[12], qh[32], qs[128]; } block_q5k;
+typedef struct { uint8_t ql[128], qh[64]; int8_t scales[16]; uint16_t d; } block_q6k;
+typedef struct { uint16_t d; int8_t qs[32]; } block_q8_0;
+typedef struct { uint16_t d; uint8_t qs[16]; } block_q4_0;
+typedef struct { uint16_t d; uint8_t qh[4], qs[16]; } block_q5_0;
+_Static_assert(sizeof(block_q4k) == 144 && sizeof(block_q5k) == 176 && sizeof(block_q6k) == 210 &&
+               sizeof(block_q8_0) == 34 && sizeof(block_q4_0) == 18 && sizeof(block_q5_0) == 22, "blocks are packed");
+
+#endif

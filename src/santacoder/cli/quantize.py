@@ -1,0 +1,63 @@
+"""`santacoder quantize`: a GGUF file of floats to one of fewer bits."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from santacoder.cli import options
+from santacoder.cli.stopping import orderly
+
+if TYPE_CHECKING:
+    from santacoder.quantize import TensorReport
+
+HELP = "round a model's weights to fewer bits"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16")
+    parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
+    parser.add_argument(
+        "--type", default="q4_k_m", metavar="TYPE",
+        help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q4_k_m or q4_k_s (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", nargs="+", default=[], metavar="FILE",
+        help="code like that to come: the model reads it first, and what matters there is rounded with more care",
+    )  # fmt: skip
+    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
+    parser.add_argument("-f", "--force", action="store_true", help="replace OUT.gguf if it exists")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what became of each tensor")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Round the model; say how large it is now."""
+    texts = [options.decode(Path(name).read_bytes(), name) for name in args.calibrate]
+    from santacoder.progress import progress_bar
+    from santacoder.quantize import quantize
+
+    before = Path(args.source).stat().st_size
+    with (
+        orderly(),
+        progress_bar(sum(map(len, texts)), "characters read") as read,
+        progress_bar(before, "bytes read") as bar,
+    ):
+        reports = quantize(
+            args.source, args.target, args.type, calibration=texts, threads=args.threads, force=args.force,
+            progress=bar.update, calibration_progress=read.update,
+        )  # fmt: skip
+    if args.verbose:
+        _print_table(reports)
+    after = Path(args.target).stat().st_size
+    print(f"{args.target}: {after / 1e6:.1f} MB, {after / before:.0%} of {args.source}")
+
+
+def _print_table(reports: list[TensorReport]) -> None:
+    width = max(len(report.name) for report in reports)
+    print(f"{'tensor':<{width}}  {'shape':>13}  {'from':>4}  {'to':>4}  {'bytes':>11}  relative error")
+    for r in reports:
+        shape = " x ".join(map(str, r.shape))
+        error = f"{r.relative_error:.3e}" if r.relative_error else "-"
+        print(f"{r.name:<{width}}  {shape:>13}  {r.source:>4}  {r.target:>4}  {r.n_bytes:>11}  {error:>14}")

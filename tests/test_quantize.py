@@ -1,0 +1,148 @@
+"""`quantize`: from a file of floats to one of fewer bits, with and without texts to calibrate on; bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from gguf_builder import GGUFBuilder, tiny_builder
+
+from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.gguf_file import GGUFFile
+from santacoder.quantization import MIXES
+from santacoder.quantize import quantize
+
+#: Mean KL from the model of floats, at most: a third above what was measured.
+LARGEST_KL = {
+    "f32": 0.0, "f16": 8e-7, "bf16": 4e-5, "q8_0": 3.6e-4, "q6_k": 5e-3, "q5_k_m": 6.7e-3, "q5_k_s": 1.25e-2,
+    "q4_k_m": 2.6e-2, "q4_k_s": 6.3e-2,
+}  # fmt: skip
+TEXT = "".join(f"def f{i}(x, y={i}):\n    return x * {i * i} + y\n\n" for i in range(60))
+
+
+def builder(**changes: Any) -> GGUFBuilder:
+    settings: dict[str, Any] = {"layers": 3, "width": 256, "heads": 4, "hidden": 512, "context": 128}
+    return tiny_builder(**{**settings, "weight_type": "F32", **changes})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of F32 whose columns are not alike: norms that make some inputs large, and means that are not 0."""
+    rng = np.random.default_rng(0)
+    out = builder(metadata={"general.tags": ["code", "é"], "x.flag": True, "x.number": 2**31, "x.ratio": 0.5})
+    for tensor in out.tensors:
+        if "_norm.weight" in str(tensor.name):
+            tensor.data = np.exp(0.7 * rng.standard_normal(256)).astype("<f4").tobytes()
+        elif "_norm.bias" in str(tensor.name):
+            tensor.data = rng.standard_normal(256).astype("<f4").tobytes()
+    path = tmp_path_factory.mktemp("source") / "f32.gguf"
+    path.write_bytes(out.build())
+    return path
+
+
+def divergence(path: Path, source: Path) -> float:
+    """Mean KL of float64 passes over both files: that of the weights alone."""
+    tokens = np.random.default_rng(5).integers(0, 250, 100).tolist()
+    expected, found = (reference.forward(*reference.load(each), tokens) for each in (source, path))
+    return reference.mean_kl(expected, found)
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_each_type(source: Path, tmp_path: Path, mix: str) -> None:
+    target = tmp_path / "out.gguf"
+    read: list[int] = []
+    reports = quantize(source, target, mix.upper(), threads=2, progress=read.append)
+    assert divergence(target, source) <= LARGEST_KL[mix]
+    with GGUFFile.open(source) as before, GGUFFile.open(target) as after:
+        assert sum(read) == sum(info.n_bytes for info in before.tensors.values())
+        assert [(r.name, r.shape, r.source, r.target, r.n_bytes) for r in reports] == [
+            (info.name, info.shape, "F32", info.type_name, info.n_bytes) for info in after.tensors.values()
+        ]
+        assert all((r.relative_error > 0) == (r.target != "F32") for r in reports)
+        assert after.metadata.pop("general.file_type") == MIXES[mix].file_type
+        assert after.metadata.pop("general.quantization_version") == 2
+        assert after.metadata.keys() == before.metadata.keys()
+        for key, value in before.metadata.items():
+            assert after.metadata.kinds[key] == before.metadata.kinds[key], key
+            assert np.array_equal(after.metadata[key], value), key
+
+
+def test_again_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    for threads in (1, 3):
+        quantize(source, tmp_path / f"{threads}.gguf", threads=threads, calibration=[TEXT])
+    assert (tmp_path / "1.gguf").read_bytes() == (tmp_path / "3.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("mix", ["q4_k_m", "q5_k_s", "q6_k", "q8_0"])
+def test_calibration(source: Path, tmp_path: Path, mix: str) -> None:
+    """On a text of the same kind but with other tokens the divergence falls."""
+    read: list[int] = []
+    quantize(source, tmp_path / "plain.gguf", mix)
+    quantize(source, tmp_path / "careful.gguf", mix, calibration=[TEXT, TEXT[:50]], calibration_progress=read.append)
+    assert sum(read) == len(TEXT) + 50
+    assert divergence(tmp_path / "careful.gguf", source) < 0.9 * divergence(tmp_path / "plain.gguf", source)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_narrow_sources(tmp_path: Path, kind: str) -> None:
+    source, target = tmp_path / "in.gguf", tmp_path / "out.gguf"
+    source.write_bytes(builder(weight_type=kind, tied=False).build())
+    quantize(source, target, "q6_k")
+    assert divergence(target, source) <= LARGEST_KL["q6_k"]
+    quantize(source, target, "q6_k", calibration=[TEXT], force=True)
+    assert divergence(target, source) <= LARGEST_KL["q6_k"]
+
+
+class TestBadInput:
+    def refuse(
+        self, error: type[Exception], match: str, source: Path, target: Path, *args: Any, **options: Any
+    ) -> None:
+        names = sorted(target.parent.iterdir())
+        with pytest.raises(error, match=match):
+            quantize(source, target, *args, **options)
+        assert sorted(target.parent.iterdir()) == names
+
+    def test_unknown_type(self, source: Path, tmp_path: Path) -> None:
+        self.refuse(InvalidRequestError, "the type is 'q9', but", source, tmp_path / "out.gguf", "q9")
+
+    def test_quantised_already(self, tmp_path: Path) -> None:
+        source = tmp_path / "in.gguf"
+        source.write_bytes(builder(weight_type="Q4_K", embedding_type="F16").build())
+        match = r"in\.gguf: tensor blk\.0\.attn_qkv\.weight is Q4_K already: start from F32, F16 or BF16$"
+        self.refuse(InvalidRequestError, match, source, tmp_path / "out.gguf")
+
+    def test_an_existing_file(self, source: Path, tmp_path: Path) -> None:
+        target = tmp_path / "out.gguf"
+        target.write_bytes(b"precious")
+        self.refuse(FileExistsError, "force", source, target)
+        assert target.read_bytes() == b"precious"
+        quantize(source, target, force=True)
+        assert target.read_bytes()[:4] == b"GGUF"
+
+    def test_the_source_itself(self, source: Path, tmp_path: Path) -> None:
+        """It may be replaced: the new file takes its name when it is whole."""
+        path = tmp_path / "model.gguf"
+        path.write_bytes(source.read_bytes())
+        quantize(path, path, "q8_0", force=True)
+        assert divergence(path, source) <= LARGEST_KL["q8_0"]
+
+    @pytest.mark.parametrize("name", ["blk.2.ffn_down.weight", "blk.1.ffn_up.bias", "position_embd.weight"])
+    def test_not_finite(self, tmp_path: Path, name: str) -> None:
+        source, out = tmp_path / "in.gguf", builder()
+        tensor = out.tensor(name)
+        tensor.data = tensor.data[:-4] + np.float32(np.nan).tobytes()
+        source.write_bytes(out.build())
+        match = f"tensor {name} holds a value that is infinite or not a number"
+        self.refuse(ModelFormatError, match, source, tmp_path / "out.gguf", "f16")
+
+    def test_no_model(self, tmp_path: Path) -> None:
+        (tmp_path / "in.gguf").write_bytes(b"GGUF")
+        self.refuse(ModelFormatError, "in.gguf", tmp_path / "in.gguf", tmp_path / "out.gguf")
+        self.refuse(FileNotFoundError, "no such model file", tmp_path / "none.gguf", tmp_path / "out.gguf")
+
+    def test_little_to_calibrate_on(self, source: Path, tmp_path: Path) -> None:
+        match = r"^the calibration texts have \d+ tokens, but at least 512 are needed$"
+        self.refuse(InvalidRequestError, match, source, tmp_path / "out.gguf", calibration=["def f(): pass"])
