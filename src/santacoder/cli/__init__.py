@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from santacoder import __version__
-from santacoder.cli import bench, complete, eval, infill, info, options, tokenize
+from santacoder.cli import bench, complete, convert, eval, infill, info, options, tokenize
 from santacoder.errors import SantaCoderError
 
 COMMANDS = {
@@ -21,6 +21,7 @@ COMMANDS = {
     "infill": infill,
     "info": info,
     "tokenize": tokenize,
+    "convert": convert,
     "bench": bench,
     "eval": eval,
 }
