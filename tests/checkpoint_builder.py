@@ -150,7 +150,7 @@ _DTYPES = {"<f4": "F32", "<f2": "F16", "<u2": "BF16", "|u1": "U8", "<f8": "F64"}
 
 
 def safetensors(tensors: Mapping[str, NDArray[Any]], **header_changes: Any) -> bytes:
-    """The bytes of a safetensors file; uint16 arrays are the bits of bfloat16. Changes replace entries of the header."""
+    """The bytes of a safetensors file, whose uint16 arrays are the bits of bfloat16; changes are of header entries."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     data = bytearray()
     for name, values in tensors.items():

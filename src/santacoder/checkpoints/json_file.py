@@ -30,11 +30,10 @@ def read_bytes(path: Path) -> bytes:
     """
     if not path.is_file():
         raise ModelFormatError(f"{path} is not a file")
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ModelFormatError(f"{path} has {path.stat().st_size} bytes, but at most {MAX_BYTES} are read")
-    return data
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ModelFormatError(f"{path} has {size} bytes, but at most {MAX_BYTES} are read")
+    return path.read_bytes()
 
 
 def parse_object(data: bytes, name: object) -> dict[str, Any]:
