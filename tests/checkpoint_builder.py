@@ -129,7 +129,7 @@ def tokenizer(special: bool = True) -> dict[str, Any]:
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Sequence",
-            "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+            "pretokenizers": [{"type": "Digits", "individual_digits": True}, dict(byte_level)],
         },
         "post_processor": byte_level,
         "decoder": byte_level,
@@ -141,7 +141,7 @@ def tokenizer(special: bool = True) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "vocab": vocabulary,
-            "merges": MERGES,
+            "merges": [*MERGES],
         },
     }
 
