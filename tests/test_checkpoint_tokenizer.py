@@ -242,7 +242,7 @@ def test_ends_that_are_none(eos: int | None) -> None:
         (files(*santacoder_tokens()), BPE + 4, f"the tokenizer's '<fim-pad>' has the id {BPE + 4}, but wte.weight has"),
         (files(*santacoder_tokens(BPE - 1)), ROWS, "and '<|endoftext|>' share the id 261"),
         (files(AddedToken(BPE + 3, "a", True)), ROWS, "the tokenizer's 'a' has two ids, 97 and 265"),
-        (files(AddedToken(BPE + 2, "<x>", True)), ROWS, "<fim-middle>, which has the id 264, but that id belongs to '<x>'"),
+        (files(AddedToken(BPE + 2, "<x>", True)), ROWS, "which has the id 264, but that id belongs to '<x>'"),
         (files(*santacoder_tokens()[:3]), ROWS, "has fill-in-the-middle tokens, but lacks that for the suffix"),
         (files(more={"zz": BPE + 2}), ROWS, f"has no token with the id {BPE}, but one with the id {BPE + 2}"),
         (files(*santacoder_tokens()), BPE + 5 + 1025, "more than 1024 rows without a token cannot be padding"),
