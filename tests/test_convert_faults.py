@@ -197,6 +197,13 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         convert(folder, tmp_path / "m.gguf", "f8")
 
 
+def test_a_target_that_exists_is_seen_first(tmp_path: Path) -> None:
+    """Before anything is downloaded or read."""
+    (tmp_path / "m.gguf").write_text("precious")
+    with pytest.raises(FileExistsError):
+        convert(tmp_path / "none", tmp_path / "m.gguf")
+
+
 def set_header(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     """A safetensors file with another header."""
     length = int.from_bytes(data[:8], "little")
@@ -258,7 +265,7 @@ def sharded(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["../c/model.safetensors", "/etc/passwd", "a/model-1.safetensors", "..", "", "model.safetensors", 7, None, "model-1.bin", "model-1\\x.safetensors"]
+    "file", ["../c/model.safetensors", "/etc/passwd", "a/model-1.safetensors", "model-/../../c/model-1.safetensors", "..", "", "model.safetensors", 7, None, "model-1.bin", "model-1\\x.safetensors"]
 )  # fmt: skip
 def test_an_index_that_points_elsewhere(tmp_path: Path, file: Any) -> None:
     places = sharded(tmp_path / "c")

@@ -103,17 +103,48 @@ def test_every_checkpoint(tmp_path: Path, branch: str) -> None:
             assert model.infill("a", "b", max_tokens=2).usage.prompt_tokens == 5
 
 
+def metadata_of(path: Path) -> dict[str, Any]:
+    with GGUFFile.open(path) as file:
+        return {**file.metadata}
+
+
+FIM_KEY = "tokenizer.ggml.fim_pre_token_id"
+
+
 @pytest.mark.usefixtures("offline")
-def test_a_commit(tmp_path: Path) -> None:
-    """A commit has no name: whether it can infill is for the caller to say."""
-    convert(REPO, tmp_path / "m.gguf", revision=commit_of("no-fim"), fim=False)
-    with GGUFFile.open(tmp_path / "m.gguf") as file:
-        assert file.metadata["general.name"] == "santacoder"
-        assert file.metadata["santacoder.source.revision"] == commit_of("no-fim")
-        assert "tokenizer.ggml.fim_pre_token_id" not in file.metadata
-    convert(REPO, tmp_path / "m.gguf", revision="no-fim", fim=True, force=True)
-    with GGUFFile.open(tmp_path / "m.gguf") as file:
-        assert file.metadata["tokenizer.ggml.fim_pre_token_id"] == builder.BPE_TOKENS + 1
+@pytest.mark.parametrize("branch", ["no-fim", "fim"])
+def test_a_commit(tmp_path: Path, branch: str) -> None:
+    """A commit has no name, but the cache knows which branch is at it."""
+    convert(REPO, tmp_path / "m.gguf", revision=commit_of(branch))
+    metadata = metadata_of(tmp_path / "m.gguf")
+    assert metadata["general.name"] == "santacoder"
+    assert metadata["santacoder.source.revision"] == metadata["santacoder.source.commit"] == commit_of(branch)
+    assert (FIM_KEY in metadata) == (branch == "fim")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("branch", ["no-fim", "fim"])
+def test_the_caller_knows_better(tmp_path: Path, branch: str) -> None:
+    convert(REPO, tmp_path / "m.gguf", revision=branch, fim=branch == "no-fim")
+    assert metadata_of(tmp_path / "m.gguf").get(FIM_KEY) == (builder.BPE_TOKENS + 1 if branch == "no-fim" else None)
+
+
+@pytest.mark.parametrize("branch", ["no-fim", "mha"])
+def test_a_folder_of_the_cache(cache: Path, tmp_path: Path, branch: str) -> None:
+    """What `hf download` prints is a folder that still tells where it comes from."""
+    folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit_of(branch)
+    convert(folder, tmp_path / "m.gguf")
+    metadata = metadata_of(tmp_path / "m.gguf")
+    assert metadata["general.name"] == f"santacoder-{branch}"
+    assert metadata["santacoder.source.repository"] == REPO
+    assert metadata["santacoder.source.commit"] == commit_of(branch)
+    assert (FIM_KEY in metadata) == (branch == "mha")
+
+
+@pytest.mark.parametrize(("name", "fim"), [("no-fim", False), ("santacoder-no-fim", False), ("no-fim-2", True)])
+def test_a_folder_named_no_fim(tmp_path: Path, name: str, fim: bool) -> None:
+    convert(builder.write_checkpoint(tmp_path / name), tmp_path / "m.gguf")
+    assert (FIM_KEY in metadata_of(tmp_path / "m.gguf")) == fim
 
 
 def test_offline_by_command(cache: Path, tmp_path: Path) -> None:

@@ -40,16 +40,18 @@ def test_all_positions(tmp_path: Path, layout: str, count: int) -> None:
         assert reference.mean_kl(expected, model.logits(TOKENS[:count])) < 1e-9
 
 
-@pytest.mark.parametrize("multi_query", [True, False])
+@pytest.mark.parametrize("kind", ["mqa", "mha", "gpt2"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_transformers_saves(tmp_path: Path, multi_query: bool, dtype: str) -> None:
-    """A checkpoint written by save_pretrained, in shards, with the weights that transformers draws."""
+def test_what_transformers_saves(tmp_path: Path, kind: str, dtype: str) -> None:
+    """A checkpoint written by save_pretrained, in shards, with weights that transformers draws."""
     torch.manual_seed(1)
-    config = transformers.GPTBigCodeConfig(
-        vocab_size=builder.VOCABULARY, n_positions=64, n_embd=64, n_layer=2, n_head=4, multi_query=multi_query,
-        bos_token_id=None, eos_token_id=None, initializer_range=0.2,
-    )  # fmt: skip
-    model = transformers.GPTBigCodeForCausalLM(config).to(getattr(torch, dtype)).eval()
+    sizes = {"vocab_size": builder.VOCABULARY, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4}
+    options = {"bos_token_id": None, "eos_token_id": None, "initializer_range": 0.2, **sizes}
+    if kind == "gpt2":
+        model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**options))
+    else:
+        model = transformers.GPTBigCodeForCausalLM(transformers.GPTBigCodeConfig(multi_query=kind == "mqa", **options))
+    model = model.to(getattr(torch, dtype)).eval()
     model.save_pretrained(tmp_path / "c", max_shard_size="100KB")
     assert len(list((tmp_path / "c").glob("model-*.safetensors"))) > 1
     builder.write_json(tmp_path / "c" / "tokenizer.json", builder.tokenizer())

@@ -22,9 +22,6 @@ from santacoder.model_writer import Field, TensorSource, check_target, write_mod
 from santacoder.progress import progress_bar
 from santacoder.tokenizer import Tokenizer
 
-#: The name of the branch, and the only sign, of the checkpoint that was not trained to fill in the middle.
-NO_FIM = "no-fim"
-
 
 def convert(
     source: str | os.PathLike[str],
@@ -45,8 +42,8 @@ def convert(
         out: the file to write.
         type: what the matrices become: "f32", "f16", "bf16", "q8_0".
         revision: a branch, tag or commit on the hub; None is the default branch.
-        fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the revision (or the
-            folder's or repository's name) ends with "no-fim" or its tokenizer cannot hold the tokens for it.
+        fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
+            folder or repository ends with "no-fim", or there is no room for the tokens.
         force: whether a file that exists is replaced.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
 
@@ -104,7 +101,7 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
 
 def _tokenizer(source: Source, checkpoint: CheckpointConfig, config: Config, fim: bool | None) -> list[Field]:
     """The tokenizer's fields, of which our own tokenizer could be built."""
-    if fim is None and any(name.endswith(NO_FIM) for name in (source.revision or "", source.name)):
+    if fim is None and source.is_no_fim:
         fim = False
     files = read_tokenizer(source.folder, source.place)
     vocabulary = build_vocabulary(files, config.vocab_size, checkpoint.eos, fim)

@@ -16,6 +16,10 @@ from santacoder.hub import download_files
 _SMALL_FILES: Final = ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "README.md")
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+#: A repository's folder in the hub's cache.
+_CACHED: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+#: The name of the branch, and the only sign, of the checkpoint that was not trained to fill in the middle.
+NO_FIM: Final = "no-fim"
 #: The branch that has the checkpoint named "final" in the paper.
 _DEFAULT_BRANCH: Final = "main"
 
@@ -29,12 +33,14 @@ class Source:
         repo: "owner/name" on the hub, or None for a folder of one's own.
         revision: the branch, tag or commit that was asked for, if any.
         commit: the commit's hash, or None for a folder of one's own.
+        branches: branches and tags that the local cache knows to be at this commit.
     """
 
     folder: Path
     repo: str | None = None
     revision: str | None = None
     commit: str | None = None
+    branches: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -53,6 +59,11 @@ class Source:
             return name
         return f"{name}-{self.revision}"
 
+    @property
+    def is_no_fim(self) -> bool:
+        """Whether a name says that the checkpoint was not trained to fill in the middle; nothing else tells."""
+        return any(name.endswith(NO_FIM) for name in (self.revision or "", self.name, *self.branches))
+
 
 def locate(source: str | Path, revision: str | None = None) -> Source:
     """The folder of a checkpoint; of a repository, the files that a conversion needs are downloaded to the cache.
@@ -70,7 +81,7 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
     if folder.is_dir():
         if revision is not None:
             raise InvalidRequestError(f"{source} is a folder, which has no revision {revision!r}")
-        return Source(folder)
+        return _of_folder(folder)
     if folder.exists():
         raise InvalidRequestError(f"{source} is a file: name the folder that has the checkpoint")
     repo = str(source)
@@ -82,4 +93,22 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
         return [*weights_files(repo, names), *(name for name in _SMALL_FILES if name in names)]
 
     snapshot = download_files(repo, needed, revision)
-    return Source(snapshot, repo, revision, snapshot.name)
+    return Source(snapshot, repo, revision, snapshot.name, _branches(snapshot))
+
+
+def _of_folder(folder: Path) -> Source:
+    """A folder that is a snapshot in the hub's cache, as `hf download` prints it, still has a repository."""
+    path = folder.absolute()
+    cached = _CACHED.fullmatch(path.parent.parent.name)
+    if cached is None or path.parent.name != "snapshots" or not _COMMIT.fullmatch(path.name):
+        return Source(folder)
+    branches = _branches(path)
+    revision = branches[0] if len(branches) == 1 else path.name
+    return Source(folder, "/".join(cached.groups()), revision, path.name, branches)
+
+
+def _branches(snapshot: Path) -> tuple[str, ...]:
+    """The names in the cache's refs that are at the snapshot's commit."""
+    refs = snapshot.parent.parent / "refs"
+    names = (path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file())
+    return tuple(sorted(name for name in names if (refs / name).read_text().strip() == snapshot.name))
