@@ -44,10 +44,10 @@ def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
         raise ModelFormatError(f"{path.name}: {name!r:.80} holds a {type(value).__name__}, not a tensor")
     dtype = str(value.dtype).removeprefix("torch.")
 
-    flat = value.detach().contiguous().view(-1)
-
     def fetch(start: int, stop: int) -> NDArray[Any]:
-        part = flat[start:stop].clone()  # the file's mapping is private, but its pages are not ours to change
+        part = (
+            value.detach().reshape(-1)[start:stop].clone()
+        )  # the file's mapping is private, but its pages are not ours to change
         if part.dtype == torch.bfloat16:
             bits: NDArray[Any] = part.view(torch.int16).numpy()
             return bits.view(np.uint16)

@@ -1,7 +1,7 @@
 """The tokens of a model, one for each row of the embedding: special tokens forced in, padding marked.
 
-Fill-in-the-middle is what a checkpoint was trained for, and its tokenizer cannot tell: all branches of SantaCoder
-were trained with the same one, and early revisions publish it without its special tokens.
+Whether a checkpoint was trained to fill in the middle its tokenizer does not tell for sure: early revisions lack the
+tokens of all checkpoints, and a tokenizer may have them for a model that never saw them. The caller says.
 """
 
 from __future__ import annotations
