@@ -128,6 +128,16 @@ def test_other_tokenizers(tmp_path: Path, change: Callable[[dict[str, Any]], Non
     assert message in str(caught.value)
 
 
+def test_tokens_that_are_no_text(tmp_path: Path) -> None:
+    values = builder.tokenizer()
+    values["added_tokens"][1]["content"] = "\udcff"
+    with pytest.raises(ModelFormatError, match=r"^the tokenizer's '\\udcff' holds a lone surrogate"):
+        read(tmp_path, values)
+    (tmp_path / "tokenizer.json").write_bytes("{}".encode("utf-16"))
+    with pytest.raises(ModelFormatError, match=r"^tokenizer\.json is not JSON: "):
+        read_tokenizer(tmp_path, "here")
+
+
 # Without tokenizer.json.
 
 

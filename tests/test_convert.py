@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -310,6 +311,32 @@ def reference_names() -> set[str]:
     parts = ("attn_norm", "attn_qkv", "attn_output", "ffn_norm", "ffn_up", "ffn_down")
     layers = {f"blk.{i}.{part}.{kind}" for i in range(2) for part in parts for kind in ("weight", "bias")}
     return layers | {"token_embd.weight", "position_embd.weight", "output_norm.weight", "output_norm.bias"}
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n", "mit"),
+        ("---\nlicense: [a, b]\n---\n", "a, b"),
+        ("---\nlicense: 3\n---\n", None),
+        ("---\n: : [\n---\n", None),
+        ("# Card", None),
+        ("\udcff", None),
+    ],
+)
+def test_licence(tmp_path: Path, card: str, licence: str | None) -> None:
+    folder = builder.write_checkpoint(tmp_path / "c")
+    (folder / "README.md").write_text(card, "utf-8", "surrogateescape")
+    convert(folder, tmp_path / "m.gguf")
+    with GGUFFile.open(tmp_path / "m.gguf") as file:
+        assert file.metadata.get("general.license") == licence
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff-x"))
+    convert(builder.write_checkpoint(folder), tmp_path / "m.gguf")
+    with GGUFFile.open(tmp_path / "m.gguf") as file:
+        assert file.metadata["general.name"] == "?-x"
 
 
 def test_the_same_file_twice(tmp_path: Path) -> None:

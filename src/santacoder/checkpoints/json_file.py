@@ -43,7 +43,7 @@ def parse_object(data: bytes, name: object) -> dict[str, Any]:
         ModelFormatError: it is not JSON, or holds something else than an object.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{name} is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -10,6 +10,7 @@ import numpy as np
 from gguf import GGML_QUANT_VERSION, GGUFValueType
 
 from santacoder import __version__
+from santacoder.checkpoints.json_file import MAX_BYTES
 from santacoder.checkpoints.sources import Source
 from santacoder.checkpoints.tokenizer_json import TokenizerFiles
 from santacoder.checkpoints.vocabulary import Vocabulary
@@ -101,8 +102,10 @@ def read_licence(folder: Path) -> str | None:
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
+    if not card.is_file() or card.stat().st_size > MAX_BYTES:
+        return None
     try:
-        values: Any = metadata_load(card) if card.is_file() else None
+        values: Any = metadata_load(card)
     except Exception:  # not text, not YAML: nothing to say about the model
         return None
     value = values.get("license") if isinstance(values, dict) else None

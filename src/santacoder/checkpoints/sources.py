@@ -53,7 +53,7 @@ class Source:
     def name(self) -> str:
         """A name for the model: the folder's or the repository's, with the branch that is not the default one."""
         if self.repo is None:
-            return self.folder.resolve().name
+            return self.folder.resolve().name.encode("utf-8", "replace").decode()  # a path need not be text
         name = self.repo.rpartition("/")[2]
         if self.revision in (None, _DEFAULT_BRANCH) or _COMMIT.fullmatch(self.revision or ""):
             return name

@@ -63,7 +63,7 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
     """
     if (folder / _FILE).is_file():
         data = read_bytes(folder / _FILE)
-        return _parse(parse_object(data, _FILE), data.decode())
+        return _texts(_parse(parse_object(data, _FILE), data.decode()))
     if not (folder / _VOCABULARY).is_file() or not (folder / _MERGES).is_file():
         raise ModelFormatError(f"{place} has no tokenizer: neither {_FILE} nor {_VOCABULARY} with {_MERGES}")
     vocabulary = _vocabulary(read_object(folder / _VOCABULARY), _VOCABULARY)
@@ -79,7 +79,17 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
     except UnicodeDecodeError as error:
         raise ModelFormatError(f"{_MERGES} is not UTF-8 at byte {error.start}") from None
     merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
-    return TokenizerFiles(vocabulary, merges, [AddedToken(i, text, True) for text, i in added.items()], None)
+    return _texts(TokenizerFiles(vocabulary, merges, [AddedToken(i, text, True) for text, i in added.items()], None))
+
+
+def _texts(files: TokenizerFiles) -> TokenizerFiles:
+    """The same, if all tokens are text: JSON can spell half a surrogate pair, and a GGUF file cannot hold it."""
+    for token in (*files.vocabulary, *files.merges, *(token.content for token in files.added)):
+        try:
+            token.encode()
+        except UnicodeEncodeError:
+            raise ModelFormatError(f"the tokenizer's {token!r:.80} holds a lone surrogate, no valid Unicode") from None
+    return files
 
 
 def _error(problem: str) -> ModelFormatError:
