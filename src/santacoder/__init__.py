@@ -61,6 +61,7 @@ __all__ = [
     "UnsupportedISAError",
     "Usage",
     "__version__",
+    "convert",
     "from_pretrained",
     "isa",
     "load",
@@ -120,6 +121,25 @@ def from_pretrained(
     from santacoder.hub import download
 
     return load(download(repo, filename, revision), threads, context)
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    type: str = "f16",
+    revision: str | None = None,
+    *,
+    fim: bool | None = None,
+    force: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Convert a published checkpoint to a GGUF file.
+
+    Arguments and errors are those of `conversion.convert`.
+    """
+    from santacoder.conversion import convert
+
+    convert(source, out, type, revision, fim=fim, force=force, progress=progress)
 
 
 def isa() -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder.errors import HubError, InvalidRequestError
+from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
 
 _SHOWN_FILES: Final = 20
 _TIMEOUT: Final = 10.0  # seconds
@@ -56,6 +56,48 @@ def download(
         at = "" if revision is None else f" at {revision!r}"
         reason = _reason(error, _cached_files(repo, access))
         raise HubError(f"cannot get {filename or 'a model'} from {repo!r}{at}: {reason}") from error
+
+
+def download_files(
+    repo: str,
+    needed: Callable[[list[str]], list[str]],
+    revision: str | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The folder of one commit of a repository in the local cache, with the files that are needed.
+
+    The folder's name is the commit's hash. Environment variables count as in `download`.
+
+    Args:
+        repo: "owner/name".
+        needed: from the names of the repository's files to those that must be there; its errors pass through.
+        revision: a branch, tag or commit; None is the default branch.
+        cache_dir: the folder of the cache; None is the usual one.
+        local_files_only: look nowhere but in the cache.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
+
+    Raises:
+        HubError: the repository or a file cannot be had: no network, no such name, no permission.
+    """
+    import huggingface_hub
+
+    access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    access["local_files_only"] = local_files_only
+    try:
+        names = needed(_files(repo, access))
+        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=names, **access))
+    except SantaCoderError:
+        raise
+    except Exception as error:
+        at = "" if revision is None else f" at {revision!r}"
+        raise HubError(f"cannot get a checkpoint from {repo!r}{at}: {_reason(error, [])}") from error
+    for name in names:
+        if not (folder / name).is_file():
+            raise HubError(f"the local cache of {repo!r} lacks {name}, and the hub cannot be reached (offline?)")
+    return folder
 
 
 def choose(place: str, names: Iterable[str]) -> str:

@@ -10,4 +10,8 @@ def progress_bar(total: int, unit: str, shown: bool | None = None) -> Any:
     from tqdm import tqdm  # comes with gguf
 
     disable = None if shown is None else not shown
-    return tqdm(total=total, unit=f" {unit}", leave=False, disable=disable, delay=0.0 if shown else 1.0, smoothing=0.05)
+    delay = 0.0 if shown else 1.0
+    scaled = unit == "bytes"  # whose numbers are long: 1.2 G bytes
+    return tqdm(
+        total=total, unit=f" {unit}", unit_scale=scaled, leave=False, disable=disable, delay=delay, smoothing=0.05
+    )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from santacoder import __version__
-from santacoder.cli import bench, complete, eval, infill, info, options, quantize, tokenize
+from santacoder.cli import bench, complete, convert, eval, infill, info, options, quantize, tokenize
 from santacoder.errors import SantaCoderError
 
 COMMANDS = {
@@ -22,8 +22,9 @@ COMMANDS = {
     "info": info,
     "tokenize": tokenize,
     "bench": bench,
-    "eval": eval,
+    "convert": convert,
     "quantize": quantize,
+    "eval": eval,
 }
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

@@ -1,0 +1,38 @@
+"""`santacoder convert`: from a published checkpoint to a GGUF file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from santacoder.cli.stopping import orderly
+
+HELP = "convert a checkpoint (safetensors) to a GGUF file"
+TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("source", metavar="SOURCE", help="a folder with a checkpoint, or OWNER/NAME on the hub")
+    parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the GGUF file to write")
+    parser.add_argument("--type", choices=TYPES, default="f16", help="what matrices become (default: %(default)s)")
+    parser.add_argument(
+        "--revision", metavar="R", help="a branch, tag or commit on the hub: no-fim, mha (default: main)"
+    )
+    parser.add_argument(
+        "--fim", action=argparse.BooleanOptionalAction, default=None,
+        help="whether it was trained to fill in the middle (default: yes, unless it is named no-fim or has no "
+        "tokens for it)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the file."""
+    from santacoder.conversion import convert
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
+    with orderly():
+        convert(args.source, args.out, args.type, args.revision, fim=args.fim, force=args.force)
+    print(f"{args.out}: {Path(args.out).stat().st_size} bytes")

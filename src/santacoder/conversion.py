@@ -1,0 +1,113 @@
+"""From a published checkpoint to a GGUF file. docs/checkpoints.md has the rules."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from santacoder.checkpoints.config import CheckpointConfig, parse_config
+from santacoder.checkpoints.json_file import read_object
+from santacoder.checkpoints.layouts import TensorMap
+from santacoder.checkpoints.metadata import as_read, model_fields, read_licence, source_fields, tokenizer_fields
+from santacoder.checkpoints.sources import Source, locate
+from santacoder.checkpoints.tokenizer_json import read_tokenizer
+from santacoder.checkpoints.vocabulary import build_vocabulary
+from santacoder.checkpoints.weights import read_weights, sha256
+from santacoder.config import ARCHITECTURE, Config, expected_tensors
+from santacoder.errors import ModelFormatError
+from santacoder.model_writer import Field, TensorSource, check_target, write_model
+from santacoder.progress import progress_bar
+from santacoder.quantization import Quantizer, find_mix, tensor_types
+from santacoder.tokenizer import Tokenizer
+
+
+def convert(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    type: str = "f16",
+    revision: str | None = None,
+    *,
+    fim: bool | None = None,
+    force: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Convert a checkpoint of SantaCoder, or another of GPTBigCode's architecture, to a GGUF file.
+
+    One tensor is held in memory at a time. The file appears under its name when it is complete.
+
+    Args:
+        source: a folder, or "owner/name" on the hub, with config.json, a tokenizer and weights.
+        out: the file to write.
+        type: what the matrices become: "f32", "f16", "bf16", "q8_0".
+        revision: a branch, tag or commit on the hub; None is the default branch.
+        fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
+            folder or repository ends with "no-fim", or there is no room for the tokens.
+        force: whether a file that exists is replaced.
+        progress: whether to draw a bar on standard error; None draws one on a terminal.
+
+    Raises:
+        InvalidRequestError: an unknown type, no such folder, a revision of a folder.
+        ModelFormatError: the checkpoint cannot run or is damaged; the key or tensor is named.
+        MissingPackageError: what reads its weights is not installed.
+        HubError: the hub does not give it.
+        FileExistsError: `out` exists, and not `force`.
+        OSError: a file cannot be read or written.
+    """
+    mix = find_mix(type)
+    check_target(out, force)
+    place = locate(os.fspath(source), revision)
+    checkpoint = parse_config(_read_config(place))
+    files, stored = read_weights(place.folder, place.place)
+    tensors = TensorMap(checkpoint, stored)
+    config = _model_config(place, checkpoint, tensors)
+    fields = model_fields(config, mix.file_type) + _tokenizer(place, checkpoint, config, fim)
+    types = tensor_types(mix, config)
+    sources = [
+        TensorSource(name, shape, types[name], functools.partial(tensors.load, name))
+        for name, shape in expected_tensors(config).items()
+    ]
+    n_bytes = sum(path.stat().st_size for path in files) + sum(tensor.n_bytes for tensor in sources)
+    with progress_bar(n_bytes, "bytes", progress) as bar:
+        fields += _provenance(place, files, bar.update)
+        write_model(out, fields, sources, Quantizer().encode, force=force, progress=bar.update)
+
+
+def _read_config(source: Source) -> dict[str, object]:
+    path = source.folder / "config.json"
+    if not path.is_file():
+        raise ModelFormatError(f"{source.place} has no config.json")
+    return read_object(path)
+
+
+def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorMap) -> Config:
+    return Config(
+        architecture=ARCHITECTURE,
+        name=source.name,
+        context_length=checkpoint.positions,
+        embedding_length=checkpoint.width,
+        feed_forward_length=checkpoint.inner,
+        block_count=checkpoint.layers,
+        head_count=checkpoint.heads,
+        head_count_kv=1 if tensors.layout.multi_query else checkpoint.heads,
+        layer_norm_epsilon=checkpoint.epsilon,
+        vocab_size=tensors.vocab_size,
+        tied_embeddings=tensors.tied,
+    )
+
+
+def _tokenizer(source: Source, checkpoint: CheckpointConfig, config: Config, fim: bool | None) -> list[Field]:
+    """The tokenizer's fields, of which our own tokenizer could be built."""
+    if fim is None and source.is_no_fim:
+        fim = False
+    files = read_tokenizer(source.folder, source.place)
+    vocabulary = build_vocabulary(files, config.vocab_size, checkpoint.eos, fim)
+    fields = tokenizer_fields(files, vocabulary)
+    Tokenizer.from_gguf(as_read(fields), config.vocab_size)
+    return fields
+
+
+def _provenance(source: Source, files: list[Path], progress: Callable[[int], object]) -> list[Field]:
+    sums = [sha256(path, progress) for path in files]
+    return source_fields(source, read_licence(source.folder), files, sums)

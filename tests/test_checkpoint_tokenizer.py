@@ -1,0 +1,275 @@
+"""Tokenizers of checkpoints: only the kind that we run is taken, special tokens get their ids, padding is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import checkpoint_builder as builder
+import pytest
+from gguf_builder import SPECIALS
+from tokenizers import Tokenizer as HFTokenizer
+
+from santacoder.checkpoints.metadata import as_read, tokenizer_fields
+from santacoder.checkpoints.tokenizer_json import AddedToken, TokenizerFiles, read_tokenizer
+from santacoder.checkpoints.vocabulary import Vocabulary, build_vocabulary
+from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.tokenizer import Tokenizer
+
+BPE, ROWS = builder.BPE_TOKENS, builder.VOCABULARY
+TEXTS = [
+    "",
+    "def f(x):\n    return x12 + 345",
+    " 1  2   34\t\n5",
+    "é日本 ١٢ ²x½",
+    "<|endoftext|>a<fim-prefix>",
+    "a's 'll\r\n",
+]
+
+
+def read(folder: Path, values: dict[str, Any]) -> TokenizerFiles:
+    builder.write_json(folder / "tokenizer.json", values)
+    return read_tokenizer(folder, "here")
+
+
+def files(*added: AddedToken, more: dict[str, int] | None = None) -> TokenizerFiles:
+    """The builder's BPE model with other added tokens."""
+    model = builder.tokenizer()["model"]
+    return TokenizerFiles(model["vocab"] | (more or {}), model["merges"], list(added), None)
+
+
+def santacoder_tokens(first: int = BPE) -> list[AddedToken]:
+    return [AddedToken(first + i, token, True) for i, token in enumerate(SPECIALS)]
+
+
+def encoder(found: TokenizerFiles, vocabulary: Vocabulary) -> Tokenizer:
+    return Tokenizer.from_gguf(as_read(tokenizer_fields(found, vocabulary)), len(vocabulary.tokens))
+
+
+def test_ids_are_those_of_the_original(tmp_path: Path) -> None:
+    found = read(tmp_path, builder.tokenizer())
+    ours = encoder(found, build_vocabulary(found, ROWS, 50256, None))
+    theirs = HFTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in TEXTS:
+        assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
+    assert ours.eot_id == BPE
+    assert ours.never_sampled == (263, 264, 265, 267, 268, 269, 270)
+
+
+def test_older_spellings_of_the_same(tmp_path: Path) -> None:
+    """Merges as lists (tokenizers 0.20), no `use_regex` (before 0.13), no decoder."""
+    values = builder.tokenizer()
+    expected = read(tmp_path, values)
+    values["model"]["merges"] = [merge.split(" ") for merge in values["model"]["merges"]]
+    del values["pre_tokenizer"]["pretokenizers"][1]["use_regex"]
+    values["decoder"] = values["post_processor"] = None
+    found = read(tmp_path, values)
+    assert (found.vocabulary, found.merges, found.added) == (expected.vocabulary, expected.merges, expected.added)
+
+
+def put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(values: Any) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = value
+
+    return change
+
+
+PARTS = ("pre_tokenizer", "pretokenizers")
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("model", "type", value="Unigram"), "model.type is 'Unigram', but only 'BPE' runs here"),
+        (put("model", "dropout", value=0.1), "model.dropout is 0.1, but only 0.0 runs here"),
+        (put("model", "byte_fallback", value=True), "model.byte_fallback is True, but only False runs here"),
+        (put("model", "ignore_merges", value=True), "model.ignore_merges is True, but only False runs here"),
+        (put("model", "end_of_word_suffix", value="</w>"), "model.end_of_word_suffix is '</w>', but only '' runs here"),
+        (put("model", "merges", value=None), "model.merges is missing, or no list"),
+        (put("model", "merges", 1, value="a b c"), "model.merges has the entry 'a b c', not two tokens"),
+        (put("model", "merges", 1, value=["a", 1]), "model.merges has the entry ['a', 1], not two tokens"),
+        (put("model", "vocab", value=[]), "model.vocab is missing, or no object"),
+        (put("model", "vocab", "a", value=-1), "model.vocab has the id -1 for 'a', but ids count from 0"),
+        (put("model", value="BPE"), "model is missing, or no object"),
+        (put("normalizer", value={"type": "NFC"}), "normalizer is there, but text must be taken as it is"),
+        (put("pre_tokenizer", value=None), "pre_tokenizer is None, but it must be Sequence of Digits"),
+        (put("pre_tokenizer", value=BYTE_LEVEL), "pre_tokenizer is ByteLevel(add_prefix_space=False, "),
+        (
+            put(*PARTS, 0, "individual_digits", value=False),
+            "pre_tokenizer is Sequence of Digits(individual_digits=False)",
+        ),
+        (put(*PARTS, 0, "type", value="Whitespace"), "pre_tokenizer is Sequence of Whitespace("),
+        (put(*PARTS, 1, "add_prefix_space", value=True), "ByteLevel(add_prefix_space=True, "),
+        (put(*PARTS, 1, "use_regex", value=False), "use_regex=False), but it must be"),
+        (put(*PARTS, value=[BYTE_LEVEL]), "pre_tokenizer is Sequence of ByteLevel("),
+        (put(*PARTS, value=[BYTE_LEVEL, {"type": "Digits", "individual_digits": True}]), "Sequence of ByteLevel("),
+        (put("post_processor", value={"type": "TemplateProcessing"}), "post_processor is TemplateProcessing()"),
+        (put("decoder", value={"type": "BPEDecoder", "suffix": "</w>"}), "decoder is BPEDecoder(suffix='</w>')"),
+        (put("added_tokens", value={}), None),
+        (put("added_tokens", value={"a": 1}), "added_tokens is no list"),
+        (put("added_tokens", 0, value=7), "added_tokens has the entry 7, not an object"),
+        (put("added_tokens", 0, "id", value="x"), "without an id and a content"),
+        (put("added_tokens", 0, "lstrip", value=True), "added_tokens has '<|endoftext|>' with lstrip"),
+    ],
+)
+def test_other_tokenizers(tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str | None) -> None:
+    values = builder.tokenizer()
+    change(values)
+    if message is None:
+        assert read(tmp_path, values).added == []
+        return
+    with pytest.raises(ModelFormatError) as caught:
+        read(tmp_path, values)
+    assert str(caught.value).startswith("tokenizer.json: ")
+    assert message in str(caught.value)
+
+
+def test_tokens_that_are_no_text(tmp_path: Path) -> None:
+    values = builder.tokenizer()
+    values["added_tokens"][1]["content"] = "\udcff"
+    with pytest.raises(ModelFormatError, match=r"^the tokenizer's '\\udcff' holds a lone surrogate"):
+        read(tmp_path, values)
+    (tmp_path / "tokenizer.json").write_bytes("{}".encode("utf-16"))
+    with pytest.raises(ModelFormatError, match=r"^tokenizer\.json is not JSON: "):
+        read_tokenizer(tmp_path, "here")
+
+
+# Without tokenizer.json.
+
+
+def write_older(folder: Path, vocabulary: dict[str, int] | None = None, added: dict[str, int] | None = None) -> None:
+    model = builder.tokenizer()["model"]
+    builder.write_json(folder / "vocab.json", model["vocab"] if vocabulary is None else vocabulary)
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(model["merges"]) + "\n", "utf-8")
+    if added is not None:
+        builder.write_json(folder / "added_tokens.json", added)
+
+
+@pytest.mark.parametrize("added", [None, {token: BPE + i for i, token in enumerate(SPECIALS)}])
+def test_vocab_and_merges(tmp_path: Path, added: dict[str, int] | None) -> None:
+    write_older(tmp_path, added=added)
+    found = read_tokenizer(tmp_path, "here")
+    expected = read(tmp_path, builder.tokenizer())
+    assert (found.vocabulary, found.merges) == (expected.vocabulary, expected.merges)
+    assert build_vocabulary(found, ROWS, None, None) == build_vocabulary(expected, ROWS, None, None)
+    assert found.json is None
+
+
+@pytest.mark.parametrize("token", ["12", "Ġ1", "a1"])
+def test_vocab_of_another_pre_tokenizer(tmp_path: Path, token: str) -> None:
+    write_older(tmp_path, builder.tokenizer()["model"]["vocab"] | {token: BPE})
+    with pytest.raises(ModelFormatError, match=f"^vocab.json has the token '{token}', so digits are not split"):
+        read_tokenizer(tmp_path, "here")
+
+
+def test_merges_that_are_no_text(tmp_path: Path) -> None:
+    write_older(tmp_path)
+    (tmp_path / "merges.txt").write_bytes(b"a \xff\n")
+    with pytest.raises(ModelFormatError, match=r"^merges\.txt is not UTF-8 at byte 2$"):
+        read_tokenizer(tmp_path, "here")
+
+
+# The vocabulary.
+
+
+@pytest.mark.parametrize("fim", [None, True])
+@pytest.mark.parametrize("added", [[], santacoder_tokens()[:1], santacoder_tokens()])
+def test_special_tokens_are_forced(added: list[AddedToken], fim: bool | None) -> None:
+    """Early revisions lack them all, or all but the end of text; the middle is second."""
+    vocabulary = build_vocabulary(files(*added), ROWS, 50256, fim)
+    assert vocabulary.tokens[BPE:] == [*SPECIALS, "[PAD267]", "[PAD268]", "[PAD269]", "[PAD270]"]
+    assert vocabulary.types == [1] * BPE + [3] * 5 + [5] * 4
+    assert vocabulary.fim == {"prefix": BPE + 1, "middle": BPE + 2, "suffix": BPE + 3, "pad": BPE + 4}
+    assert vocabulary.eos == BPE
+
+
+def test_santacoder_itself() -> None:
+    """49152 tokens and 49280 rows: 123 rows of padding."""
+    found = TokenizerFiles({f"t{i}": i for i in range(49152)}, ["a b"], [], None)
+    vocabulary = build_vocabulary(found, 49280, 50256, None)
+    assert vocabulary.eos == 49152
+    assert vocabulary.fim == {"prefix": 49153, "middle": 49154, "suffix": 49155, "pad": 49156}
+    assert vocabulary.types.count(5) == 123
+
+
+@pytest.mark.parametrize("added", [[], santacoder_tokens()])
+def test_without_fim(added: list[AddedToken]) -> None:
+    """The rows of the markers become padding, whose spelling means nothing to any reader."""
+    found = files(*added)
+    vocabulary = build_vocabulary(found, ROWS, None, False)
+    assert vocabulary.fim == {}
+    assert vocabulary.tokens[BPE:] == ["<|endoftext|>", *(f"[PAD{i}]" for i in range(BPE + 1, ROWS))]
+    assert vocabulary.types[BPE:] == [3] + [5] * 8
+    assert not any("fim" in key for key in as_read(tokenizer_fields(found, vocabulary)))
+    ours = encoder(found, vocabulary)
+    assert (ours.fim_prefix_id, ours.fim_suffix_id, ours.fim_middle_id, ours.fim_pad_id) == (None,) * 4
+    assert max(ours.encode("<fim-prefix>")) < BPE
+
+
+@pytest.mark.parametrize("rows", [BPE + 1, BPE + 4])
+def test_no_room_for_fim(rows: int) -> None:
+    """A fine-tune that has cut the rows off."""
+    assert build_vocabulary(files(), rows, None, None).fim == {}
+    message = f"there is no room for fill-in-the-middle tokens: ids {BPE}..{BPE + 4} are needed"
+    with pytest.raises(InvalidRequestError, match=f"^{message}"):
+        build_vocabulary(files(), rows, None, True)
+
+
+def test_spellings_of_starcoder() -> None:
+    """Its special tokens come first, and more than SantaCoder's."""
+    names = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>"]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    vocabulary |= {token: i + len(names) for token, i in files().vocabulary.items()}
+    found = TokenizerFiles(vocabulary, builder.MERGES, [AddedToken(i, n, True) for i, n in enumerate(names)], None)
+    built = build_vocabulary(found, len(vocabulary), 0, None)
+    assert built.fim == {"prefix": 1, "middle": 2, "suffix": 3, "pad": 4}
+    assert built.eos == 0
+    assert built.types == [3] * 6 + [1] * BPE
+
+
+def test_tokens_of_a_fine_tune() -> None:
+    """Rows beyond SantaCoder's, of which one ends a text and one is no special token."""
+    more = [AddedToken(BPE + 5, "<|end|>", True), AddedToken(BPE + 6, "<code>", False)]
+    vocabulary = build_vocabulary(files(*santacoder_tokens(), *more), BPE + 7, BPE + 5, None)
+    assert vocabulary.eos == BPE + 5
+    assert vocabulary.types[BPE:] == [3] * 6 + [4]
+
+
+@pytest.mark.parametrize("eos", [None, 0, 50256, BPE + 6, ROWS])
+def test_ends_that_are_none(eos: int | None) -> None:
+    assert build_vocabulary(files(*santacoder_tokens()), ROWS, eos, None).eos == BPE
+
+
+@pytest.mark.parametrize(
+    ("found", "rows", "message"),
+    [
+        (files(), BPE, f"the tokenizer lacks <|endoftext|>, which has the id {BPE}, but wte.weight has {BPE} rows"),
+        (files(), 200, "the tokenizer's 'È' has the id 200, but wte.weight has 200 rows"),
+        (files(*santacoder_tokens()), BPE + 4, f"the tokenizer's '<fim-pad>' has the id {BPE + 4}, but wte.weight has"),
+        (files(*santacoder_tokens(BPE - 1)), ROWS, "and '<|endoftext|>' share the id 261"),
+        (files(AddedToken(BPE + 3, "a", True)), ROWS, "the tokenizer's 'a' has two ids, 97 and 265"),
+        (files(AddedToken(BPE + 2, "<x>", True)), ROWS, "which has the id 264, but that id belongs to '<x>'"),
+        (files(*santacoder_tokens()[:3]), ROWS, "has fill-in-the-middle tokens, but lacks that for the suffix"),
+        (files(more={"zz": BPE + 2}), ROWS, f"has no token with the id {BPE}, but one with the id {BPE + 2}"),
+        (files(*santacoder_tokens()), BPE + 5 + 1025, "more than 1024 rows without a token cannot be padding"),
+    ],
+)  # fmt: skip
+def test_tokens_that_do_not_fit(found: TokenizerFiles, rows: int, message: str) -> None:
+    with pytest.raises(ModelFormatError) as caught:
+        build_vocabulary(found, rows, None, None)
+    assert message in str(caught.value)
+
+
+def test_merges_that_do_not_fit() -> None:
+    found = TokenizerFiles(files().vocabulary, ["Ġ Ġ", "x yz"], santacoder_tokens(), None)
+    with pytest.raises(
+        ModelFormatError, match=r"tokenizer\.ggml\.merges has the entry \[1\] 'x yz', but 'yz' is no token"
+    ):
+        encoder(found, build_vocabulary(found, ROWS, None, None))
+    found = TokenizerFiles(files().vocabulary, [], santacoder_tokens(), None)
+    with pytest.raises(ModelFormatError, match=r"^the tokenizer has no merges"):
+        tokenizer_fields(found, build_vocabulary(found, ROWS, None, None))
