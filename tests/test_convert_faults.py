@@ -353,7 +353,7 @@ def encode(*_):
     print("ready", flush=True)
     time.sleep(60)
 
-conversion.encode = encode
+conversion.Quantizer.encode = encode
 sys.exit(main(["convert", sys.argv[1], "--out", sys.argv[2]]))
 """
     with subprocess.Popen(
