@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from santacoder.config import Config
     from santacoder.generation import Completion, Piece, Timings, Usage
     from santacoder.model import SantaCoder
+    from santacoder.requests import Request
     from santacoder.scoring import Score, TokenLogprobs
     from santacoder.session import Session
     from santacoder.tokenizer import Tokenizer
@@ -50,6 +51,7 @@ __all__ = [
     "ModelNotFoundError",
     "NumericalError",
     "Piece",
+    "Request",
     "SantaCoder",
     "SantaCoderError",
     "Score",
@@ -70,6 +72,7 @@ _MODULES = {
     "Completion": "generation",
     "Config": "config",
     "Piece": "generation",
+    "Request": "requests",
     "SantaCoder": "model",
     "Score": "scoring",
     "Session": "session",
@@ -91,6 +94,7 @@ def load(
         ModelNotFoundError: also, without a path, where the installation lacks that model.
     """
     from santacoder.model import SantaCoder
+    from santacoder.requests import Request
     from santacoder.packaged import packaged_model
 
     return SantaCoder.load(packaged_model() if path is None else path, threads, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,14 @@ class SamplingOptions(TypedDict, total=False):
     deadline: float | tuple[float, float] | None
     logprobs: int | None
     lookup: bool
+
+
+class Request(NamedTuple):
+    """One sample to generate: number `index` of those that a prompt and a seed have; `complete` gives number 0."""
+
+    prompt: Prompt
+    options: SamplingOptions
+    index: int = 0
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
