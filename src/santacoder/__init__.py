@@ -18,6 +18,7 @@ from santacoder.errors import (
     ContextOverflowError,
     HubError,
     InvalidRequestError,
+    IsolationError,
     MissingPackageError,
     ModelClosedError,
     ModelFormatError,
@@ -45,6 +46,7 @@ __all__ = [
     "ContextOverflowError",
     "HubError",
     "InvalidRequestError",
+    "IsolationError",
     "MissingPackageError",
     "ModelClosedError",
     "ModelFormatError",
@@ -94,7 +96,6 @@ def load(
         ModelNotFoundError: also, without a path, where the installation lacks that model.
     """
     from santacoder.model import SantaCoder
-    from santacoder.requests import Request
     from santacoder.packaged import packaged_model
 
     return SantaCoder.load(packaged_model() if path is None else path, threads, context)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,8 @@ class SamplingOptions(TypedDict, total=False):
     lookup: bool
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Request:
     """One sample to generate: number `index` of those that a prompt and a seed have; `complete` gives number 0."""
 
     prompt: Prompt
