@@ -1,11 +1,11 @@
-"""Runs of benchmarks on the packaged model: resumed, refused, torn and locked, always with the same bytes at the end."""
+"""Runs of benchmarks on the packaged model: resumed, refused, torn and locked, with the same bytes at the end."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from santacoder.harness.machine import read_sessions
 from santacoder.harness.record import GENERATIONS, RECORD, SAMPLES, Sampled, open_record
 from santacoder.harness.tasks import Problem
 from santacoder.packaged import packaged_model
+
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
 
 ENGINE = LocalEngine(packaged_model(), threads=1)
 
@@ -94,6 +96,7 @@ def test_generations_are_what_the_harness_saves(whole: Path) -> None:
     assert not any(stop in line["completion"] for line in found for stop in problems[0].stops)
 
 
+@OTHERS_WARN
 def test_bigcode_harness_loads_them(whole: Path) -> None:
     loader: Any = pytest.importorskip("bigcode_eval.generation")
     arguments = type("Arguments", (), {"load_generations_path": str(whole / GENERATIONS)})
@@ -151,9 +154,7 @@ def test_samples_of_another_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path, engine=Stops(1))
     with (tmp_path / RECORD).open("a") as file:
-        file.write(
-            '{"task_id": "x", "sample": 0, "completion": "", "finish_reason": "stop", "completion_tokens": 1, "seed": 1}\n'
-        )
+        file.write(json.dumps(asdict(Sampled("x", 0, "", "stop", 1, 1))) + "\n")
     with pytest.raises(InvalidRequestError, match="holds sample 0 of x: not of this run"):
         go(tmp_path)
 

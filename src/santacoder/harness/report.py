@@ -84,7 +84,7 @@ def _results_table(results: Mapping[str, Any], rows: Sequence[Published]) -> lis
     columns = list(dict.fromkeys([*measured, *(key for row in rows for key in row.values)]))
     cells = [_interval(measured[key]) if key in measured else "" for key in columns]
     lines = [[f"this run, {results['n_samples']} samples", *cells]]
-    lines += [[row.source, *(f"{row.values[key]:.3f}" if key in row.values else "" for key in columns)] for row in rows]
+    lines += [[row.source, *(f"{row.values[key]:.4g}" if key in row.values else "" for key in columns)] for row in rows]
     return _table(["", *(f"{prefix}{key}" for key in columns)], lines)
 
 

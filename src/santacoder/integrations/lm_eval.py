@@ -25,7 +25,10 @@ try:
     from lm_eval.api.registry import register_model
     from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 except ImportError as error:
-    raise MissingPackageError(f"this needs lm-eval: `pip install santacoder[lm-eval]` ({error})") from None
+    problem = f"this needs lm-eval: `pip install santacoder[lm-eval]` ({error})"
+    if __name__ == "__main__":
+        sys.exit(f"santacoder: {problem}")
+    raise MissingPackageError(problem) from None
 
 NAME: Final = "santacoder"
 MAX_GEN_TOKS: Final = 256  # lm-eval's own default
