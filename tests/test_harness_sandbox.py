@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from santacoder.errors import IsolationError
-from santacoder.harness import sandbox
+from santacoder.harness import sandbox, syscalls
 from santacoder.harness.sandbox import Limits, check_isolation, run_program, run_programs
 from santacoder.harness.syscalls import filter_program
 
@@ -148,6 +148,21 @@ def test_a_hole_in_the_isolation_is_seen(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sandbox, "filter_program", lambda: allow_all)
     with pytest.raises(IsolationError, match=r"programs cannot be isolated here, so none is executed: .*works"):
         run_programs([GOOD], LIMITS)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of x86-64")
+@pytest.mark.parametrize(
+    "call",
+    {
+        "socket": 41, "clone": 56, "execve": 59, "kill": 62, "truncate": 76, "rename": 82, "mkdir": 83, "rmdir": 84,
+        "unlink": 87, "symlink": 88, "chmod": 90, "setpriority": 141, "utimensat": 280,
+    }.items(),
+    ids=lambda call: call[0],
+)  # fmt: skip
+def test_a_call_too_many_is_seen(monkeypatch: pytest.MonkeyPatch, call: tuple[str, int]) -> None:
+    monkeypatch.setitem(syscalls._ALLOWED, call[0], (call[1], None))
+    with pytest.raises(IsolationError, match="programs cannot be isolated here"):
+        check_isolation()
 
 
 def test_a_filter_that_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from math import comb
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,26 @@ class TestChain:
             "js Exact Match": ours["js"]["value"],
             "java Exact Match": 0,
         }
+
+    @OTHERS_WARN
+    @pytest.mark.parametrize("share", [1.0, 2 / 3])
+    def test_bigcode_harness_scores_our_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+    ) -> None:
+        """Its evaluator reads generations.json and executes it, with our rows in place of the hub's."""
+        evaluator: Any = pytest.importorskip("bigcode_eval.evaluator")
+        ours = run(tmp_path, "humaneval", lambda p, i: p.solution if i or share == 1 else "\n    pass\n")
+        monkeypatch.setattr("bigcode_eval.base.load_dataset", lambda path, name: {"test": lines(FILES["humaneval"])})
+        monkeypatch.setenv("HF_ALLOW_CODE_EVAL", "")
+        arguments = SimpleNamespace(
+            allow_code_execution=True, load_generations_path=str(tmp_path / "generations.json"), limit=None,
+            limit_start=0, n_samples=3, check_references=False, save_every_k_tasks=-1, save_generations_path="",
+            metric_output_path="", task_kwargs=None,
+        )  # fmt: skip
+        accelerator = SimpleNamespace(is_main_process=True)
+        theirs = evaluator.Evaluator(accelerator, None, None, arguments).evaluate("humaneval")
+        assert theirs["pass@1"] == pytest.approx(share)
+        assert theirs["pass@1"] == pytest.approx(ours["pass@k"]["1"]["value"])
 
     @OTHERS_WARN
     def test_all_of_human_eval(self, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from santacoder.cpus import default_threads
 from santacoder.errors import IsolationError
 from santacoder.harness.syscalls import filter_program
 
@@ -39,12 +40,12 @@ FILES: Final = 64
 #: Tries all that a program must not be able to do, with a FOLDER that it could write to, and passes if nothing works.
 PROBE: Final = """
 import os, resource, socket, threading
-inside, outside = os.path.join(FOLDER, "file"), os.path.join(FOLDER, "other")
+inside, outside, empty = (os.path.join(FOLDER, name) for name in ("file", "other", "empty"))
 assert open(inside).read() == "data"
 for attempt, *arguments in [
     (open, inside, "w"), (open, outside, "x"), (os.open, inside, os.O_RDONLY | os.O_TRUNC), (os.truncate, inside, 0),
     (os.unlink, inside), (os.rename, inside, outside), (os.symlink, inside, outside), (os.mkdir, outside),
-    (os.rmdir, FOLDER), (os.chmod, inside, 0), (os.utime, inside), (os.fork,), (os.execv, "/bin/true", ["true"]),
+    (os.rmdir, empty), (os.chmod, inside, 0), (os.utime, inside), (os.fork,), (os.execv, "/bin/true", ["true"]),
     (os.posix_spawn, "/bin/true", ["true"], {}), (threading.Thread(target=int).start,),
     (socket.socket, socket.AF_INET), (socket.socket, socket.AF_UNIX), (os.kill, os.getppid(), 0),
     (os.setpriority, 0, 0, 5), (resource.prlimit, os.getppid(), resource.RLIMIT_CORE, (0, 0)),
@@ -112,13 +113,15 @@ def run_program(program: str, limits: Limits) -> Verdict:
 def run_programs(
     programs: Sequence[str], limits: Limits, workers: int | None = None, progress: Callable[[int], object] = int
 ) -> list[Verdict]:
-    """Execute programs, `workers` at a time: None is one for each processor. `progress` hears how many more ended.
+    """Execute programs, `workers` at a time; `progress` hears how many more ended.
+
+    Without a number of workers there are as many as threads compute by default.
 
     Raises:
         IsolationError: programs cannot be kept from doing harm here; none was executed.
     """
     check_isolation()
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = default_threads() if workers is None else workers
     with ThreadPoolExecutor(workers) as pool:
         verdicts = []
         for verdict in pool.map(lambda program: run_program(program, limits), programs):
@@ -134,10 +137,11 @@ def check_isolation() -> None:
         IsolationError: one of the attempts worked, or the machine lacks what keeps programs in.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "file")
+        file, empty = Path(folder, "file"), Path(folder, "empty")
         file.write_text("data")
+        empty.mkdir()
         verdict = run_program(f"FOLDER = {folder!r}\n{PROBE}", Limits(seconds=START_SECONDS))
-        if not verdict.passed or file.read_text() != "data" or list(Path(folder).iterdir()) != [file]:
+        if not verdict.passed or file.read_text() != "data" or {*Path(folder).iterdir()} != {file, empty}:
             raise IsolationError(f"programs cannot be isolated here, so none is executed: {verdict.result}")
 
 

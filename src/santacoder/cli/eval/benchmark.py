@@ -82,7 +82,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--timeout", type=float, default=3.0, metavar="S", help="seconds of each (default: %(default)s)")
     group.add_argument("--memory", type=int, default=1024, metavar="MIB", help="MiB of each (default: %(default)s)")
-    group.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per processor)")
+    group.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
