@@ -61,19 +61,27 @@ def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
     return result | peer(prompts, options, arguments, together)
 
 
-def peer(prompts: list[str], options: dict[str, Any], arguments: argparse.Namespace, together: float) -> dict[str, Any]:
-    """The same job through llama-cpp-python's own interface, if it is installed: one completion after the other."""
+def peer(
+    prompts: list[str], options: dict[str, Any], arguments: argparse.Namespace, together: float, samples: int = 1
+) -> dict[str, Any]:
+    """The same job through llama-cpp-python's own interface, if it is installed: one completion after the other.
+
+    Of the prompts, `--alone` are run, with so many samples of each.
+    """
     try:
         import llama_cpp
     except ImportError:
         return {}
     llama = llama_cpp.Llama(str(arguments.model), n_ctx=2048, n_threads=arguments.threads, verbose=False)
+    chosen = {name: options[name] for name in ("max_tokens", "temperature", "top_p", "top_k") if name in options}
     rates = []
     for prompt in prompts[: arguments.alone]:
         llama.reset()
-        begin = time.perf_counter()
-        answer: Any = llama.create_completion(prompt, max_tokens=options["max_tokens"], temperature=0.8, seed=1)
-        rates.append(answer["usage"]["completion_tokens"] / (time.perf_counter() - begin))
+        begin, tokens = time.perf_counter(), 0
+        for seed in range(1, samples + 1):  # those after the first find the prompt read
+            answer: Any = llama.create_completion(prompt, seed=seed, **chosen)
+            tokens += answer["usage"]["completion_tokens"]
+        rates.append(tokens / (time.perf_counter() - begin))
     return {"llama-cpp-python": median(rates), "ratio to llama-cpp-python": together / median(rates)}
 
 

@@ -18,6 +18,7 @@ from santacoder.errors import (
     ContextOverflowError,
     HubError,
     InvalidRequestError,
+    IsolationError,
     MissingPackageError,
     ModelClosedError,
     ModelFormatError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from santacoder.config import Config
     from santacoder.generation import Completion, Piece, Timings, Usage
     from santacoder.model import SantaCoder
+    from santacoder.requests import Request
     from santacoder.scoring import Score, TokenLogprobs
     from santacoder.session import Session
     from santacoder.tokenizer import Tokenizer
@@ -44,12 +46,14 @@ __all__ = [
     "ContextOverflowError",
     "HubError",
     "InvalidRequestError",
+    "IsolationError",
     "MissingPackageError",
     "ModelClosedError",
     "ModelFormatError",
     "ModelNotFoundError",
     "NumericalError",
     "Piece",
+    "Request",
     "SantaCoder",
     "SantaCoderError",
     "Score",
@@ -71,6 +75,7 @@ _MODULES = {
     "Completion": "generation",
     "Config": "config",
     "Piece": "generation",
+    "Request": "requests",
     "SantaCoder": "model",
     "Score": "scoring",
     "Session": "session",

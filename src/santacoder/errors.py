@@ -43,3 +43,7 @@ class ModelClosedError(SantaCoderError):
 
 class NumericalError(SantaCoderError):
     """The model's logits hold a NaN or an infinity, so that no token can be chosen."""
+
+
+class IsolationError(SantaCoderError):
+    """Foreign programs cannot be kept from doing harm on this machine, so none is executed."""

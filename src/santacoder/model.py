@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
+from santacoder.errors import SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
 from santacoder.loading import open_transformer
 from santacoder.progress import progress_bar
 from santacoder.requests import (
     Prompt,
+    Request,
     SamplingOptions,
     each_prompt,
     echoed,
@@ -143,6 +146,37 @@ class SantaCoder:
         with progress_bar(len(samples), "samples", progress) as bar:
             self._scheduler.finish(samples, bar.update)
         return [[sample.completion(echo) for sample, echo in job] for job in jobs]
+
+    def complete_each(self, requests: Iterable[Request]) -> Generator[tuple[int, Completion], None, None]:
+        """Continue any number of prompts in one batch, each with its own options, and give what is done as it is done.
+
+        Requests are taken as room for them comes, so they may be made on the way. Closing the generator ends the work.
+
+        Yields:
+            The position of a request, counted from 0, and its completion: equal to the one that `complete_many` gives
+            for the same prompt, options and number of sample.
+
+        Raises:
+            InvalidRequestError: as in `complete`, when the request's turn comes; the message names its position.
+            ContextOverflowError: likewise.
+            NumericalError: a sample's logits are not finite; the others are given up.
+            ModelClosedError: the model is closed.
+        """
+        waiting: dict[int, tuple[int, str]] = {}  # by identity of the sample
+
+        def samples() -> Iterator[Sample]:
+            for position, request in enumerate(requests):
+                try:
+                    sample, echo = self._sample(request.prompt, request.options, request.index)
+                except SantaCoderError as error:
+                    raise type(error)(f"requests[{position}]: {error}") from None
+                waiting[id(sample)] = position, echo
+                yield sample
+
+        with closing(self._scheduler.as_finished(samples())) as ended:
+            for sample in ended:
+                position, echo = waiting.pop(id(sample))
+                yield position, sample.completion(echo)
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece; the texts of the pieces join to that of `complete`.

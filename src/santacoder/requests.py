@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypedDict, TypeVar
 
@@ -45,6 +46,15 @@ class SamplingOptions(TypedDict, total=False):
     deadline: float | tuple[float, float] | None
     logprobs: int | None
     lookup: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One sample to generate: number `index` of those that a prompt and a seed have; `complete` gives number 0."""
+
+    prompt: Prompt
+    options: SamplingOptions
+    index: int = 0
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:

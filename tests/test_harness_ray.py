@@ -1,0 +1,123 @@
+"""A run on a local Ray cluster has the bytes of one on this machine alone, whatever the number of actors dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness_samples import SAMPLING, problems_of, settings_of
+
+from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.harness.generation import LocalEngine, file_sha256, generate
+from santacoder.harness.ray_engine import RayEngine
+from santacoder.packaged import packaged_model
+
+ray: Any = pytest.importorskip("ray")
+
+# What Ray itself leaves open is not what these tests are about.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+MANY = replace(SAMPLING, n_samples=70)  # 210 samples are four portions
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """Two processors' worth of actors, whatever this machine has."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The same run on this machine."""
+    return run(tmp_path_factory.mktemp("alone"), LocalEngine(packaged_model(), threads=1))
+
+
+def run(folder: Path, engine: Any) -> bytes:
+    problems = problems_of("humaneval")
+    generate(folder, problems, settings_of("humaneval", MANY), MANY, engine, progress=False)
+    return (folder / "samples.jsonl").read_bytes() + (folder / "generations.json").read_bytes()
+
+
+def engine(actors: int, sha256: str | None = None, path: Path | None = None) -> RayEngine:
+    model = path or packaged_model()
+    return RayEngine(model, sha256 or file_sha256(packaged_model()), actors, threads=1)
+
+
+def working_actors() -> list[int]:
+    """Process ids of this test's actors that are at work: Ray names a process after what it does."""
+    parents, actors = {}, []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if (process / "cmdline").read_bytes().startswith(b"ray::Sampler.run"):
+                actors.append(int(process.name))
+        except OSError:
+            continue  # it has ended
+    return [pid for pid in actors if os.getpid() in ancestors(pid, parents)]
+
+
+def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
+    """The processes that a process comes from."""
+    found = []
+    while (pid := parents.get(pid, 0)) > 1:
+        found.append(pid)
+    return found
+
+
+@pytest.mark.parametrize("actors", [1, 2])
+def test_the_same_bytes(tmp_path: Path, alone: bytes, actors: int) -> None:
+    assert run(tmp_path, engine(actors)) == alone
+
+
+def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
+    """Both actors die once while they work; what they had not given back is done again."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        end = time.monotonic() + 60
+        while len(killed) < 2 and time.monotonic() < end:
+            for pid in working_actors():
+                if pid not in killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = run(tmp_path, engine(2))
+    killer.join()
+    assert len(killed) == 2
+    assert found == alone
+
+
+def test_another_file_on_the_cluster(tmp_path: Path) -> None:
+    with pytest.raises(SantaCoderError, match="is not the same file on every machine of the cluster"):
+        run(tmp_path, engine(1, sha256="0" * 64))
+
+
+def test_a_prompt_that_does_not_fit(tmp_path: Path) -> None:
+    sampling = replace(SAMPLING, max_length=10)
+    with pytest.raises(SantaCoderError, match=r"the prompt of Example/0 has \d+ tokens"):
+        generate(
+            tmp_path, problems_of("humaneval"), settings_of("humaneval", sampling), sampling, engine(1), progress=False
+        )  # fmt: skip
+
+
+def test_no_actors(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="actors is 0"):
+        run(tmp_path, engine(0))

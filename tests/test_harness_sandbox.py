@@ -1,0 +1,187 @@
+"""Programs that try to do harm: each fails alone, within its limits, and a good one beside them passes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from santacoder.errors import IsolationError
+from santacoder.harness import sandbox, syscalls
+from santacoder.harness.sandbox import Limits, check_isolation, run_program, run_programs
+from santacoder.harness.syscalls import filter_program
+
+LIMITS = Limits(seconds=2.0, memory_bytes=256 << 20)
+GOOD = "import math, collections\nassert math.gcd(12, 18) == 6\nprint('x' * 1000)"
+
+#: Finds the descriptor that the verdict goes to.
+EVERY_FILE = "import os\nfd = next(fd for fd in range(3, 60) if os.path.exists(f'/proc/self/fd/{fd}'))\n"
+
+#: Bounded imitations: each would end by itself, and touches nothing but FOLDER.
+HOSTILE = {
+    "fork bomb": ("import os\nfor _ in range(4):\n    os.fork()", "PermissionError"),
+    "rm -rf": ("import shutil\nshutil.rmtree(FOLDER)", "PermissionError"),
+    "rm -rf in a shell": ("import subprocess\nsubprocess.run(['rm', '-rf', FOLDER], check=True)", "PermissionError"),
+    "infinite output": ("while time.time() < END:\n    print('x' * 10000)", "timed out"),
+    "infinite loop": ("while time.time() < END:\n    pass", "timed out"),
+    "sleep": ("time.sleep(60)", "timed out"),
+    "memory": ("data = [bytes(1 << 20) for _ in range(600)]", "MemoryError"),
+    "sys.exit": ("import sys\nsys.exit(0)", "SystemExit"),
+    "os._exit": ("import os\nos._exit(0)", "left with status 0"),
+    "network": ("import socket\nsocket.create_connection(('127.0.0.1', 9), timeout=1)", "PermissionError"),
+    "kill": ("import os\nos.kill(os.getppid(), 0)", "PermissionError"),
+    "fill the disk": ("open(FOLDER + '/big', 'w').write('x' * (1 << 20))", "PermissionError"),
+    "overwrite": ("open(FOLDER + '/keep', 'w')", "PermissionError"),
+    "chmod": ("import os\nos.chmod(FOLDER, 0)", "PermissionError"),
+    "threads": ("import threading\nfor _ in range(4):\n    threading.Thread(target=int).start()", "RuntimeError"),
+    "descriptors": ("import os\nall_of_them = [os.pipe() for _ in range(100)]", "Too many open files"),
+    "no end of errors": (
+        "while time.time() < END:\n    try:\n        raise KeyboardInterrupt\n    except BaseException:\n        pass",
+        "timed out",
+    ),
+    "deep recursion": (
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(n):\n    return n and f(n - 1) + 1\n"
+        "class C:\n    __repr__ = lambda self: repr(self)\nrepr(C())",
+        "failed",
+    ),
+    "its own verdict": (f"{EVERY_FILE}os.write(fd, b'passed')\nos._exit(0)", "failed: passed"),
+    "a message without end": (f"{EVERY_FILE}os.write(fd, b'x' * 10000)\nos._exit(0)", "failed: xxxx"),
+    "an error that cannot be shown": (
+        "class E(Exception):\n    def __str__(self):\n        raise self\nraise E", "an error that cannot be shown"
+    ),
+}  # fmt: skip
+
+
+def hostile(name: str, folder: Path) -> str:
+    """The program."""
+    return f"import time\nFOLDER, END = {str(folder)!r}, time.time() + 60\n{HOSTILE[name][0]}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that a program could write to, were it not kept from it."""
+    folder = tmp_path / "own"
+    folder.mkdir(mode=0o777)
+    (folder / "keep").write_text("data")
+    return folder
+
+
+def state(folder: Path) -> Any:
+    return sorted(
+        (path.name, path.read_text(), path.stat().st_mode) for path in folder.iterdir()
+    ), folder.stat().st_mode
+
+
+def test_isolation_holds_here() -> None:
+    check_isolation()
+
+
+def test_good_program_passes() -> None:
+    assert run_program(GOOD, LIMITS) == sandbox.Verdict(True, "passed")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_each_hostile_program_fails(folder: Path, name: str) -> None:
+    before = state(folder)
+    verdict = run_program(hostile(name, folder), LIMITS)
+    assert not verdict.passed
+    assert HOSTILE[name][1] in verdict.result
+    assert len(verdict.result) <= 250
+    assert state(folder) == before
+
+
+def test_good_programs_among_hostile_ones(folder: Path) -> None:
+    before = state(folder)
+    programs = [GOOD]
+    for name in HOSTILE:
+        programs += [hostile(name, folder), GOOD]
+    heard: list[int] = []
+    verdicts = run_programs(programs, LIMITS, workers=4, progress=heard.append)
+    assert [verdict.passed for verdict in verdicts] == [True, *[False, True] * len(HOSTILE)]
+    assert sum(heard) == len(programs)
+    assert state(folder) == before
+
+
+def test_a_program_cannot_reach_a_server_that_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        program = f"import socket\nsocket.create_connection(('127.0.0.1', {port}), timeout=1)"
+        assert "PermissionError" in run_program(program, LIMITS).result
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_no_capabilities_and_no_way_back() -> None:
+    program = (
+        "lines = dict(line.split(':\\t') for line in open('/proc/self/status') if ':\\t' in line)\n"
+        "assert int(lines['CapEff'], 16) == int(lines['CapPrm'], 16) == 0\n"
+        "assert lines['NoNewPrivs'].strip() == '1' and lines['Seccomp'].strip() == '2'"
+    )
+    assert run_program(program, LIMITS).passed
+
+
+def test_what_ordinary_programs_need() -> None:
+    program = (
+        "import asyncio, dataclasses, datetime, decimal, functools, hashlib, heapq, itertools, json, random, re\n"
+        "import numpy\n"
+        "async def three():\n    await asyncio.sleep(0)\n    return 3\n"
+        "assert asyncio.run(three()) == 3\n"
+        "assert numpy.arange(3).sum() == 3\n"
+        "assert __name__ == 'builtins'"
+    )
+    assert run_program(program, Limits(seconds=30.0)) == sandbox.Verdict(True, "passed")
+
+
+def test_hashes_are_the_same_in_every_run() -> None:
+    program = "raise ValueError(hash('text'))"
+    assert run_program(program, LIMITS) == run_program(program, LIMITS)
+
+
+def test_a_hole_in_the_isolation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a filter that lets everything through, nothing is executed but the probe."""
+    allow_all = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
+    monkeypatch.setattr(sandbox, "filter_program", lambda: allow_all)
+    with pytest.raises(IsolationError, match=r"programs cannot be isolated here, so none is executed: .*works"):
+        run_programs([GOOD], LIMITS)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of x86-64")
+@pytest.mark.parametrize(
+    "call",
+    {
+        "socket": 41, "clone": 56, "execve": 59, "kill": 62, "truncate": 76, "rename": 82, "mkdir": 83, "rmdir": 84,
+        "unlink": 87, "symlink": 88, "chmod": 90, "setpriority": 141, "utimensat": 280,
+    }.items(),
+    ids=lambda call: call[0],
+)  # fmt: skip
+def test_a_call_too_many_is_seen(monkeypatch: pytest.MonkeyPatch, call: tuple[str, int]) -> None:
+    monkeypatch.setitem(syscalls._ALLOWED, call[0], (call[1], None))
+    with pytest.raises(IsolationError, match="programs cannot be isolated here"):
+        check_isolation()
+
+
+def test_a_filter_that_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "filter_program", lambda: b"\xff" * 8)
+    with pytest.raises(IsolationError, match=r"could not be restricted: .*prctl: Invalid argument"):
+        run_program(GOOD, LIMITS)
+
+
+def test_other_machines_are_refused() -> None:
+    with pytest.raises(IsolationError, match="cannot be isolated on riscv64: only on x86_64 and aarch64"):
+        filter_program("riscv64")
+    assert filter_program("aarch64") != filter_program("x86_64")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="answers of the x86-64 filter")
+def test_nothing_is_left_running() -> None:
+    def children() -> list[str]:
+        return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+    before = children()
+    run_program("import time\ntime.sleep(60)", Limits(seconds=0.2))
+    assert children() == before
