@@ -4,14 +4,6 @@
 #include "half.h"
 #include "layout.h"
 
-static float bf16(uint16_t h)
-{
-    const uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
 /* Column k of a block counts as group k/32, step k%32/4, byte k%4. */
 static void row_q45k(int format, const void *block, int p, int lane, float *out)
 {
@@ -56,7 +48,7 @@ void sc_embedding_row(const sc_matrix *matrix, size_t row, float *out)
         for (size_t k = 0; k < columns; k++) out[k] = sc_f32_from_f16(((const uint16_t *)pair)[SC_PAIR * k + r]);
         break;
     case SC_BF16:
-        for (size_t k = 0; k < columns; k++) out[k] = bf16(((const uint16_t *)pair)[SC_PAIR * k + r]);
+        for (size_t k = 0; k < columns; k++) out[k] = sc_f32_from_bf16(((const uint16_t *)pair)[SC_PAIR * k + r]);
         break;
     case SC_Q4_K:
     case SC_Q5_K:

@@ -1,4 +1,5 @@
-/* IEEE half precision in plain C, for packing, embedding rows and the scalar instance: exact both ways, ties to even. */
+/* IEEE half precision and bfloat16 in plain C, for packing, embedding rows, quantising and the scalar instance: exact, ties
+ * to even. */
 #ifndef SC_HALF_H
 #define SC_HALF_H
 
@@ -19,6 +20,14 @@ static inline float sc_f32_from_f16(uint16_t h)
         memcpy(&bits, &f, 4);
         bits |= sign;
     }
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+static inline float sc_f32_from_bf16(uint16_t h)
+{
+    const uint32_t bits = (uint32_t)h << 16;
+    float f;
     memcpy(&f, &bits, 4);
     return f;
 }

@@ -24,14 +24,6 @@ typedef struct {
     atomic_int status;
 } quantize_job;
 
-static float bf16_to_f32(uint16_t h)
-{
-    const uint32_t bits = (uint32_t)h << 16;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* To the nearest, ties to even. */
 static uint16_t bf16_from_f32(float x)
 {
@@ -49,7 +41,7 @@ static void load_values(const quantize_job *job, size_t first, size_t count, flo
         for (size_t i = 0; i < count; i++) to[i] = sc_f32_from_f16(half[i]);
         break;
     case SC_BF16:
-        for (size_t i = 0; i < count; i++) to[i] = bf16_to_f32(half[i]);
+        for (size_t i = 0; i < count; i++) to[i] = sc_f32_from_bf16(half[i]);
         break;
     default: memcpy(to, (const float *)job->values + first, count * sizeof *to);
     }
@@ -58,11 +50,11 @@ static void load_values(const quantize_job *job, size_t first, size_t count, flo
 /* What may not go into a block: f16 scales and values end at 65504. */
 static int check_values(const quantize_job *job, const float *x, size_t count)
 {
-    const float most = job->target == SC_F32 || job->target == SC_BF16 ? 3.38e38f : 65504.0f;
+    const float most = job->target == SC_F32 ? INFINITY : job->target == SC_BF16 ? 3.38e38f : 65504.0f;
     int status = SC_OK;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(x[i])) return SC_NOT_FINITE;
-        if (fabsf(x[i]) > most && !(job->target == SC_F32)) status = SC_TOO_LARGE;
+        if (fabsf(x[i]) > most) status = SC_TOO_LARGE;
     }
     return status;
 }
@@ -194,7 +186,7 @@ static double round_values(const quantize_job *job, size_t first, const float *x
             continue;
         }
         half[i] = job->target == SC_F16 ? sc_f16_from_f32(x[i]) : bf16_from_f32(x[i]);
-        const double miss = (double)x[i] - (double)(job->target == SC_F16 ? sc_f32_from_f16(half[i]) : bf16_to_f32(half[i]));
+        const double miss = (double)x[i] - (double)(job->target == SC_F16 ? sc_f32_from_f16(half[i]) : sc_f32_from_bf16(half[i]));
         error += miss * miss;
     }
     return error;

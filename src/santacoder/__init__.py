@@ -31,6 +31,7 @@ from santacoder.errors import (
 
 if TYPE_CHECKING:
     from santacoder.config import Config
+    from santacoder.conversion import convert
     from santacoder.generation import Completion, Piece, Timings, Usage
     from santacoder.model import SantaCoder
     from santacoder.requests import Request
@@ -83,6 +84,7 @@ _MODULES = {
     "TokenLogprobs": "scoring",
     "Tokenizer": "tokenizer",
     "Usage": "generation",
+    "convert": "conversion",
 }
 
 
@@ -126,25 +128,6 @@ def from_pretrained(
     from santacoder.hub import download
 
     return load(download(repo, filename, revision), threads, context)
-
-
-def convert(
-    source: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    type: str = "f16",
-    revision: str | None = None,
-    *,
-    fim: bool | None = None,
-    force: bool = False,
-    progress: bool | None = None,
-) -> None:
-    """Convert a published checkpoint to a GGUF file.
-
-    Arguments and errors are those of `conversion.convert`.
-    """
-    from santacoder.conversion import convert
-
-    convert(source, out, type, revision, fim=fim, force=force, progress=progress)
 
 
 def isa() -> str:

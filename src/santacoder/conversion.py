@@ -40,7 +40,7 @@ def convert(
     Args:
         source: a folder, or "owner/name" on the hub, with config.json, a tokenizer and weights.
         out: the file to write.
-        type: what the matrices become: "f32", "f16", "bf16", "q8_0".
+        type: what the matrices become: a name of `quantization.MIXES`: "f16", "q4_k_m".
         revision: a branch, tag or commit on the hub; None is the default branch.
         fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
             folder or repository ends with "no-fim", or there is no room for the tokens.

@@ -18,10 +18,10 @@ from santacoder.errors import InvalidRequestError
 from santacoder.gguf_file import GGUFFile, TensorInfo
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.quantization import Mix, Quantizer, find_mix, tensor_types
+from santacoder.weights import widen_bfloat16
 
 #: How a tensor's bytes are looked at.
 _VIEWS: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_VERSION: Final = 2  # of ggml's quantised formats
 _WRITTEN: Final = ("general.file_type", "general.quantization_version")
 
 
@@ -86,8 +86,7 @@ def quantize(
         config = read_config(file)
         check_tensors(file, config)
         check_source(file)
-    inputs = observe_inputs(source, calibration, threads, calibration_progress) if calibration else {}
-    with GGUFFile.open(source) as file:
+        inputs = observe_inputs(source, calibration, threads, calibration_progress) if calibration else {}
         job = _Job(file, config, mix, Quantizer(threads), inputs, progress)
         write_model(target, job.fields(), job.tensors(), job.encode, force=force)
         return job.reports
@@ -137,7 +136,11 @@ class _Job:
             if key not in _WRITTEN
         ]
         number = gguf.GGUFValueType.UINT32
-        return [*fields, (_WRITTEN[0], self._mix.file_type, number, None), (_WRITTEN[1], _VERSION, number, None)]
+        return [
+            *fields,
+            (_WRITTEN[0], self._mix.file_type, number, None),
+            (_WRITTEN[1], gguf.GGML_QUANT_VERSION, number, None),
+        ]
 
     def tensors(self) -> list[TensorSource]:
         """What is to be written, each matrix before its bias."""
@@ -178,7 +181,7 @@ class _Job:
 
 def _shifted(values: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[np.float32]:
     """A bias (n,) that makes up for what its matrix lost on average."""
-    wide = (values.astype(np.uint32) << 16).view(np.float32) if values.dtype == np.uint16 else values
+    wide = widen_bfloat16(values) if values.dtype == np.uint16 else values
     return (wide.astype(np.float64) + shift).astype(np.float32)
 
 

@@ -125,11 +125,16 @@ def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8
     return np.ascontiguousarray(values, dtype=np.float32).view(np.uint8).reshape(-1)
 
 
+def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The values of bfloat16 that is given as its bits, in the same shape."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def _vector(file: GGUFFile, info: TensorInfo) -> NDArray[np.float32]:
     """A bias or a norm as float32, padded with zeros."""
     raw = file.data(info)
     if info.type_name == "BF16":
-        values = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        values = widen_bfloat16(raw.view("<u2"))
     else:
         values = raw.view("<f4" if info.type_name == "F32" else "<f2").astype(np.float32)
     if not np.isfinite(values).all():

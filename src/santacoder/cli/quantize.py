@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from santacoder.cli import options
+from santacoder.cli.convert import TYPES
 from santacoder.cli.stopping import orderly
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     parser.add_argument(
         "--type", default="q4_k_m", metavar="TYPE",
-        help="f32, f16, bf16, q8_0, q6_k, q5_k_m, q5_k_s, q4_k_m or q4_k_s (default: %(default)s)",
+        help=f"{', '.join(TYPES)} (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
