@@ -67,7 +67,7 @@ clean:
 define instance
 $(BUILD)/$(1)/csrc/%.o: csrc/%.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$(2) $(FLAGS) $(3) -Icsrc -c $$< -o $$@
+	$(2) $(FLAGS) $(3) $(WARNINGS) -Icsrc -c $$< -o $$@
 
 $(BUILD)/$(1)/tests/kernels/%.o: tests/kernels/%.c $(HEADERS)
 	@mkdir -p $$(@D)
