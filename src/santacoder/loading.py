@@ -11,6 +11,7 @@ from santacoder._native import ffi, lib
 from santacoder.config import check_tensors, read_config
 from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError
+from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
@@ -60,7 +61,8 @@ def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | No
 
     def pack() -> None:
         try:
-            results["weights"] = load_weights(file, config, team)
+            with default_float_state():  # a new thread has that of its maker
+                results["weights"] = load_weights(file, config, team)
         except BaseException as error:
             errors.append(error)
 
