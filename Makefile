@@ -16,7 +16,8 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
 
-.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension asm-check clean
+.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
+	tsan valgrind asm-check clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -47,13 +48,29 @@ lint:
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)
 
-# The extension under the address sanitizer, whose library must be loaded before Python's own.
+# The extension under the address sanitizer, whose library must be loaded before Python's own. Left out are tests that no
+# instrumented C code runs in, and those whose many processes would each load the sanitizer.
 SANITIZED = $(BUILD)/sanitize/package
+UNSANITIZED = bench cli compare evaluation hf hf_tokenizer hub infill_filters kernels packaged peer process readme reference
+SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:
-	CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(SANITIZERS)' LDFLAGS='$(SANITIZERS)' \
-		$(PYTHON) setup.py -q build --build-lib $(SANITIZED) --build-temp $(BUILD)/sanitize/temp
+	$(call extension,$(SANITIZERS),sanitize)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
-		$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_forward.py
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
+
+# The thread team and concurrent generation under the thread sanitizer. It does not follow threads into a forked child,
+# and its own memory grows, which two tests measure.
+THREADED = $(BUILD)/tsan/package
+THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_batch.py
+tsan:
+	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
+	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(THREADED_TESTS) -k "not fork and not flat"
+
+# The checks of the scalar and AVX2 kernels, which read no byte that was not written.
+valgrind: $(BUILD)/native/check_kernels
+	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa scalar
+	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa avx2
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
@@ -61,6 +78,10 @@ asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512
 
 clean:
 	rm -rf $(BUILD)
+
+# The package with an extension compiled with the flags $(1) in the folder $(2) of build/.
+extension = CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(1)' LDFLAGS='$(1)' \
+	$(PYTHON) setup.py -q build --build-lib $(BUILD)/$(2)/package --build-temp $(BUILD)/$(2)/temp
 
 # $(1) a folder of build/, $(2) its compiler, $(3) its flags. The library's headers are "system" headers to the checks,
 # whose own warnings are errors.

@@ -247,7 +247,7 @@ def vocabularies() -> Iterator[Case]:
     types = "tokenizer.ggml.token_type"
     yield keys(types, [1] * (n - 1), f"{types} at byte @value:{types}@ holds {n - 1} types for {n} tokens")
     yield keys("tokenizer.ggml.scores", [0.5] * (n + 1), f"holds {n + 1} scores for {n} tokens")
-    for merge in ("nospace", "a b c", " a", "a ", "", "zz a", "a b", "ab a"):
+    for merge in ("nospace", "a b c", " a", "a ", "", "zz a", "a b", "ab a", "<|endoftext|> def"):
         yield keys(MERGES, [merge], f"{MERGES} at byte @value:{MERGES}@ has the entry [0] {merge!r}")
     for name in ("bos", "eos", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "prefix", "suffix", "middle"):
         for value in (n, 2**32 - 1, scalar(I32, -1), "1"):
