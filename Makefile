@@ -17,7 +17,7 @@ HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
-	tsan valgrind asm-check clean
+	tsan valgrind soak fuzz asm-check clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -71,6 +71,20 @@ tsan:
 valgrind: $(BUILD)/native/check_kernels
 	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa scalar
 	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa avx2
+
+# Tries to make the library crash, for MINUTES (20 at most), and writes the table of docs/reliability.md. PEER is a Python
+# that has llama-cpp-python, to try the same files with it.
+MINUTES ?= 10
+PEER ?=
+soak: build
+	PYTHONPATH=src:tests $(PYTHON) bench/soak.py --minutes $(MINUTES) --seed $(SEED) $(if $(PEER),--peer $(PEER)) \
+		--write docs/reliability.md
+
+# Coverage-guided fuzzing of what reads files, SECONDS for each target; needs atheris.
+SECONDS ?= 60
+fuzz: build
+	for target in reader tokenizer session; do \
+		PYTHONPATH=src:tests $(PYTHON) tools/fuzz.py $$target --seconds $(SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
