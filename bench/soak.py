@@ -232,7 +232,7 @@ class Soak:
             self.findings.append(f"load: status {process.returncode}, {wrong} wrong answers, {slope} bytes a call")
 
     def peer(self, python: str) -> None:
-        """llama-cpp-python in such processes: all of the malformed files, and mutants of the same models in its time."""
+        """llama-cpp-python in such processes: all of the malformed files, and mutants as far as the time goes."""
         worker = Worker("llama.cpp", python, self.folder)
         parts: list[tuple[str, Iterable[tuple[str, Path]], int, float]] = [
             ("malformed files", self._case_paths(), sum(1 for _ in malformed.cases()), float("inf")),
