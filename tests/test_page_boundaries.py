@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -36,9 +35,9 @@ class Fenced:
 
 
 @pytest.fixture(scope="module")
-def fences() -> Iterator[list[Fenced]]:
+def fences() -> list[Fenced]:
     """Two pieces of memory, never unmapped: they are small."""
-    yield [Fenced(8), Fenced(8)]
+    return [Fenced(8), Fenced(8)]
 
 
 @pytest.mark.parametrize("isa", available())
