@@ -88,3 +88,14 @@ def test_activations_that_overflow(tmp_path: Path) -> None:
             model.score([0, 1])
         with pytest.raises(santacoder.NumericalError):
             model.complete_many([[0], [1]], n=2, max_tokens=1, ignore_eos=True)
+
+
+def test_no_thread_to_load_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with santacoder.load(FILE, threads=1) as model:
+        expected = model.complete(PROMPT, max_tokens=5, seed=1).tokens
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with santacoder.load(FILE, threads=1) as model:
+        assert model.complete(PROMPT, max_tokens=5, seed=1).tokens == expected

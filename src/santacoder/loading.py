@@ -67,11 +67,15 @@ def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | No
             errors.append(error)
 
     packer = Thread(target=pack, name="santacoder-pack")
-    packer.start()
+    try:
+        packer.start()
+    except RuntimeError:  # the system has no thread left: one after the other
+        pack()
     try:
         tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
     finally:
-        packer.join()
+        if packer.ident is not None:
+            packer.join()
     if errors:
         raise errors[0]
     return results["weights"], tokenizer
