@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -77,8 +78,12 @@ class Worker:
             self.start()
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(str(path)) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps(str(path)) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:  # it died after its last answer: that counts for this file
+            self.process.wait()
+            return "died", 0.0, 0
         try:
             line = self.lines.get(timeout=HANG_SECONDS)
         except queue.Empty:
@@ -181,14 +186,16 @@ class Soak:
         """Every single-byte change and truncation of two small models, as far as the time goes."""
         mutants = all_mutants(self.seed)
         results, deadline, path = Outcomes(), self.deadline("mutants"), self.folder / "mutant.gguf"
-        for name, data in mutants:
-            if time.monotonic() > deadline:
-                break
-            path.unlink(missing_ok=True)
-            path.write_bytes(data)
-            results.add(name, *worker.try_file(path))
-        self.row("mutants tried", f"{results.tried} of {len(mutants)}: {results}")
-        self.refusals("mutants", results)
+        try:
+            for name, data in mutants:
+                if time.monotonic() > deadline:
+                    break
+                path.unlink(missing_ok=True)
+                path.write_bytes(data)
+                results.add(name, *worker.try_file(path))
+        finally:
+            self.row("mutants tried", f"{results.tried} of {len(mutants)}: {results}")
+            self.refusals("mutants", results)
 
     def faults(self) -> None:
         """Every allocation of the C side fails once."""
@@ -234,19 +241,23 @@ class Soak:
     def peer(self, python: str) -> None:
         """llama-cpp-python in such processes: all of the malformed files, and mutants as far as the time goes."""
         worker = Worker("llama.cpp", python, self.folder)
-        parts: list[tuple[str, Iterable[tuple[str, Path]], int, float]] = [
-            ("malformed files", self._case_paths(), sum(1 for _ in malformed.cases()), float("inf")),
-            ("mutants", self._mutant_paths(), len(all_mutants()), self.deadline("peer")),
+        parts: list[tuple[str, Iterable[tuple[str, Path]], int]] = [
+            ("malformed files", self._case_paths(), sum(1 for _ in malformed.cases())),
+            ("mutants", self._mutant_paths(), len(all_mutants())),
         ]
         try:
-            for what, paths, total, deadline in parts:
+            for what, paths, total in parts:
                 results = Outcomes()
-                for name, path in paths:
-                    if time.monotonic() > deadline:
-                        break
-                    results.add(name, *worker.try_file(path))
-                died = f"died {results.counts['died']} times, hung {results.counts['hung']} times"
-                self.row(f"llama-cpp-python, {what}", f"{results.tried} of {total} tried: {died} ({results})")
+                deadline = float("inf") if what == "malformed files" else self.deadline("peer")
+                try:
+                    for name, path in paths:
+                        if time.monotonic() > deadline:
+                            break
+                        results.add(name, *worker.try_file(path))
+                finally:
+                    died = f"died {results.counts['died']} times, hung {results.counts['hung']} times"
+                    self.row(f"llama-cpp-python, {what}", f"{results.tried} of {total} tried: {died} ({results})")
+                    print(*(f"          llama-cpp-python, {finding}\n" for finding in results.findings), sep="", end="")
         finally:
             worker.stop()
 
@@ -333,9 +344,11 @@ def main() -> None:
         soak = Soak(min(arguments.minutes, 20), arguments.seed, Path(folder))
         try:
             run(soak, arguments.peer)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException as error:  # Ctrl-C, SIGTERM or a fault of this program: the table says how far it came
             cut = True
-            soak.row("this run", "was cut short: what is missing above was not tried")
+            if not isinstance(error, KeyboardInterrupt | SystemExit):
+                traceback.print_exc()
+            soak.row("this run", f"was cut short ({type(error).__name__}): what is missing above was not tried")
     print("\n" + soak.table())
     for finding in soak.findings:
         print(f"FOUND {finding}")

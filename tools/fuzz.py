@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session --seconds 60`.
 
-Needs atheris (`pip install atheris`) and `tests` beside the package on the path; `make fuzz` sees to that. What is
+Needs atheris (`pip install '.[fuzz]'`) and `tests` beside the package on the path; `make fuzz` sees to that. What is
 found is written to build/fuzz/NAME; keep it in tests/data/fuzz/NAME, where pytest replays it.
 """
 
