@@ -8,7 +8,8 @@ BUILD = build
 
 # The flags that decide the bits are those of src/santacoder/_build.py.
 FLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -pthread
-WARNINGS = -Wall -Wextra -Wconversion -Werror
+# A loop that clang does not unroll is no fault; gcc does not mind the name.
+WARNINGS = -Wall -Wextra -Wconversion -Werror -Wno-pass-failed
 # Unrolled loops, and what goes out of scope in the scalar instance, take minutes to compile.
 SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-fno-sanitize-address-use-after-scope
@@ -62,7 +63,7 @@ sanitize-extension:
 # The thread team and concurrent generation under the thread sanitizer. It does not follow threads into a forked child,
 # and its own memory grows, which two tests measure.
 THREADED = $(BUILD)/tsan/package
-THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_batch.py
+THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py
 tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
