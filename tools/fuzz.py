@@ -32,7 +32,7 @@ def main() -> None:
     for data in [*fuzz_targets.seeds(arguments.target), *(path.read_bytes() for path in kept.glob("*"))]:
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     options = {
-        "max_total_time": arguments.seconds, "seed": arguments.seed, "timeout": 5, "rss_limit_mb": 1024,
+        "max_total_time": arguments.seconds, "seed": arguments.seed, "timeout": 5, "rss_limit_mb": 4096,
         "max_len": 16384, "artifact_prefix": f"{corpus}-", "print_final_stats": 1, "verbosity": 0,
     }  # fmt: skip
     flags = [f"-{name}={value}" for name, value in options.items()]
