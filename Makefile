@@ -8,7 +8,8 @@ BUILD = build
 
 # The flags that decide the bits are those of src/santacoder/_build.py.
 FLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -pthread
-WARNINGS = -Wall -Wextra -Wconversion -Werror
+# A loop that clang does not unroll is no fault; gcc does not mind the name.
+WARNINGS = -Wall -Wextra -Wconversion -Werror -Wno-pass-failed
 # Unrolled loops, and what goes out of scope in the scalar instance, take minutes to compile.
 SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	-fno-sanitize-address-use-after-scope
@@ -16,7 +17,8 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
 
-.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension asm-check clean
+.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
+	tsan valgrind soak fuzz asm-check clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -47,13 +49,44 @@ lint:
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)
 
-# The extension under the address sanitizer, whose library must be loaded before Python's own.
+# The extension under the address sanitizer, whose library must be loaded before Python's own. Left out are tests that no
+# instrumented C code runs in, those whose many processes would each load the sanitizer, and the one that measures memory,
+# of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
+UNSANITIZED = bench cli compare evaluation hf hf_tokenizer hub infill_filters kernels packaged peer process readme reference
+SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:
-	CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(SANITIZERS)' LDFLAGS='$(SANITIZERS)' \
-		$(PYTHON) setup.py -q build --build-lib $(SANITIZED) --build-temp $(BUILD)/sanitize/temp
+	$(call extension,$(SANITIZERS),sanitize)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
-		$(PYTHON) -m pytest -q -p no:cacheprovider tests/test_forward.py
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS) -k "not flat"
+
+# The thread team and concurrent generation under the thread sanitizer. It does not follow threads into a forked child,
+# and its own memory grows, which two tests measure.
+THREADED = $(BUILD)/tsan/package
+THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py
+tsan:
+	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
+	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(THREADED_TESTS) -k "not fork and not flat"
+
+# The checks of the scalar and AVX2 kernels, which read no byte that was not written.
+valgrind: $(BUILD)/native/check_kernels
+	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa scalar
+	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa avx2
+
+# Tries to make the library crash, for MINUTES (20 at most), and writes the table of docs/reliability.md. PEER is a Python
+# that has llama-cpp-python, to try the same files with it.
+MINUTES ?= 10
+PEER ?=
+soak: build
+	PYTHONPATH=src:tests $(PYTHON) bench/soak.py --minutes $(MINUTES) --seed $(SEED) $(if $(PEER),--peer $(PEER)) \
+		--write docs/reliability.md
+
+# Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; needs atheris.
+FUZZ_SECONDS ?= 60
+fuzz: build
+	for target in reader tokenizer session; do \
+		PYTHONPATH=src:tests $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
@@ -62,12 +95,16 @@ asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512
 clean:
 	rm -rf $(BUILD)
 
+# The package with an extension compiled with the flags $(1) in the folder $(2) of build/.
+extension = CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(1)' LDFLAGS='$(1)' \
+	$(PYTHON) setup.py -q build --build-lib $(BUILD)/$(2)/package --build-temp $(BUILD)/$(2)/temp
+
 # $(1) a folder of build/, $(2) its compiler, $(3) its flags. The library's headers are "system" headers to the checks,
 # whose own warnings are errors.
 define instance
 $(BUILD)/$(1)/csrc/%.o: csrc/%.c $(HEADERS)
 	@mkdir -p $$(@D)
-	$(2) $(FLAGS) $(3) -Icsrc -c $$< -o $$@
+	$(2) $(FLAGS) $(3) $(WARNINGS) -Icsrc -c $$< -o $$@
 
 $(BUILD)/$(1)/tests/kernels/%.o: tests/kernels/%.c $(HEADERS)
 	@mkdir -p $$(@D)

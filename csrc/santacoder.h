@@ -132,6 +132,11 @@ int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, in
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(const float *logits, int32_t n);
 
+/* Sets this thread's floating point to its default (round to nearest, subnormals kept) and returns the former state, for
+ * restore: another library may have set flush-to-zero or a rounding mode, which results must not follow. */
+unsigned long long sc_float_state_default(void);
+void sc_float_state_restore(unsigned long long state);
+
 /* What this machine can do, for `santacoder bench`, which takes the time. Both share their work out over the team. */
 
 /* Reads memory once, bytes rounded down to a multiple of 256; `memory` has 64-byte alignment. The sum of all 32-bit

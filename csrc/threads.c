@@ -141,7 +141,7 @@ static void move_apart(sc_team *team, int index)
     apart = allowed;
     for (int i = 0; i < team->wanted; i++) {
         const int cpu = atomic_load_explicit(&team->cpu[i], memory_order_relaxed);
-        if (i != index && cpu >= 0) CPU_CLR(cpu, &apart);
+        if (i != index && cpu >= 0) CPU_CLR((size_t)cpu, &apart);
     }
     if (!CPU_COUNT(&apart) || sched_setaffinity(0, sizeof apart, &apart)) return;
     sched_setaffinity(0, sizeof allowed, &allowed);

@@ -15,9 +15,4 @@ void sc_team_barrier(sc_team *team);
 /* Within a job: the next index of the shared counter. Who takes which index may vary; the work must not. */
 int64_t sc_team_next(sc_team *team);
 
-/* Sets this thread's floating point to its default and returns the former state, for restore: another library may have
- * set flush-to-zero or a rounding mode, which results must not follow. */
-unsigned long long sc_float_state_default(void);
-void sc_float_state_restore(unsigned long long state);
-
 #endif

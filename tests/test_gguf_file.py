@@ -199,6 +199,45 @@ def test_released_pages_read_the_same_again() -> None:
             assert file.data(info).tobytes() == before
 
 
+def test_a_change_is_noticed_before_the_bytes_are_touched(tmp_path: Path) -> None:
+    path, data = tmp_path / "t.gguf", small_builder().build()
+    for change in (
+        lambda: os.truncate(path, 0),
+        lambda: os.truncate(path, len(data) - 1),
+        lambda: path.write_bytes(data + b"x"),
+        lambda: os.utime(path, ns=(1, 1)),  # as written in place
+    ):
+        path.write_bytes(data)
+        with GGUFFile.open(path) as file:
+            change()
+            for use in (lambda file=file: file.data(file.tensors["one.weight"]), lambda file=file: file.release(64)):
+                with pytest.raises(
+                    ModelFormatError, match=r"t\.gguf: the file was changed while it was read: try again$"
+                ):
+                    use()
+
+
+def test_what_takes_its_name_does_not_matter(tmp_path: Path) -> None:
+    path, data = tmp_path / "t.gguf", small_builder().build()
+    path.write_bytes(data)
+    with GGUFFile.open(path) as file:
+        (tmp_path / "new").write_bytes(b"nothing")
+        (tmp_path / "new").replace(path)
+        assert file.data(file.tensors["one.weight"]).tobytes() == bytes(range(32))
+
+
+def test_every_descriptor_is_closed(tmp_path: Path) -> None:
+    path, data = tmp_path / "t.gguf", small_builder().build()
+    count = len(list(Path("/dev/fd").iterdir()))
+    for content in (data, data[:-90], data[:100], b"", b"GGML"):
+        path.write_bytes(content)
+        try:
+            GGUFFile.open(path).close()
+        except ModelFormatError:
+            assert content != data
+        assert len(list(Path("/dev/fd").iterdir())) == count
+
+
 # Paths.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ class TestSessionFiles:
             pytest.raises(santacoder.SessionFormatError, match=r"holds 91 tokens in 2 blocks"),
         ):
             model.session().load(saved)
+
+    def test_paths_that_are_no_file(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        session = model.session()
+        for path in (tmp_path, tmp_path / "fifo", Path("/dev/zero")):
+            with pytest.raises(santacoder.SessionFormatError, match=r"is not a file$"):
+                session.load(path)
+        with pytest.raises(santacoder.SessionFormatError, match=r"holds a NUL character$"):
+            session.load("a\0b")
+        with pytest.raises(FileNotFoundError):
+            session.load(tmp_path / "none")
 
     def test_unwritable(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):

@@ -10,8 +10,8 @@ typedef __m512i dotx16;
 /* Bytes. */
 static inline u8x64 u8_load(const void *p) { return _mm512_loadu_si512(p); }
 static inline void u8_store(void *p, u8x64 x) { _mm512_storeu_si512(p, x); }
-static inline u8x64 u8_shl(u8x64 x, int n) { return _mm512_slli_epi16(x, (unsigned)n); }
-static inline u8x64 u8_shr(u8x64 x, int n) { return _mm512_srli_epi16(x, (unsigned)n); }
+static inline u8x64 u8_shl(u8x64 x, int n) { return _mm512_slli_epi16(x, (uint16_t)n); }
+static inline u8x64 u8_shr(u8x64 x, int n) { return _mm512_srli_epi16(x, (uint16_t)n); }
 static inline u8x64 u8_and(u8x64 x, uint8_t mask) { return _mm512_and_si512(x, _mm512_set1_epi8((char)mask)); }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { return _mm512_or_si512(x, y); }
 static inline u8x64 u8_sub(u8x64 x, uint8_t y) { return _mm512_sub_epi8(x, _mm512_set1_epi8((char)y)); }

@@ -5,8 +5,10 @@ data section has to be laid out as llama.cpp writes and demands it: tensors (lis
 each other without overlap or hole, each start aligned, and after the last at most the padding to the next
 multiple of the alignment. Anything else past the end is trailing garbage and is refused.
 
-The file is mapped, not read: if another process truncates it while it is open, touching the missing pages
-kills the process (SIGBUS), as with every mapped file. Replace a model file by renaming a new one over it.
+The file is mapped, not read: if another process truncates it, touching the missing pages would kill this one
+(SIGBUS), as with every mapped file. So before a tensor is touched, and after every piece of one, the file's size
+and time are compared with those it had when it was opened; a change is an error. What is left is a truncation
+while a piece of some megabytes is read. Replace a model file by renaming a new one over it, which is always safe.
 """
 
 from __future__ import annotations
@@ -150,10 +152,12 @@ class GGUFFile:
         tensors: name -> TensorInfo, in the file's order.
     """
 
-    def __init__(self, path: str, mapping: mmap.mmap, size: int) -> None:
+    def __init__(self, path: str, descriptor: int, mapping: mmap.mmap, status: os.stat_result) -> None:
         """Parse a mapping; use `open`."""
         self.path = path
-        self.size = size
+        self.size = size = status.st_size
+        self._descriptor = descriptor
+        self._status = status
         self.metadata = Metadata()
         self.tensors: dict[str, TensorInfo] = {}
         self._map: mmap.mmap | None = mapping
@@ -168,24 +172,23 @@ class GGUFFile:
         Raises:
             ModelFormatError: it is not a regular file, or not a GGUF file that can be read safely.
             FileNotFoundError, PermissionError: as the operating system says.
+            MemoryError: there is no room to map it.
         """
         name = os.fsdecode(path)
         shown = printable(name)
         descriptor = _open_regular(name)
+        mapping = None
         try:
-            size = os.fstat(descriptor).st_size
-            if size == 0:
-                raise ModelFormatError(f"{shown}: the file is empty: it ends at byte 0")
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # no memory for it, or the file shrank meanwhile
-            raise ModelFormatError(f"{shown}: the file cannot be mapped ({error})") from None
-        finally:
+            status = os.fstat(descriptor)
+            mapping = _map(descriptor, status.st_size)
+            return cls(name, descriptor, mapping, status)
+        except BaseException as error:
+            if mapping is not None:
+                mapping.close()
             os.close(descriptor)
-        try:
-            return cls(name, mapping, size)
-        except ModelFormatError as error:
-            mapping.close()
-            raise ModelFormatError(f"{shown}: {error}") from None
+            if isinstance(error, ModelFormatError):
+                raise ModelFormatError(f"{shown}: {error}") from None
+            raise
 
     def close(self) -> None:
         """Let the mapping go; may be called again.
@@ -194,6 +197,7 @@ class GGUFFile:
         """
         mapping, self._map = self._map, None
         if mapping is not None:
+            os.close(self._descriptor)
             with suppress(BufferError):  # an array from data() is alive: it holds the mapping until it dies
                 mapping.close()
 
@@ -211,7 +215,9 @@ class GGUFFile:
 
         Raises:
             ModelClosedError: after close().
+            ModelFormatError: the file has changed since it was opened.
         """
+        self._check_unchanged()
         return np.frombuffer(self._open_map(), dtype=np.uint8, count=info.n_bytes, offset=info.offset)
 
     def release(self, offset: int) -> None:
@@ -221,8 +227,10 @@ class GGUFFile:
 
         Raises:
             ModelClosedError: after close().
+            ModelFormatError: the file has changed since it was opened, so that they may not be what they were.
         """
         mapping = self._open_map()
+        self._check_unchanged()
         stop = offset & -mmap.PAGESIZE
         if stop and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED, 0, stop)
@@ -231,6 +239,13 @@ class GGUFFile:
         """The error "tensor NAME at byte N PROBLEM" (N is its directory entry), for the caller to raise."""
         where = f" at byte {self._entries[tensor]}" if tensor in self._entries else ""
         return ModelFormatError(f"{self.metadata.path}: tensor {printable(tensor)}{where} {problem}")
+
+    def _check_unchanged(self) -> None:
+        if self._map is None:
+            return
+        now = os.fstat(self._descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self._status.st_size, self._status.st_mtime_ns):
+            raise ModelFormatError(f"{self.metadata.path}: the file was changed while it was read: try again")
 
     def _open_map(self) -> mmap.mmap:
         if self._map is None:
@@ -346,6 +361,17 @@ def _check_magic(start: bytes, size: int) -> None:
     if size < _HEADER_BYTES:
         raise ModelFormatError(f"the file is too short for GGUF: it ends at byte {size} of {_HEADER_BYTES}")
     raise ModelFormatError(f"the file is not GGUF: it starts with {start[:4]!r} at byte 0, not with b'GGUF'")
+
+
+def _map(descriptor: int, size: int) -> mmap.mmap:
+    if size == 0:
+        raise ModelFormatError("the file is empty: it ends at byte 0")
+    try:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: the file shrank meanwhile
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(f"no room to map a file of {size} bytes") from None
+        raise ModelFormatError(f"the file cannot be mapped ({error})") from None
 
 
 def _open_regular(path: str) -> int:

@@ -11,6 +11,7 @@ from santacoder._native import ffi, lib
 from santacoder.config import check_tensors, read_config
 from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError
+from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
@@ -60,16 +61,21 @@ def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | No
 
     def pack() -> None:
         try:
-            results["weights"] = load_weights(file, config, team)
+            with default_float_state():  # a new thread has that of its maker
+                results["weights"] = load_weights(file, config, team)
         except BaseException as error:
             errors.append(error)
 
     packer = Thread(target=pack, name="santacoder-pack")
-    packer.start()
+    try:
+        packer.start()
+    except RuntimeError:  # the system has no thread left: one after the other
+        pack()
     try:
         tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
     finally:
-        packer.join()
+        if packer.ident is not None:
+            packer.join()
     if errors:
         raise errors[0]
     return results["weights"], tokenizer

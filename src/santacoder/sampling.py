@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from santacoder._native import ffi, lib
 from santacoder.errors import InvalidRequestError, NumericalError
+from santacoder.float_state import default_float_state
 
 MAX_SEED: Final = (1 << 64) - 1
 MAX_BIAS: Final = 100.0
@@ -113,6 +114,7 @@ class SamplingParams:
 class Sampler:
     """Chooses the tokens of one sample, one after the other."""
 
+    @default_float_state()
     def __init__(
         self,
         params: SamplingParams,
@@ -138,6 +140,7 @@ class Sampler:
         self._logits_c: Any = ffi.from_buffer("float[]", self._logits)
         self._scratch_c: Any = ffi.new("float[]", vocab_size)
 
+    @default_float_state()
     def next(self, logits: NDArray[np.float32]) -> int:
         """The token for the next position, given its logits (V,), which stay as they are.
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.errors import NumericalError
+from santacoder.float_state import default_float_state
 from santacoder.kv_cache import KVCache
 from santacoder.runs import Packer, Plan, Run, plan_runs
 
@@ -69,9 +70,11 @@ class Score:
     @property
     def total(self) -> float:
         """The sum of all log-probabilities: that of the text after its first token."""
-        return math.fsum(value for value in self.logprobs if value is not None)
+        with default_float_state():
+            return math.fsum(value for value in self.logprobs if value is not None)
 
 
+@default_float_state()
 def log_softmax(logits: NDArray[np.float32], position: int | None = None) -> NDArray[np.float64]:
     """Logarithms of the probabilities of one row (V,), all finite.
 

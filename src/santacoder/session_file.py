@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         OSError: the file cannot be read.
         SessionFormatError: it is no session, is damaged or does not fit the model.
     """
-    with Path(path).open("rb") as file:
+    with _open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file, str(path))
         magic, model, count, block_bytes, blocks = HEADER.unpack(reader.read(HEADER.size))
@@ -75,6 +76,17 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         if reader.digest.digest() != file.read():
             raise SessionFormatError(f"{path} is damaged: its checksum is wrong")
     return [int(token) for token in tokens]
+
+
+def _open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A regular file, open for reading: a pipe would let its reader wait."""
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError:
+        raise SessionFormatError(f"{os.fspath(path)!r} holds a NUL character") from None
+    if not regular:
+        raise SessionFormatError(f"{path} is not a file")
+    return Path(path).open("rb")
 
 
 class _Reader:

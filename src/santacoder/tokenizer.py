@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as HFTokenizer
 
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.gguf_file import GGUFFile, Metadata, type_word
 
@@ -267,18 +267,25 @@ def _bpe(metadata: Metadata, ids: dict[str, int]) -> models.BPE:
     pairs = [tuple(merge.split(" ")) for merge in dict.fromkeys(merges)]
     # An empty token would make the halves of " x" known; no text contains it, so the model need not have it.
     vocabulary = {token: i for token, i in ids.items() if token} if "" in ids else ids
+    results = (merge.replace(" ", "") for merge in merges)
+    if not all(map(vocabulary.__contains__, results)):  # tokenizers panics where a result is longer than every token
+        raise _bad_merge(metadata, merges, vocabulary)
     try:
         return models.BPE(vocabulary, pairs)  # type: ignore[arg-type]
-    except Exception:
-        for i, merge in enumerate(merges):
-            halves = merge.split(" ")
-            if len(halves) != 2:
-                raise metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, not two tokens") from None
-            for token in (*halves, "".join(halves)):
-                if token not in vocabulary:
-                    problem = f"has the entry [{i}] {merge[:80]!r}, but {token[:80]!r} is no token"
-                    raise metadata.error(_MERGES, problem) from None
-        raise
+    except Exception as error:
+        raise _bad_merge(metadata, merges, vocabulary) from error
+
+
+def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[str, int]) -> ModelFormatError:
+    """The error that names the first merge that cannot be."""
+    for i, merge in enumerate(merges):
+        halves = merge.split(" ")
+        if len(halves) != 2:
+            return metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, not two tokens")
+        for token in (*halves, "".join(halves)):
+            if token not in vocabulary:
+                return metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, but {token[:80]!r} is no token")
+    return metadata.error(_MERGES, "cannot be used")
 
 
 def _encoder(bpe: models.BPE, user_defined: list[str], special: list[str]) -> HFTokenizer:

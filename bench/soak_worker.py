@@ -1,0 +1,85 @@
+"""Loads files on request: `soak.py` writes paths, one a line, to the standard input of a process of this.
+
+Each answer is a line of JSON: whether the file was loaded or refused, milliseconds, and the most memory that was
+taken on the way, in KB. A file that kills the process gives no answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def santacoder_loader() -> Callable[[str], None]:
+    """Our `load`, and a token."""
+    import santacoder
+
+    def load(path: str) -> None:
+        try:
+            with santacoder.load(path, threads=1) as model:
+                model.complete([0], max_tokens=1, ignore_eos=True)
+        except santacoder.NumericalError:
+            pass  # it was loaded
+        except (santacoder.ModelFormatError, OSError) as error:
+            raise RefusedError from error
+
+    return load
+
+
+def llama_cpp_loader() -> Callable[[str], None]:
+    """The same with llama-cpp-python."""
+    from llama_cpp import Llama
+
+    def load(path: str) -> None:
+        try:
+            model = Llama(path, n_ctx=32, n_threads=1, verbose=False)
+            model.eval([0])
+        except Exception as error:
+            raise RefusedError from error
+        model.close()
+
+    return load
+
+
+class RefusedError(Exception):
+    """The file was refused by an exception that callers are told of."""
+
+
+def memory(field: str) -> int:
+    """KB, of /proc/self/status."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(text.split(f"{field}:")[1].split()[0])
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(description="Load files on request.")
+    parser.add_argument("kind", choices=["santacoder", "llama.cpp"])
+    parser.add_argument("model", help="loaded first, so that what is imported on the way counts for no other file")
+    arguments = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    load = santacoder_loader() if arguments.kind == "santacoder" else llama_cpp_loader()
+    load(arguments.model)
+    print("ready", file=answers)
+    for line in sys.stdin:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        before, start = memory("VmHWM"), time.perf_counter()
+        outcome = "loaded"
+        try:
+            load(json.loads(line))
+        except RefusedError:
+            outcome = "refused"
+        except Exception as error:  # no exception of ours: a finding
+            outcome = type(error).__name__
+        milliseconds = (time.perf_counter() - start) * 1e3
+        print(json.dumps([outcome, milliseconds, memory("VmHWM") - before]), file=answers)
+
+
+if __name__ == "__main__":
+    main()

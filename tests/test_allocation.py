@@ -1,0 +1,114 @@
+"""Memory that runs out at any moment on the C side: every allocation fails once, from loading to the last token."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import malformed
+import numpy as np
+import pytest
+from samples import CODE, FILE
+
+import santacoder
+from santacoder.kv_cache import KVCache
+
+SOURCE = Path(__file__).parent / "native" / "failing_allocator.c"
+PROGRAM = """
+import ctypes, gc, sys
+import santacoder
+from santacoder import _native
+
+allocator = ctypes.CDLL(sys.argv[1])
+path = sys.argv[2]
+assert allocator.watch(_native.__file__.encode())
+
+def answer():
+    with santacoder.load(path, threads=3) as model:
+        tokens = model.complete([0], max_tokens=8, temperature=1.0, seed=1, ignore_eos=True).tokens
+        session = model.session()
+        return tokens + session.complete([0, 1], max_tokens=4, temperature=1.0, seed=2, ignore_eos=True).tokens
+
+expected = answer()
+gc.collect()
+assert allocator.not_given_back() == 0, "a leak without any failure"
+allocator.fail_at(0)
+answer()
+total = allocator.calls_so_far()
+refused = errors = 0
+for call in range(1, total + 1):
+    allocator.fail_at(call)
+    try:
+        assert answer() == expected
+        assert allocator.threads_refused() == 1, f"allocation {call} failed and nobody noticed"
+        refused += 1
+    except MemoryError as error:
+        assert str(error).startswith("no memory"), error
+        errors += 1
+    allocator.fail_at(0)
+    gc.collect()
+    assert allocator.not_given_back() == 0, f"a leak after failure {call}"
+    assert answer() == expected
+    gc.collect()
+print(total, errors, refused)
+"""
+
+
+@pytest.fixture(scope="module")
+def allocator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = tmp_path_factory.mktemp("native") / "failing_allocator.so"
+    done = subprocess.run(
+        [compiler, "-std=c11", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", str(SOURCE), "-o", str(library), "-ldl"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="preloads a library into glibc programs")
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer has allocators of its own")
+def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(malformed.model(context=64).build())
+    environment = {**os.environ, "LD_PRELOAD": str(allocator), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    program = [sys.executable, "-c", PROGRAM, str(allocator), str(path)]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    total, errors, refused = map(int, done.stdout.split())
+    assert total == errors + refused
+    assert (errors, refused) == (7, 2)  # the team's four, the weights, the engine's two; two threads besides the caller
+
+
+def test_every_block_of_the_cache_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other memory of a generation: NumPy's."""
+    make, calls, failing = KVCache._new_block, 0, 0
+
+    def new_block(cache: KVCache) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise MemoryError("no memory")
+        return make(cache)
+
+    def answers() -> list[list[int]]:
+        model._scheduler.forget()
+        options = {"max_tokens": 20, "temperature": 1.0, "seed": 1, "ignore_eos": True}
+        found = model.complete_many([CODE, CODE[:60], "a" * 120], n=2, **options)  # type: ignore[arg-type]
+        return [completion.tokens for row in found for completion in row]
+
+    monkeypatch.setattr(KVCache, "_new_block", new_block)
+    with santacoder.load(FILE, threads=1) as model:
+        expected = answers()
+        for number in range(1, calls + 1):
+            calls, failing = 0, number
+            with pytest.raises(MemoryError):
+                answers()
+            calls, failing = 0, 0
+            assert answers() == expected
+        assert calls > 5

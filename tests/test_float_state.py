@@ -1,0 +1,105 @@
+"""Another library's rounding mode or flush-to-zero: every result stays, and so does the other library's setting."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from gguf_builder import tiny_builder
+from samples import CODE, FILE
+
+import santacoder
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="knows glibc's fenv_t of x86-64 alone"
+)
+FENV_BYTES, MXCSR = 32, 28  # the size of fenv_t, and where MXCSR lies in it
+STATES = {
+    "flush to zero": 0x1F80 | 0x8040,
+    "round down": 0x1F80 | 0x2000,
+    "round up": 0x1F80 | 0x4000,
+    "round to zero, flush to zero": 0x1F80 | 0x6000 | 0x8040,
+}
+
+
+@contextmanager
+def float_state(mxcsr: int) -> Iterator[None]:
+    """Set this thread's control register as a careless library does."""
+    libm = ctypes.CDLL("libm.so.6")
+    before = ctypes.create_string_buffer(FENV_BYTES)
+    libm.fegetenv(before)
+    changed = ctypes.create_string_buffer(before.raw, FENV_BYTES)
+    changed[MXCSR : MXCSR + 4] = struct.pack("<I", mxcsr)
+    libm.fesetenv(changed)
+    try:
+        yield
+        libm.fegetenv(changed)
+        assert struct.unpack_from("<I", changed, MXCSR)[0] & ~0x3F == mxcsr & ~0x3F  # the low bits are flags
+    finally:
+        libm.fesetenv(before)
+
+
+def foreign_model(folder: Path) -> Path:
+    """A model in a type without a kernel: NumPy turns it into floats at load."""
+    builder = tiny_builder(width=64, heads=4, weight_type="F32", context=64)
+    for tensor in builder.tensors:
+        if len(tensor.dims) == 2 and "position" not in str(tensor.name):
+            values = np.frombuffer(tensor.data, np.float32).reshape(tensor.dims[::-1])
+            tensor.data = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_1).tobytes()
+            tensor.kind = int(gguf.GGMLQuantizationType.Q4_1)
+    path = folder / "q4_1.gguf"
+    path.write_bytes(builder.build())
+    return path
+
+
+def results(path: Path) -> list[Any]:
+    """Everything that a model computes, threads started anew."""
+    options: dict[str, Any] = {
+        "max_tokens": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "min_p": 0.01, "seed": 3, "ignore_eos": True,
+        "repetition_penalty": 1.1, "frequency_penalty": 0.3, "presence_penalty": 0.1, "logit_bias": {3: 0.1},
+    }  # fmt: skip
+    prompt = CODE[:20]
+    with santacoder.load(path, threads=2) as model:
+        sampled = model.complete(prompt, logprobs=3, **options)
+        greedy = model.complete(prompt, temperature=0, max_tokens=12, ignore_eos=True)
+        score = model.score(prompt)
+        return [
+            sampled.tokens,
+            sampled.logprobs,
+            greedy.tokens,
+            score.logprobs,
+            score.total,
+            model.logits(prompt).tobytes(),
+        ]
+
+
+@pytest.mark.filterwarnings("ignore:.*was rounded to Q8_0")
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("kind", ["Q4_K_M", "Q4_1"])
+def test_results_do_not_follow(tmp_path: Path, state: str, kind: str) -> None:
+    path = FILE if kind == "Q4_K_M" else foreign_model(tmp_path)
+    expected = results(path)
+    with float_state(STATES[state]):
+        found = results(path)
+    assert found == expected
+
+
+def test_the_states_are_real() -> None:
+    tenth, least = np.float32(0.1), np.finfo(np.float32).tiny
+    with float_state(STATES["round up"]):
+        up = tenth / np.float32(3)
+    with float_state(STATES["round down"]):
+        down = tenth / np.float32(3)
+    with float_state(STATES["flush to zero"]):
+        flushed = least / np.float32(2)
+    assert up > down
+    assert flushed == 0 < least / np.float32(2)

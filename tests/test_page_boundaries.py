@@ -1,0 +1,66 @@
+"""The sampler's ends at a page that may not be touched: a read or write past them ends the process (check_kernels has
+the same for all kernels)."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from santacoder._isa import LEVELS, available
+from santacoder._native import ffi, lib
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
+PAGE = mmap.PAGESIZE
+
+
+class Fenced:
+    """Floats that end right before a forbidden page, or begin right after one."""
+
+    def __init__(self, pages: int) -> None:
+        self._map = mmap.mmap(-1, (pages + 2) * PAGE)
+        whole = np.frombuffer(self._map, np.uint8)
+        self._inside = whole[PAGE:-PAGE].view(np.float32)
+        libc = ctypes.CDLL(None, use_errno=True)
+        for start in (whole.ctypes.data, whole.ctypes.data + (pages + 1) * PAGE):
+            assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(PAGE), 0) == 0
+
+    def floats(self, n: int, at_end: bool) -> NDArray[np.float32]:
+        """n of them, at one of the ends."""
+        return self._inside[-n:] if at_end else self._inside[:n]
+
+
+@pytest.fixture(scope="module")
+def fences() -> list[Fenced]:
+    """Two pieces of memory, never unmapped: they are small."""
+    return [Fenced(8), Fenced(8)]
+
+
+@pytest.mark.parametrize("isa", available())
+@pytest.mark.parametrize("at_end", [False, True])
+def test_sampling(fences: list[Fenced], isa: str, at_end: bool) -> None:
+    random = np.random.default_rng(5)
+    for n in [*range(1, 40), 255, 256, 257, 4095, 4096, 4097, *random.integers(1, 8192, 20).tolist()]:
+        logits, scratch = (fence.floats(n, at_end) for fence in fences)
+        logits[:] = random.standard_normal(n)
+        plain = logits.copy()
+        for options in ((1.0, 0, 1.0, 0.0), (0.7, min(n, 40), 1.0, 0.0), (0.7, 0, 0.9, 0.01), (2.0, n // 2, 0.5, 0.1)):
+            bits = int(random.integers(0, 1 << 63))
+            found = [
+                lib.sc_sample(LEVELS[isa], ffi.from_buffer("float[]", values), n, *options, bits, memory)
+                for values, memory in (
+                    (logits, ffi.from_buffer("float[]", scratch)),
+                    (plain, ffi.new("float[]", n)),
+                )
+            ]
+            assert found[0] == found[1] != -1
+        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), n) == int(plain.argmax())
+        place = int(random.integers(0, n))
+        logits[place] = np.nan  # wherever it is, nothing is drawn
+        bad = ffi.from_buffer("float[]", logits)
+        assert lib.sc_sample(LEVELS[isa], bad, n, 1.0, 0, 1.0, 0.0, 1, ffi.from_buffer("float[]", scratch)) == -1
+        assert lib.sc_argmax(bad, n) == -1

@@ -1,0 +1,340 @@
+"""The process around the library: forks, its end, signals, scarce memory, odd environments. Each test is a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import malformed
+import pytest
+from samples import FILE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, forks and sets limits")
+
+PRELUDE = f"""
+import multiprocessing, os, resource, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
+import santacoder
+FILE = {str(FILE)!r}
+PROMPT = "def fib(n):"
+
+def answer(model):
+    return model.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1, ignore_eos=True).tokens
+
+def once():
+    with santacoder.load(FILE, threads=2) as model:
+        return answer(model)
+
+def join(child):
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+"""
+
+
+def run(
+    code: str, environment: dict[str, str] | None = None, path: Path | None = None, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, perhaps a file of its own; it has to end with this status within a minute."""
+    program = PRELUDE + textwrap.dedent(code)
+    command = [sys.executable, "-c", program]
+    if path is not None:
+        path.write_text(program)
+        command = [sys.executable, str(path)]
+    everything = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
+    done = subprocess.run(command, env=everything, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def test_fork_before_load() -> None:
+    run("""
+        child = os.fork()
+        tokens = once()
+        if not child:
+            os._exit(0 if len(tokens) == 16 else 1)
+        join(child)
+    """)
+
+
+def test_fork_after_load_and_use() -> None:
+    run("""
+        model = santacoder.load(FILE, threads=3)
+        before = answer(model)
+        children = []
+        for _ in range(4):
+            child = os.fork()
+            if not child:
+                same = answer(model) == before
+                grandchild = os.fork()
+                if not grandchild:
+                    os._exit(0 if answer(model) == before else 1)
+                join(grandchild)
+                model.close()
+                os._exit(0 if same else 1)
+            children.append(child)
+        assert answer(model) == before
+        for child in children:
+            join(child)
+        assert answer(model) == before
+    """)
+
+
+def test_fork_before_the_first_use() -> None:
+    run("""
+        model = santacoder.load(FILE, threads=2)
+        child = os.fork()
+        if not child:
+            os._exit(0 if len(answer(model)) == 16 else 1)
+        join(child)
+        assert len(answer(model)) == 16
+    """)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(tmp_path: Path, method: str) -> None:
+    run(
+        f"""
+        def work(_):
+            return once()
+
+        if __name__ == "__main__":
+            expected = once()
+            with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                assert pool.map(work, range(4)) == [expected] * 4
+        """,
+        path=tmp_path / "program.py",
+    )
+
+
+def test_a_model_that_forked_workers_share(tmp_path: Path) -> None:
+    run(
+        """
+        model = santacoder.load(FILE, threads=2)
+        expected = answer(model)
+
+        def work(_):
+            return answer(model)
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context("fork").Pool(3) as pool:
+                assert pool.map(work, range(9)) == [expected] * 9
+        """,
+        path=tmp_path / "program.py",
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.05])
+def test_the_interpreter_ends_during_generation(threads: int, delay: float) -> None:
+    done = run(f"""
+        model = santacoder.load(FILE, threads={threads})
+        def forever():
+            while True:
+                model.complete(PROMPT, max_tokens=200, temperature=1.0, ignore_eos=True)
+        for _ in range(3):
+            threading.Thread(target=forever, daemon=True).start()
+        time.sleep({delay})
+        print("end")
+    """)
+    assert (done.stdout, done.stderr) == ("end\n", "")
+
+
+def test_the_interpreter_ends_during_load() -> None:
+    done = run("""
+        def forever():
+            while True:
+                once()
+        threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.05)
+    """)
+    assert "Fatal" not in done.stderr
+
+
+def test_the_interpreter_ends_with_an_open_stream() -> None:
+    done = run("""
+        model = santacoder.load(FILE, threads=2)
+        stream = model.stream(PROMPT, max_tokens=100, ignore_eos=True)
+        next(stream)
+    """)
+    assert done.stderr == ""
+
+
+def test_no_signal_handler_is_installed() -> None:
+    run("""
+        handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+        def of_the_process():
+            status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+            # 32 and 33 are glibc's own, for threads.
+            return [int(status[name], 16) & 0x7FFFFFFF for name in ("SigCgt", "SigIgn", "SigBlk")]
+        before = of_the_process()
+        model = santacoder.load(FILE, threads=2)
+        answer(model)
+        assert of_the_process() == before
+        assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
+        model.close()
+        assert of_the_process() == before
+    """)
+
+
+def test_ctrl_c_in_a_long_prompt() -> None:
+    run("""
+        model = santacoder.load(FILE, threads=2)
+        expected = answer(model)
+        for number in range(20):
+            try:
+                threading.Timer(0.01 + 0.002 * number, os.kill, (os.getpid(), signal.SIGINT)).start()
+                while True:
+                    model._scheduler.forget()
+                    model.logits([number] * 256)
+            except KeyboardInterrupt:
+                pass
+            assert answer(model) == expected
+    """)
+
+
+def test_signals_reach_their_handler_while_threads_compute() -> None:
+    run("""
+        seen = []
+        signal.signal(signal.SIGALRM, lambda *_: seen.append(threading.get_ident()))
+        model = santacoder.load(FILE, threads=4)
+        expected = answer(model)
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for _ in range(20):
+            assert answer(model) == expected
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert set(seen) == {threading.main_thread().ident}
+    """)
+
+
+def test_sigterm_ends_the_process() -> None:
+    run(
+        """
+        model = santacoder.load(FILE, threads=2)
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        while True:
+            answer(model)
+        """,
+        status=-signal.SIGTERM,
+    )
+
+
+@pytest.mark.parametrize("megabytes", [0, 1, 2, 4, 8, 16, 64])
+def test_too_little_memory(megabytes: int) -> None:
+    """`ulimit -v`: an answer or a MemoryError, and with memory again the same answer as ever."""
+    run(f"""
+        expected = once()
+        used = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20), hard))
+        try:
+            with santacoder.load(FILE, threads=1) as model:
+                assert answer(model) == expected
+        except MemoryError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert once() == expected
+    """)
+
+
+def test_weights_that_do_not_fit() -> None:
+    done = run("""
+        from santacoder._native import ffi, lib
+        once()
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
+        assert lib.sc_allocate(1 << 33) == ffi.NULL
+        assert lib.sc_allocate((1 << 64) - 1) == ffi.NULL
+        print(len(once()))
+    """)
+    assert done.stdout == "16\n"
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5, 8, 13, 31, 64, 127, 256])
+def test_thread_counts(threads: int) -> None:
+    done = run(f"""
+        with santacoder.load(FILE, threads={threads}) as model:
+            print(answer(model))
+            tasks = len(os.listdir("/proc/self/task"))
+        assert tasks >= {threads}
+        print(len(os.listdir("/proc/self/task")) < tasks or {threads} == 1)
+    """)
+    assert done.stdout == run("print(once())").stdout + "True\n"
+
+
+def test_one_cpu() -> None:
+    done = run("""
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        with santacoder.load(FILE) as model:
+            assert model.threads == 1
+            print(answer(model))
+        with santacoder.load(FILE, threads=4) as model:
+            print(answer(model))
+        assert len(os.sched_getaffinity(0)) == 1
+    """)
+    expected = run("print(once())").stdout
+    assert done.stdout == 2 * expected
+
+
+ENVIRONMENTS = {
+    "no HOME": {"HOME": ""},
+    "a HOME that is not there": {"HOME": "/nonexistent/home"},
+    "a HOME that cannot be written": {"HOME": "/proc"},
+    "LANG=C": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "no PATH": {"PATH": ""},
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments(name: str) -> None:
+    done = run(
+        """
+        once()
+        with santacoder.load(threads=1) as model:
+            sys.stdout.buffer.write(model.tokenizer.decode(model.tokenizer.encode("\\u65e7\\u00e9")).encode())
+        from santacoder.cli import main
+        sys.exit(main(["complete", "--model", FILE, "--max-tokens", "8", "--seed", "1", "def \\u00e9:"]))
+        """,
+        ENVIRONMENTS[name],
+    )
+    assert done.stdout.startswith("旧é")
+    assert done.stderr == ""
+
+
+def test_a_file_name_with_any_byte(tmp_path: Path) -> None:
+    copy = os.fsencode(tmp_path) + b"/\xff.gguf"
+    Path(os.fsdecode(copy)).write_bytes(FILE.read_bytes())
+    done = run(f"FILE = {os.fsdecode(copy)!r}\nprint(len(once()))", {"LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert done.stdout == "16\n"
+
+
+def test_cycles_of_loading_leave_nothing(tmp_path: Path) -> None:
+    """A thousand times: as many threads and descriptors as before, and no growth of memory."""
+    small = tmp_path / "small.gguf"
+    small.write_bytes(malformed.model().build())
+    done = run(
+        """
+        import gc
+        def state():
+            gc.collect()
+            status = open("/proc/self/status").read()
+            resident = int(status.split("VmRSS:")[1].split()[0])
+            return resident, len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+        def cycle():
+            with santacoder.load(os.environ["SMALL"], threads=2) as model:
+                model.complete([0], max_tokens=1, ignore_eos=True)
+        for _ in range(100):
+            cycle()
+        before = state()
+        for _ in range(1000):
+            cycle()
+        print(*before, *state())
+    """,
+        {"SMALL": str(small)},
+    )
+    before, threads, files, after, threads_after, files_after = map(int, re.findall(r"\d+", done.stdout))
+    assert (threads_after, files_after) == (threads, files)
+    assert after - before < 4096  # KB
