@@ -1,4 +1,4 @@
-"""Whole processes from start to end: seconds to the first byte of a completion, and the most memory held."""
+"""Whole processes from start to end: seconds to the first byte of a completion and to the end, and the most memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Run:
     """What became of a process."""
 
     first_byte: float  # seconds
+    seconds: float  # to the end
     peak: int  # bytes in memory, pages of mapped files included
 
 
@@ -60,7 +61,8 @@ def run(program: list[str], prompt: str, environment: dict[str, str]) -> Run:
         first_byte = time.perf_counter() - start
         process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(program)} failed with status {process.returncode}")
-    return Run(first_byte, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return Run(first_byte, seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))

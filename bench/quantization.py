@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -24,6 +21,7 @@ from typing import Any
 import gguf
 import llama_cpp
 import numpy as np
+import processes
 from fidelity import measure
 from llama_cpp_peer import quantize_file
 from numpy.typing import NDArray
@@ -106,7 +104,7 @@ def divergence(path: Path, reference: santacoder.SantaCoder, texts: Sequence[str
 
 def speed(arguments: argparse.Namespace) -> None:
     """Print seconds and peak memory of a process that writes Q4_K_M."""
-    found: dict[str, list[tuple[float, float]]] = {"santacoder": [], "llama.cpp": []}
+    found: dict[str, list[tuple[float, int]]] = {"santacoder": [], "llama.cpp": []}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for _ in range(arguments.rounds):
             for name, runs in found.items():
@@ -118,19 +116,14 @@ def speed(arguments: argparse.Namespace) -> None:
     print(f"\n{arguments.threads} threads, {arguments.rounds} rounds: ours takes {ours / theirs:.2f} times as long")
 
 
-def timed(name: str, source: Path, target: Path, threads: int) -> tuple[float, float]:
+def timed(name: str, source: Path, target: Path, threads: int) -> tuple[float, int]:
     """Seconds and bytes of one process from start to end."""
     program = {
         "santacoder": ["-m", "santacoder", "quantize", str(source), str(target), "--force", "--threads", str(threads)],
         "llama.cpp": [__file__, "llama", str(source), str(target), "--threads", str(threads)],
     }[name]
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{name} failed with status {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    done = processes.run([sys.executable, *program], "", {})
+    return done.seconds, done.peak
 
 
 def llama(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import pytest
 import reference
 from gguf_builder import GGUFBuilder, tiny_builder
 
+from santacoder.cli import main
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGUFFile
 from santacoder.quantization import MIXES
@@ -146,3 +147,54 @@ class TestBadInput:
     def test_little_to_calibrate_on(self, source: Path, tmp_path: Path) -> None:
         match = r"^the calibration texts have \d+ tokens, but at least 512 are needed$"
         self.refuse(InvalidRequestError, match, source, tmp_path / "out.gguf", calibration=["def f(): pass"])
+
+
+class TestCommand:
+    def test_table_and_size(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The file is the one that the function writes; --verbose prints its reports."""
+        target, again = tmp_path / "out.gguf", tmp_path / "again.gguf"
+        assert main(["quantize", str(source), str(target), "--type", "q5_k_m", "-v", "-t", "1"]) == 0
+        reports = quantize(source, again, "q5_k_m")
+        assert target.read_bytes() == again.read_bytes()
+        out, err = capsys.readouterr()
+        *table, last = out.splitlines()
+        size, before = target.stat().st_size, source.stat().st_size
+        assert (last, err) == (f"{target}: {size / 1e6:.1f} MB, {size / before:.0%} of {source}", "")
+        assert table[0].split() == ["tensor", "shape", "from", "to", "bytes", "relative", "error"]
+        assert [line.split()[0] for line in table[1:]] == [report.name for report in reports]
+        rows = {line.split()[0]: line.split()[1:] for line in table[1:]}
+        report = next(report for report in reports if report.name == "blk.0.ffn_up.weight")
+        error = f"{report.relative_error:.3e}"
+        assert rows[report.name] == ["512", "x", "256", "F32", report.target, str(report.n_bytes), error]
+        assert rows["blk.0.ffn_up.bias"] == ["512", "F32", "F32", "2048", "-"]
+
+    def test_calibrated(self, source: Path, tmp_path: Path) -> None:
+        target, again, text = tmp_path / "out.gguf", tmp_path / "again.gguf", tmp_path / "code.py"
+        text.write_text(TEXT, "utf-8")
+        assert main(["quantize", str(source), str(target), "--calibrate", str(text)]) == 0
+        quantize(source, again, calibration=[TEXT])
+        assert target.read_bytes() == again.read_bytes()
+
+    def test_refusals(self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """One sentence on standard error, and no file."""
+        target, binary = tmp_path / "out.gguf", tmp_path / "code.py"
+        binary.write_bytes(b"\xff")
+        command = ["quantize", str(source), str(target)]
+        for arguments, words in (
+            ([*command, "--type", "q3_k"], "the type is 'q3_k', but"),
+            ([*command, "--calibrate", str(binary)], f"{binary}"),
+            ([*command, "--calibrate", str(tmp_path / "none.py")], "none.py"),
+            (["quantize", str(tmp_path / "none.gguf"), str(target)], "none.gguf"),
+            ([*command, "-t", "0"], "threads"),
+        ):
+            assert main(arguments) == 1
+            message = capsys.readouterr().err
+            assert words in message
+            assert message.count("\n") == 1
+            assert not target.exists()
+        target.write_bytes(b"precious")
+        assert main(command) == 1
+        assert capsys.readouterr().err == f"santacoder: {target}: the file exists; --force (force=True) overwrites it\n"
+        assert target.read_bytes() == b"precious"
+        assert main([*command, "--force"]) == 0
+        assert target.read_bytes()[:4] == b"GGUF"

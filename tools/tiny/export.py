@@ -1,94 +1,64 @@
-"""Write a checkpoint as GGUF: F32, F16 and, through llama.cpp's quantiser, Q4_K_M.
+"""Write a checkpoint of the training as a published one looks, and as GGUF: F32 and Q4_K_M.
 
-    python export.py --checkpoint decayed-1500.pt --tokenizer tokenizer.json --out santacoder-tiny
+    python export.py --checkpoint decayed-1500.pt --tokenizer tokenizer.json --out santacoder-tiny --calibrate FILES...
 
-writes santacoder-tiny-f32.gguf, -f16.gguf and, where llama-cpp-python is installed (or with --quantize-only
-in an environment where it is), -q4_k_m.gguf. --reference also writes the logits of a held-out text for check.py.
+writes the folder santacoder-tiny (config.json, model.safetensors, tokenizer.json and a model card: transformers loads
+it too), santacoder-tiny-f32.gguf and santacoder-tiny-q4_k_m.gguf, the last two with this package's `convert` and
+`quantize`. --reference also writes the logits of a held-out text for check.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
-EPSILON = 1e-5
-SPECIAL_TOKENS = ("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
-FILE_TYPES = {"f32": 0, "f16": 1, "q4_k_m": 15}  # enum llama_ftype
-DESCRIPTION = (
-    "A small demonstration model of SantaCoder's architecture (GPTBigCode, fill-in-the-middle), trained from scratch "
-    "on permissively licensed Python, JavaScript and Java. It is not SantaCoder."
-)
+from santacoder.conversion import convert
+from santacoder.quantize import quantize
+
+CARD = """---
+license: apache-2.0
+tags: [code, fill-in-the-middle]
+---
+A small demonstration model of SantaCoder's architecture (GPTBigCode, fill-in-the-middle), trained from scratch on
+permissively licensed Python, JavaScript and Java. It is not SantaCoder.
+"""
+#: Our tensors' names -> GPTBigCode's, without the layer.
+NAMES = {
+    "token_embd": "wte", "position_embd": "wpe", "output_norm": "ln_f", "attn_norm": "ln_1", "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj", "ffn_norm": "ln_2", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
+}  # fmt: skip
 
 Tensors = dict[str, NDArray[np.float32]]
 
 
-def add_tokenizer(writer: gguf.GGUFWriter, path: Path) -> None:
-    """The tokens in the order of their ids, the merges in order of priority, the ids of the special tokens."""
-    data = json.loads(path.read_text("utf-8"))
-    ids: dict[str, int] = dict(data["model"]["vocab"])
-    ids |= {token["content"]: token["id"] for token in data["added_tokens"]}
-    tokens = sorted(ids, key=ids.__getitem__)
-    if [ids[token] for token in tokens] != list(range(len(tokens))):
-        raise ValueError(f"{path}: the ids of the tokens are not 0, 1, 2, ...")
-    special = {ids[token] for token in SPECIAL_TOKENS}
-    types = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(len(tokens))]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("starcoder")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([" ".join(pair) for pair in data["model"]["merges"]])
-    end = ids["<|endoftext|>"]
-    writer.add_bos_token_id(end)
-    writer.add_eos_token_id(end)
-    writer.add_unk_token_id(end)
-    writer.add_add_bos_token(False)
-    writer.add_uint32(gguf.Keys.Tokenizer.FIM_PRE_ID, ids["<fim-prefix>"])
-    writer.add_uint32(gguf.Keys.Tokenizer.FIM_SUF_ID, ids["<fim-suffix>"])
-    writer.add_uint32(gguf.Keys.Tokenizer.FIM_MID_ID, ids["<fim-middle>"])
-    writer.add_uint32(gguf.Keys.Tokenizer.FIM_PAD_ID, ids["<fim-pad>"])
+def published_name(name: str) -> str:
+    """blk.0.attn_qkv.weight -> transformer.h.0.attn.c_attn.weight."""
+    layer, stem, kind = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name).groups()  # type: ignore[union-attr]
+    return f"transformer.{f'h.{layer}.' if layer else ''}{NAMES[stem]}.{kind}"
 
 
-def write(path: Path, tensors: Tensors, shape: dict[str, int], tokenizer: Path, kind: str) -> None:
-    """Write a file of type "f32" or "f16" (matrices of the layers and the embedding; the rest stays F32)."""
-    writer = gguf.GGUFWriter(path, "starcoder")
-    writer.add_name("santacoder-tiny")
-    writer.add_description(DESCRIPTION)
-    writer.add_license("apache-2.0")
-    writer.add_tags(["code", "fill-in-the-middle"])
-    writer.add_context_length(shape["context"])
-    writer.add_embedding_length(shape["width"])
-    writer.add_feed_forward_length(shape["hidden"])
-    writer.add_block_count(shape["layers"])
-    writer.add_head_count(shape["heads"])
-    writer.add_head_count_kv(1)
-    writer.add_layer_norm_eps(EPSILON)
-    writer.add_file_type(FILE_TYPES[kind])
-    add_tokenizer(writer, tokenizer)
-    for name, tensor in tensors.items():
-        half = kind == "f16" and tensor.ndim == 2 and name != "position_embd.weight"
-        writer.add_tensor(name, tensor.astype(np.float16) if half else tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def quantize(source: Path, target: Path, type_name: str) -> None:
-    """Quantise a file with llama.cpp."""
-    import llama_cpp
-
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = FILE_TYPES[type_name]
-    status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
-    if status != 0:
-        raise RuntimeError(f"llama.cpp could not quantise {source} (status {status})")
+def write_checkpoint(folder: Path, tensors: Tensors, shape: dict[str, int], tokenizer: Path) -> None:
+    """Write the folder that a repository on the hub would be."""
+    end: int = next(t["id"] for t in json.loads(tokenizer.read_text("utf-8"))["added_tokens"] if "end" in t["content"])
+    config = {
+        "architectures": ["GPTBigCodeForCausalLM"], "model_type": "gpt_bigcode", "multi_query": True,
+        "activation_function": "gelu_pytorch_tanh", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
+        "n_layer": shape["layers"], "n_embd": shape["width"], "n_head": shape["heads"], "n_inner": shape["hidden"],
+        "n_positions": shape["context"], "vocab_size": shape["vocabulary"], "bos_token_id": end, "eos_token_id": end,
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    (folder / "README.md").write_text(CARD, "utf-8")
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    save_file({published_name(name): tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
 
 
 def load(checkpoint: Path) -> tuple[Tensors, dict[str, int]]:
@@ -118,29 +88,23 @@ def write_reference(path: Path, tensors: Tensors, shape: dict[str, int], tokeniz
 def main() -> None:
     """Parse the command line, write the files."""
     parser = argparse.ArgumentParser(description="Write a checkpoint as GGUF.")
-    parser.add_argument("--checkpoint", type=Path, help="the checkpoint to write as F32 and F16")
-    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json")
-    parser.add_argument("--out", required=True, help="start of the file names")
-    parser.add_argument("--quantize-only", action="store_true", help="only OUT-f16.gguf -> OUT-q4_k_m.gguf")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
+    parser.add_argument("--out", type=Path, required=True, help="the folder; also the start of the files' names")
+    parser.add_argument("--calibrate", type=Path, nargs="+", default=[], help="training files to quantise with")
     parser.add_argument("--reference", type=Path, metavar="TEXT", help="a text file whose logits go to OUT.npz")
     arguments = parser.parse_args()
-    paths = {kind: Path(f"{arguments.out}-{kind}.gguf") for kind in FILE_TYPES}
-    if not arguments.quantize_only:
-        if arguments.checkpoint is None or arguments.tokenizer is None:
-            parser.error("--checkpoint and --tokenizer are needed")
-        tensors, shape = load(arguments.checkpoint)
-        for kind in ("f32", "f16"):
-            write(paths[kind], tensors, shape, arguments.tokenizer, kind)
-        if arguments.reference:
-            text = arguments.reference.read_text("utf-8")
-            write_reference(Path(f"{arguments.out}.npz"), tensors, shape, arguments.tokenizer, text)
-    try:
-        quantize(paths["f16"], paths["q4_k_m"], "q4_k_m")
-    except ImportError:
-        print("llama-cpp-python is not installed: run again with --quantize-only where it is")
-    for path in paths.values():
-        if path.exists():
-            print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    out: Path = arguments.out
+    tensors, shape = load(arguments.checkpoint)
+    write_checkpoint(out, tensors, shape, arguments.tokenizer)
+    if arguments.reference:
+        text = arguments.reference.read_text("utf-8")
+        write_reference(Path(f"{out}.npz"), tensors, shape, arguments.tokenizer, text)
+    whole, small = Path(f"{out}-f32.gguf"), Path(f"{out}-q4_k_m.gguf")
+    convert(out, whole, "f32", force=True)
+    quantize(whole, small, calibration=[path.read_text("utf-8") for path in arguments.calibrate], force=True)
+    for path in (whole, small):
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
