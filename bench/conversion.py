@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import tempfile
 from pathlib import Path
@@ -58,9 +59,14 @@ def published_tensors(file: GGUFFile, config: Config) -> Tensors:
     return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
-def write_checkpoint(folder: Path, file: GGUFFile) -> None:
+def write_checkpoint(folder: Path, model: Path) -> None:
     """Write what a repository on the hub has."""
-    config = read_config(file)
+    with GGUFFile.open(model) as file:
+        write_files(folder, file, read_config(file))
+
+
+def write_files(folder: Path, file: GGUFFile, config: Config) -> None:
+    """Write the configuration, the tokenizer as the oldest revisions have it, and the weights."""
     values = {
         "model_type": "gpt2", "architectures": ["GPT2LMHeadCustomModel"], "attention_head_type": "multiquery",
         "activation_function": "gelu_fast", "n_layer": config.block_count, "n_embd": config.embedding_length,
@@ -97,8 +103,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         checkpoint, converted, quantized = (Path(folder, name) for name in ("published", "converted", "quantized"))
         checkpoint.mkdir()
-        with GGUFFile.open(arguments.model) as file:
-            write_checkpoint(checkpoint, file)
+        # In a process of its own: a child's peak begins with its parent's.
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write_checkpoint, args=(checkpoint, arguments.model)
+        )
+        writer.start()
+        writer.join()
+        if writer.exitcode:
+            raise SystemExit(writer.exitcode)
         command = [sys.executable, "-m", "santacoder"]
         size = (checkpoint / "model.safetensors").stat().st_size
         run = processes.run(

@@ -7,17 +7,13 @@ from threading import Thread
 from typing import Any
 
 from santacoder import _isa
-from santacoder._native import ffi, lib
 from santacoder.config import check_tensors, read_config
-from santacoder.cpus import default_threads
-from santacoder.errors import InvalidRequestError
 from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile
+from santacoder.thread_team import bounded, new_team, thread_count
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 from santacoder.weights import Weights, load_weights
-
-MAX_THREADS = 1024
 
 
 def open_transformer(
@@ -41,15 +37,13 @@ def open_transformer(
         UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
     isa = _isa.active()
-    n_threads = default_threads() if threads is None else _bounded("threads", threads, MAX_THREADS)
+    n_threads = thread_count(threads)
     with GGUFFile.open(path) as file:
         config = read_config(file)
         check_tensors(file, config)
         length = config.context_length
-        positions = length if context is None else _bounded("context", context, length)
-        team = ffi.gc(lib.sc_team_new(n_threads), lib.sc_team_free)
-        if team == ffi.NULL:
-            raise MemoryError(f"no memory for {n_threads} threads")
+        positions = length if context is None else bounded("context", context, length)
+        team = new_team(n_threads)
         weights, tokenizer = _load_both(file, config, team, tokenizer)
     return Transformer(config, weights, team, isa, positions), tokenizer
 
@@ -79,9 +73,3 @@ def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | No
     if errors:
         raise errors[0]
     return results["weights"], tokenizer
-
-
-def _bounded(name: str, value: object, limit: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise InvalidRequestError(f"{name} is {value!r}, but it must be an integer in 1..{limit}")
-    return value

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from santacoder import _isa
 from santacoder._native import ffi, lib
 from santacoder.config import Config, expected_tensors
-from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGML_TYPES
+from santacoder.thread_team import new_team, thread_count
 
 #: Types that `Quantizer` writes -> their number in C.
 TARGETS: Final = {
@@ -151,13 +151,11 @@ class Quantizer:
         """`threads`: None takes what the machine allows.
 
         Raises:
+            InvalidRequestError: it is no integer in 1..MAX_THREADS.
             UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
         """
         self._isa = _isa.active()
-        n_threads = default_threads() if threads is None else threads
-        self._team = ffi.gc(lib.sc_team_new(n_threads), lib.sc_team_free)
-        if self._team == ffi.NULL:
-            raise MemoryError(f"no memory for {n_threads} threads")
+        self._team = new_team(thread_count(threads))
 
     def encode(self, name: str, values: NDArray[Any], type_name: str) -> NDArray[np.uint8]:
         """The bytes of a tensor in a file: `quantize` without anything known of its inputs."""
