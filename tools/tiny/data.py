@@ -30,7 +30,8 @@ class Mix:
     """What rows are made of."""
 
     function_rate: float = 0.0  # of rows: short functions
-    fim_rate: float = 0.5  # of pieces: rearranged, half of them PSM and half SPM
+    fim_rate: float = 0.5  # of pieces: rearranged
+    psm_rate: float = 0.5  # of these: prefix, suffix, middle; the others are SPM
     line_rate: float = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
     piece_tokens: int | None = None  # most tokens of a piece; none: the row
 
@@ -74,12 +75,12 @@ def split(text: str, line_rate: float, rng: random.Random) -> tuple[str, str, st
     return text[:start], text[start:end], text[end:]
 
 
-def rearrange(text: str, line_rate: float, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
+def rearrange(text: str, mix: Mix, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
     """The ids of a text rearranged for fill-in-the-middle, PSM or SPM (variant 2), and the end of text."""
-    prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, line_rate, rng))
+    prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, mix.line_rate, rng))
     v = vocabulary
     middle = [GUESSED + token for token in (*middle, v.end)]
-    if rng.random() < 0.5:
+    if rng.random() < mix.psm_rate:
         return [v.prefix, *prefix, v.suffix, *suffix, v.middle, *middle]
     return [v.prefix, v.suffix, *suffix, v.middle, *prefix, *middle]
 
@@ -197,7 +198,7 @@ class Rows:
             tokens = rng.randint(MIN_FIM // 2, tokens)
         while True:
             used = ends[tokens - 1]
-            piece = rearrange(chunk[:used], self._mix.line_rate, self._vocabulary, rng)
+            piece = rearrange(chunk[:used], self._mix, self._vocabulary, rng)
             if len(piece) <= room:
                 return piece, used
             tokens -= len(piece) - room

@@ -114,7 +114,7 @@ class Trainer:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        mix = Mix(a.function_rate, a.fim_rate, a.line_rate, a.piece_tokens)
+        mix = Mix(a.function_rate, a.fim_rate, a.psm_rate, a.line_rate, a.piece_tokens)
         self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, mix)
         self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
@@ -301,6 +301,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fim-rate", type=float, default=0.5, help="part of the pieces rearranged for fill-in-the-middle"
     )
+    parser.add_argument("--psm-rate", type=float, default=0.5, help="part of these in the order prefix, suffix, middle")
     parser.add_argument(
         "--line-rate", type=float, default=1 / 3, help="part of these whose middle is one line (default: a third)"
     )
