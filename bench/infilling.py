@@ -2,12 +2,14 @@
 
     python bench/infilling.py MODEL FILES... --count 200
 
-A hole is what a line holds behind its indentation. `infill` sees the lines before and after; the same model asked to
-continue sees those before. Both are greedy and end at a newline; a hit is the line exactly, space around it aside.
+A hole is a line with its indentation, so the prefix ends with a newline; `infill` sees the lines before and after, the
+same model asked to continue sees those before. Both are greedy and end at a newline; a hit is the line exactly, space
+around it aside.
 
-A tokenizer like GPT-2's gives the last space of an indentation to the word behind it, so a prefix that ends in the
-whole indentation is one that the model rarely saw in training. The continuation is therefore measured a second time
-without that space, which the model then has to write itself, and the better of the two counts.
+With `--hole content` it is what the line holds behind its indentation, as when somebody types there. A tokenizer like
+GPT-2's gives the last space of an indentation to the word behind it, so such a prefix is one that the model rarely saw
+in training. The continuation is then measured a second time without that space, which the model has to write itself,
+and the better of the two counts.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from santacoder.progress import progress_bar
 NEIGHBOURS = 3  # lines that a hole has before and after it, at least
 MIN_LENGTH = 10  # characters of a hole that are no space
 FIM_TOKENS = 3
+LINE, CONTENT = "line", "content"
 INFILL, PREFIX, SHORTER_PREFIX = "infill", "prefix alone", "prefix less a space"
 
 
@@ -36,8 +39,9 @@ class Hole:
 
     file: str
     line: int  # from 1
-    prefix: str  # with the hole's indentation
-    middle: str
+    prefix: str
+    indentation: str  # of the hole: part of the prefix or not
+    middle: str  # without indentation
     suffix: str  # with the newline that ends the hole
 
 
@@ -67,18 +71,22 @@ def nearest_lines(costs: Sequence[int], index: int, budget: int) -> tuple[int, i
     return begin, end
 
 
-def make_hole(name: str, lines: Sequence[str], costs: Sequence[int], index: int, budget: int) -> Hole | None:
-    """The hole at a line, or None if too little of its surroundings fits."""
+def make_hole(
+    name: str, lines: Sequence[str], costs: Sequence[int], index: int, budget: int, kind: str = LINE
+) -> Hole | None:
+    """The hole at a line, or None if too little of its surroundings fits; `kind` is LINE or CONTENT."""
     begin, end = nearest_lines(costs, index, budget)
     if min(index - begin, end - index - 1) < NEIGHBOURS:
         return None
     line = lines[index].rstrip("\n")
     indentation = line[: len(line) - len(line.lstrip())]
-    prefix = "".join(lines[begin:index]) + indentation
-    return Hole(name, index + 1, prefix, line.strip(), "\n" + "".join(lines[index + 1 : end]))
+    prefix = "".join(lines[begin:index]) + (indentation if kind == CONTENT else "")
+    return Hole(name, index + 1, prefix, indentation, line.strip(), "\n" + "".join(lines[index + 1 : end]))
 
 
-def choose(texts: dict[str, str], count_tokens: Callable[[str], int], count: int, budget: int, seed: int) -> list[Hole]:
+def choose(
+    texts: dict[str, str], count_tokens: Callable[[str], int], count: int, budget: int, seed: int, kind: str = LINE
+) -> list[Hole]:
     """`count` holes, the same for the same texts and seed; fewer if there are not as many.
 
     Lines are counted one by one, which gives a few tokens more than they are together.
@@ -93,7 +101,7 @@ def choose(texts: dict[str, str], count_tokens: Callable[[str], int], count: int
             break
         if name not in costs:
             costs[name] = [count_tokens(line) for line in files[name]]
-        hole = make_hole(name, files[name], costs[name], index, budget)
+        hole = make_hole(name, files[name], costs[name], index, budget, kind)
         if hole:
             holes.append(hole)
     return holes
@@ -108,18 +116,17 @@ def guess(model: santacoder.SantaCoder, hole: Hole, mode: Any, max_tokens: int) 
         return model.complete(tokens, **greedy).text.strip()
 
     plain = go_on(hole.prefix)
-    return {
-        INFILL: model.infill(hole.prefix, hole.suffix, mode=mode, **greedy).text.strip(),
-        PREFIX: plain,
-        SHORTER_PREFIX: go_on(hole.prefix[:-1]) if hole.prefix.endswith(" ") else plain,
-    }
+    guesses = {INFILL: model.infill(hole.prefix, hole.suffix, mode=mode, **greedy).text.strip(), PREFIX: plain}
+    if not hole.prefix.endswith("\n"):
+        guesses[SHORTER_PREFIX] = go_on(hole.prefix[:-1]) if hole.prefix.endswith(" ") else plain
+    return guesses
 
 
 def show(hole: Hole, guesses: dict[str, str]) -> str:
     """One hole between its neighbours, and the guesses: = marks a hit."""
-    *before, indentation = hole.prefix.split("\n")
+    before = hole.prefix.split("\n")[:-1]
     lines = [f"    | {line}" for line in before[-2:]]
-    lines.append(f"    > {indentation}{hole.middle}")
+    lines.append(f"    > {hole.indentation}{hole.middle}")
     lines += [f"    | {line}" for line in hole.suffix.split("\n")[1:3]]
     lines += [f"    {'=' if text == hole.middle else ' '} {name}: {text}" for name, text in guesses.items()]
     return "\n".join([f"{hole.file}:{hole.line}", *lines, ""])
@@ -128,9 +135,8 @@ def show(hole: Hole, guesses: dict[str, str]) -> str:
 def summary(holes: Sequence[Hole], guesses: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Rates of exact match, and the ratio of infilling to the better continuation (None: that has no hit)."""
     pairs = list(zip(holes, guesses, strict=True))
-    names = (INFILL, PREFIX, SHORTER_PREFIX)
-    hits = {name: sum(guessed[name] == hole.middle for hole, guessed in pairs) for name in names}
-    best = max(hits[PREFIX], hits[SHORTER_PREFIX])
+    hits = {name: sum(guessed[name] == hole.middle for hole, guessed in pairs) for name in guesses[0]}
+    best = max(count for name, count in hits.items() if name != INFILL)
     return {
         "holes": len(holes),
         "hits": hits,
@@ -147,6 +153,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mode", choices=("psm", "spm"), default="psm")
+    parser.add_argument("--hole", choices=(LINE, CONTENT), default=LINE, help="with its indentation, or behind it")
     parser.add_argument("--context", type=int, default=700, help="most tokens of prefix, suffix and line together")
     parser.add_argument("--max-tokens", type=int, default=64, help="most tokens of the line")
     parser.add_argument("--threads", type=int)
@@ -166,7 +173,7 @@ def main() -> None:
             return len(model.tokenizer.encode(line, special=False))
 
         room = min(arguments.context, model.context) - arguments.max_tokens - FIM_TOKENS
-        holes = choose(texts, count_tokens, arguments.count, room, arguments.seed)
+        holes = choose(texts, count_tokens, arguments.count, room, arguments.seed, arguments.hole)
         if not holes:
             parser.error(f"no line of these files makes a hole with {NEIGHBOURS} lines around it in {room} tokens")
         guesses = []
@@ -177,13 +184,13 @@ def main() -> None:
     for hole, guessed in zip(holes[: arguments.show], guesses[: arguments.show], strict=True):
         print(show(hole, guessed))
     found = summary(holes, guesses)
-    print(f"{arguments.model.name}, {len(holes)} holes, {arguments.mode}: exact matches")
+    print(f"{arguments.model.name}, {len(holes)} holes ({arguments.hole}), {arguments.mode}: exact matches")
     for name, count in found["hits"].items():
         print(f"{name:<20}{count:>5}{found['rates'][name]:>8.1%}")
     ratio = found["ratio"]
     print(f"{'ratio':<20}{'-' if ratio is None else format(ratio, '.2f'):>13}")
     if arguments.json:
-        settings = {key: getattr(arguments, key) for key in ("seed", "mode", "context", "max_tokens")}
+        settings = {key: getattr(arguments, key) for key in ("seed", "mode", "hole", "context", "max_tokens")}
         results = {"model": arguments.model.name, **settings, **found}
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 

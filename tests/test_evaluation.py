@@ -331,7 +331,9 @@ class TestHoles:
         lines = self.LINES
         hole = infilling.make_hole("a.py", lines, [5] * 10, 4, 40)
         before, after = "".join(lines[0:4]), "".join(lines[5:8])
-        assert hole == infilling.Hole("a.py", 5, before + "    ", "value_number_4 = 4", "\n" + after)
+        assert hole == infilling.Hole("a.py", 5, before, "    ", "value_number_4 = 4", "\n" + after)
+        hole = infilling.make_hole("a.py", lines, [5] * 10, 4, 40, infilling.CONTENT)
+        assert hole == infilling.Hole("a.py", 5, before + "    ", "    ", "value_number_4 = 4", "\n" + after)
         assert infilling.make_hole("a.py", lines, [5] * 10, 4, 34) is None
 
     def test_choice(self) -> None:
@@ -344,10 +346,13 @@ class TestHoles:
         assert all("\r" not in hole.prefix for hole in holes)
 
     def test_summary(self) -> None:
-        hole = infilling.Hole("a.py", 5, "", "x", "")
+        hole = infilling.Hole("a.py", 5, "", "", "x", "")
         names = (infilling.INFILL, infilling.PREFIX, infilling.SHORTER_PREFIX)
         guesses = [dict(zip(names, row, strict=True)) for row in (("x", "y", "x"), ("x", "y", "y"), ("x", "x", "x"))]
         found = infilling.summary([hole] * 3, guesses)
         assert list(found["hits"].values()) == [3, 1, 2]
         assert found["ratio"] == 1.5
         assert infilling.summary([hole], [dict.fromkeys(names, "y")])["ratio"] is None
+        for guess in guesses:
+            del guess[infilling.SHORTER_PREFIX]
+        assert infilling.summary([hole] * 3, guesses)["ratio"] == 3.0
