@@ -30,6 +30,11 @@ FORBIDDEN_MODULES = {
     "http",
     "socket",
 }
+#: What runs the programs that a model wrote, isolated, after `santacoder eval ... --allow-code-execution` alone.
+ALLOWED = {
+    "harness/sandbox.py": {"import subprocess"},
+    "harness/sandboxed.py": {"call exec", "call compile"},
+}
 
 
 def used(tree: ast.AST) -> Iterator[str]:
@@ -46,6 +51,7 @@ def used(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_code_that_runs_data(path: Path) -> None:
     found = set(used(ast.parse(path.read_text(encoding="utf-8"))))
+    found -= ALLOWED.get(path.relative_to(PACKAGE).as_posix(), set())
     assert not found & {f"call {name}" for name in FORBIDDEN_CALLS}
     assert not found & {f"import {name}" for name in FORBIDDEN_MODULES}
 
