@@ -192,7 +192,8 @@ from santacoder.model_writer import write_model
 def load():
     if sys.argv[3] == "wait":
         print("ready", flush=True)
-        time.sleep(60)
+        while True:  # a signal just before a sleep is noticed after it
+            time.sleep(0.01)
     return np.zeros((256, 1024), np.float32)
 
 if sys.argv[3] == "limit":
