@@ -22,6 +22,8 @@ pytest.importorskip("safetensors")
 from santacoder.cli import describe
 from santacoder.conversion import convert
 from santacoder.errors import InvalidRequestError, ModelFormatError, SantaCoderError
+from santacoder.gguf_file import GGUFFile
+from santacoder.quantization import Quantizer
 
 LN_1 = "transformer.h.1.ln_1.weight"
 C_PROJ = "transformer.h.0.attn.c_proj.weight"
@@ -38,6 +40,68 @@ def refusal(tmp_path: Path, folder: Path, **options: Any) -> str:
     message = describe(caught.value)
     assert "\n" not in str(caught.value)
     return message
+
+
+CARDS = {
+    "anchors": "a: &a [x, x]\nb: &b [*a, *a, *a, *a]\nc: &c [*b, *b, *b, *b]\nlicense: [*c, *c, *c, *c]",
+    "a surrogate": 'license: "\\uD800"',
+    "many": "license: [" + "x, " * 20 + "x]",
+    "long": "license: " + "x" * 300,
+    "large": "license: mit\nrest: " + "x" * 70_000,
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_model_cards_that_are_none(tmp_path: Path, name: str) -> None:
+    """They name no licence, take no memory and stop nothing."""
+    folder, out = builder.write_checkpoint(tmp_path / "c"), tmp_path / "m.gguf"
+    (folder / "README.md").write_text(f"---\n{CARDS[name]}\n---\n", "utf-8")
+    convert(folder, out)
+    with GGUFFile.open(out) as file:
+        assert "general.license" not in file.metadata
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_weights_that_are_a_pipe(tmp_path: Path) -> None:
+    folder = builder.write_checkpoint(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    assert refusal(tmp_path, folder) == "model.safetensors is not a file"
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    tensors = builder.weights("split") | {"transformer.a\x1b[2J\n": np.zeros(2, np.float32)}
+    folder = builder.write_checkpoint(tmp_path / "c", "split", tensors=tensors)
+    assert "\x1b" not in refusal(tmp_path, folder)
+
+
+def test_weights_that_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file takes the name while the conversion runs: no mixture of both."""
+    folder = builder.write_checkpoint(tmp_path / "c")
+    path, encode, calls = folder / "model.safetensors", Quantizer.encode, []
+
+    def replace(self: Quantizer, *arguments: Any) -> Any:
+        calls.append(arguments[0])
+        if len(calls) == 3:
+            (folder / "new").write_bytes(path.read_bytes())
+            (folder / "new").replace(path)
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(Quantizer, "encode", replace)
+    assert "the file was changed while it was read" in refusal(tmp_path, folder)
+    assert len(calls) == 3
+
+
+def test_torch_tensors_that_are_not_whole(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in builder.weights("split").items()}
+    folder = builder.write_checkpoint(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    name = "transformer.wpe.weight"
+    for bad in (tensors[name].to_sparse(), tensors[name][:1].clone().expand(len(tensors[name]), -1)):
+        torch.save(tensors | {name: bad}, folder / "pytorch_model.bin")
+        expected = f"pytorch_model.bin: '{name}' is sparse or repeats its values: store it whole"
+        assert refusal(tmp_path, folder).replace("tensor ", "") == expected
 
 
 def drop(tensors: builder.Tensors, name: str) -> None:
@@ -138,6 +202,8 @@ def test_not_finite_in_half_precision(tmp_path: Path, kind: str, value: float) -
         ("split", {"n_positions": 128}, "tensor transformer.wpe.weight has the shape (256, 64), but config.json asks for (128, 64)"),
         ("split", {"vocab_size": 49280}, "tensor transformer.wte.weight has 271 rows, but config.json: vocab_size is 49280"),
         ("split", {"layer_norm_epsilon": 0.0}, "config.json: layer_norm_epsilon is 0.0, but it must be a number above 0 and below 1"),
+        ("split", {"layer_norm_epsilon": 1e-60}, "config.json: layer_norm_epsilon is 1e-60, but it must be a number above 0 and below 1"),
+        ("split", {"layer_norm_epsilon": 1 - 1e-12}, "config.json: layer_norm_epsilon is 0.999999999999, but it must be"),
         ("split", {"layer_norm_epsilon": float("nan")}, "config.json: layer_norm_epsilon is nan"),
         ("linear-mqa", {"tie_word_embeddings": False}, "config.json: tie_word_embeddings is false, but the tensor lm_head.weight is missing"),
     ],

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import checkpoint_builder
 import gguf
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gguf_builder import tiny_builder
 from samples import CODE, FILE
 
 import santacoder
+from santacoder.quantize import quantize
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="knows glibc's fenv_t of x86-64 alone"
@@ -91,6 +93,25 @@ def test_results_do_not_follow(tmp_path: Path, state: str, kind: str) -> None:
     with float_state(STATES[state]):
         found = results(path)
     assert found == expected
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_files_do_not_follow(tmp_path: Path, state: str) -> None:
+    source = tmp_path / "f32.gguf"
+    source.write_bytes(tiny_builder(width=256, heads=4, hidden=256, weight_type="F32", context=64).build())
+    quantize(source, tmp_path / "expected.gguf", calibration=[CODE * 20], threads=2)
+    with float_state(STATES[state]):
+        quantize(source, tmp_path / "found.gguf", calibration=[CODE * 20], threads=2)
+    assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
+
+
+def test_conversions_do_not_follow(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    folder = checkpoint_builder.write_checkpoint(tmp_path / "c", changes={"layer_norm_epsilon": 1.1e-5})
+    santacoder.convert(folder, tmp_path / "expected.gguf", "q8_0")
+    with float_state(STATES["round up"]):
+        santacoder.convert(folder, tmp_path / "found.gguf", "q8_0")
+    assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
 
 
 def test_the_states_are_real() -> None:

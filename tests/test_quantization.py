@@ -199,3 +199,16 @@ class TestTypes:
             types = tensor_types(MIXES[name], config())
             assert {types["token_embd.weight"], types["blk.0.attn_qkv.weight"]} == {name.upper()}
             assert types["position_embd.weight"] == types["blk.0.attn_qkv.bias"] == "F32"
+
+
+def test_sizes_that_do_not_fit() -> None:
+    """What C is told of sizes was checked."""
+    quantizer, values = Quantizer(1), np.ones((2, 256), np.float32)
+    for bad in (values[:, :100], values[:, :255]):
+        with pytest.raises(ValueError, match=f"tensor x: {bad.shape[1]} columns do not fit Q6_K"):
+            quantizer.encode("x", np.ascontiguousarray(bad), "Q6_K")
+    for known in (np.ones(255, np.float32), np.ones(256), np.ones((1, 256), np.float32)):
+        with pytest.raises(ValueError, match="tensor x: 256 columns do not fit Q4_K, or what is known of them"):
+            quantizer.quantize("x", values, "Q4_K", known)
+        with pytest.raises(ValueError, match="what is known of them"):
+            quantizer.quantize("x", values, "Q4_K", None, known)

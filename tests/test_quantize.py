@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import reference
 from gguf_builder import GGUFBuilder, tiny_builder
 
 from santacoder.cli import main
-from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.errors import InvalidRequestError, ModelFormatError, NumericalError
 from santacoder.gguf_file import GGUFFile
 from santacoder.quantization import MIXES
 from santacoder.quantize import quantize
@@ -130,6 +131,33 @@ class TestBadInput:
         quantize(path, path, "q8_0", force=True)
         assert divergence(path, source) <= LARGEST_KL["q8_0"]
 
+    @pytest.mark.parametrize("number", [1, 40])
+    def test_a_source_that_changes(self, source: Path, tmp_path: Path, number: int) -> None:
+        """Written to while a tensor, the last one too, is rounded."""
+        path, data, calls = tmp_path / "in.gguf", source.read_bytes(), []
+        path.write_bytes(data)
+        with GGUFFile.open(source) as file:
+            assert len(file.tensors) == 40
+
+        def change(n_bytes: int) -> None:
+            calls.append(n_bytes)
+            if len(calls) == number:
+                path.write_bytes(data)
+                os.utime(path, ns=(0, 0))
+
+        match = r"in\.gguf: the file was changed while it was read: try again$"
+        self.refuse(ModelFormatError, match, path, tmp_path / "out.gguf", progress=change)
+        assert len(calls) == number
+
+    def test_activations_that_overflow(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "in.gguf", builder()
+        for name in ("blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"):
+            tensor = out.tensor(name)
+            tensor.data = np.full(256, 3e38, "<f4").tobytes()
+        source.write_bytes(out.build())
+        match = r"(the inputs of blk\.\d\.\w+\.weight become infinite on the calibration texts|logits)"
+        self.refuse(NumericalError, match, source, tmp_path / "out.gguf", calibration=[TEXT])
+
     @pytest.mark.parametrize("name", ["blk.2.ffn_down.weight", "blk.1.ffn_up.bias", "position_embd.weight"])
     def test_not_finite(self, tmp_path: Path, name: str) -> None:
         source, out = tmp_path / "in.gguf", builder()
@@ -181,7 +209,6 @@ class TestCommand:
         binary.write_bytes(b"\xff")
         command = ["quantize", str(source), str(target)]
         for arguments, words in (
-            ([*command, "--type", "q3_k"], "the type is 'q3_k', but"),
             ([*command, "--calibrate", str(binary)], f"{binary}"),
             ([*command, "--calibrate", str(tmp_path / "none.py")], "none.py"),
             (["quantize", str(tmp_path / "none.gguf"), str(target)], "none.gguf"),
@@ -192,6 +219,8 @@ class TestCommand:
             assert words in message
             assert message.count("\n") == 1
             assert not target.exists()
+        assert main([*command, "--type", "q3_k"]) == 2
+        assert "invalid choice: 'q3_k'" in capsys.readouterr().err
         target.write_bytes(b"precious")
         assert main(command) == 1
         assert capsys.readouterr().err == f"santacoder: {target}: the file exists; --force (force=True) overwrites it\n"

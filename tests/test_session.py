@@ -94,6 +94,18 @@ class TestSessionFiles:
         assert len(session) == 0
         assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+    def test_what_is_no_file_is_not_replaced(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with pytest.raises(OSError, match="this is a device or a pipe, not a file to write"):
+            model.session().save(pipe)
+        assert pipe.is_fifo()
+        with pytest.raises(santacoder.InvalidRequestError, match="holds a NUL character"):
+            model.session().save(tmp_path / "a\0b")
+        model.session().save(tmp_path / ("n" * 255))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["n" * 255, "pipe"]
+
     def test_another_model(self, saved: Path) -> None:
         other = FILE.with_name("mha-q4_k_m.gguf")
         with santacoder.load(other) as model, pytest.raises(santacoder.SessionFormatError, match="another model"):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from santacoder.errors import InvalidRequestError
+
+#: Of the target's name in the temporary's: names have at most 255 bytes, letters up to four.
+_NAME_LETTERS = 40
 
 
 @contextlib.contextmanager
@@ -15,10 +22,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that takes its name when the block ends; an exception leaves what was there before.
 
     Raises:
-        OSError: it cannot be written; the error names `path`, not the temporary file beside it.
+        OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
+        InvalidRequestError: `path` holds a NUL character.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    is_file(target)
+    temporary = target.with_name(f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}")
     file: IO[bytes] | None = None
     try:
         with naming(target):
@@ -37,6 +46,28 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 file.close()
         raise
     _sync_folder(target.parent)
+
+
+def is_file(target: Path) -> bool:
+    """Whether there is a file to replace. Renaming would replace a device or a pipe too, and root may do that.
+
+    Raises:
+        OSError: there is something else, or no folder to put it in.
+        InvalidRequestError: the path holds a NUL character.
+    """
+    with naming(target):
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            target.resolve().parent.stat()  # the folder must exist
+            return False
+        except ValueError:
+            raise InvalidRequestError(f"{str(target)!r} holds a NUL character") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file to write", str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
+    return True
 
 
 @contextlib.contextmanager

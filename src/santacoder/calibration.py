@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.errors import InvalidRequestError
-from santacoder.loading import open_transformer
+from santacoder.errors import InvalidRequestError, NumericalError
+from santacoder.gguf_file import GGUFFile
+from santacoder.loading import build_transformer
+from santacoder.thread_team import thread_count
 
 #: Tokens that a calibration needs: fewer say little about thousands of columns.
 LEAST_TOKENS: Final = 512
@@ -36,7 +37,7 @@ class Inputs:
 
 
 def observe_inputs(
-    path: str | os.PathLike[str],
+    file: GGUFFile,
     texts: Sequence[str],
     threads: int | None = None,
     progress: Callable[[int], object] | None = None,
@@ -44,7 +45,7 @@ def observe_inputs(
     """Run a model over texts, each in windows as long as the context.
 
     Args:
-        path: a GGUF file whose matrices are F32, F16 or BF16.
+        file: a model whose matrices are F32, F16 or BF16.
         texts: as a file's contents, each.
         threads: as in `load`.
         progress: told after every window how many characters it had.
@@ -54,9 +55,10 @@ def observe_inputs(
 
     Raises:
         InvalidRequestError: the texts have too few tokens, or a matrix is quantised.
-        OSError, ModelFormatError: the model cannot be loaded.
+        ModelFormatError: the model cannot run.
+        NumericalError: it reaches numbers that are infinite on these texts; the matrix is named.
     """
-    transformer, tokenizer = open_transformer(path, threads)
+    transformer, tokenizer = build_transformer(file, thread_count(threads))
     sequences = [tokenizer.encode(text, special=False) for text in texts]
     count = sum(map(len, sequences))
     if count < LEAST_TOKENS:
@@ -69,6 +71,9 @@ def observe_inputs(
                 pass
             if progress:
                 progress(len(tokenizer.decode(window)))
+    for name, sums in moments.items():
+        if not np.isfinite(sums).all():
+            raise NumericalError(f"the inputs of {name} become infinite on the calibration texts")
     biased = transformer.weights.vectors
     return {name: _inputs(sums / count, name.replace(".weight", ".bias") in biased) for name, sums in moments.items()}
 

@@ -17,12 +17,14 @@ from santacoder.checkpoints.vocabulary import build_vocabulary
 from santacoder.checkpoints.weights import read_weights, sha256
 from santacoder.config import ARCHITECTURE, Config, expected_tensors
 from santacoder.errors import ModelFormatError
+from santacoder.float_state import default_float_state
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.progress import progress_bar
 from santacoder.quantization import Quantizer, find_mix, tensor_types
 from santacoder.tokenizer import Tokenizer
 
 
+@default_float_state()
 def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -36,15 +36,22 @@ def open_transformer(
         InvalidRequestError: `threads` or `context` is out of range.
         UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
-    isa = _isa.active()
     n_threads = thread_count(threads)
     with GGUFFile.open(path) as file:
-        config = read_config(file)
-        check_tensors(file, config)
-        length = config.context_length
-        positions = length if context is None else bounded("context", context, length)
-        team = new_team(n_threads)
-        weights, tokenizer = _load_both(file, config, team, tokenizer)
+        return build_transformer(file, n_threads, context, tokenizer)
+
+
+def build_transformer(
+    file: GGUFFile, n_threads: int, context: int | None = None, tokenizer: Tokenizer | None = None
+) -> tuple[Transformer, Tokenizer]:
+    """The same for a file that is open, and for a number of threads that is in bounds."""
+    isa = _isa.active()
+    config = read_config(file)
+    check_tensors(file, config)
+    length = config.context_length
+    positions = length if context is None else bounded("context", context, length)
+    team = new_team(n_threads)
+    weights, tokenizer = _load_both(file, config, team, tokenizer)
     return Transformer(config, weights, team, isa, positions), tokenizer
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.atomic_file import atomic_file, naming
+from santacoder.atomic_file import atomic_file, is_file, naming
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGML_TYPES, GGUFFile
 
@@ -70,19 +69,10 @@ def check_target(path: str | os.PathLike[str], force: bool = False) -> None:
     Raises:
         FileExistsError: there is a file, and not `force`.
         OSError: there is something else than a file, or no folder to put it in.
+        InvalidRequestError: `path` holds a NUL character.
     """
     target = Path(path)
-    with naming(target):
-        try:
-            mode = target.stat().st_mode
-        except FileNotFoundError:
-            target.resolve().parent.stat()  # the folder must exist
-            return
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file to write", str(target))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
-    if not force:
+    if is_file(target) and not force:
         raise FileExistsError(errno.EEXIST, "the file exists; --force (force=True) overwrites it", str(target))
 
 

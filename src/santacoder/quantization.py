@@ -180,9 +180,13 @@ class Quantizer:
 
         Raises:
             ModelFormatError: a value is infinite or not a number, or too large for the type.
+            ValueError: blocks do not divide a row, or what is known of the columns is of another size.
         """
         block, block_bytes = _BLOCKS[type_name]
         columns = values.shape[-1]
+        known = [array for array in (importance, mean) if array is not None]
+        if columns % block or any(array.shape != (columns,) or array.dtype != np.float32 for array in known):
+            raise ValueError(f"tensor {name}: {columns} columns do not fit {type_name}, or what is known of them")
         rows = values.size // columns
         blocks = np.empty(values.size // block * block_bytes, dtype=np.uint8)
         sums = np.empty((-(-values.size // lib.SC_QUANTIZE_UNIT), 2))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from santacoder.calibration import Inputs, observe_inputs
 from santacoder.config import Config, check_tensors, expected_tensors, read_config
 from santacoder.errors import InvalidRequestError
+from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile, TensorInfo
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.quantization import Mix, Quantizer, find_mix, tensor_types
@@ -46,6 +47,7 @@ class TensorReport:
     relative_error: float
 
 
+@default_float_state()
 def quantize(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -78,6 +80,7 @@ def quantize(
         FileExistsError: `target` exists, and not `force`.
         OSError: a file cannot be read or written.
         ModelFormatError: `source` is no model, or holds a value that is not finite or too large for its type.
+        NumericalError: the model reaches infinite numbers on the calibration texts.
         InvalidRequestError: `type` is unknown, the source is quantised already, or the calibration texts are too short.
     """
     mix = find_mix(type)
@@ -86,7 +89,7 @@ def quantize(
         config = read_config(file)
         check_tensors(file, config)
         check_source(file)
-        inputs = observe_inputs(source, calibration, threads, calibration_progress) if calibration else {}
+        inputs = observe_inputs(file, calibration, threads, calibration_progress) if calibration else {}
         job = _Job(file, config, mix, Quantizer(threads), inputs, progress)
         write_model(target, job.fields(), job.tensors(), job.encode, force=force)
         return job.reports
@@ -161,6 +164,7 @@ class _Job:
         self.reports.append(report)
         if self._progress:
             self._progress(info.n_bytes)
+        self._file.release(info.offset + info.n_bytes)  # not needed again, and unchanged until now
         return quantized.blocks
 
     def _target(self, info: TensorInfo) -> str:
@@ -171,7 +175,6 @@ class _Job:
 
     def _loader(self, info: TensorInfo) -> Callable[[], NDArray[Any]]:
         def load() -> NDArray[Any]:
-            self._file.release(info.offset)  # what was read before is not needed again
             values: NDArray[Any] = self._file.data(info).view(_VIEWS[info.type_name]).reshape(info.shape)
             shift = self._shifts.get(info.name)
             return values if shift is None else _shifted(values, shift)

@@ -22,6 +22,8 @@ from santacoder.gguf_file import GGUFFile, Metadata, type_word
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MERGES: Final = "tokenizer.ggml.merges"
+#: Of tokens that are found in a text as they are written: tokenizers takes 90 bytes of memory for each.
+_MAX_LITERAL_BYTES: Final = 1 << 18
 _TYPES: Final = "tokenizer.ggml.token_type"
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # values of the token_type array
 
@@ -195,6 +197,11 @@ class Tokenizer:
     def _build(self, metadata: Metadata, special: Sequence[int], user_defined: Sequence[int]) -> None:
         """Make the two encoders, which share one BPE model: with and without special tokens in the text."""
         self._missing = bytes(b for b in _UTF8_BYTES if chr(_SYMBOL_OF_BYTE[b]) not in self._ids)
+        literal = sum(len(self._tokens[i].encode()) for i in {*special, *user_defined})
+        if literal > _MAX_LITERAL_BYTES:
+            raise metadata.error(
+                _TOKENS, f"has {literal} bytes of special tokens, but at most {_MAX_LITERAL_BYTES} are read"
+            )
         bpe = _bpe(metadata, self._ids)
         self._plain_encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [])
         self._encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [self._tokens[i] for i in special])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
+
+import numpy as np
 
 from santacoder.config import MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS
 from santacoder.errors import ModelFormatError
@@ -162,7 +163,7 @@ def _flag(values: Mapping[str, Any], key: str) -> bool | None:
 
 def _epsilon(values: Mapping[str, Any]) -> float:
     value = values.get("layer_norm_epsilon", _EPSILON)
-    if isinstance(value, bool) or not isinstance(value, float) or not (math.isfinite(value) and 0 < value < 1):
+    if isinstance(value, bool) or not isinstance(value, float) or not 0 < np.float32(value) < 1:  # as GGUF has it
         raise _error("layer_norm_epsilon", f"is {value!r:.80}, but it must be a number above 0 and below 1")
     return value
 

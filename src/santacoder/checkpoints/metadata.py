@@ -10,7 +10,6 @@ import numpy as np
 from gguf import GGML_QUANT_VERSION, GGUFValueType
 
 from santacoder import __version__
-from santacoder.checkpoints.json_file import MAX_BYTES
 from santacoder.checkpoints.sources import Source
 from santacoder.checkpoints.tokenizer_json import TokenizerFiles
 from santacoder.checkpoints.vocabulary import Vocabulary
@@ -24,6 +23,8 @@ _I32, _ARRAY = GGUFValueType.INT32, GGUFValueType.ARRAY
 _FIM_KEYS: Final = {"prefix": "fim_pre", "suffix": "fim_suf", "middle": "fim_mid", "pad": "fim_pad"}
 #: tokenizer.json goes into the file if it is no larger: the header as a whole is bounded.
 _MAX_EMBEDDED: Final = 1 << 24
+_MAX_CARD: Final = 1 << 16  # bytes of a model card that is read
+_MAX_LICENCES, _MAX_LICENCE = 16, 200  # names, characters of one
 
 
 def model_fields(config: Config, file_type: int) -> list[Field]:
@@ -102,17 +103,17 @@ def read_licence(folder: Path) -> str | None:
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
-    if not card.is_file() or card.stat().st_size > MAX_BYTES:
+    if not card.is_file() or card.stat().st_size > _MAX_CARD:
         return None
     try:
         values: Any = metadata_load(card)
     except Exception:  # not text, not YAML: nothing to say about the model
         return None
     value = values.get("license") if isinstance(values, dict) else None
-    return _words(value)
-
-
-def _words(value: object) -> str | None:
-    if isinstance(value, str):
-        return value or None
-    return ", ".join(map(str, value)) if isinstance(value, Iterable) and value else None
+    names = [value] if isinstance(value, str) else value
+    # Anchors of YAML let a few bytes stand for any amount: only what a licence looks like is taken.
+    if not isinstance(names, list) or len(names) > _MAX_LICENCES:
+        return None
+    if not all(isinstance(name, str) and name.isprintable() and len(name) <= _MAX_LICENCE for name in names):
+        return None
+    return ", ".join(names) or None

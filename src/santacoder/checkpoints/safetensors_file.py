@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from santacoder.checkpoints.stored import DTYPES, StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
+from santacoder.gguf_file import printable
 
 _LENGTH_BYTES: Final = 8
-_MAX_HEADER_BYTES: Final = 1 << 24  # a tensor takes about 100 bytes
+_MAX_HEADER_BYTES: Final = 1 << 20  # a tensor takes about 100 bytes
 
 
 def read_safetensors(path: Path) -> list[StoredTensor]:
@@ -33,17 +34,18 @@ def read_safetensors(path: Path) -> list[StoredTensor]:
         raise MissingPackageError(
             f"{path.name} needs the package safetensors: install it (pip install 'santacoder[convert]')"
         ) from error
+    identity = _identity(path)
     header_bytes = _header_bytes(path)
     try:
         with safetensors.safe_open(path, framework="numpy"):
             pass  # types, shapes and places are checked: no hole, no overlap, nothing past the end
     except safetensors.SafetensorError as error:
-        raise ModelFormatError(f"{path.name} is damaged: {error}") from None
+        raise ModelFormatError(f"{path.name} is damaged: {printable(str(error))}") from None
     with path.open("rb") as file:
         file.seek(_LENGTH_BYTES)
         header: dict[str, Any] = json.loads(file.read(header_bytes))
     header.pop("__metadata__", None)
-    return [_tensor(path, name, entry, _LENGTH_BYTES + header_bytes) for name, entry in header.items()]
+    return [_tensor(path, identity, name, entry, _LENGTH_BYTES + header_bytes) for name, entry in header.items()]
 
 
 def _header_bytes(path: Path) -> int:
@@ -60,14 +62,20 @@ def _header_bytes(path: Path) -> int:
     return length
 
 
-def _tensor(path: Path, name: str, entry: dict[str, Any], data: int) -> StoredTensor:
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _tensor(path: Path, identity: tuple[int, ...], name: str, entry: dict[str, Any], data: int) -> StoredTensor:
     dtype, shape, (first, _) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
 
     def fetch(start: int, stop: int) -> NDArray[Any]:
         kind = DTYPES[dtype]
         values: NDArray[Any] = np.fromfile(path, kind, stop - start, offset=data + first + start * kind.itemsize)
-        if values.size != stop - start:
-            raise ModelFormatError(f"{path.name}: tensor {name} ends too early: the file was changed meanwhile")
+        if values.size != stop - start or _identity(path) != identity:
+            raise ModelFormatError(f"{path.name}: tensor {printable(name)}: the file was changed while it was read")
         return values
 
     return StoredTensor(name, path.name, dtype, shape, fetch)

@@ -111,4 +111,4 @@ def _branches(snapshot: Path) -> tuple[str, ...]:
     """The names in the cache's refs that are at the snapshot's commit."""
     refs = snapshot.parent.parent / "refs"
     names = (path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file())
-    return tuple(sorted(name for name in names if (refs / name).read_text().strip() == snapshot.name))
+    return tuple(sorted(name for name in names if (refs / name).read_text(errors="replace").strip() == snapshot.name))

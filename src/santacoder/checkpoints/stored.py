@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.errors import ModelFormatError
+from santacoder.gguf_file import printable
 
 #: Type names of weights as safetensors spells them -> how an array holds them: bfloat16 as its bits.
 DTYPES: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -44,7 +45,7 @@ class StoredTensor:
 
     def error(self, problem: str) -> ModelFormatError:
         """The error "FILE: tensor NAME PROBLEM", for the caller to raise."""
-        return ModelFormatError(f"{self.file}: tensor {self.name} {problem}")
+        return ModelFormatError(f"{self.file}: tensor {printable(self.name)} {problem}")
 
     def read(self) -> NDArray[Any]:
         """The values in `shape`, C-contiguous.

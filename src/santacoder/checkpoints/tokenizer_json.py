@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from santacoder.checkpoints.json_file import parse_object, read_bytes, read_object
 from santacoder.errors import ModelFormatError
+from santacoder.gguf_file import printable
 
 _FILE: Final = "tokenizer.json"
 _VOCABULARY, _MERGES, _ADDED = "vocab.json", "merges.txt", "added_tokens.json"
@@ -136,14 +137,15 @@ def _check_pre_tokenizer(value: object) -> None:
     )
 
 
-def _kind(value: object) -> str:
-    """A part of the tokenizer in a few words."""
+def _kind(value: object, depth: int = 2) -> str:
+    """A part of the tokenizer in a few words; what lies deeper is left out."""
     if isinstance(value, dict) and isinstance(value.get("pretokenizers"), list):
-        return f"Sequence of {', '.join(_kind(part) for part in value['pretokenizers'])}"[:200]
+        parts = (_kind(part, depth - 1) if depth else "..." for part in value["pretokenizers"])
+        return f"Sequence of {', '.join(parts)}"[:200]
     if isinstance(value, dict):
-        options = ", ".join(f"{key}={option!r}" for key, option in value.items() if key != "type")
-        return f"{value.get('type')}({options})"[:200]
-    return repr(value)[:200]
+        options = ", ".join(f"{key}={option!r:.80}" for key, option in value.items() if key != "type")
+        return printable(f"{value.get('type')}({options})"[:200])
+    return f"{value!r:.200}"
 
 
 def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

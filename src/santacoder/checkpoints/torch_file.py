@@ -42,6 +42,8 @@ def read_torch(path: Path) -> list[StoredTensor]:
 def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):
         raise ModelFormatError(f"{path.name}: {name!r:.80} holds a {type(value).__name__}, not a tensor")
+    if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ModelFormatError(f"{path.name}: tensor {name!r:.80} is sparse or repeats its values: store it whole")
     dtype = str(value.dtype).removeprefix("torch.")
 
     def fetch(start: int, stop: int) -> NDArray[Any]:

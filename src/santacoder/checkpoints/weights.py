@@ -14,6 +14,7 @@ from santacoder.checkpoints.safetensors_file import read_safetensors
 from santacoder.checkpoints.stored import StoredTensor
 from santacoder.checkpoints.torch_file import read_torch
 from santacoder.errors import ModelFormatError
+from santacoder.gguf_file import printable
 from santacoder.hub import listing
 
 #: The ways to keep weights, best first: one file, or an index with the files' pattern; and who reads them.
@@ -50,6 +51,8 @@ def read_weights(folder: Path, place: str) -> tuple[list[Path], dict[str, Stored
     """
     [first, *_] = weights_files(place, [path.name for path in folder.iterdir()])
     pattern, read = next((pattern, read) for name, pattern, read in _KINDS if name == first)
+    if not (folder / first).is_file():
+        raise ModelFormatError(f"{first} is not a file")
     if pattern is None:
         return [folder / first], _unique(read(folder / first))
     index = _read_index(folder / first, pattern)
@@ -60,10 +63,10 @@ def read_weights(folder: Path, place: str) -> tuple[list[Path], dict[str, Stored
     tensors = _unique(tensor for path in files for tensor in read(path))
     for name, file in index.items():
         if name not in tensors or tensors[name].file != file:
-            raise ModelFormatError(f"{first} places tensor {name} in {file}, which does not hold it")
+            raise ModelFormatError(f"{first} places tensor {printable(name)} in {file}, which does not hold it")
     for name in tensors:
         if name not in index:
-            raise ModelFormatError(f"{first} does not list tensor {name}, which {tensors[name].file} holds")
+            raise ModelFormatError(f"{first} does not list tensor {printable(name)}, which {tensors[name].file} holds")
     return files, tensors
 
 
@@ -94,6 +97,7 @@ def _read_index(path: Path, pattern: str) -> dict[str, str]:
     for name, file in places.items():
         if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file) or not fnmatchcase(file, pattern):
             raise ModelFormatError(
-                f"{path.name} places tensor {name} in {file!r:.80}, but only files {pattern} of its folder are read"
+                f"{path.name} places tensor {printable(name)} in {file!r:.80}, "
+                f"but only files {pattern} of its folder are read"
             )
     return places

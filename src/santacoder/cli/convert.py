@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("source", metavar="SOURCE", help="a folder with a checkpoint, or OWNER/NAME on the hub")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the GGUF file to write")
-    parser.add_argument("--type", choices=TYPES, default="f16", help="what matrices become (default: %(default)s)")
+    parser.add_argument(
+        "--type", type=str.lower, choices=TYPES, default="f16", help="what matrices become (default: %(default)s)"
+    )
     parser.add_argument(
         "--revision", metavar="R", help="a branch, tag or commit on the hub: no-fim, mha (default: main)"
     )

@@ -21,9 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16")
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     parser.add_argument(
-        "--type", default="q4_k_m", metavar="TYPE",
-        help=f"{', '.join(TYPES)} (default: %(default)s)",
-    )  # fmt: skip
+        "--type", type=str.lower, choices=TYPES, default="q4_k_m", help="what matrices become (default: %(default)s)"
+    )
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
         help="code like that to come: the model reads it first, and what matters there is rounded with more care",
