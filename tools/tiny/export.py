@@ -89,6 +89,10 @@ def main() -> None:
     """Parse the command line, write the files."""
     parser = argparse.ArgumentParser(description="Write a checkpoint as GGUF.")
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument(
+        "--average", type=Path, metavar="CHECKPOINT", help="one whose weights are mixed into the other's"
+    )
+    parser.add_argument("--share", type=float, default=0.3, help="of --average in the mean (default: %(default)s)")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, help="the folder; also the start of the files' names")
     parser.add_argument("--calibrate", type=Path, nargs="+", default=[], help="training files to quantise with")
@@ -96,6 +100,9 @@ def main() -> None:
     arguments = parser.parse_args()
     out: Path = arguments.out
     tensors, shape = load(arguments.checkpoint)
+    if arguments.average:
+        others, share = load(arguments.average)[0], np.float32(arguments.share)
+        tensors = {name: (1 - share) * tensor + share * others[name] for name, tensor in tensors.items()}
     write_checkpoint(out, tensors, shape, arguments.tokenizer)
     if arguments.reference:
         text = arguments.reference.read_text("utf-8")
