@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,17 @@ def test_unreadable_files(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         read_problems(find_task("humaneval"), path)
+
+
+def test_no_regular_file(tmp_path: Path) -> None:
+    """A pipe would be empty for the SHA-256 of the settings."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path(os.devnull)):
+        with pytest.raises(InvalidRequestError, match="is not a regular file, but a pipe, a device or a folder"):
+            read_problems(find_task("humaneval"), path)
+    with pytest.raises(FileNotFoundError):
+        read_problems(find_task("humaneval"), tmp_path / "missing")
 
 
 @pytest.mark.parametrize("name", ["multiple-cobol", "humanevalplus", ""])

@@ -206,8 +206,11 @@ def read_lines(path: Path) -> Iterable[str]:
 
     Raises:
         OSError: it cannot be read.
-        InvalidRequestError: it is not UTF-8, or the compressed file is damaged.
+        InvalidRequestError: it is not UTF-8, the compressed file is damaged, or it is no regular file: a pipe can be
+            read once alone, and its SHA-256 is wanted too.
     """
+    if path.exists() and not path.is_file():
+        raise InvalidRequestError(f"{path} is not a regular file, but a pipe, a device or a folder")
     data = path.read_bytes()
     try:
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
