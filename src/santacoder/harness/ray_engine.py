@@ -6,6 +6,7 @@ there are. What an actor had not given back when it died is done again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from santacoder.scheduler import MAX_RUNNING
 PORTIONS: Final = (
     2  # that an actor works on at a time: together they are one batch, and the next fills the first's tail
 )
+LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
 RETRIES: Final = 100  # deaths of an actor, and runs of a portion
 
 
@@ -52,9 +54,10 @@ class RayEngine:
         path: the GGUF file.
         sha256: of its bytes.
         actors: how many models to load, 1 or more.
-        threads: of each; None is what this machine allows.
+        threads: of each; None is what this machine allows, which the actors share on a cluster that is started here.
         context: of each; None is the model's.
-        address: of the cluster; None is the one that this process is connected to, or a new one on this machine.
+        address: of the cluster; None is the one that this process is connected to, else that of
+            RAY_ADDRESS, else a new one on this machine.
     """
 
     path: Path
@@ -69,16 +72,19 @@ class RayEngine:
 
         Raises:
             MissingPackageError: Ray is not installed.
-            InvalidRequestError: `actors` is out of range.
+            InvalidRequestError: `actors` or `threads` is out of range, there is no cluster at the address, or it is
+                too small.
             SantaCoderError: an actor cannot work.
         """
         check_integer("actors", self.actors, 1, None)
+        if self.threads is not None:
+            check_integer("threads", self.threads, 1, None)
         ray = _import_ray()
         connected = ray.is_initialized()
         if not connected:
-            ray.init(address=self.address, log_to_driver=False, include_dashboard=None if self.address else False)
+            self._connect(ray)
         try:
-            yield from self._run(ray, wanted, sampling)
+            yield from self._run(ray, self._threads(ray, connected), wanted, sampling)
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             raise (
@@ -90,8 +96,36 @@ class RayEngine:
             if not connected:
                 ray.shutdown()
 
-    def _run(self, ray: Any, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        threads = default_threads() if self.threads is None else self.threads
+    @property
+    def _address(self) -> str:
+        """What Ray is given; without an address of its own it would join a cluster that happens to be here."""
+        return self.address or os.environ.get("RAY_ADDRESS") or LOCAL
+
+    def _connect(self, ray: Any) -> None:
+        address = self._address
+        try:
+            ray.init(address=address, log_to_driver=False, include_dashboard=False if address == LOCAL else None)
+        except (ValueError, ConnectionError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InvalidRequestError(f"no Ray cluster can be used at the address {address!r}: {reason}") from None
+
+    def _threads(self, ray: Any, connected: bool) -> int:
+        """Of each actor; all actors must find room at a time, as the cluster would let one wait for ever."""
+        threads = self.threads
+        if threads is None:
+            started = not connected and self._address == LOCAL
+            threads = max(1, default_threads() // self.actors) if started else default_threads()
+        cpus = ray.cluster_resources().get("CPU", 0)
+        if cpus < self.actors * threads:
+            raise InvalidRequestError(
+                f"{self.actors} actors of {threads} threads need {self.actors * threads} CPUs, "
+                f"but the cluster has {cpus:g}"
+            )
+        return threads
+
+    def _run(
+        self, ray: Any, threads: int, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
+    ) -> Iterator[Sampled]:
         kind = ray.remote(
             num_cpus=threads, max_restarts=RETRIES, max_task_retries=RETRIES, max_concurrency=PORTIONS
         )(Sampler)  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,31 +82,59 @@ class Task:
 
 def _humaneval(row: dict[str, Any]) -> Problem:
     stops = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```", FILE_SEPARATOR)
-    check = f"\n{row['test']}\ncheck({row['entry_point']})"
-    solution = row.get("canonical_solution")
+    check = f"\n{_text(row, 'test')}\ncheck({_text(row, 'entry_point')})"
+    solution = _optional_text(row, "canonical_solution")
     return Problem(
-        row["task_id"], row["prompt"].strip(), None, stops, check,
+        _text(row, "task_id"), _text(row, "prompt").strip(), None, stops, check,
         solution=None if solution is None else f"\n{solution}",
     )  # fmt: skip
 
 
 def _mbpp(row: dict[str, Any]) -> Problem | None:
-    if row["task_id"] not in MBPP_TEST:
+    number = row["task_id"]
+    if type(number) is not int:
+        raise ValueError(f"'task_id' is {number!r:.80}, but it must be an integer")
+    if number not in MBPP_TEST:
         return None
-    prompt = f'"""\n{row["text"]}\n{row["test_list"][0]}\n"""\n'
+    tests = _texts(row, "test_list")
+    if not tests:
+        raise ValueError("'test_list' is empty")
+    prompt = f'"""\n{_text(row, "text")}\n{tests[0]}\n"""\n'
     stops = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")
-    return Problem(f"MBPP/{row['task_id']}", prompt, None, stops, "\n".join(row["test_list"]), solution=row.get("code"))
+    return Problem(f"MBPP/{number}", prompt, None, stops, "\n".join(tests), solution=_optional_text(row, "code"))
 
 
 def _multiple(row: dict[str, Any]) -> Problem:
-    stops = (*row["stop_tokens"], FILE_SEPARATOR)
-    return Problem(row["name"], row["prompt"].strip(), None, stops, row["tests"])
+    stops = (*_texts(row, "stop_tokens"), FILE_SEPARATOR)
+    if "" in stops:
+        raise ValueError("'stop_tokens' has an empty text")
+    return Problem(_text(row, "name"), _text(row, "prompt").strip(), None, stops, _text(row, "tests"))
 
 
 def _fim(row: dict[str, Any]) -> Problem:
-    solution = row["canonical_solution"]
+    """Names are those of HumanEval's problems in all languages, so the language is part of the id."""
+    solution, language = _text(row, "canonical_solution"), _text(row, "language")
     stops = ("<|endoftext|>", "<|filename|>")
-    return Problem(row["name"], row["prompt"], row["suffix"], stops, solution, row["language"], solution)
+    task_id = f"{language}/{_text(row, 'name')}"
+    return Problem(task_id, _text(row, "prompt"), _text(row, "suffix"), stops, solution, language, solution)
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key!r} is {value!r:.80}, but it must be a text")
+    return value
+
+
+def _optional_text(row: dict[str, Any], key: str) -> str | None:
+    return None if row.get(key) is None else _text(row, key)
+
+
+def _texts(row: dict[str, Any], key: str) -> list[str]:
+    value = row[key]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{key!r} is {value!r:.80}, but it must be a list of texts")
+    return value
 
 
 def find_task(name: str) -> Task:
@@ -154,13 +182,15 @@ def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Prob
         if not line.strip():
             continue
         try:
-            problem = task.read(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"{row!r:.80} is no object")
+            problem = task.read(row)
+        except (ValueError, KeyError, RecursionError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else f"is no problem of {task.name}: {error}"
             raise InvalidRequestError(f"{path}, line {number}, {what}") from None
         if problem is None:
             continue
-        _check(problem, f"{path}, line {number}")
         if problem.task_id in problems:
             raise InvalidRequestError(f"{path}, line {number}, is a second {problem.task_id}")
         problems[problem.task_id] = problem
@@ -176,23 +206,14 @@ def read_lines(path: Path) -> Iterable[str]:
 
     Raises:
         OSError: it cannot be read.
-        InvalidRequestError: it is not UTF-8, or the compressed file is damaged.
+        InvalidRequestError: it is not UTF-8, the compressed file is damaged, or it is no regular file: a pipe can be
+            read once alone, and its SHA-256 is wanted too.
     """
+    if path.exists() and not path.is_file():
+        raise InvalidRequestError(f"{path} is not a regular file, but a pipe, a device or a folder")
     data = path.read_bytes()
     try:
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidRequestError(f"{path} cannot be read: {error}") from None
     return text.split("\n")
-
-
-def _check(problem: Problem, where: str) -> None:
-    texts: Sequence[object] = (
-        problem.task_id, problem.prompt, problem.suffix or "", *problem.stops, problem.check, problem.group,
-        problem.solution or "",
-    )  # fmt: skip
-    for text in texts:
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"{where}, holds {text!r:.80} where a text belongs")
-    if "" in problem.stops:
-        raise InvalidRequestError(f"{where}, has an empty stop string")
