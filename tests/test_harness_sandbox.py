@@ -137,6 +137,37 @@ def test_what_ordinary_programs_need() -> None:
     assert run_program(program, Limits(seconds=30.0)) == sandbox.Verdict(True, "passed")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())",
+        "fcntl.fcntl(pipe, 1031, 1 << 16)",  # F_SETPIPE_SZ
+        "fcntl.lockf(0, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "fcntl.fcntl(os.open('/', os.O_RDONLY), fcntl.F_NOTIFY, 2)",
+        "_socket.socketpair(_socket.AF_INET, _socket.SOCK_STREAM)",
+        "_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)",
+    ],
+)
+def test_what_is_not_listed_is_refused(call: str) -> None:
+    program = f"import _socket, fcntl, os\npipe = os.pipe()[0]\n{call}"
+    assert run_program(program, LIMITS).result.startswith("failed: PermissionError: [Errno 1]")
+
+
+def test_what_is_listed_of_descriptors_and_socket_pairs() -> None:
+    program = (
+        "import fcntl, os, socket\n"
+        "pipe = os.pipe()[0]\n"
+        "for command in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC):\n"
+        "    assert fcntl.fcntl(pipe, command, 20) >= 20\n"
+        "fcntl.fcntl(pipe, fcntl.F_SETFD, fcntl.fcntl(pipe, fcntl.F_GETFD))\n"
+        "fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_NONBLOCK)\n"
+        "left, right = socket.socketpair()\n"
+        "left.send(b'x')\n"
+        "assert right.recv(1) == b'x'"
+    )
+    assert run_program(program, LIMITS) == sandbox.Verdict(True, "passed")
+
+
 def test_hashes_are_the_same_in_every_run() -> None:
     program = "raise ValueError(hash('text'))"
     assert run_program(program, LIMITS) == run_program(program, LIMITS)

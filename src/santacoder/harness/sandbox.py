@@ -6,7 +6,7 @@ error, one that computes for ever is killed, and neither costs more than its own
 one thread. It can read what its user can read, but has no way to send or store it, other than 200 characters of an
 error message.
 
-A verdict is what the program's own process says: a program that takes the interpreter apart could claim to have passed.
+A verdict is what the program's own process says: a program that looks for it can claim to have passed.
 """
 
 from __future__ import annotations
