@@ -208,6 +208,30 @@ def test_other_machines_are_refused() -> None:
     assert filter_program("aarch64") != filter_program("x86_64")
 
 
+def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    converse, outcomes = sandbox._converse, []
+
+    def watched(*arguments: Any) -> Any:
+        try:
+            outcomes.append(converse(*arguments))
+        except IsolationError as error:
+            outcomes.append(error)
+            raise
+        return outcomes[-1]
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sandbox, "check_isolation", lambda: None)
+    monkeypatch.setattr(sandbox, "_converse", watched)
+    sleep = "import time\ntime.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        run_programs([GOOD, *[sleep] * 9], Limits(seconds=10.0), workers=3, progress=interrupt)
+    assert outcomes[0] == sandbox.Verdict(True, "passed")
+    assert 2 <= len(outcomes) < 10
+    assert not any(outcome == sandbox.Verdict(False, "timed out") for outcome in outcomes)
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="answers of the x86-64 filter")
 def test_nothing_is_left_running() -> None:
     def children() -> list[str]:
