@@ -19,6 +19,7 @@ from santacoder.harness.generation import LocalEngine, Sampling, encode_problem,
 from santacoder.harness.machine import SESSIONS, read_sessions
 from santacoder.harness.record import GENERATIONS, RECORD, SAMPLES, SETTINGS, Sampled, open_record
 from santacoder.harness.report import make_report
+from santacoder.harness.scoring import RESULTS
 from santacoder.harness.tasks import Problem
 from santacoder.packaged import packaged_model
 
@@ -221,6 +222,15 @@ def test_a_report_of_damaged_settings(tmp_path: Path, settings: dict[str, Any]) 
     (tmp_path / SETTINGS).write_text(json.dumps(settings))
     (tmp_path / SAMPLES).touch()
     with pytest.raises(InvalidRequestError, match=r"settings.json is damaged: its (task|model) is "):
+        make_report(tmp_path)
+
+
+@pytest.mark.parametrize("scores", ["{}", "[]", '{"metric": "pass@k"}', '{"metric": []}'])
+def test_a_report_of_damaged_results(tmp_path: Path, scores: str) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps(settings_of("humaneval")))
+    (tmp_path / SAMPLES).touch()
+    (tmp_path / RESULTS).write_text(scores)
+    with pytest.raises(InvalidRequestError, match=r"results.json is damaged: it holds "):
         make_report(tmp_path)
 
 

@@ -32,6 +32,8 @@ def make_report(folder: Path) -> dict[str, Any]:
         if not isinstance(settings.get(name), str):
             raise InvalidRequestError(f"{folder / SETTINGS} is damaged: its {name} is {settings.get(name)!r:.80}")
     results = read_object(folder / RESULTS) if (folder / RESULTS).exists() else None
+    if results is not None and not isinstance(results.get(str(results.get("metric"))), dict):
+        raise InvalidRequestError(f"{folder / RESULTS} is damaged: it holds no values of a metric")
     first = next(iter(results.get("correct", ())), "") if results else ""
     return {
         "settings": settings,
