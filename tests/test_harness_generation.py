@@ -9,14 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from harness_samples import FILES, SAMPLING, lines, problems_of, settings_of
 
 import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.harness.generation import LocalEngine, Sampling, encode_problem, generate, run_seed
-from santacoder.harness.machine import read_sessions
-from santacoder.harness.record import GENERATIONS, RECORD, SAMPLES, Sampled, open_record
+from santacoder.harness.machine import SESSIONS, read_sessions
+from santacoder.harness.record import GENERATIONS, RECORD, SAMPLES, SETTINGS, Sampled, open_record
+from santacoder.harness.report import make_report
+from santacoder.harness.scoring import RESULTS
 from santacoder.harness.tasks import Problem
 from santacoder.packaged import packaged_model
 
@@ -135,7 +138,7 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, whole: Path, tear: bytes) -> Non
         go(tmp_path, engine=Stops(4))
     with (tmp_path / RECORD).open("ab") as file:
         file.write(tear)
-    with open_record(tmp_path, problems_of("humaneval"), 3) as record:
+    with open_record(tmp_path, settings_of("humaneval"), problems_of("humaneval"), 3) as record:
         assert len(record.samples) == 4
     go(tmp_path)
     assert results(tmp_path) == results(whole)
@@ -183,6 +186,72 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, Any], mess
         go(tmp_path, sampling=replace(SAMPLING, **change))
     with pytest.raises(InvalidRequestError, match="with data_sha256"):
         go(tmp_path, "mbpp")
+
+
+def test_other_settings_are_taken_while_there_is_no_sample(tmp_path: Path, whole: Path) -> None:
+    with pytest.raises(ContextOverflowError):
+        go(tmp_path, sampling=replace(SAMPLING, max_length=10))
+    with (tmp_path / RECORD).open("ab") as file:
+        file.write(b'{"task_id": "Exam')
+    go(tmp_path)
+    assert results(tmp_path) == results(whole)
+    assert json.loads((tmp_path / SETTINGS).read_bytes())["max_length"] == 512
+
+
+def test_settings_are_written_under_the_lock(tmp_path: Path) -> None:
+    """Who is refused leaves no settings behind for the run that is at work."""
+    with (tmp_path / RECORD).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InvalidRequestError, match="another process is at work in"):
+            go(tmp_path)
+    assert not (tmp_path / SETTINGS).exists()
+
+
+@pytest.mark.parametrize("settings", ["[]", "3", "null", '"text"'])
+def test_settings_that_are_no_object(tmp_path: Path, whole: Path, settings: str) -> None:
+    for name in (SAMPLES, GENERATIONS):
+        (tmp_path / name).write_bytes((whole / name).read_bytes())
+    (tmp_path / SETTINGS).write_text(settings)
+    for attempt in (lambda: go(tmp_path), lambda: run_seed(tmp_path, None), lambda: make_report(tmp_path)):
+        with pytest.raises(InvalidRequestError, match=r"settings.json is damaged: it holds .*, not a JSON object"):
+            attempt()
+
+
+@pytest.mark.parametrize("settings", [{}, {"task": 3, "model": "m"}, {"task": "humaneval", "model": None}])
+def test_a_report_of_damaged_settings(tmp_path: Path, settings: dict[str, Any]) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    (tmp_path / SAMPLES).touch()
+    with pytest.raises(InvalidRequestError, match=r"settings.json is damaged: its (task|model) is "):
+        make_report(tmp_path)
+
+
+@pytest.mark.parametrize("scores", ["{}", "[]", '{"metric": "pass@k"}', '{"metric": []}'])
+def test_a_report_of_damaged_results(tmp_path: Path, scores: str) -> None:
+    (tmp_path / SETTINGS).write_text(json.dumps(settings_of("humaneval")))
+    (tmp_path / SAMPLES).touch()
+    (tmp_path / RESULTS).write_text(scores)
+    with pytest.raises(InvalidRequestError, match=r"results.json is damaged: it holds "):
+        make_report(tmp_path)
+
+
+@pytest.mark.parametrize("sessions", ["{}", "[1]"])
+def test_damaged_sessions(tmp_path: Path, sessions: str) -> None:
+    (tmp_path / SESSIONS).write_text(sessions)
+    with pytest.raises(InvalidRequestError, match=r"sessions.json is damaged: it holds .*, not a list of JSON objects"):
+        read_sessions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"task_id": []}, {"sample": "0"}, {"sample": True}, {"completion": None}, {"completion_tokens": 1.5}]
+)
+def test_fields_of_a_wrong_type_are_damage(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, engine=Stops(2))
+    found = lines(tmp_path / RECORD)
+    found[0] |= change
+    (tmp_path / RECORD).write_text("".join(json.dumps(line) + "\n" for line in found))
+    with pytest.raises(InvalidRequestError, match=r"record.jsonl is damaged in line 1: remove that line"):
+        go(tmp_path)
 
 
 def test_seeds(tmp_path: Path, whole: Path) -> None:
@@ -245,6 +314,38 @@ def test_an_engine_that_leaves_something_out(tmp_path: Path) -> None:
 def test_bad_sampling(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         replace(SAMPLING, **change)
+
+
+@pytest.mark.parametrize("index", ["a", None, 1.5, True, -1, 2**63, 2**70])
+def test_a_bad_index_of_a_request(index: Any) -> None:
+    with pytest.raises(InvalidRequestError) as error:
+        santacoder.Request("x", {}, index)
+    assert str(error.value) == f"index is {index!r}, but it must be an integer in 0..9223372036854775807"
+
+
+@pytest.mark.parametrize(("options", "kind"), [(None, "NoneType"), ([], "list"), ("max_tokens", "str")])
+def test_bad_options_of_a_request(options: Any, kind: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"options is a {kind}, but it must be a dict"):
+        santacoder.Request("x", options)
+
+
+def test_complete_each_refuses_what_is_no_request() -> None:
+    with santacoder.load(threads=1) as model:
+        good = santacoder.Request("x", {"max_tokens": 1}, np.int64(3))  # type: ignore[arg-type]
+        bad: list[tuple[Any, str]] = [
+            (["def f("], r"requests\[0\] is a str, but it must be a Request"),
+            ([good, {"prompt": "x"}], r"requests\[1\] is a dict, but it must be a Request"),
+            ([santacoder.Request(None, {})], r"requests\[0\]: the prompt is a NoneType"),  # type: ignore[arg-type]
+            ("def f(", "requests is a str, but it must be an iterable of Request"),
+            (good, "requests is a Request, but it must be an iterable of Request"),
+            (None, "requests is a NoneType, but it must be an iterable of Request"),
+        ]
+        for requests, message in bad:
+            with pytest.raises(InvalidRequestError, match=message):
+                next(model.complete_each(requests))
+        last = santacoder.Request("x", {"max_tokens": 1, "seed": 1, "temperature": 1.0}, 2**63 - 1)
+        assert [position for position, _ in model.complete_each([good, last])] in ([0, 1], [1, 0])
+        assert type(good.index) is int
 
 
 def test_complete_each_mixes_options_and_names_errors() -> None:

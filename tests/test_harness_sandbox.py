@@ -137,6 +137,37 @@ def test_what_ordinary_programs_need() -> None:
     assert run_program(program, Limits(seconds=30.0)) == sandbox.Verdict(True, "passed")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())",
+        "fcntl.fcntl(pipe, 1031, 1 << 16)",  # F_SETPIPE_SZ
+        "fcntl.lockf(0, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "fcntl.fcntl(os.open('/', os.O_RDONLY), fcntl.F_NOTIFY, 2)",
+        "_socket.socketpair(_socket.AF_INET, _socket.SOCK_STREAM)",
+        "_socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)",
+    ],
+)
+def test_what_is_not_listed_is_refused(call: str) -> None:
+    program = f"import _socket, fcntl, os\npipe = os.pipe()[0]\n{call}"
+    assert run_program(program, LIMITS).result.startswith("failed: PermissionError: [Errno 1]")
+
+
+def test_what_is_listed_of_descriptors_and_socket_pairs() -> None:
+    program = (
+        "import fcntl, os, socket\n"
+        "pipe = os.pipe()[0]\n"
+        "for command in (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC):\n"
+        "    assert fcntl.fcntl(pipe, command, 20) >= 20\n"
+        "fcntl.fcntl(pipe, fcntl.F_SETFD, fcntl.fcntl(pipe, fcntl.F_GETFD))\n"
+        "fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_NONBLOCK)\n"
+        "left, right = socket.socketpair()\n"
+        "left.send(b'x')\n"
+        "assert right.recv(1) == b'x'"
+    )
+    assert run_program(program, LIMITS) == sandbox.Verdict(True, "passed")
+
+
 def test_hashes_are_the_same_in_every_run() -> None:
     program = "raise ValueError(hash('text'))"
     assert run_program(program, LIMITS) == run_program(program, LIMITS)
@@ -175,6 +206,30 @@ def test_other_machines_are_refused() -> None:
     with pytest.raises(IsolationError, match="cannot be isolated on riscv64: only on x86_64 and aarch64"):
         filter_program("riscv64")
     assert filter_program("aarch64") != filter_program("x86_64")
+
+
+def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    converse, outcomes = sandbox._converse, []
+
+    def watched(*arguments: Any) -> Any:
+        try:
+            outcomes.append(converse(*arguments))
+        except IsolationError as error:
+            outcomes.append(error)
+            raise
+        return outcomes[-1]
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sandbox, "check_isolation", lambda: None)
+    monkeypatch.setattr(sandbox, "_converse", watched)
+    sleep = "import time\ntime.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        run_programs([GOOD, *[sleep] * 9], Limits(seconds=10.0), workers=3, progress=interrupt)
+    assert outcomes[0] == sandbox.Verdict(True, "passed")
+    assert 2 <= len(outcomes) < 10
+    assert not any(outcome == sandbox.Verdict(False, "timed out") for outcome in outcomes)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="answers of the x86-64 filter")

@@ -123,6 +123,50 @@ def test_generation_keeps_the_end_of_a_long_context(lm: Any) -> None:
         lm.generate_until(instances((text, {"max_gen_toks": 1024})), disable_tqdm=True)
 
 
+def test_arguments_of_generation_are_passed_on(lm: Any) -> None:
+    sampled = {
+        "temperature": 0.9, "top_p": 0.9, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1,
+        "frequency_penalty": 0.5, "presence_penalty": 0.25, "seed": 9,
+    }  # fmt: skip
+    options = lm._options({**sampled, "max_gen_toks": None, "max_new_tokens": 7, "max_tokens": 9, "until": ["a", ""]})
+    assert options == {**sampled, "max_tokens": 7, "stop": ["a"]}
+    found = lm.generate_until(instances(("def f(", {**sampled, "max_gen_toks": 8})), disable_tqdm=True)
+    assert found == [lm.model.complete("def f(", max_tokens=8, **sampled).text]
+    defaults = {"stop": [], "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 1234}
+    assert lm._options({}) == defaults
+    assert lm._options(dict.fromkeys([*sampled, "until", "do_sample", "max_gen_toks", "max_tokens"])) == defaults
+    assert lm._options({"do_sample": True}) == {**defaults, "temperature": 1.0}
+    assert lm._options({"do_sample": False, "temperature": 0.7}) == defaults
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"until": 3}, "until is 3, but it must be a text or a list of texts"),
+        ({"until": ["a", None]}, r"until is \['a', None\], but it must be a text or a list of texts"),
+        ({"max_gen_toks": "many"}, "max_gen_toks is 'many', but it must be an integer of 1 or more"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0, but it must be an integer of 1 or more"),
+        ({"temperature": "hot"}, "temperature is 'hot', but it must be a number"),
+        ({"frequency_penalty": 3.0}, r"requests\[0\]: frequency_penalty is 3.0"),
+        ({"seed": -1}, r"requests\[0\]: seed is -1"),
+    ],
+)
+def test_bad_arguments_of_generation(lm: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        lm.generate_until(instances(("x", arguments)), disable_tqdm=True)
+
+
+def test_one_warning_for_each_set_of_unknown_arguments(lm: Any, caplog: pytest.LogCaptureFixture) -> None:
+    beams = ("x", {"max_gen_toks": 1, "num_beams": 2, "length_penalty": 1.0})
+    other = ("x", {"max_gen_toks": 1, "num_beams": 2, "top_k": 3, "presence_penalty": 0.5})
+    for _ in range(2):
+        lm.generate_until(instances(beams, other, beams), disable_tqdm=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "arguments of generation that santacoder does not have: length_penalty, num_beams",
+        "arguments of generation that santacoder does not have: num_beams",
+    ]
+
+
 def test_unknown_arguments(lm: Any) -> None:
     with pytest.raises(InvalidRequestError, match="'dtype' is no argument of the model santacoder"):
         SantaCoderLM(lm.model, dtype="float16")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
-from santacoder.errors import SantaCoderError
+from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
 from santacoder.loading import open_transformer
@@ -157,15 +157,22 @@ class SantaCoder:
             for the same prompt, options and number of sample.
 
         Raises:
-            InvalidRequestError: as in `complete`, when the request's turn comes; the message names its position.
+            InvalidRequestError: as in `complete`, when the request's turn comes; the message names its position. Or
+                `requests` is a text or cannot be gone through, or one of them is no `Request`.
             ContextOverflowError: likewise.
             NumericalError: a sample's logits are not finite; the others are given up.
             ModelClosedError: the model is closed.
         """
+        if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
+            kind = type(requests).__name__
+            raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
         waiting: dict[int, tuple[int, str]] = {}  # by identity of the sample
 
         def samples() -> Iterator[Sample]:
             for position, request in enumerate(requests):
+                if not isinstance(request, Request):
+                    kind = type(request).__name__
+                    raise InvalidRequestError(f"requests[{position}] is a {kind}, but it must be a Request")
                 try:
                     sample, echo = self._sample(request.prompt, request.options, request.index)
                 except SantaCoderError as error:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,13 @@ from santacoder.generation import check_context
 from santacoder.infilling import Mode, infill_filters, infill_prompt
 from santacoder.kv_cache import KVCache
 from santacoder.sample import Sample
-from santacoder.sampling import SamplingParams
+from santacoder.sampling import SamplingParams, check_integer
 from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 
 T = TypeVar("T")
+
+MAX_INDEX: Final = 2**63 - 1
 
 #: A text, or token ids: a list, a tuple, a NumPy array.
 Prompt = str | Sequence[int] | NDArray[np.integer]
@@ -50,11 +52,25 @@ class SamplingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample to generate: number `index` of those that a prompt and a seed have; `complete` gives number 0."""
+    """One sample to generate: number `index` of those that a prompt and a seed have; `complete` gives number 0.
+
+    The index is in 0..2^63-1. Prompt and options are checked when the request's turn comes.
+    """
 
     prompt: Prompt
     options: SamplingOptions
     index: int = 0
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            InvalidRequestError: `index` is no integer or out of range, or `options` is no mapping.
+        """
+        object.__setattr__(self, "index", check_integer("index", self.index, 0, MAX_INDEX))
+        if not isinstance(self.options, Mapping):
+            kind = type(self.options).__name__
+            raise InvalidRequestError(f"options is a {kind}, but it must be a dict of keywords of `complete`")
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:

@@ -18,7 +18,7 @@ from santacoder.config import read_config
 from santacoder.errors import ContextOverflowError, SantaCoderError
 from santacoder.gguf_file import GGUFFile
 from santacoder.harness.machine import Session
-from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_json, settle
+from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
 from santacoder.harness.tasks import Problem, Task
 from santacoder.infilling import infill_prompt
 from santacoder.model import SantaCoder
@@ -183,7 +183,7 @@ def run_seed(folder: Path, seed: int | None) -> int:
     if seed is not None:
         return seed
     path = folder / SETTINGS
-    if path.exists() and isinstance(before := read_json(path).get("seed"), int):
+    if path.exists() and isinstance(before := read_object(path).get("seed"), int):
         return before
     return secrets.randbits(32)
 
@@ -197,7 +197,7 @@ def generate(
     Args:
         folder: made if need be.
         problems: the benchmark.
-        settings: see `run_settings`; those of an earlier run in this folder must be the same.
+        settings: see `run_settings`; those of a run whose samples this folder holds must be the same.
         sampling: how to draw.
         engine: what generates.
         progress: whether to draw a bar; None draws one on a terminal.
@@ -210,8 +210,7 @@ def generate(
         InvalidRequestError: it holds another run, one that somebody else is at work on, or a damaged one.
         SantaCoderError: what the model raised.
     """
-    settle(folder, settings)
-    with open_record(folder, problems, sampling.n_samples) as record:
+    with open_record(folder, settings, problems, sampling.n_samples) as record:
         if missing := record.missing:
             _fill(folder, record, missing, sampling, engine, progress)
         record.finish()

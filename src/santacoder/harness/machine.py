@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import santacoder
+from santacoder.errors import InvalidRequestError
 from santacoder.harness.record import dump_json, read_json
 
 SESSIONS: Final = "sessions.json"
@@ -29,9 +30,16 @@ def describe_machine() -> dict[str, Any]:
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """What `Session` left in a run's folder, in order."""
+    """What `Session` left in a run's folder, in order.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidRequestError: it is damaged.
+    """
     path = folder / SESSIONS
-    sessions: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    sessions = read_json(path) if path.exists() else []
+    if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
+        raise InvalidRequestError(f"{path} is damaged: it holds {sessions!r:.80}, not a list of JSON objects")
     return sessions
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import IO, Any, Final
+from typing import IO, Any, Final, get_type_hints
 
 from santacoder.atomic_file import atomic_file
 from santacoder.errors import InvalidRequestError
@@ -52,6 +52,9 @@ class Sampled:
         return self.task_id, self.sample
 
 
+_FIELDS: Final = get_type_hints(Sampled)
+
+
 def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
     """Write one JSON document, whole or not at all."""
     with atomic_file(path) as file:
@@ -71,19 +74,29 @@ def read_json(path: Path) -> Any:
         raise InvalidRequestError(f"{path} is damaged: {error}") from None
 
 
-def settle(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down the settings of a new run, or check that an earlier run in this folder had the same.
+def read_object(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
 
     Raises:
-        OSError: the folder cannot be used.
-        InvalidRequestError: a setting differs; the message names it and both values.
+        OSError: it cannot be read.
+        InvalidRequestError: it is damaged, or another kind of value.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{path} is damaged: it holds {value!r:.80}, not a JSON object")
+    return value
+
+
+def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
+    """Write down the settings of a run that has no sample yet, or check that one that has `begun` has the same.
+
+    The caller holds the folder's lock.
+    """
     path = folder / SETTINGS
-    if not path.exists():
+    if not begun or not path.exists():
         dump_json(path, settings)
         return
-    before = read_json(path)
+    before = read_object(path)
     for name in sorted({*before, *settings}):
         if before.get(name) != settings.get(name):
             raise InvalidRequestError(
@@ -140,11 +153,10 @@ class Record:
             file.write(json.dumps(texts).encode())
         (self._folder / RECORD).unlink(missing_ok=True)
 
-    def load(self) -> None:
-        """Read what earlier runs left."""
+    def load(self, samples: Sequence[Sampled]) -> None:
+        """Take what earlier runs left."""
         known = {(problem.task_id, index) for problem, index in self.wanted}
-        complete = self._folder / SAMPLES
-        for sample in (*_whole(complete), *_torn(self._folder / RECORD, self._file)):
+        for sample in samples:
             if sample.key not in known:
                 raise InvalidRequestError(
                     f"{self._folder} holds sample {sample.sample} of {sample.task_id}: not of this run"
@@ -153,20 +165,26 @@ class Record:
 
 
 @contextmanager
-def open_record(folder: Path, problems: Sequence[Problem], n_samples: int) -> Iterator[Record]:
-    """The record of a run in a folder whose settings are settled; nobody else may have it open.
+def open_record(
+    folder: Path, settings: Mapping[str, Any], problems: Sequence[Problem], n_samples: int
+) -> Iterator[Record]:
+    """The record of a run in a folder, which is made if need be; nobody else may have it open.
 
     Raises:
         OSError: it cannot be read or written.
-        InvalidRequestError: another process writes to it, or it is damaged other than at its end.
+        InvalidRequestError: another process writes to it, it is damaged other than at its end, or its samples are
+            those of a run with another setting; the message names it and both values.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / RECORD).open("ab+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidRequestError(f"another process is at work in {folder}") from None
+        samples = [*_whole(folder / SAMPLES), *_torn(folder / RECORD, file)]
+        _settle(folder, settings, begun=bool(samples))
         record = Record(folder, file, problems, n_samples)
-        record.load()
+        record.load(samples)
         yield record
 
 
@@ -176,9 +194,10 @@ def _line(sample: Sampled) -> bytes:
 
 def _parse(line: bytes) -> Sampled | None:
     try:
-        return Sampled(**json.loads(line))
+        sample = Sampled(**json.loads(line))
     except (ValueError, TypeError):
         return None
+    return sample if all(type(getattr(sample, name)) is kind for name, kind in _FIELDS.items()) else None
 
 
 def _whole(path: Path) -> list[Sampled]:

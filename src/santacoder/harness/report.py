@@ -10,7 +10,7 @@ from santacoder.atomic_file import atomic_file
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.machine import read_sessions
 from santacoder.harness.published import Published, published
-from santacoder.harness.record import SAMPLES, SETTINGS, dump_json, read_json
+from santacoder.harness.record import SAMPLES, SETTINGS, dump_json, read_object
 from santacoder.harness.scoring import RESULTS
 
 REPORT, REPORT_JSON, PLOT = "report.md", "report.json", "pass_at_k.png"
@@ -27,8 +27,13 @@ def make_report(folder: Path) -> dict[str, Any]:
         raise InvalidRequestError(f"{folder} holds no run")
     if not (folder / SAMPLES).exists():
         raise InvalidRequestError(f"the run in {folder} is not finished: give its command again")
-    settings = read_json(folder / SETTINGS)
-    results = read_json(folder / RESULTS) if (folder / RESULTS).exists() else None
+    settings = read_object(folder / SETTINGS)
+    for name in ("task", "model"):
+        if not isinstance(settings.get(name), str):
+            raise InvalidRequestError(f"{folder / SETTINGS} is damaged: its {name} is {settings.get(name)!r:.80}")
+    results = read_object(folder / RESULTS) if (folder / RESULTS).exists() else None
+    if results is not None and not isinstance(results.get(str(results.get("metric"))), dict):
+        raise InvalidRequestError(f"{folder / RESULTS} is damaged: it holds no values of a metric")
     first = next(iter(results.get("correct", ())), "") if results else ""
     return {
         "settings": settings,

@@ -6,7 +6,7 @@ error, one that computes for ever is killed, and neither costs more than its own
 one thread. It can read what its user can read, but has no way to send or store it, other than 200 characters of an
 error message.
 
-A verdict is what the program's own process says: a program that takes the interpreter apart could claim to have passed.
+A verdict is what the program's own process says: a program that looks for it can claim to have passed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -79,12 +80,44 @@ class Limits:
     memory_bytes: int = 1 << 30
 
 
+class _Processes:
+    """Those that are running, to be killed together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: set[subprocess.Popen[bytes]] = set()
+        self._killed = False
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        """One more; after `kill` it is killed at once."""
+        with self._lock:
+            self._live.add(process)
+            if self._killed:
+                process.kill()
+
+    def remove(self, process: subprocess.Popen[bytes]) -> None:
+        """One that ended."""
+        with self._lock:
+            self._live.discard(process)
+
+    def kill(self) -> None:
+        """All of them, and those to come."""
+        with self._lock:
+            self._killed = True
+            for process in self._live:
+                process.kill()
+
+
 def run_program(program: str, limits: Limits) -> Verdict:
     """Execute one Python program. `check_isolation` says whether that is safe here.
 
     Raises:
         IsolationError: the process could not be restricted; the program did not begin.
     """
+    return _run(program, limits, _Processes())
+
+
+def _run(program: str, limits: Limits, processes: _Processes) -> Verdict:
     passed = secrets.token_hex(16)
     job = {
         "program": program,
@@ -100,10 +133,12 @@ def run_program(program: str, limits: Limits) -> Verdict:
         env=environment, cwd="/", start_new_session=True,
     )  # fmt: skip
     try:
+        processes.add(process)
         return _converse(process, json.dumps(job).encode(), passed, limits)
     finally:
         process.kill()
         process.wait()
+        processes.remove(process)
         for stream in (process.stdin, process.stdout):
             assert stream is not None
             with contextlib.suppress(OSError):
@@ -117,16 +152,24 @@ def run_programs(
 
     Without a number of workers there are as many as threads compute by default.
 
+    An interruption kills those that are running.
+
     Raises:
         IsolationError: programs cannot be kept from doing harm here; none was executed.
     """
     check_isolation()
     workers = default_threads() if workers is None else workers
+    processes = _Processes()
     with ThreadPoolExecutor(workers) as pool:
-        verdicts = []
-        for verdict in pool.map(lambda program: run_program(program, limits), programs):
-            verdicts.append(verdict)
-            progress(1)
+        try:
+            verdicts = []
+            for verdict in pool.map(lambda program: _run(program, limits, processes), programs):
+                verdicts.append(verdict)
+                progress(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.kill()
+            raise
     return verdicts
 
 

@@ -55,7 +55,8 @@ _STREAMS: Final = (
     0x80001,
     0x80801,
 )  # SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC: these ends cannot be addressed
-_OWNERS: Final = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX would signal others
+_DESCRIPTORS: Final = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
+_UNIX: Final = 1  # AF_UNIX
 
 # Of classic BPF: load a word, compare, test bits, answer. The word at 0 is the call, at 4 the architecture.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -64,7 +65,10 @@ _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 
 class _Rule(NamedTuple):
-    """A call that is allowed, or refused, if an argument has one of these values (or bits)."""
+    """A call that is allowed, or refused, if an argument has one of these values (or bits).
+
+    With a `first` that is not None, it is refused too if its first argument is another.
+    """
 
     numbers: tuple[int | None, int | None]
     argument: int
@@ -72,14 +76,15 @@ class _Rule(NamedTuple):
     values: Sequence[int]
     allowed: bool
     error: int
+    first: int | None = None
 
 
 _RULES: Final = (
     _Rule((2, None), 1, _ANY_BIT, (_WRITES,), False, errno.EACCES),  # open
     _Rule((257, 56), 2, _ANY_BIT, (_WRITES,), False, errno.EACCES),  # openat
     _Rule((16, 29), 1, _EQUAL, _QUERIES, True, errno.ENOTTY),  # ioctl
-    _Rule((72, 25), 1, _EQUAL, _OWNERS, False, errno.EPERM),  # fcntl
-    _Rule((53, 199), 1, _EQUAL, _STREAMS, True, errno.EPERM),  # socketpair: asyncio has one
+    _Rule((72, 25), 1, _EQUAL, _DESCRIPTORS, True, errno.EPERM),  # fcntl
+    _Rule((53, 199), 1, _EQUAL, _STREAMS, True, errno.EPERM, _UNIX),  # socketpair: asyncio has one
     _Rule((302, 261), 0, _EQUAL, (0,), True, errno.EPERM),  # prlimit64: of the process itself
 )
 
@@ -110,7 +115,10 @@ def filter_program(machine: str | None = None) -> bytes:
 def _rule(number: int, rule: _Rule) -> list[tuple[int, int, int, int]]:
     """Instructions that answer this call, and leave the loaded word alone for any other."""
     matches, differs = (_ALLOW, _FAIL | rule.error) if rule.allowed else (_FAIL | rule.error, _ALLOW)
-    body = [(_LOAD, 0, 0, 16 + 8 * rule.argument)]  # the lower half of an argument
+    body = []
+    if rule.first is not None:
+        body += [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, rule.first), (_ANSWER, 0, 0, _FAIL | rule.error)]
+    body.append((_LOAD, 0, 0, 16 + 8 * rule.argument))  # the lower half of an argument
     for index, value in enumerate(rule.values):
         body.append((rule.test, len(rule.values) - index, 0, value))
     body += [(_ANSWER, 0, 0, differs), (_ANSWER, 0, 0, matches)]

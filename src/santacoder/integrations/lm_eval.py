@@ -12,6 +12,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
 from santacoder.requests import Request, SamplingOptions
+from santacoder.sampling import check_integer
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -32,6 +34,13 @@ except ImportError as error:
 
 NAME: Final = "santacoder"
 MAX_GEN_TOKS: Final = 256  # lm-eval's own default
+
+#: What tasks call the most tokens to generate; the first that is given counts.
+LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens")
+
+PASSED_ON: Final = (
+    "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "seed"
+)  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +80,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
             raise InvalidRequestError(f"{sorted(unknown)[0]!r} is no argument of the model {NAME}")
         self.model = model if isinstance(model, SantaCoder) else _load(model, threads, context)
         self._seed = seed
+        self._warned: set[frozenset[str]] = set()
         self.max_gen_toks = max_gen_toks
 
     @property
@@ -171,30 +181,44 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return texts
 
     def _options(self, arguments: Mapping[str, Any]) -> SamplingOptions:
-        """What a task's gen_kwargs ask for; without do_sample or a temperature the choice is greedy."""
+        """What a task's gen_kwargs ask for; without do_sample or a temperature the choice is greedy.
+
+        None means not given. Names that are unknown are left out, with one warning for each set of them.
+        """
         given = dict(arguments)
-        until = given.pop("until", None) or []
-        most = next(
-            (given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given), None
-        )
-        temperature = float(given.pop("temperature", None) or 0.0)
+        temperature = _number("temperature", given.pop("temperature", None))
+        if (drawn := given.pop("do_sample", None)) is None:
+            drawn = temperature > 0
+        lengths = [(name, given.pop(name, None)) for name in LENGTHS]
+        length, most = next((pair for pair in lengths if pair[1] is not None), (LENGTHS[0], self.max_gen_toks))
         options: SamplingOptions = {
-            "stop": [until] if isinstance(until, str) else [text for text in until if text],
-            "max_tokens": self.max_gen_toks if most is None else int(most),
-            "temperature": temperature,
+            "stop": _stops(given.pop("until", None)),
+            "max_tokens": check_integer(length, most, 1, None),
+            "temperature": (temperature or 1.0) if drawn else 0.0,
             "top_p": 1.0,
             "seed": self._seed,
         }
-        if given.pop("do_sample", temperature > 0):
-            options["temperature"] = temperature or 1.0
-        else:
-            options["temperature"] = 0.0
-        for name in ("top_p", "top_k", "min_p", "repetition_penalty"):
-            if given.get(name) is not None:
-                options[name] = given.pop(name)
-        if given:
-            _log.warning("arguments of generation that %s does not have: %s", NAME, ", ".join(sorted(given)))
+        for name in PASSED_ON:
+            if (value := given.pop(name, None)) is not None:
+                options[name] = value
+        if (unknown := frozenset(given)) and unknown not in self._warned:
+            self._warned.add(unknown)
+            _log.warning("arguments of generation that %s does not have: %s", NAME, ", ".join(sorted(unknown)))
         return options
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real | None):
+        raise InvalidRequestError(f"{name} is {value!r:.80}, but it must be a number")
+    return 0.0 if value is None else float(value)
+
+
+def _stops(until: object) -> list[str]:
+    """The stop strings that `until` names; an empty one is none."""
+    texts = [] if until is None else [until] if isinstance(until, str) else until
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise InvalidRequestError(f"until is {until!r:.80}, but it must be a text or a list of texts")
+    return [text for text in texts if text]
 
 
 def _load(name: str | None, threads: int | None, context: int | None) -> SantaCoder:
