@@ -135,7 +135,8 @@ def show(hole: Hole, guesses: dict[str, str]) -> str:
 def summary(holes: Sequence[Hole], guesses: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Rates of exact match, and the ratio of infilling to the better continuation (None: that has no hit)."""
     pairs = list(zip(holes, guesses, strict=True))
-    hits = {name: sum(guessed[name] == hole.middle for hole, guessed in pairs) for name in guesses[0]}
+    names = dict.fromkeys(name for guessed in guesses for name in guessed)  # a line without indentation has two alone
+    hits = {name: sum(guessed.get(name, guessed[PREFIX]) == hole.middle for hole, guessed in pairs) for name in names}
     best = max(count for name, count in hits.items() if name != INFILL)
     return {
         "holes": len(holes),

@@ -353,6 +353,8 @@ class TestHoles:
         assert list(found["hits"].values()) == [3, 1, 2]
         assert found["ratio"] == 1.5
         assert infilling.summary([hole], [dict.fromkeys(names, "y")])["ratio"] is None
+        del guesses[0][infilling.SHORTER_PREFIX]  # as the prefix alone, then: no hit
+        assert list(infilling.summary([hole] * 3, guesses)["hits"].values()) == [3, 1, 1]
         for guess in guesses:
-            del guess[infilling.SHORTER_PREFIX]
+            guess.pop(infilling.SHORTER_PREFIX, None)
         assert infilling.summary([hole] * 3, guesses)["ratio"] == 3.0
