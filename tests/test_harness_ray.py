@@ -17,7 +17,8 @@ import pytest
 from harness_samples import FILES, SAMPLING, problems_of, settings_of
 
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.harness.generation import LocalEngine, file_sha256, generate
+from santacoder.file_digest import file_sha256
+from santacoder.harness.generation import LocalEngine, generate
 from santacoder.harness.ray_engine import RayEngine
 from santacoder.packaged import packaged_model
 

@@ -14,9 +14,10 @@ from santacoder.checkpoints.metadata import as_read, model_fields, read_licence,
 from santacoder.checkpoints.sources import Source, locate
 from santacoder.checkpoints.tokenizer_json import read_tokenizer
 from santacoder.checkpoints.vocabulary import build_vocabulary
-from santacoder.checkpoints.weights import read_weights, sha256
+from santacoder.checkpoints.weights import read_weights
 from santacoder.config import ARCHITECTURE, Config, expected_tensors
 from santacoder.errors import ModelFormatError
+from santacoder.file_digest import file_sha256
 from santacoder.float_state import default_float_state
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.progress import progress_bar
@@ -111,5 +112,5 @@ def _tokenizer(source: Source, checkpoint: CheckpointConfig, config: Config, fim
 
 
 def _provenance(source: Source, files: list[Path], progress: Callable[[int], object]) -> list[Field]:
-    sums = [sha256(path, progress) for path in files]
+    sums = [file_sha256(path, progress) for path in files]
     return source_fields(source, read_licence(source.folder), files, sums)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
@@ -25,7 +24,6 @@ _KINDS: Final[tuple[tuple[str, str | None, Callable[[Path], list[StoredTensor]]]
     ("pytorch_model.bin.index.json", "pytorch_model-*.bin", read_torch),
 )
 _PLAIN_NAME: Final = re.compile(r"\w[\w.-]*")  # no folder, no drive, not ".."
-_CHUNK: Final = 1 << 20
 
 
 def weights_files(place: str, names: Iterable[str]) -> list[str]:
@@ -68,16 +66,6 @@ def read_weights(folder: Path, place: str) -> tuple[list[Path], dict[str, Stored
         if name not in index:
             raise ModelFormatError(f"{first} does not list tensor {printable(name)}, which {tensors[name].file} holds")
     return files, tensors
-
-
-def sha256(path: Path, progress: Callable[[int], object]) -> str:
-    """The file's SHA-256; `progress` is told how many bytes were read since it was told last."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-            progress(len(data))
-    return digest.hexdigest()
 
 
 def _unique(tensors: Iterable[StoredTensor]) -> dict[str, StoredTensor]:

@@ -6,7 +6,6 @@ run that was stopped goes on with the samples it lacks, and ends with the bytes 
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from santacoder.config import read_config
 from santacoder.errors import ContextOverflowError, SantaCoderError
+from santacoder.file_digest import file_sha256
 from santacoder.gguf_file import GGUFFile
 from santacoder.harness.machine import Session
 from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
@@ -167,15 +167,6 @@ def run_settings(
         "context": length if context is None else check_integer("context", context, 1, length),
         **asdict(sampling),
     }
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
 
 
 def run_seed(folder: Path, seed: int | None) -> int:

@@ -14,16 +14,16 @@ from typing import Any, Final
 
 from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
-from santacoder.harness.generation import Sampling, file_sha256, sample_problems
+from santacoder.file_digest import file_sha256
+from santacoder.harness.generation import Sampling, sample_problems
 from santacoder.harness.record import Sampled
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
 from santacoder.sampling import check_integer
 from santacoder.scheduler import MAX_RUNNING
 
-PORTIONS: Final = (
-    2  # that an actor works on at a time: together they are one batch, and the next fills the first's tail
-)
+#: That an actor works on at a time: together they are one batch, and the next fills the first's tail.
+PORTIONS: Final = 2
 LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
 RETRIES: Final = 100  # deaths of an actor, and runs of a portion
 
