@@ -35,17 +35,20 @@ INLINE void dot_panel(int format, const unpacked *w, int groups, tile_work work,
     for (int g = 0; g < groups; g++) dot_group(format, w, work.panel, g, work.x, out);
 }
 
-/* Adds what `dots` holds for `tokens` tokens from `first` of a tile to out; meanwhile makes the products of `next`. */
-INLINE void add_tokens(int format, int tokens, const unpacked *w, int groups, tile_work now, size_t first,
+/* Adds what `dots` holds for `tokens` tokens from `first` of a tile to out; meanwhile makes the products of `next` and,
+ * if there are `many` tokens, asks for those after it: few stay in L1, and asking cost 16 of them a sixth (weights in
+ * L2). */
+INLINE void add_tokens(int format, int many, int tokens, const unpacked *w, int groups, tile_work now, size_t first,
                        const tile_dots *dots, tile_work next, tile_dots *next_dots, float *out)
 {
-    const size_t tile_bytes = 2 * TILE_ROWS * sizeof(sc_act); /* the tokens after next, one per panel and group */
+    const size_t tile_bytes = 2 * TILE_ROWS * sizeof(sc_act); /* from here to there: one token per panel and group */
     f32x16 acc[TILE_ROWS];
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) acc[t] = f32_load(out + SC_PAIR * t);
     for (int g = 0; g < groups; g++) {
         if (next.x) dot_group(format, w, next.panel, g, next.x, next_dots);
-        prefetch_near((const char *)now.x + tile_bytes + (size_t)(SC_GROUPS * now.panel + g) * sizeof(sc_act), sizeof(sc_act));
+        const char *later = (const char *)now.x + tile_bytes + (size_t)(SC_GROUPS * now.panel + g) * sizeof(sc_act);
+        if (many) prefetch_near(later, sizeof(sc_act));
         if (now.ahead) prefetch(now.ahead + (size_t)g * now.part, now.part);
         const int at = format == SC_Q6_K ? 2 * g : g;
         const f32x16 *scale = &w->scale[now.panel][at], min = w->min[now.panel][g];
@@ -66,21 +69,21 @@ INLINE void add_tokens(int format, int tokens, const unpacked *w, int groups, ti
 }
 
 /* The same for tokens first..rows-1, in pieces. */
-INLINE void add_tile(int format, const unpacked *w, int groups, tile_work now, size_t first, size_t rows,
+INLINE void add_tile(int format, int many, const unpacked *w, int groups, tile_work now, size_t first, size_t rows,
                      const tile_dots *dots, tile_work next, tile_dots *next_dots, float *out)
 {
     for (size_t t = first, n; t < rows; t += n, out += SC_PAIR * n, next.x = NULL, now.ahead = NULL) {
         n = next_tile(rows - t, TILE_ROWS);
-        if (n == TILE_ROWS) add_tokens(format, TILE_ROWS, w, groups, now, t, dots, next, next_dots, out);
-        else if (n == 4) add_tokens(format, 4, w, groups, now, t, dots, next, next_dots, out);
-        else if (n == 2) add_tokens(format, 2, w, groups, now, t, dots, next, next_dots, out);
-        else add_tokens(format, 1, w, groups, now, t, dots, next, next_dots, out);
+        if (n == TILE_ROWS) add_tokens(format, many, TILE_ROWS, w, groups, now, t, dots, next, next_dots, out);
+        else if (n == 4) add_tokens(format, many, 4, w, groups, now, t, dots, next, next_dots, out);
+        else if (n == 2) add_tokens(format, many, 2, w, groups, now, t, dots, next, next_dots, out);
+        else add_tokens(format, many, 1, w, groups, now, t, dots, next, next_dots, out);
     }
 }
 
 /* All tokens against an unpacked superblock, tile by tile and in each tile both panels. The last tile overlaps the one
  * before it where tokens are no multiple of its rows: its first products are made twice and added once. */
-INLINE void add_block(int format, const unpacked *w, int groups, const sc_act *x, size_t tokens, size_t rows,
+INLINE void add_block(int format, int many, const unpacked *w, int groups, const sc_act *x, size_t tokens, size_t rows,
                       const char *ahead, float *out)
 {
     tile_dots dots[2];
@@ -91,7 +94,7 @@ INLINE void add_block(int format, const unpacked *w, int groups, const sc_act *x
         const size_t start = (size_t)(now.x - x), end = start + rows, left = tokens - end;
         if (now.panel == 0) next = (tile_work){now.x, 1, now.ahead ? now.ahead + half : NULL, now.part};
         else next = (tile_work){.x = left ? now.x + (left < rows ? left : rows) : NULL};
-        add_tile(format, w, groups, now, done - start, rows, &dots[now.panel], next, &dots[next.panel],
+        add_tile(format, many, w, groups, now, done - start, rows, &dots[now.panel], next, &dots[next.panel],
                  out + SC_PAIR * done + SC_LANES * (size_t)now.panel);
         if (now.panel) done = end;
     }
@@ -110,7 +113,9 @@ INLINE void linear_tiles(int format, const char *blocks, size_t columns, const s
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
         unpack_block(format, blocks, groups, 1, zero, NULL, &w);
-        add_block(format, &w, groups, x, tokens, rows, soon(blocks, end, ahead, block_bytes), out);
+        const char *next = soon(blocks, end, ahead, block_bytes);
+        if (tokens > TILE_ROWS) add_block(format, 1, &w, groups, x, tokens, rows, next, out);
+        else add_block(format, 0, &w, groups, x, tokens, rows, next, out);
     }
     tiles_close(&before);
 }
