@@ -164,11 +164,12 @@ def length_field(out: GGUFBuilder, lie: str, pick: int) -> tuple[int, int]:
         found = out.metadata[-1:]
     key, _, data = found[pick % len(found)]
     out.build()
-    value = out.offsets[f"value:{key!s}"]
+    label = key if isinstance(key, str) else key.decode()
+    value = out.offsets[f"value:{label}"]
     if lie == "array":
         item_kind = struct.unpack_from("<I", data)[0]
         return value + 4, 8 if item_kind == STRING else len(scalar(item_kind, 0)[1])
-    return {"key": out.offsets[f"key:{key!s}"], "string": value, "item": value + 12}[lie], 1
+    return {"key": out.offsets[f"key:{label}"], "string": value, "item": value + 12}[lie], 1
 
 
 def told_length(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
