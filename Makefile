@@ -60,10 +60,10 @@ sanitize-extension:
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
 		$(PYTHON) -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS) -k "not flat"
 
-# The thread team and concurrent generation under the thread sanitizer. It does not follow threads into a forked child,
-# and its own memory grows, which two tests measure.
+# The thread team, concurrent generation and the quantiser under the thread sanitizer. It does not follow threads into a
+# forked child, and its own memory grows, which two tests measure.
 THREADED = $(BUILD)/tsan/package
-THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py
+THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_quantization.py
 tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
@@ -85,7 +85,7 @@ soak: build
 # Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; needs atheris.
 FUZZ_SECONDS ?= 60
 fuzz: build
-	for target in reader tokenizer session; do \
+	for target in reader tokenizer session checkpoint; do \
 		PYTHONPATH=src:tests $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.

@@ -9,6 +9,7 @@ part has a share of the time; one that is cut short says what it covered, and so
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import malformed
 import seeded_bugs
+import small_checkpoint
 
 import santacoder
 from santacoder.atomic_file import atomic_file
@@ -39,16 +41,16 @@ BEGIN, END = "<!-- made by `make soak`: -->", "<!-- end -->"
 HANG_SECONDS = 10.0
 MAX_MILLISECONDS, MAX_KB = 100.0, 16 << 10  # what a refusal may cost
 #: Part of the time for each section; what one leaves, the next ones have.
-SHARES = {"mutants": 0.35, "load": 0.3, "peer": 0.15, "bugs": 1.0}
+SHARES = {"mutants": 0.3, "checkpoints": 0.2, "load": 0.3, "peer": 0.15, "bugs": 1.0}
 
 
 class Worker:
     """A process of soak_worker.py, started anew whenever it dies or hangs."""
 
-    def __init__(self, kind: str, python: str, folder: Path) -> None:
-        self.command = [python, str(HERE / "soak_worker.py"), kind, str(FILE)]
+    def __init__(self, kind: str, python: str, folder: Path, valid: Path = FILE) -> None:
+        self.command = [python, str(HERE / "soak_worker.py"), kind, str(valid)]
         self.environment = dict(os.environ)
-        if kind != "santacoder":
+        if kind == "llama.cpp":
             self.environment.pop("PYTHONPATH", None)  # our environment's packages are not for another Python
         self.log = folder / f"{kind}.stderr"
         self.process: subprocess.Popen[str] | None = None
@@ -184,18 +186,39 @@ class Soak:
 
     def mutants(self, worker: Worker) -> None:
         """Every single-byte change and truncation of two small models, as far as the time goes."""
-        mutants = all_mutants(self.seed)
         results, deadline, path = Outcomes(), self.deadline("mutants"), self.folder / "mutant.gguf"
         try:
-            for name, data in mutants:
+            for name, data in all_mutants(self.seed):
                 if time.monotonic() > deadline:
                     break
                 path.unlink(missing_ok=True)
                 path.write_bytes(data)
                 results.add(name, *worker.try_file(path))
         finally:
-            self.row("mutants tried", f"{results.tried} of {len(mutants)}: {results}")
+            total = sum(1 for _ in all_mutants())
+            self.row("mutants tried", f"{results.tried} of {total}: {results}")
             self.refusals("mutants", results)
+
+    def checkpoints(self) -> None:
+        """The same for the files of a checkpoint that is converted, and what is converted is loaded."""
+        path = self.folder / "checkpoint"
+        valid = self.folder / "valid-checkpoint"
+        small_checkpoint.write(valid, small_checkpoint.files("model.safetensors"))
+        worker = Worker("converter", sys.executable, self.folder, valid)
+        results, deadline = Outcomes(), self.deadline("checkpoints")
+        try:
+            for name, what, data in checkpoint_mutants(self.seed):
+                if time.monotonic() > deadline:
+                    break
+                small_checkpoint.write(path, small_checkpoint.files(name) | {name: data})
+                results.add(f"{name}, {what}", *worker.try_file(path))
+        finally:
+            worker.stop()
+            total = sum(1 for _ in checkpoint_mutants())
+            shown = str(results).replace("loaded", "converted")
+            names = ", ".join(small_checkpoint.readable())
+            self.row("mutants of checkpoints tried", f"{results.tried} of {total} ({names}): {shown}")
+            self.refusals("mutants of checkpoints", results)
 
     def faults(self) -> None:
         """Every allocation of the C side fails once."""
@@ -243,7 +266,7 @@ class Soak:
         worker = Worker("llama.cpp", python, self.folder)
         parts: list[tuple[str, Iterable[tuple[str, Path]], int]] = [
             ("malformed files", self._case_paths(), sum(1 for _ in malformed.cases())),
-            ("mutants", self._mutant_paths(), len(all_mutants())),
+            ("mutants", self._mutant_paths(), sum(1 for _ in all_mutants())),
         ]
         try:
             for what, paths, total in parts:
@@ -294,16 +317,31 @@ class Soak:
             self.findings += [f"not caught: {name}" for name in missed]
 
 
-def all_mutants(seed: int = 1) -> list[tuple[str, bytes]]:
-    """Every change of one byte and every truncation of a model in F16, then of one in Q8_0, each in a drawn order."""
-    mutants: list[tuple[str, bytes]] = []
+def all_mutants(seed: int = 1) -> Iterator[tuple[str, bytes]]:
+    """Those of a model in F16, then those of one in Q8_0; made one by one, since all of them take half a gigabyte."""
     for weight_type, sizes in (("F16", {}), ("Q8_0", {"width": 32, "hidden": 32})):
         data = malformed.model(weight_type=weight_type, **sizes).build()
-        places = range(len(data))
-        found = [*malformed.flips(data, places), *malformed.truncations(data, places)]
-        random.Random(seed).shuffle(found)
-        mutants += [(f"{weight_type}, {name}", mutant) for name, mutant in found]
-    return mutants
+        for name, mutant in mutants_of(data, seed):
+            yield f"{weight_type}, {name}", mutant
+
+
+def checkpoint_mutants(seed: int = 1) -> Iterator[tuple[str, str, bytes]]:
+    """For each file of a checkpoint its name, what was done to it, and its bytes; the files take turns."""
+    names = small_checkpoint.readable()
+    turns = [mutants_of(small_checkpoint.files(name)[name], seed) for name in names]
+    for turn in itertools.zip_longest(*turns):
+        for name, mutant in zip(names, turn, strict=True):
+            if mutant is not None:
+                yield name, *mutant
+
+
+def mutants_of(data: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Every change of one byte and every truncation, the places in a drawn order."""
+    places = list(range(len(data)))
+    random.Random(seed).shuffle(places)
+    for place in places:
+        yield from malformed.flips(data, [place])
+        yield from malformed.truncations(data, [place])
 
 
 def write(path: Path, table: str) -> None:
@@ -324,6 +362,7 @@ def run(soak: Soak, peer: str | None) -> None:
         soak.mutants(worker)
     finally:
         worker.stop()
+    soak.checkpoints()
     soak.load()
     if peer is not None:
         soak.peer(peer)

@@ -1,4 +1,4 @@
-"""Loads files on request: `soak.py` writes paths, one a line, to the standard input of a process of this.
+"""Loads or converts files on request: `soak.py` writes paths, one a line, to the standard input of a process of this.
 
 Each answer is a line of JSON: whether the file was loaded or refused, milliseconds, and the most memory that was
 taken on the way, in KB. A file that kills the process gives no answer.
@@ -31,6 +31,27 @@ def santacoder_loader() -> Callable[[str], None]:
     return load
 
 
+def converter() -> Callable[[str], None]:
+    """Our `convert` of a folder, then our `load` of what it wrote."""
+    import santacoder
+    from santacoder.conversion import convert
+
+    load = santacoder_loader()
+
+    def convert_and_load(path: str) -> None:
+        out = Path(path).with_suffix(".gguf")
+        try:
+            convert(path, out, force=True, progress=False)
+        except (santacoder.ModelFormatError, santacoder.InvalidRequestError, OSError) as error:
+            raise RefusedError from error
+        try:
+            load(str(out))
+        except RefusedError as error:
+            raise AssertionError("what was converted cannot be loaded") from error
+
+    return convert_and_load
+
+
 def llama_cpp_loader() -> Callable[[str], None]:
     """The same with llama-cpp-python."""
     from llama_cpp import Llama
@@ -50,6 +71,14 @@ class RefusedError(Exception):
     """The file was refused by an exception that callers are told of."""
 
 
+#: Kind of process -> what makes the function that tries a path.
+LOADERS: dict[str, Callable[[], Callable[[str], None]]] = {
+    "santacoder": santacoder_loader,
+    "converter": converter,
+    "llama.cpp": llama_cpp_loader,
+}
+
+
 def memory(field: str) -> int:
     """KB, of /proc/self/status."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
@@ -59,12 +88,14 @@ def memory(field: str) -> int:
 def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(description="Load files on request.")
-    parser.add_argument("kind", choices=["santacoder", "llama.cpp"])
-    parser.add_argument("model", help="loaded first, so that what is imported on the way counts for no other file")
+    parser.add_argument("kind", choices=LOADERS)
+    parser.add_argument(
+        "model", help="loaded (or converted) first, so that what is imported on the way counts for no other file"
+    )
     arguments = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
-    load = santacoder_loader() if arguments.kind == "santacoder" else llama_cpp_loader()
+    load = LOADERS[arguments.kind]()
     load(arguments.model)
     print("ready", file=answers)
     for line in sys.stdin:

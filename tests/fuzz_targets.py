@@ -7,13 +7,16 @@ finding.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import malformed
+import small_checkpoint
 
 import santacoder
+from santacoder.conversion import convert
 from santacoder.gguf_file import Metadata
 from santacoder.kv_cache import KVCache
 from santacoder.session_file import HEADER, read_session
@@ -69,12 +72,36 @@ def tokenizer(data: bytes) -> None:
 def session(data: bytes) -> None:
     """A session file."""
     _PATH.write_bytes(data)
-    cache = KVCache(_BLOCK_BYTES, _CAPACITY)
+    cache = KVCache(_BLOCK_BYTES, _CAPACITY, dim=1, item_bytes=2)
     try:
         tokens = read_session(_PATH, _FINGERPRINT, _VOCABULARY, cache)
         assert len(tokens) == len(cache)
     except santacoder.SessionFormatError:
         assert len(cache) <= _CAPACITY
+    finally:
+        _PATH.unlink()
+
+
+def checkpoint(data: bytes) -> None:
+    """A byte that picks a file of a checkpoint, and that file's bytes: what is converted can be loaded and run."""
+    name = small_checkpoint.NAMES[data[0] % len(small_checkpoint.NAMES)] if data else "config.json"
+    if name not in small_checkpoint.readable():
+        return
+    folder = _PATH.with_suffix(".checkpoint")
+    small_checkpoint.write(folder, small_checkpoint.files(name) | {name: data[1:]})
+    try:
+        convert(folder, _PATH, force=True, progress=False)
+    except (santacoder.ModelFormatError, santacoder.InvalidRequestError) as error:
+        assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+        assert not _PATH.exists()
+        return
+    finally:
+        shutil.rmtree(folder)
+    try:
+        with santacoder.load(_PATH, threads=1) as model:
+            model.complete([0], max_tokens=1, ignore_eos=True)
+    except santacoder.NumericalError:
+        pass
     finally:
         _PATH.unlink()
 
@@ -90,7 +117,17 @@ def seeds(name: str) -> list[bytes]:
             b"1113\n3\ta b\na\tb\tab\t<|endoftext|>\nabab",
             "1114\n0\nĠ Ġ\ta b\na\tĠ\tĠĠ\tab\na  ab".encode(),
         ]
+    if name == "checkpoint":
+        return [
+            bytes([small_checkpoint.NAMES.index(name)]) + small_checkpoint.files(name)[name]
+            for name in small_checkpoint.readable()
+        ]
     return [malformed.model().build(), malformed.model(weight_type="Q8_0", width=32, hidden=32).build()]
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"reader": reader, "tokenizer": tokenizer, "session": session}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "reader": reader,
+    "tokenizer": tokenizer,
+    "session": session,
+    "checkpoint": checkpoint,
+}

@@ -8,91 +8,19 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf_builder import (
-    ARRAY,
-    BOOL,
-    F32,
-    F64,
-    I32,
-    STRING,
-    U8,
-    U16,
-    U32,
-    U64,
-    GGUFBuilder,
-    Tensor,
-    array,
-    scalar,
-    string,
-    tiny_builder,
-)
+from gguf_builder import ARRAY, I32, STRING, U8, U16, GGUFBuilder, Tensor, array, scalar
+from malformed_case import LAYER, MERGES, SYMBOLS, TOKENS, Case, built, file, keys, model, tensor
+from malformed_metadata import hyperparameters, metadata, vocabularies
 
-LAYER, TOKENS, MERGES = "starcoder", "tokenizer.ggml.tokens", "tokenizer.ggml.merges"
-SYMBOLS = "abdefrtĠ"
+__all__ = ["Case", "cases", "flips", "model", "truncations"]
+
 HUGE = (2**32, 2**61, 2**63, 2**64 - 1)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A path to load.
-
-    Attributes:
-        name: what is wrong, or odd.
-        write: makes the file in a folder and gives its path.
-        problem: a part of the error's message; None where the model loads and runs a token.
-    """
-
-    name: str
-    write: Callable[[Path], Path]
-    problem: str | None
-
-
-def model(**changes: Any) -> GGUFBuilder:
-    """A complete model of under 4 KB."""
-    sizes = {"width": 8, "heads": 1, "context": 2, "hidden": 8, "n_padding": 0, "weight_type": "F16"}
-    return tiny_builder(**{**sizes, "symbols": SYMBOLS, **changes})
-
-
-def file(name: str, data: bytes, problem: str | None) -> Case:
-    """A case that is a file with these bytes."""
-
-    def write(folder: Path) -> Path:
-        path = folder / "case.gguf"
-        path.unlink(missing_ok=True)
-        path.write_bytes(data)
-        return path
-
-    return Case(name, write, problem)
-
-
-def built(name: str, out: GGUFBuilder, problem: str | None) -> Case:
-    """A case from a builder; `@FIELD@` in the problem is where that field lies."""
-    data = out.build()
-    if problem is not None:
-        problem = re.sub("@([^@]+)@", lambda found: str(out.offsets[found[1]]), problem)
-    return file(name, data, problem)
-
-
-def keys(name: str, value: Any, problem: str | None, **changes: Any) -> Case:
-    """A model with one metadata value changed; None drops the key."""
-    shown = value[1][:12].hex() if isinstance(value, tuple) else repr(value)[:40]
-    return built(f"{name} = {shown}", model(metadata={name: value}, **changes), problem)
-
-
-def tensor(what: str, problem: str | None, name: str = "blk.0.ffn_up.weight", **fields: Any) -> Case:
-    """A model with fields of one tensor changed."""
-    out = model()
-    for key, value in fields.items():
-        setattr(out.tensor(name), key, value)
-    return built(f"tensor: {what}", out, problem)
 
 
 def cases() -> Iterator[Case]:
@@ -162,107 +90,10 @@ def counts() -> Iterator[Case]:
         yield built(f"n_tensors {step:+}", out, of_tensors)
 
 
-def metadata() -> Iterator[Case]:
-    """Keys, values and arrays."""
-    out = model().set("KEY", 1)
-    data = out.build()
-    at = out.offsets["key:KEY"]
-    n = len(out.metadata) - 1
-    rest = data[at + len(string("KEY")) :]
-    for name, raw, problem in (
-        ("length 0", struct.pack("<Q", 0), f"the length of the key of metadata entry {n} is 0 at byte {at}, not in"),
-        ("length 2^64-1", struct.pack("<Q", 2**64 - 1), f"is {2**64 - 1} at byte {at}, not in 1..65535"),
-        ("length 2^63", struct.pack("<Q", 2**63), f"is {2**63} at byte {at}, not in 1..65535"),
-        (
-            "one byte longer than the file",
-            struct.pack("<Q", len(rest) + 1),
-            f"needs {len(rest) + 1} bytes at byte {at + 8}, but only {len(rest)} remain",
-        ),
-        ("100 KB", string(b"k" * 100_000), f"is 100000 at byte {at}, not in 1..65535"),
-        ("not UTF-8", string(b"a\xffb"), f"the key of metadata entry {n} is not UTF-8 at byte {at + 9}"),
-        ("NUL", string(b"a\0b"), f"'a\\x00b' at byte {at} holds a NUL character"),
-    ):
-        yield file(f"key: {name}", data[:at] + raw + rest, problem)
-    twice = model()
-    twice.metadata.append(("starcoder.block_count", U32, struct.pack("<I", 1)))
-    yield built("key: twice", twice, "the key starcoder.block_count at byte @key:starcoder.block_count@ is there twice")
-    for kind in (13, 0xFFFFFFFF):
-        yield built(
-            f"value type {kind}", model().set("x", (kind, bytes(8))), f"the type of x is {kind} at byte @type:x@"
-        )
-    nested = struct.pack("<IQ", ARRAY, 1)
-    for name, value, problem in (
-        ("array of arrays", (ARRAY, nested), "the element type of x is 9 at byte @value:x@: arrays"),
-        ("arrays 1e5 deep", (ARRAY, nested * 100_000), "the element type of x is 9 at byte @value:x@: arrays"),
-        ("array of type 77", (ARRAY, struct.pack("<IQ", 77, 1)), "is 77 at byte @value:x@: an unknown type"),
-        ("array of 2^61 u64", (ARRAY, array(U64, [], 2**61)), f"the length of x is {2**61} at byte"),
-        ("array longer than the file", (ARRAY, array(U8, [], 1 << 20)), f"the length of x is {1 << 20} at byte"),
-        ("2^20 strings in no bytes", (ARRAY, array(STRING, [], 2**20)), f"the length of x is {2**20} at byte"),
-        ("string length wraps", (STRING, struct.pack("<Q", 2**64 - 8)), f"is {2**64 - 8} at byte @value:x@, not in"),
-        (
-            "string in an array wraps",
-            (ARRAY, array(STRING, [], 1) + struct.pack("<Q", 2**64 - 8)),
-            "the length of x[0]",
-        ),
-        ("bool 2", (BOOL, b"\2"), "x is the bool 2 at byte @value:x@, not 0 or 1"),
-        ("bool 2 in an array", (ARRAY, array(BOOL, [1, 2])), "x is the bool 2 at byte"),
-        ("string not UTF-8", (STRING, string(b"ok\x80")), "x is not UTF-8 at byte"),
-    ):
-        yield built(f"value: {name}", model().set("x", value), problem)
-    for alignment in (0, 1, 3, 24, 2**31, "32", True):
-        yield keys("general.alignment", alignment, "general.alignment")
-
-
-def hyperparameters() -> Iterator[Case]:
-    """The model's dimensions: missing, of a wrong type, out of range, contradicting each other."""
-    yield keys("general.architecture", "llama", "general.architecture at byte @value:general.architecture@ is 'llama'")
-    yield keys("general.architecture", None, "general.architecture is missing")
-    yield keys("general.architecture", 7, "general.architecture at byte @value:general.architecture@ is an integer")
-    sizes = ["context_length", "embedding_length", "block_count", "attention.head_count"]
-    for name in [*sizes, "attention.layer_norm_epsilon"]:
-        yield keys(f"{LAYER}.{name}", None, f"{LAYER}.{name} is missing from the metadata")
-    wrong: Sequence[Any] = (
-        0, 10**9, 2**31, scalar(I32, -1), scalar(U64, 2**40), "8", True, scalar(F64, 8.0), scalar(F32, math.nan),
-    )  # fmt: skip
-    for name in [*sizes, "attention.head_count_kv", "feed_forward_length"]:
-        for value in wrong:
-            yield keys(f"{LAYER}.{name}", value, f"{LAYER}.{name} at byte @value:{LAYER}.{name}@ is ")
-    heads = f"{LAYER}.attention.head_count"
-    yield keys(heads, 3, f"{heads} at byte @value:{heads}@ is 3, which does not divide the width 8")
-    yield keys(f"{heads}_kv", 3, "is 3, which does not divide the 4 query heads", heads=4)
-    yield keys(f"{heads}_kv", 8, "is 8, but it must be in 1..4", heads=4)
-    epsilon = f"{LAYER}.attention.layer_norm_epsilon"
-    for value in (0.0, -1e-5, 1.0, math.nan, math.inf, -math.inf, 1, "1e-5", True):
-        yield keys(epsilon, value, f"{epsilon} at byte @value:{epsilon}@ is ")
-
-
-def vocabularies() -> Iterator[Case]:
-    """Tokens, their types and merges, special tokens."""
-    tokens = list(SYMBOLS)
-    n = 8 + 6 + 5  # symbols, results of merges, special tokens
-    yield keys(TOKENS, None, f"{TOKENS} is missing")
-    yield keys(TOKENS, (ARRAY, array(U8, [1] * n)), f"{TOKENS} at byte @value:{TOKENS}@ is an array of uint8")
-    yield keys(TOKENS, tokens, f"{TOKENS} at byte @value:{TOKENS}@ holds 8 tokens, but token_embd.weight has {n} rows")
-    yield keys(TOKENS, (ARRAY, array(STRING, [b"ok", b"a\xff"])), f"{TOKENS}[1] is not UTF-8 at byte")
-    types = "tokenizer.ggml.token_type"
-    yield keys(types, [1] * (n - 1), f"{types} at byte @value:{types}@ holds {n - 1} types for {n} tokens")
-    yield keys("tokenizer.ggml.scores", [0.5] * (n + 1), f"holds {n + 1} scores for {n} tokens")
-    for merge in ("nospace", "a b c", " a", "a ", "", "zz a", "a b", "ab a", "<|endoftext|> def"):
-        yield keys(MERGES, [merge], f"{MERGES} at byte @value:{MERGES}@ has the entry [0] {merge!r}")
-    for name in ("bos", "eos", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "prefix", "suffix", "middle"):
-        for value in (n, 2**32 - 1, scalar(I32, -1), "1"):
-            key = f"tokenizer.ggml.{name}_token_id"
-            yield keys(key, value, f"{key} at byte @value:{key}@ is ")
-    long = [*tokens, *(f"<{i}>" for i in range(n - len(tokens) - 1)), "x" * (1 << 20)]
-    yield keys(TOKENS, long, "bytes of special tokens, but at most 262144 are read")
-    yield keys("tokenizer.ggml.model", "llama", "is 'llama', but only 'gpt2' runs here")
-    yield keys("tokenizer.ggml.pre", "llama-bpe", "is 'llama-bpe', not one of [")
-
-
 def directories() -> Iterator[Case]:
     """The tensor directory and the data section."""
     up = "blk.0.ffn_up.weight"
-    index = [str(tensor.name) for tensor in model().tensors].index(up)
+    index = [str(entry.name) for entry in model().tensors].index(up)
     yield from renamed(index)
     for rank in (0, 5, 2**32 - 1):
         yield tensor(f"rank {rank}", f"the rank of {up} is {rank} at byte @rank:{up}@, not in 1..4", rank=rank)
@@ -293,7 +124,7 @@ def directories() -> Iterator[Case]:
         (0, "it overlaps the tensor before it"),
     ):
         yield tensor(f"offset {offset}", problem, name=last, offset=offset)
-    for name in [str(tensor.name) for tensor in model().tensors]:
+    for name in [str(entry.name) for entry in model().tensors]:
         out = model()
         out.tensors = [entry for entry in out.tensors if entry.name != name]
         yield built(f"without {name}", out, f"tensor {name} is missing")
@@ -431,6 +262,9 @@ def odd_but_valid() -> Iterator[Case]:
     yield keys(f"{LAYER}.attention.head_count_kv", [1], None)
     yield keys(f"{LAYER}.context_length", scalar(U16, 2), None)
     yield keys(MERGES, (ARRAY, array(STRING, ["d e"] * 100_000)), None)  # the same merge again and again
+    tokens = [*SYMBOLS, "ab", "ba", "aba", *"uvwxyzAB"]
+    merges = ["ab a", "a ba", "b a", "a b", "ab a"]  # one result by two ways, and the long before the short
+    yield built("merges in a circle", model(metadata={TOKENS: tokens, MERGES: merges}), None)
     tokens = [*SYMBOLS, "ĠĠ", "de", "def", "Ġr", "et", "a", "", "a\0b", *"xyz"]  # one twice, one empty, one with NUL
     yield built("odd tokens", model(metadata={TOKENS: tokens, MERGES: ["d e"]}), None)
     largest = np.float16(65504).tobytes()  # the answer may be an error, but the weights are finite

@@ -188,7 +188,7 @@ def test_a_fork_survives_what_happens_to_its_parent(path: Path) -> None:
 
 
 def test_a_fork_copies_nothing_until_it_writes() -> None:
-    base = KVCache(block_bytes=4096, capacity=256)
+    base = KVCache(block_bytes=4096, capacity=256, dim=16, item_bytes=2)
     base.reserve(100)
     base.append(100)
     child = base.fork()
@@ -204,7 +204,7 @@ def test_a_fork_copies_nothing_until_it_writes() -> None:
 
 
 def test_an_empty_fork() -> None:
-    child = KVCache(block_bytes=64, capacity=64).fork()
+    child = KVCache(block_bytes=64, capacity=64, dim=1, item_bytes=1).fork()
     child.reserve(64)
     child.append(64)
     assert len(child) == 64
@@ -214,7 +214,7 @@ def test_an_empty_fork() -> None:
 
 def test_a_cache_starts_with_zeros_after_sharing() -> None:
     """A block beyond the length is not copied: what it held is of no use, and NaN there would do harm."""
-    base = KVCache(block_bytes=64, capacity=256)
+    base = KVCache(block_bytes=64, capacity=256, dim=1, item_bytes=1)
     base.reserve(130)
     base.append(130)
     base._blocks[1][:] = 255

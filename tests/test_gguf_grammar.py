@@ -109,7 +109,8 @@ def test_what_is_well_formed_is_read_back(tmp_path: Path, made: tuple[GGUFBuilde
 
 
 #: For each field of a file, what makes it a lie about what is there.
-LIES = ["n_keys", "n_tensors", "dims", "rank", "offset", "kind", "cut", "trailing"]
+LENGTHS = ["key", "string", "array", "item"]
+LIES = ["n_keys", "n_tensors", "dims", "rank", "offset", "kind", "cut", "trailing", *LENGTHS]
 
 
 @SETTINGS
@@ -128,8 +129,62 @@ def test_what_lies_is_refused(
         GGUFFile.open(path)
 
 
+@SETTINGS
+@given(made=files(), lie=st.sampled_from(LENGTHS), step=st.integers(-9, 9).filter(bool), pick=st.integers(0, 4))
+def test_a_length_that_is_a_little_wrong_is_survived(
+    tmp_path: Path, made: tuple[GGUFBuilder, dict[str, Any]], lie: str, step: int, pick: int
+) -> None:
+    """What follows may by chance make sense, so it may load."""
+    out, _ = made
+    at, _ = length_field(out, lie, pick)
+    whole = out.build()
+    length = struct.unpack_from("<Q", whole, at)[0] + step
+    path = tmp_path / "t.gguf"
+    path.unlink(missing_ok=True)
+    path.write_bytes(whole[:at] + struct.pack("<Q", length % 2**64) + whole[at + 8 :])
+    try:
+        GGUFFile.open(path).close()
+    except ModelFormatError as error:
+        assert "byte " in str(error)  # noqa: PT017 (either outcome is right)
+
+
+def length_field(out: GGUFBuilder, lie: str, pick: int) -> tuple[int, int]:
+    """Where a key, a string, an array or an array's first string has its length, and the bytes of each item."""
+    held: dict[str, tuple[int, bytes]] = {
+        "string": (STRING, string("text")),
+        "array": (ARRAY, array(U32, [1, 2])),
+        "item": (ARRAY, array(STRING, ["one", "two"])),
+    }
+    kind, example = held.get(lie, (None, b""))
+    found = [entry for entry in out.metadata if kind in (None, entry[1])]
+    if lie == "item":
+        found = [entry for entry in found if entry[2][:4] == example[:4] and len(entry[2]) > 12]
+    if kind is not None and not found:
+        out.set("held", (kind, example))
+        found = out.metadata[-1:]
+    key, _, data = found[pick % len(found)]
+    out.build()
+    label = key if isinstance(key, str) else key.decode()
+    value = out.offsets[f"value:{label}"]
+    if lie == "array":
+        item_kind = struct.unpack_from("<I", data)[0]
+        return value + 4, 8 if item_kind == STRING else len(scalar(item_kind, 0)[1])
+    return {"key": out.offsets[f"key:{label}"], "string": value, "item": value + 12}[lie], 1
+
+
+def told_length(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
+    """The file with a length that is more than what is left, by `number` or less."""
+    at, item_bytes = length_field(out, lie, pick)
+    whole = out.build()
+    room = (len(whole) - at - 8) // item_bytes
+    length = min(room + 1 + number, 2**64 - 1) if lie != "key" or number else 0
+    return whole[:at] + struct.pack("<Q", length) + whole[at + 8 :]
+
+
 def told(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
     """The file with one field replaced by `number`, or cut or lengthened by that much."""
+    if lie in LENGTHS:
+        return told_length(out, lie, number, pick)
     whole = out.build()
     if lie == "n_keys":
         return whole[:16] + struct.pack("<Q", number + (number == len(out.metadata))) + whole[24:]

@@ -86,7 +86,7 @@ class Recorder:
         assert all(run.cache is None and run.ended for run in runs)
 
     def new_cache(self) -> KVCache:
-        return KVCache(64, self.context)
+        return KVCache(64, self.context, dim=1, item_bytes=1)
 
 
 @settings(deadline=None)

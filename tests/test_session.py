@@ -74,6 +74,15 @@ class TestSessionFiles:
     def test_nothing_else_in_the_folder(self, saved: Path) -> None:
         assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
+    def test_deleted_text_is_not_in_the_file(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        """Tokens that were deleted leave neither ids nor keys and values: the file is as if they had never been."""
+        for name, prompts in (("deleted", (CODE * 2, CODE[:30])), ("never", (CODE[:30],))):
+            session = model.session()
+            for prompt in prompts:
+                session.complete(prompt, max_tokens=2, temperature=0.0, lookup=False)
+            session.save(tmp_path / name)
+        assert (tmp_path / "deleted").read_bytes() == (tmp_path / "never").read_bytes()
+
     def test_every_damaged_byte_is_noticed(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
         data = saved.read_bytes()
         random = np.random.default_rng(0)

@@ -276,7 +276,7 @@ def test_bad_merges(merge: str, problem: str, with_empty_token: bool) -> None:
     ("changed", "problem"),
     [
         ({"model": "llama"}, "tokenizer.ggml.model is 'llama', but only 'gpt2' runs here"),
-        ({"model": None}, "tokenizer.ggml.model is '', but only 'gpt2' runs here"),
+        ({"model": None}, "tokenizer.ggml.model is missing: the file has no tokenizer"),
         ({"model": 3}, "tokenizer.ggml.model is a"),
         ({"pre": "llama-bpe"}, "tokenizer.ggml.pre is 'llama-bpe', not one of ["),
         ({"tokens": None}, "tokenizer.ggml.tokens is missing"),

@@ -1,7 +1,8 @@
-"""Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session --seconds 60`.
+"""Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session|checkpoint --seconds 60`.
 
-Needs atheris (`pip install '.[fuzz]'`) and `tests` beside the package on the path; `make fuzz` sees to that. What is
-found is written to build/fuzz/NAME; keep it in tests/data/fuzz/NAME, where pytest replays it.
+Needs atheris (`pip install '.[fuzz]'`), for checkpoints safetensors too (PyTorch's files are tried where there is
+torch), and `tests` beside the package on the path; `make fuzz` sees to that. What is found is written to
+build/fuzz/NAME; keep it in tests/data/fuzz/NAME, where pytest replays it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from santacoder.errors import ModelFormatError
 #: A metadata value: arrays of strings are lists, arrays of numbers are read-only 1-D NumPy arrays.
 MetadataValue = bool | int | float | str | list[str] | npt.NDArray[Any]
 
-_MAX_ARRAY_STRINGS: Final = 1 << 22  # the list takes 32 MiB; the largest vocabularies have 2^18
+_MAX_ARRAY_STRINGS: Final = 1 << 19  # the largest vocabularies have 2^18, and few bytes make many strings
 _MAX_STRING_BYTES: Final = 1 << 26
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
@@ -62,9 +62,11 @@ class Cursor:
         """A number of items, each of which takes at least item_bytes of what remains."""
         at = self.pos
         n = self.u64(field)
-        limit = min(limit, (self.size - self.pos) // item_bytes)
+        room = (self.size - self.pos) // item_bytes
+        if n > room:
+            raise ModelFormatError(f"{field} is {n} at byte {at}, but at most {room} can follow")
         if n > limit:
-            raise ModelFormatError(f"{field} is {n} at byte {at}, but at most {limit} can follow")
+            raise ModelFormatError(f"{field} is {n} at byte {at}, but at most {limit} are read")
         return n
 
     def string(self, field: str, low: int, high: int) -> str:

@@ -20,13 +20,16 @@ class KVCache:
     Sequences with a common prefix share its blocks (`fork`): a block that others may read is never written, but
     replaced by a copy.
 
-    Keys lie in a block as (layer, kv head, head_dim, 64), values as (layer, kv head, 64, head_dim): the kernels'
-    layout, which csrc/engine.h indexes. A position's contents are written by the forward pass.
+    A block has for each layer and kv head the keys, (dim, 64), then the values, (64, dim), where `dim` is the size of a
+    head padded to a multiple of 32: the kernels' layout, which csrc/engine.h indexes. A position's contents are written
+    by the forward pass.
     """
 
-    def __init__(self, block_bytes: int, capacity: int) -> None:
+    def __init__(self, block_bytes: int, capacity: int, *, dim: int, item_bytes: int) -> None:
+        """An empty cache of up to `capacity` positions; `item_bytes` is the size of a number in it."""
         self.capacity = capacity
         self.block_bytes = block_bytes
+        self._dim, self._item_bytes = dim, item_bytes
         self._length = 0
         self._blocks: list[NDArray[np.uint8]] = []
         self._shared = 0  # so many blocks, the first ones, other caches may read too
@@ -47,7 +50,7 @@ class KVCache:
         Raises:
             ValueError: there are fewer.
         """
-        other = KVCache(self.block_bytes, self.capacity)
+        other = KVCache(self.block_bytes, self.capacity, dim=self._dim, item_bytes=self._item_bytes)
         other._length = self._length if length is None else length
         if not 0 <= other._length <= self._length:
             raise ValueError(f"cannot fork {length} positions of a cache of {self._length}")
@@ -86,9 +89,20 @@ class KVCache:
         self._blocks[index : index + 1] = [block]
 
     def contents(self) -> Iterator[memoryview]:
-        """The blocks that hold the positions, one after the other; what lies beyond the last position is arbitrary."""
-        for block in self._blocks[: -(-self._length // BLOCK)]:
+        """The blocks that hold the positions, one after the other; beyond the last position there are zeros."""
+        whole, rest = divmod(self._length, BLOCK)
+        for block in self._blocks[:whole]:
             yield block.data
+        if rest:
+            yield self._without_rest(self._blocks[whole], rest).data
+
+    def _without_rest(self, block: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
+        """A copy of a block that holds its first `length` positions and nothing of what was there once."""
+        copy = block.copy()
+        halves = copy.reshape(-1, 2, BLOCK * self._dim * self._item_bytes)
+        halves[:, 0].reshape(-1, self._dim, BLOCK, self._item_bytes)[:, :, length:] = 0
+        halves[:, 1].reshape(-1, BLOCK, self._dim * self._item_bytes)[:, length:] = 0
+        return copy
 
     def fill(self, length: int, read_into: Callable[[NDArray[np.uint8]], object]) -> None:
         """Hold `length` positions whose blocks, as `contents` gave them, `read_into` writes one after the other."""

@@ -22,6 +22,7 @@ from santacoder.gguf_file import GGUFFile, Metadata, type_word
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MERGES: Final = "tokenizer.ggml.merges"
+_MISSING: Final = "is missing: the file has no tokenizer"
 #: Of tokens that are found in a text as they are written: tokenizers takes 90 bytes of memory for each.
 _MAX_LITERAL_BYTES: Final = 1 << 18
 _TYPES: Final = "tokenizer.ggml.token_type"
@@ -231,6 +232,8 @@ class StreamDecoder:
 
 
 def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
+    if "tokenizer.ggml.model" not in metadata:
+        raise metadata.error("tokenizer.ggml.model", _MISSING)
     kind = metadata.string("tokenizer.ggml.model", "")
     if kind != "gpt2":
         raise metadata.error("tokenizer.ggml.model", f"is {kind[:80]!r}, but only 'gpt2' runs here")
@@ -248,7 +251,7 @@ def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
 
 def _strings(metadata: Metadata, key: str) -> list[str]:
     if key not in metadata:
-        raise metadata.error(key, "is missing: the file has no tokenizer")
+        raise metadata.error(key, _MISSING)
     value = metadata[key]
     if isinstance(value, np.ndarray) and not value.size:
         return []  # a writer that does not know the type of an empty array

@@ -214,7 +214,9 @@ class Transformer:
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence of up to `context` positions."""
-        return KVCache(self.block_bytes, self.context)
+        dim = -(-self.config.head_dim // 32) * 32
+        item_bytes = 4 if self._shape.cache == lib.SC_F32 else 2
+        return KVCache(self.block_bytes, self.context, dim=dim, item_bytes=item_bytes)
 
     def forward(self, tokens: Tokens, cache: KVCache, outputs: Outputs = "last") -> NDArray[np.float32]:
         """`forward_batch` for one sequence: logits (1, V) of the last token, or (T, V) of all."""
