@@ -50,8 +50,8 @@ BUGS = (
     Bug(
         "counts are not bounded by what remains",
         "src/santacoder/gguf_cursor.py",
-        "limit = min(limit, (self.size - self.pos) // item_bytes)",
-        "limit = limit if limit != self.size else 1 << 70",
+        "room = (self.size - self.pos) // item_bytes",
+        "room = 1 << 70",
         READER,
     ),
     Bug(
