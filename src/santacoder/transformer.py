@@ -21,7 +21,7 @@ from santacoder._native import ffi, lib
 from santacoder.config import Config
 from santacoder.errors import InvalidRequestError
 from santacoder.kv_cache import KVCache
-from santacoder.weights import Weights
+from santacoder.weights import PADDING, Weights
 
 _SHAPE_FIELDS: Final = ffi.typeof("sc_shape").fields
 
@@ -214,7 +214,7 @@ class Transformer:
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence of up to `context` positions."""
-        dim = -(-self.config.head_dim // 32) * 32
+        dim = -(-self.config.head_dim // PADDING) * PADDING
         item_bytes = 4 if self._shape.cache == lib.SC_F32 else 2
         return KVCache(self.block_bytes, self.context, dim=dim, item_bytes=item_bytes)
 
