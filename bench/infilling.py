@@ -153,7 +153,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("files", type=Path, nargs="+", help="Python files that the model was not trained on")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--mode", choices=("psm", "spm"), default="psm")
+    parser.add_argument("--mode", choices=("auto", "psm", "spm"), default="auto", help="as `infill` has it")
     parser.add_argument("--hole", choices=(LINE, CONTENT), default=LINE, help="with its indentation, or behind it")
     parser.add_argument("--context", type=int, default=700, help="most tokens of prefix, suffix and line together")
     parser.add_argument("--max-tokens", type=int, default=64, help="most tokens of the line")

@@ -147,7 +147,7 @@ class TestInfo:
             "feed_forward_length": 1024, "block_count": 2, "head_count": 4, "head_count_kv": 1,
             "layer_norm_epsilon": pytest.approx(1e-5), "vocab_size": 512, "tied_embeddings": True,
             "context": 256, "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
-            "isa": "scalar", "threads": 1,
+            "isa": "scalar", "threads": 1, "fim_mode": "psm",
             "special_tokens": {
                 "end_of_text": 0, "fim_prefix": 1, "fim_suffix": 3, "fim_middle": 2, "fim_pad": 4,
             },

@@ -26,6 +26,8 @@ from santacoder.cli import main
 from santacoder.conversion import convert
 from santacoder.gguf_file import GGUFFile
 from santacoder.quantization import MIXES
+from santacoder.quantize import quantize
+from santacoder.tokenizer import FimMode
 
 EXPECTED = Path(__file__).parent / "data" / "checkpoint-logits.npz"
 TOKENS = builder.tokens()
@@ -400,6 +402,20 @@ def test_infill_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], o
     status = main(["infill", "--model", str(out), "--prefix", "a", "--suffix", "b", "-n", "2"])
     assert status == (1 if options else 0)
     assert ("has no fill-in-the-middle tokens" in capsys.readouterr().err) == bool(options)
+
+
+@pytest.mark.parametrize("mode", ["psm", "spm"])
+def test_order_of_infilling_by_command(tmp_path: Path, mode: FimMode) -> None:
+    """It goes into the file, stays there when that is quantised, and `infill` takes it."""
+    folder, out, small = builder.write_checkpoint(tmp_path / "c"), tmp_path / "m.gguf", tmp_path / "q.gguf"
+    assert main(["convert", str(folder), "--out", str(out), "--fim-mode", mode]) == 0
+    quantize(out, small, "q8_0")
+    with santacoder.load(small, threads=1) as model:
+        assert model.tokenizer.fim_mode == mode
+        orders = ("auto", "psm", "spm")
+        auto, psm, spm = (model.infill("a", "b", mode=m, temperature=0, max_tokens=8, ignore_eos=True) for m in orders)
+    assert psm.tokens != spm.tokens
+    assert auto.tokens == (psm if mode == "psm" else spm).tokens
 
 
 def test_without_safetensors(tmp_path: Path) -> None:

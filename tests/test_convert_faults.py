@@ -261,6 +261,11 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         convert(folder, tmp_path / "m.gguf", revision="main")
     with pytest.raises(InvalidRequestError, match=r"^the type is 'f8', but it must be one of f32, f16"):
         convert(folder, tmp_path / "m.gguf", "f8")
+    with pytest.raises(InvalidRequestError, match=r"^fim_mode is 'msp', but it must be 'psm' or 'spm'$"):
+        convert(folder, tmp_path / "m.gguf", fim_mode="msp")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=r"^fim_mode is 'psm', but this model is not one that fills in the"):
+        convert(folder, tmp_path / "m.gguf", fim=False, fim_mode="psm")
+    assert not (tmp_path / "m.gguf").exists()
 
 
 def test_a_target_that_exists_is_seen_first(tmp_path: Path) -> None:

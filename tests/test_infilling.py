@@ -54,6 +54,14 @@ class TestPrompt:
         empty = [PRE, SUF, MIDDLE]
         assert infill_prompt(starcoder, "", "", mode, 3, typing=typing) == empty
 
+    def test_auto_is_what_the_file_names(self, starcoder: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+        for mode in ("psm", "spm"):
+            monkeypatch.setattr(starcoder, "fim_mode", mode)
+            expected = infill_prompt(starcoder, "def f():", "return x", mode, 99)
+            assert infill_prompt(starcoder, "def f():", "return x", "auto", 99) == expected
+            typing = infill_prompt(starcoder, "def f():", "return x", "auto", 99, typing=True)
+            assert typing == infill_prompt(starcoder, "def f():", "return x", "spm", 99)
+
     def test_special_spellings_are_text(self, starcoder: Tokenizer) -> None:
         text = "<fim-middle>é<fim_suffix><|endoftext|>"
         plain = starcoder.encode(text, special=False)

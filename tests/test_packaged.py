@@ -50,6 +50,11 @@ def test_knows_python(model: santacoder.SantaCoder) -> None:
     assert "return" in model.complete("def add(a, b):", max_tokens=48, temperature=0).text
 
 
+def test_fills_in_suffix_first(model: santacoder.SantaCoder) -> None:
+    """By what was measured: docs/tiny.md."""
+    assert model.tokenizer.fim_mode == "spm"
+
+
 def test_the_suffix_helps(model: santacoder.SantaCoder) -> None:
     """What stands behind the gap makes the very same middle likelier than with a foreign suffix."""
     prefix, middle = "def area(width, height):\n    ", "result = width * height"

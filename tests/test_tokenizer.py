@@ -49,7 +49,8 @@ def starcoder() -> Tokenizer:
 
 
 def tiny(**metadata: Any) -> Tokenizer:
-    """A tokenizer from the tiny model's metadata, keys of `tokenizer.ggml` replaced, or dropped by None."""
+    """A tokenizer from the tiny model's metadata, keys of `tokenizer.ggml` replaced, or dropped by None; `fim_mode` is
+    a key of our own."""
     tokens, types = vocabulary(byte_symbols())
     keys: dict[str, Any] = {
         "model": "gpt2",
@@ -59,7 +60,8 @@ def tiny(**metadata: Any) -> Tokenizer:
         "eos_token_id": EOT,
         **metadata,
     }
-    found = {f"tokenizer.ggml.{key}": value for key, value in keys.items() if value is not None}
+    prefixes = {"fim_mode": "santacoder"}
+    found = {f"{prefixes.get(k, 'tokenizer.ggml')}.{k}": value for k, value in keys.items() if value is not None}
     return Tokenizer.from_gguf(found, len(keys["tokens"] or []))
 
 
@@ -207,6 +209,12 @@ def test_names_without_metadata() -> None:
     assert got.never_sampled == (EOT + 1, EOT + 2, EOT + 3, 267, 268)
 
 
+@pytest.mark.parametrize("mode", ["psm", "spm"])
+def test_the_file_names_its_order_of_infilling(mode: str) -> None:
+    assert tiny(fim_mode=mode).fim_mode == mode
+    assert SMALL.fim_mode == "psm"
+
+
 def test_no_special_tokens_at_all() -> None:
     got = tiny(tokens=byte_symbols(), token_type=None, eos_token_id=None, merges=[])
     assert (got.eot_id, got.fim_prefix_id, got.fim_suffix_id, got.fim_middle_id, got.fim_pad_id) == (None,) * 5
@@ -289,6 +297,9 @@ def test_bad_merges(merge: str, problem: str, with_empty_token: bool) -> None:
         ({"scores": np.ones(270)}, "holds 270 scores for 269 tokens"),
         ({"eos_token_id": "0"}, "tokenizer.ggml.eos_token_id is a string, but it must be an integer"),
         ({"eos_token_id": True}, "tokenizer.ggml.eos_token_id is a bool"),
+        ({"fim_mode": "PSM"}, "santacoder.fim_mode is 'PSM', but it must be 'psm' or 'spm'"),
+        ({"fim_mode": "x" * 99}, f"santacoder.fim_mode is '{'x' * 80}', but"),
+        ({"fim_mode": 1}, "santacoder.fim_mode is an integer, but it must be a string"),
     ],
 )
 def test_broken_metadata(changed: dict[str, Any], problem: str) -> None:

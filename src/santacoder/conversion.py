@@ -16,13 +16,13 @@ from santacoder.checkpoints.tokenizer_json import read_tokenizer
 from santacoder.checkpoints.vocabulary import build_vocabulary
 from santacoder.checkpoints.weights import read_weights
 from santacoder.config import ARCHITECTURE, Config, expected_tensors
-from santacoder.errors import ModelFormatError
+from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.file_digest import file_sha256
 from santacoder.float_state import default_float_state
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.progress import progress_bar
 from santacoder.quantization import Quantizer, find_mix, tensor_types
-from santacoder.tokenizer import Tokenizer
+from santacoder.tokenizer import FIM_MODES, FimMode, Tokenizer
 
 
 @default_float_state()
@@ -33,6 +33,7 @@ def convert(
     revision: str | None = None,
     *,
     fim: bool | None = None,
+    fim_mode: FimMode | None = None,
     force: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -47,11 +48,14 @@ def convert(
         revision: a branch, tag or commit on the hub; None is the default branch.
         fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
             folder or repository ends with "no-fim", or there is no room for the tokens.
+        fim_mode: the order of an infilling prompt that the model does best with, "psm" or "spm": what `infill` takes
+            where none is asked for. None leaves it to `infill`.
         force: whether a file that exists is replaced.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
 
     Raises:
-        InvalidRequestError: an unknown type, no such folder, a revision of a folder.
+        InvalidRequestError: an unknown type or fim_mode, fim_mode for a model that does not fill in, no such folder, a
+            revision of a folder.
         ModelFormatError: the checkpoint cannot run or is damaged; the key or tensor is named.
         MissingPackageError: what reads its weights is not installed.
         HubError: the hub does not give it.
@@ -59,13 +63,15 @@ def convert(
         OSError: a file cannot be read or written.
     """
     mix = find_mix(type)
+    if fim_mode not in (None, *FIM_MODES):
+        raise InvalidRequestError(f"fim_mode is {fim_mode!r:.80}, but it must be 'psm' or 'spm'")
     check_target(out, force)
     place = locate(os.fspath(source), revision)
     checkpoint = parse_config(_read_config(place))
     files, stored = read_weights(place.folder, place.place)
     tensors = TensorMap(checkpoint, stored)
     config = _model_config(place, checkpoint, tensors)
-    fields = model_fields(config, mix.file_type) + _tokenizer(place, checkpoint, config, fim)
+    fields = model_fields(config, mix.file_type) + _tokenizer(place, checkpoint, config, fim, fim_mode)
     types = tensor_types(mix, config)
     sources = [
         TensorSource(name, shape, types[name], functools.partial(tensors.load, name))
@@ -100,13 +106,17 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
     )
 
 
-def _tokenizer(source: Source, checkpoint: CheckpointConfig, config: Config, fim: bool | None) -> list[Field]:
+def _tokenizer(
+    source: Source, checkpoint: CheckpointConfig, config: Config, fim: bool | None, fim_mode: FimMode | None
+) -> list[Field]:
     """The tokenizer's fields, of which our own tokenizer could be built."""
     if fim is None and source.is_no_fim:
         fim = False
     files = read_tokenizer(source.folder, source.place)
     vocabulary = build_vocabulary(files, config.vocab_size, checkpoint.eos, fim)
-    fields = tokenizer_fields(files, vocabulary)
+    if fim_mode is not None and not vocabulary.fim:
+        raise InvalidRequestError(f"fim_mode is {fim_mode!r}, but this model is not one that fills in the middle")
+    fields = tokenizer_fields(files, vocabulary, fim_mode)
     Tokenizer.from_gguf(as_read(fields), config.vocab_size)
     return fields
 

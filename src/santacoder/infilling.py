@@ -10,9 +10,9 @@ from typing import Final, Literal
 
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 from santacoder.text_filters import TextFilter
-from santacoder.tokenizer import Tokenizer
+from santacoder.tokenizer import FimMode, Tokenizer
 
-Mode = Literal["auto", "psm", "spm"]
+Mode = Literal["auto"] | FimMode
 
 MARKERS: Final = 3  # fill-in-the-middle tokens of a prompt
 STEP: Final = 256  # tokens: the prefix is cut in steps of so many, or fewer where there is little room
@@ -38,7 +38,8 @@ def infill_prompt(
         suffix: the text after it.
         mode: "psm" is [PREFIX] prefix [SUFFIX] suffix [MIDDLE]. "spm" is [PREFIX] [SUFFIX] suffix [MIDDLE] prefix,
             which SantaCoder was trained on as much: what is typed comes last, so a cache stays valid. "auto" is
-            "spm" for a caller that types and "psm" for any other.
+            "spm" for a caller that types, and for any other what the model fills in best with: its file says so,
+            or else "psm".
         room: positions for the prompt, its 3 markers included.
         typing: whether prompts will follow whose prefix differs a little at the end.
 
@@ -65,7 +66,9 @@ def infill_prompt(
     tail = tokenizer.encode(suffix, special=False)
     dropped, kept = fit(len(head), len(tail), room - MARKERS)
     head, tail = head[dropped:], tail[:kept]
-    if mode == "psm" or (mode == "auto" and not typing):
+    if mode == "auto":
+        mode = "spm" if typing else tokenizer.fim_mode
+    if mode == "psm":
         return [before, *head, after, *tail, middle]
     return [before, after, *tail, middle, *head]
 

@@ -223,9 +223,10 @@ class SantaCoder:
         "stop". docs/infilling.md says more.
 
         `mode` is the order that the model sees, and SantaCoder was trained on both: "psm" is prefix, suffix, middle;
-        "spm" is suffix, prefix, middle; "auto" is "psm" here and "spm" in a session. `single_line` ends the text
-        before its first line break; at the start of a line, blank lines are passed over. `echo` begins the
-        completion's text with the prefix; all other arguments are as in `complete`.
+        "spm" is suffix, prefix, middle; "auto" is `tokenizer.fim_mode` here, which is "psm" unless the model's
+        file names the other, and "spm" in a session. `single_line` ends the text before its first line break; at the
+        start of a line, blank lines are passed over. `echo` begins the completion's text with the prefix; all other
+        arguments are as in `complete`.
 
         Raises:
             InvalidRequestError: also when the model has no fill-in-the-middle tokens.

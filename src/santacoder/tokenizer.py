@@ -10,7 +10,7 @@ import codecs
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, SupportsIndex
+from typing import Final, Literal, SupportsIndex, get_args
 
 import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
@@ -19,6 +19,11 @@ from tokenizers import Tokenizer as HFTokenizer
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.gguf_file import GGUFFile, Metadata, type_word
+
+#: Orders of an infilling prompt: prefix, suffix, middle; suffix, prefix, middle.
+FimMode = Literal["psm", "spm"]
+FIM_MODES: Final[tuple[FimMode, ...]] = get_args(FimMode)
+FIM_MODE_KEY: Final = "santacoder.fim_mode"
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MERGES: Final = "tokenizer.ggml.merges"
@@ -65,6 +70,8 @@ class Tokenizer:
         n_tokens: the same number: padding has tokens too, and like llama.cpp we refuse a file without them.
         eot_id: the end of text, or None.
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
+        fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
+            it says nothing.
         end_ids: the tokens that end a completion.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
         never_sampled: ascending ids that a model must not produce: unused tokens, padding rows, and the markers of an
@@ -194,6 +201,7 @@ class Tokenizer:
         self.fim_suffix_id = fim["suffix"]
         self.fim_middle_id = fim["middle"]
         self.fim_pad_id = fim["pad"]
+        self.fim_mode = _fim_mode(metadata)
 
     def _build(self, metadata: Metadata, special: Sequence[int], user_defined: Sequence[int]) -> None:
         """Make the two encoders, which share one BPE model: with and without special tokens in the text."""
@@ -229,6 +237,14 @@ class StreamDecoder:
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
+
+
+def _fim_mode(metadata: Metadata) -> FimMode:
+    text = metadata.string(FIM_MODE_KEY, "psm")
+    for mode in FIM_MODES:
+        if mode == text:
+            return mode
+    raise metadata.error(FIM_MODE_KEY, f"is {text[:80]!r}, but it must be 'psm' or 'spm'")
 
 
 def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:

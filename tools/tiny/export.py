@@ -96,6 +96,9 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, help="the folder; also the start of the files' names")
     parser.add_argument("--calibrate", type=Path, nargs="+", default=[], help="training files to quantise with")
+    parser.add_argument(
+        "--fim-mode", choices=("psm", "spm"), help="the order that bench/infilling.py found it to fill in best with"
+    )
     parser.add_argument("--reference", type=Path, metavar="TEXT", help="a text file whose logits go to OUT.npz")
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -108,7 +111,7 @@ def main() -> None:
         text = arguments.reference.read_text("utf-8")
         write_reference(Path(f"{out}.npz"), tensors, shape, arguments.tokenizer, text)
     whole, small = Path(f"{out}-f32.gguf"), Path(f"{out}-q4_k_m.gguf")
-    convert(out, whole, "f32", force=True)
+    convert(out, whole, "f32", fim_mode=arguments.fim_mode, force=True)
     quantize(whole, small, calibration=[path.read_text("utf-8") for path in arguments.calibrate], force=True)
     for path in (whole, small):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

@@ -17,6 +17,7 @@ from santacoder.config import ARCHITECTURE, Config
 from santacoder.errors import ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.model_writer import Field
+from santacoder.tokenizer import FIM_MODE_KEY, FimMode
 
 _STRING, _U32, _F32, _BOOL = GGUFValueType.STRING, GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.BOOL
 _I32, _ARRAY = GGUFValueType.INT32, GGUFValueType.ARRAY
@@ -48,7 +49,7 @@ def model_fields(config: Config, file_type: int) -> list[Field]:
     ]
 
 
-def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary) -> list[Field]:
+def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: FimMode | None) -> list[Field]:
     """The tokenizer; the keys of fill-in-the-middle tokens only where the model has been trained with them."""
     if not files.merges:
         raise ModelFormatError("the tokenizer has no merges, without which it is no byte-level BPE")
@@ -66,6 +67,8 @@ def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary) -> list[Fiel
     ]
     for role, index in vocabulary.fim.items():
         fields.append((f"tokenizer.ggml.{_FIM_KEYS[role]}_token_id", index, _U32, None))
+    if fim_mode is not None:
+        fields.append((FIM_MODE_KEY, fim_mode, _STRING, None))
     if files.json is not None and len(files.json.encode()) <= _MAX_EMBEDDED:
         fields.append(("tokenizer.huggingface.json", files.json, _STRING, None))
     return fields

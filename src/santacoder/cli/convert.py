@@ -27,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether it was trained to fill in the middle (default: yes, unless it is named no-fim or has no "
         "tokens for it)",
     )  # fmt: skip
+    parser.add_argument(
+        "--fim-mode", choices=("psm", "spm"),
+        help="the order it fills in best with, prefix or suffix first: what infill takes where none is asked for",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
 
@@ -35,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from santacoder.conversion import convert
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
+    options = {"fim": args.fim, "fim_mode": args.fim_mode, "force": args.force}
     with orderly():
-        convert(args.source, args.out, args.type, args.revision, fim=args.fim, force=args.force)
+        convert(args.source, args.out, args.type, args.revision, **options)
     print(f"{args.out}: {Path(args.out).stat().st_size} bytes")

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)")
     parser.add_argument(
         "--mode", choices=("auto", "psm", "spm"), default="auto",
-        help="the order the model sees: psm (also auto here) is prefix, suffix, middle; spm is suffix, prefix, middle",
+        help="the order the model sees: psm is prefix, suffix, middle; spm is suffix, prefix, middle; auto is what the "
+        "model's file names, or else psm",
     )  # fmt: skip
     parser.add_argument("--single-line", action="store_true", help="end before the first line break")
     options.add_model(parser)

@@ -45,6 +45,7 @@ def describe(model: SantaCoder) -> dict[str, Any]:
         "cache_bytes": 4 * config.block_count * config.kv_length * model.context,  # keys and values, f16
         "isa": model.isa,
         "threads": model.threads,
+        "fim_mode": model.tokenizer.fim_mode,
         "special_tokens": special_tokens(model.tokenizer),
     }
 
