@@ -9,12 +9,14 @@ INLINE f32x16 load_float(int format, const void *w, size_t i)
     return format == SC_F16 ? f32_load_f16((const uint16_t *)w + i) : f32_load_bf16((const uint16_t *)w + i);
 }
 
-/* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k] */
+/* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k]. Meanwhile `part` bytes per k are
+ * prefetched, unless `ahead` is NULL. */
 INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                     size_t x_stride, f32x16 acc[2][FLOAT_TOKENS])
+                     size_t x_stride, const char *ahead, size_t part, f32x16 acc[2][FLOAT_TOKENS])
 {
     for (size_t k = 0; k < n; k++) {
         f32x16 row[2];
+        if (ahead) prefetch_far(ahead + k * part, 1);
         UNROLL(2)
         for (int p = 0; p < panels; p++) row[p] = load_float(format, w, k * w_stride + 16 * (size_t)p);
         UNROLL(FLOAT_TOKENS)
@@ -28,7 +30,7 @@ INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w
 
 /* A tile with its accumulators in memory: out[t*out_stride + 16*p + lane]. `fresh` starts them at zero. */
 INLINE void fma_tile_out(int format, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                         size_t x_stride, float *out, size_t out_stride, int fresh)
+                         size_t x_stride, const char *ahead, size_t part, float *out, size_t out_stride, int fresh)
 {
     f32x16 acc[2][FLOAT_TOKENS];
     UNROLL(FLOAT_TOKENS)
@@ -36,23 +38,27 @@ INLINE void fma_tile_out(int format, int tokens, const void *w, size_t w_stride,
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++)
             acc[p][t] = fresh ? f32_set1(0) : f32_load(out + (size_t)t * out_stride + 16 * (size_t)p);
-    fma_tile(format, TILE_PANELS, tokens, w, w_stride, n, x, x_stride, acc);
+    fma_tile(format, TILE_PANELS, tokens, w, w_stride, n, x, x_stride, ahead, part, acc);
     UNROLL(FLOAT_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) f32_store(out + (size_t)t * out_stride + 16 * (size_t)p, acc[p][t]);
 }
 
-/* All tokens against TILE_PANELS panels. */
+/* All tokens against TILE_PANELS panels. Meanwhile `bytes` bytes from `ahead` are prefetched, unless it is NULL: evenly, for
+ * the requests of a burst hold up other loads. */
 INLINE void fma_tokens(int format, size_t tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                       size_t x_stride, float *out, size_t out_stride, int fresh)
+                       size_t x_stride, const char *ahead, size_t bytes, float *out, size_t out_stride, int fresh)
 {
     for (size_t t = 0, c; t < tokens; t += c, x += c * x_stride, out += c * out_stride) {
         c = next_tile(tokens - t, FLOAT_TOKENS);
-        if (c == FLOAT_TOKENS) fma_tile_out(format, FLOAT_TOKENS, w, w_stride, n, x, x_stride, out, out_stride, fresh);
-        else if (c == 4) fma_tile_out(format, 4, w, w_stride, n, x, x_stride, out, out_stride, fresh);
-        else if (c == 2) fma_tile_out(format, 2, w, w_stride, n, x, x_stride, out, out_stride, fresh);
-        else fma_tile_out(format, 1, w, w_stride, n, x, x_stride, out, out_stride, fresh);
+        const size_t part = ahead && n ? bytes * c / tokens / n : 0;
+        if (c == FLOAT_TOKENS)
+            fma_tile_out(format, FLOAT_TOKENS, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        else if (c == 4) fma_tile_out(format, 4, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        else if (c == 2) fma_tile_out(format, 2, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        else fma_tile_out(format, 1, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        if (ahead) ahead += n * part;
     }
 }
 
@@ -64,8 +70,8 @@ INLINE void linear_float(int format, const char *pair, size_t columns, const flo
     for (size_t k = 0; k < columns; k += SC_BLOCK) {
         const size_t n = columns - k < SC_BLOCK ? columns - k : SC_BLOCK;
         for (size_t p = 0; p < 2; p += TILE_PANELS)
-            fma_tokens(format, tokens, pair + (k * SC_PAIR + 16 * p) * size, SC_PAIR, n, x + k, stride, out + 16 * p,
-                       SC_PAIR, k == 0);
+            fma_tokens(format, tokens, pair + (k * SC_PAIR + 16 * p) * size, SC_PAIR, n, x + k, stride, NULL, 0,
+                       out + 16 * p, SC_PAIR, k == 0);
     }
 }
 
@@ -108,25 +114,20 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
 {
     const size_t size = format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
     float score[SC_QUERIES * SC_KV_BLOCK];
-    const size_t lines = SC_KV_BLOCK / 16 + dim / 16; /* panels of keys and values, each with its part of `ahead` */
-    const size_t part = ahead ? 2 * SC_KV_BLOCK * dim * size * TILE_PANELS / lines : 0;
-    const char *next = ahead;
+    const char *next = ahead ? ahead : keys; /* what is asked for lies as what is read, one block on */
+    const size_t key_bytes = TILE_PANELS * 16 * dim * size, value_bytes = TILE_PANELS * 16 * SC_KV_BLOCK * size;
     size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change no bit */
     for (size_t t = 0; t < n; t++)
         if (visible[t] > (int32_t)seen) seen = (size_t)visible[t];
-    for (size_t p = 0; p < SC_KV_BLOCK / 16; p += TILE_PANELS, next += part) {
-        prefetch_far(next, part);
-        if (16 * p < seen)
-            fma_tokens(format, n, (const char *)keys + 16 * p * size, SC_KV_BLOCK, dim, queries, dim, score + 16 * p,
-                       SC_KV_BLOCK, 1);
-    }
+    for (size_t p = 0; 16 * p < seen; p += TILE_PANELS, next += key_bytes)
+        fma_tokens(format, n, (const char *)keys + 16 * p * size, SC_KV_BLOCK, dim, queries, dim, next, key_bytes,
+                   score + 16 * p, SC_KV_BLOCK, 1);
     for (size_t t = n; t < SC_QUERIES; t++) out->state.sum[t] = out->state.max[t] = 0;
     for (size_t t = 0; t < n; t++)
         out->state.sum[t] = softmax_block(score + t * SC_KV_BLOCK, visible[t], &out->state.max[t]);
-    for (size_t p = 0; p < dim / 16; p += TILE_PANELS, next += part) {
-        prefetch_far(next, part);
-        fma_tokens(format, n, (const char *)values + 16 * p * size, dim, seen, score, SC_KV_BLOCK, out->out + 16 * p, dim, 1);
-    }
+    for (size_t p = 0; p < dim / 16; p += TILE_PANELS, next += value_bytes)
+        fma_tokens(format, n, (const char *)values + 16 * p * size, dim, seen, score, SC_KV_BLOCK, next, value_bytes,
+                   out->out + 16 * p, dim, 1);
 }
 
 static void attend_f16(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
