@@ -9,16 +9,11 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #define TILE_PANELS 2 /* a register tile is panels x tokens */
 #define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
 #define FEW_TOKENS 4 /* as many are unpacked in registers */
-#define TILE_GROUPS 1 /* unrolled */
-#define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
 #define FLOAT_TOKENS 8
 #define BODY_MANY "linear_tiles.h"
-/* Q6_K has a scale per 16 columns: too many products to take by way of L1. */
-#define LINEAR_MANY(format, ...) \
-    (format == SC_Q6_K ? linear_registers(format, __VA_ARGS__) : linear_tiles(format, __VA_ARGS__))
+#define LINEAR_MANY(...) linear_tiles(__VA_ARGS__)
 #define PREFETCH_BLOCKS 4 /* superblocks of a pair */
 #define PREFETCH_CACHE 2 /* L2: L1 keeps too few requests in flight */
-#define PREFETCH_IN_TILE 1 /* evenly: a burst holds up other loads */
 #define LIMIT_SUMS 12 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */

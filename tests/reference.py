@@ -185,7 +185,7 @@ def quantize_activations(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.flo
     x = np.asarray(x, np.float32)
     blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)
     peak: NDArray[np.float32] = np.abs(blocks).max(-1)
-    peak = np.where(peak >= np.float32(1e-30), peak, np.float32(0))  # below, 127 / peak could be infinite
+    peak = np.where(peak >= np.float32(1e-20), peak, np.float32(0))  # below, sums could underflow
     inverse: NDArray[np.float32] = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
     codes = np.clip(np.rint(blocks * inverse[..., None]), -127, 127)
     scales: NDArray[np.float32] = peak / np.float32(127)

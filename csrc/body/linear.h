@@ -56,15 +56,21 @@ INLINE void group_factors(int format, const void *block, int panel, int g, f32x1
     }
 }
 
-/* acc += group g of the weights times group g of one token, whose integer sums are `dot`. For Q6_K `dot` is the second
+/* acc += group g of the weights times group g of one token, whose integer sums times scales are `term`. */
+INLINE f32x16 term_add(int format, f32x16 acc, f32x16 term, f32x16 min, const sc_act *x, int g)
+{
+    acc = f32_fma(term, f32_set1(x->scale[g]), acc);
+    return format == SC_Q4_K || format == SC_Q5_K ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
+}
+
+/* The same from the sums, `dot`. For Q6_K `dot` is the second
  * half group and `term` what the first came to. */
 INLINE f32x16 group_add(int format, f32x16 acc, i32x16 dot, f32x16 term, const f32x16 scale[2], f32x16 min,
                         const sc_act *x, int g)
 {
     if (format == SC_Q6_K) term = f32_fma(f32_from_i32(dot), scale[1], term);
     else term = f32_mul(f32_from_i32(dot), scale[0]);
-    acc = f32_fma(term, f32_set1(x->scale[g]), acc);
-    return format == SC_Q4_K || format == SC_Q5_K ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
+    return term_add(format, acc, term, min, x, g);
 }
 
 /* Integer dot products of steps first..last-1 of group g, zero points taken off: `panels` panels times `tokens` tokens,
@@ -148,8 +154,20 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     }
 }
 
-/* Superblock `block` of a pair: factors, and bytes less the zero point `zero` if `bytes`. Meanwhile `next` is prefetched,
- * unless it is NULL. */
+/* Group g of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. */
+INLINE void unpack_group(int format, const char *block, int panel, int g, int bytes, uint8_t zero, unpacked *w)
+{
+    if (bytes) {
+        UNROLL(8)
+        for (int s = 0; s < 8; s++) {
+            const u8x64 step = step_bytes(format, block, panel, g, s);
+            w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
+        }
+    }
+    group_factors(format, block, panel, g, &w->scale[panel][format == SC_Q6_K ? 2 * g : g], &w->min[panel][g]);
+}
+
+/* Superblock `block` of a pair. Meanwhile `next` is prefetched, unless it is NULL. */
 INLINE void unpack_block(int format, const char *block, int groups, int bytes, uint8_t zero, const char *next, unpacked *w)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
@@ -158,14 +176,7 @@ INLINE void unpack_block(int format, const char *block, int groups, int bytes, u
         for (int g = 0; g < SC_GROUPS; g++) {
             if (format == SC_Q8_0 && g >= groups) break;
             if (PREFETCH_BLOCKS && next) prefetch(next + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
-            if (bytes) {
-                UNROLL(8)
-                for (int s = 0; s < 8; s++) {
-                    const u8x64 step = step_bytes(format, block, p, g, s);
-                    w->q[p][g][s] = zero ? u8_sub(step, zero) : step;
-                }
-            }
-            group_factors(format, block, p, g, &w->scale[p][format == SC_Q6_K ? 2 * g : g], &w->min[p][g]);
+            unpack_group(format, block, p, g, bytes, zero, w);
         }
     }
 }

@@ -5,7 +5,8 @@
 
 #define TILE_ROWS 16 /* most tokens of a tile */
 
-/* Registers: 0 tokens by 32 columns and 1 their weights, 2 and 3 the same by 16 columns, 4 to 7 sums. */
+/* Registers: 0 tokens by 32 columns and 1 their weights, 2 and 3 the same by 16 columns, 4 to 7 sums: those of one group
+ * are stored while the next ones are made. */
 typedef struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t line_bytes[16];
@@ -18,7 +19,7 @@ static inline void tiles_open(int rows, tile_shapes *before)
 {
     __asm__ volatile("sttilecfg %0" : "=m"(*before));
     const uint8_t n = (uint8_t)rows;
-    tile_shapes shapes = {.palette = 1, .line_bytes = {32, 64, 16, 64, 64, 64}, .lines = {n, 8, n, 4, n, n}};
+    tile_shapes shapes = {.palette = 1, .line_bytes = {32, 64, 16, 64, 64, 64, 64, 64}, .lines = {n, 8, n, 4, n, n, n, n}};
     __asm__ volatile("" : : "r"(&shapes) : "memory"); /* gcc's intrinsics do not say what memory they read */
     _tile_loadconfig(&shapes);
 }
@@ -28,26 +29,26 @@ static inline void tiles_close(const tile_shapes *before)
     else _tile_release();
 }
 
-/* out (tokens, 16) = sums over 32 columns: int8 activations `stride` bytes apart, 8 steps of signed weights. */
-static inline void tile_dot32(const int8_t *a, size_t stride, const u8x64 *w, int32_t (*out)[16])
-{
-    __asm__ volatile("" : : : "memory");
-    _tile_zero(4);
-    _tile_loadd(0, a, stride);
-    _tile_loadd(1, w, 64);
-    _tile_dpbssd(4, 0, 1);
-    _tile_stored(4, out, 64);
-}
+/* Where sums start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight one of
+ * the two units that convert and multiply takes none, so a conversion less is worth a load more. */
+static _Alignas(64) const int32_t tile_start[16] = {
+    0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
+    0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
+};
+#define TILE_START 12582912.0f
+
+#define TILE_FENCE() __asm__ volatile("" : : : "memory")
+
+/* Register `sum` (tokens, 16), started by one of these, += sums over 32 columns: int8 activations `stride` bytes apart,
+ * 8 steps of signed weights. */
+#define TILE_ZERO(sum) _tile_zero(sum)
+#define TILE_OFFSET(sum) _tile_loadd(sum, tile_start, 0)
+#define TILE_DOT32(sum, a, stride, w) \
+    do { _tile_loadd(0, a, stride); _tile_loadd(1, w, 64); _tile_dpbssd(sum, 0, 1); } while (0)
 
 /* The same over 16 columns: 4 steps. */
-static inline void tile_dot16(const int8_t *a, size_t stride, const u8x64 *w, int32_t (*out)[16])
-{
-    __asm__ volatile("" : : : "memory");
-    _tile_zero(5);
-    _tile_loadd(2, a, stride);
-    _tile_loadd(3, w, 64);
-    _tile_dpbssd(5, 2, 3);
-    _tile_stored(5, out, 64);
-}
+#define TILE_DOT16(sum, a, stride, w) \
+    do { _tile_loadd(2, a, stride); _tile_loadd(3, w, 64); _tile_dpbssd(sum, 2, 3); } while (0)
+#define TILE_STORE(sum, out) _tile_stored(sum, out, SC_LANES * sizeof(int32_t))
 
 #endif

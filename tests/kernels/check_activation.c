@@ -13,7 +13,7 @@ static void fill_group(int fill, float *x, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (fill == FILLS) x[i] = i % 32 == 5 ? 127.0f : (float)random_int(-126, 125) + 0.5f; /* exact ties */
         else if (fill == FILLS + 1) x[i] = random_finite();
-        else x[i] = i % 32 == 31 ? (random_bits() % 2 ? 1e-30f : 3.2e38f) : 0.0f;
+        else x[i] = i % 32 == 31 ? (random_bits() % 2 ? 1e-20f : 3.2e38f) : 0.0f;
     }
 }
 enum { GROUP_FILLS = FILLS + 3 };

@@ -8,11 +8,11 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #include "vec/amx.h"
 #include "check_primitives.h"
 
-/* `rows` tokens, columns / 4 steps of weights, each at an extreme or random. */
-static void check_tile(int rows, int columns, int fill)
+/* `rows` tokens, columns / 4 steps of weights, each at an extreme or random. Sums start at zero, or where they are floats. */
+static void check_tile(int rows, int columns, int fill, int offset)
 {
     enum { STRIDE = 384 };
-    begin("tile_dot%d, %d tokens, operands %d", columns, rows, fill);
+    begin("products of %d columns, %d tokens, operands %d, offset %d", columns, rows, fill, offset);
     int8_t *a = buffer(0, (size_t)(rows - 1) * STRIDE + (size_t)columns), *w = buffer(1, 16 * (size_t)columns);
     int32_t(*out)[16] = buffer(2, (size_t)rows * sizeof *out);
     for (int t = 0; t < rows; t++)
@@ -20,14 +20,21 @@ static void check_tile(int rows, int columns, int fill)
     for (int k = 0; k < 16 * columns; k++) w[k] = (int8_t)(fill ? -128 : random_int(-128, 127));
     tile_shapes before;
     tiles_open(rows, &before);
-    if (columns == 32) tile_dot32(a, STRIDE, (const u8x64 *)(const void *)w, out);
-    else tile_dot16(a, STRIDE, (const u8x64 *)(const void *)w, out);
+    TILE_FENCE();
+    if (offset) TILE_OFFSET(5);
+    else TILE_ZERO(5);
+    if (columns == 32) TILE_DOT32(5, a, STRIDE, w);
+    else TILE_DOT16(5, a, STRIDE, w);
+    TILE_STORE(5, out);
+    TILE_FENCE();
     tiles_close(&before);
     for (int t = 0; t < rows; t++)
         for (int r = 0; r < 16; r++) {
             int32_t sum = 0;
             for (int k = 0; k < columns; k++) sum += a[t * STRIDE + k] * w[64 * (k / 4) + 4 * r + k % 4];
-            expect(out[t][r] == sum, "wrong sum");
+            float shifted;
+            memcpy(&shifted, &out[t][r], sizeof shifted);
+            expect(offset ? shifted - TILE_START == (float)sum : out[t][r] == sum, "wrong sum");
         }
     end();
 }
@@ -55,8 +62,10 @@ void primitives_amx(void)
     for (int lines = 1; lines <= TILE_ROWS; lines++) check_shapes(lines);
     for (int rows = 1; rows <= TILE_ROWS; rows++)
         for (int fill = 0; fill < 3; fill++) {
-            check_tile(rows, 32, fill);
-            check_tile(rows, 16, fill);
+            for (int offset = 0; offset < 2; offset++) {
+                check_tile(rows, 32, fill, offset);
+                check_tile(rows, 16, fill, offset);
+            }
         }
 }
 TARGET_END

@@ -1,0 +1,182 @@
+/* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of integers,
+ * by way of L1, and only the float operations are left to vectors. While one group's products are added up, those of the
+ * next are stored, and those of the one after it made. */
+#ifndef SC_BODY_LINEAR_ONE_TILE_H
+#define SC_BODY_LINEAR_ONE_TILE_H
+
+/* Bytes are stored with this offset, and tiles take signed weights. */
+INLINE uint8_t zero_point(int format) { return format == SC_Q6_K ? 32 : format == SC_Q8_0 ? 128 : 0; }
+
+/* Sums per token of a group: Q6_K has them per half group. */
+INLINE size_t sums_per_group(int format) { return format == SC_Q6_K ? 2 : 1; }
+
+/* A panel's part of a superblock, and the tile of tokens that meets it; no x, no work. */
+typedef struct {
+    const char *block;
+    const sc_act *x;
+    int panel, groups;
+} tile_work;
+
+/* Bytes and factors of the panels at work, and their products: entry 8*panel + group, modulo the ring's length. */
+typedef struct {
+    unpacked w;
+    _Alignas(64) int32_t dots[2 * SC_GROUPS * 2 * TILE_ROWS][SC_LANES];
+} tile_memory;
+
+/* What to ask for while a panel is added up, as evenly as the arithmetic lets: a burst would hold up other loads. Weights,
+ * `part` bytes per group, and a token per group; NULL is nothing. */
+typedef struct {
+    const char *weights;
+    size_t part;
+    const sc_act *tokens;
+} tile_ahead;
+
+/* Entries of the ring: few, so that L1 has room for all else. Where products are read more than once, all of two panels are
+ * kept. An entry is not stored a multiple of 4 KB from one that is being read: loads would wait for it. */
+enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
+
+INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int g))[SC_LANES]
+{
+    const size_t entry = (size_t)((SC_GROUPS * panel + g) % ring);
+    return m->dots + entry * sums_per_group(format) * TILE_ROWS;
+}
+
+/* Exact integer dot products of group g with the tile's tokens, in registers 4 and 5 if g is even, 6 and 7 if odd: offset by
+ * TILE_START, but not those of Q6_K's second half. */
+INLINE void make_products(int format, tile_work at, int g, const tile_memory *m)
+{
+    if (format == SC_Q8_0 && g >= at.groups) return;
+    const int8_t *q = at.x->q + SC_GROUP * g;
+    const u8x64 *w = m->w.q[at.panel][g];
+    TILE_FENCE();
+    if (format == SC_Q6_K && g % 2) {
+        TILE_OFFSET(6);
+        TILE_DOT16(6, q, sizeof *at.x, w);
+        TILE_ZERO(7);
+        TILE_DOT16(7, q + 16, sizeof *at.x, w + 4);
+    } else if (format == SC_Q6_K) {
+        TILE_OFFSET(4);
+        TILE_DOT16(4, q, sizeof *at.x, w);
+        TILE_ZERO(5);
+        TILE_DOT16(5, q + 16, sizeof *at.x, w + 4);
+    } else if (g % 2) {
+        TILE_OFFSET(6);
+        TILE_DOT32(6, q, sizeof *at.x, w);
+    } else {
+        TILE_OFFSET(4);
+        TILE_DOT32(4, q, sizeof *at.x, w);
+    }
+    TILE_FENCE();
+}
+
+INLINE void store_products(int format, tile_work at, int ring, int g, tile_memory *m)
+{
+    if (format == SC_Q8_0 && g >= at.groups) return;
+    int32_t(*out)[SC_LANES] = dots_at(format, m, ring, at.panel, g);
+    TILE_FENCE();
+    if (g % 2) TILE_STORE(6, out);
+    else TILE_STORE(4, out);
+    if (format == SC_Q6_K && g % 2) TILE_STORE(7, out + TILE_ROWS);
+    else if (format == SC_Q6_K) TILE_STORE(5, out + TILE_ROWS);
+    TILE_FENCE();
+}
+
+/* The products that have to be on their way when a panel is to be added up. */
+INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
+{
+    make_products(format, at, 0, m);
+    make_products(format, at, 1, m);
+    store_products(format, at, ring, 0, m);
+}
+
+/* acc[t] += group g for `tokens` tokens from `first` of a tile. */
+INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int g, tile_memory *m,
+                         f32x16 acc[TILE_ROWS])
+{
+    const f32x16 *scale = &m->w.scale[at.panel][sums_per_group(format) * (size_t)g], min = m->w.min[at.panel][g];
+    /* Exact: a scale has 19 bits at most (f16 times 8). So the fused product below rounds what a multiplication would. Where
+     * the sum is 0 it may have another sign: see quantize_group. */
+    const f32x16 offset = f32_mul(scale[0], f32_set1(-TILE_START));
+    const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, g) + first;
+    const sc_act *x = (const sc_act *)(const void *)((const float *)(const void *)(at.x + first) + g);
+    OPAQUE(dot);
+    OPAQUE(x);
+    UNROLL(TILE_ROWS)
+    for (int t = 0; t < tokens; t++) {
+        f32x16 term = f32_fma(f32_from_bits(i32_load(dot[t])), scale[0], offset);
+        if (format == SC_Q6_K) term = f32_fma(f32_from_i32(i32_load(dot[t + TILE_ROWS])), scale[1], term);
+        acc[t] = term_add(format, acc[t], term, min, x + t, 0);
+    }
+}
+
+/* Adds panel `now` to out for `tokens` tokens from `first`. If `leads`, it also starts the products of `next`, unpacks that
+ * panel before if `unpack`, and asks for what is `ahead`. */
+INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads, int unpack,
+                      tile_ahead ahead, tile_memory *m, float *out)
+{
+    f32x16 acc[TILE_ROWS];
+    UNROLL(TILE_ROWS)
+    for (int t = 0; t < tokens; t++) acc[t] = f32_load(out + SC_PAIR * t);
+    UNROLL(8)
+    for (int g = 0; g < SC_GROUPS; g++) {
+        if (leads) {
+            if (ahead.weights) prefetch(ahead.weights + (size_t)g * ahead.part, ahead.part);
+            if (ahead.tokens) prefetch_near((const char *)(ahead.tokens + g), offsetof(sc_act, zero16));
+            if (unpack && next.x && (format != SC_Q8_0 || g < next.groups))
+                unpack_group(format, next.block, next.panel, g, 1, zero_point(format), &m->w);
+            if (g < SC_GROUPS - 2) make_products(format, now, g + 2, m);
+            else if (next.x) make_products(format, next, g + 2 - SC_GROUPS, m);
+            if (g < SC_GROUPS - 1) store_products(format, now, ring, g + 1, m);
+            else if (next.x) store_products(format, next, ring, 0, m);
+        }
+        if (format == SC_Q8_0 && g >= now.groups) continue;
+        add_products(format, tokens, now, first, ring, g, m, acc);
+    }
+    UNROLL(TILE_ROWS)
+    for (int t = 0; t < tokens; t++) f32_store(out + SC_PAIR * t, acc[t]);
+}
+
+/* The same for tokens first..rows-1 of a tile, fewer than it has, in pieces. Only the first piece leads, if any does. */
+INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads, tile_ahead ahead,
+                       tile_memory *m, float *out)
+{
+    for (size_t t = first, n; t < rows; t += n, out += SC_PAIR * n, leads = 0) {
+        n = next_tile(rows - t, 4);
+        if (n == 4) add_panel(format, 4, now, next, t, RING_ALL, leads, 1, ahead, m, out);
+        else if (n == 2) add_panel(format, 2, now, next, t, RING_ALL, leads, 1, ahead, m, out);
+        else add_panel(format, 1, now, next, t, RING_ALL, leads, 1, ahead, m, out);
+    }
+}
+
+INLINE int groups_left(size_t columns, size_t k)
+{
+    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+}
+
+/* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is added
+ * up the next one is unpacked. */
+INLINE void linear_one_tile(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
+                            const char *ahead, float *out)
+{
+    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), half = block_bytes / 2;
+    const char *end = blocks + sc_pair_bytes(format, columns);
+    tile_memory m;
+    tile_work now = {blocks, x, 0, groups_left(columns, 0)}, next;
+    for (int g = 0; g < now.groups; g++) unpack_group(format, blocks, 0, g, 1, zero_point(format), &m.w);
+    start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
+    for (size_t k = 0; now.x; now = next) {
+        const tile_ahead later = {soon(now.block, end, ahead, block_bytes) + (now.panel ? half : 0), half / SC_GROUPS, NULL};
+        float *to = out + SC_LANES * now.panel;
+        next = now;
+        next.panel ^= 1;
+        if (now.panel) {
+            k += SC_BLOCK;
+            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, groups_left(columns, k)};
+        }
+        if (tokens == TILE_ROWS)
+            add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);
+        else add_pieces(format, now, next, 0, tokens, 1, later, &m, to);
+    }
+}
+
+#endif
