@@ -49,7 +49,7 @@ def model_fields(config: Config, file_type: int) -> list[Field]:
     ]
 
 
-def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: FimMode | None) -> list[Field]:
+def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: FimMode | None = None) -> list[Field]:
     """The tokenizer; the keys of fill-in-the-middle tokens only where the model has been trained with them."""
     if not files.merges:
         raise ModelFormatError("the tokenizer has no merges, without which it is no byte-level BPE")
