@@ -16,7 +16,7 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
         const float scale = d * (float)(five ? w5->scale : w4->scale)[p][g][lane];
         const float min = dmin * (float)(five ? w5->min : w4->min)[p][g][lane];
         for (int k = 0; k < SC_GROUP; k++) {
-            const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[p][g / 2][k / 4][byte];
+            const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[g / 2][p][k / 4][byte];
             int q = g % 2 ? both >> 4 : both & 15;
             if (five) q |= (w5->high[p][k / 4][byte] >> g & 1) << 4;
             *out++ = scale * (float)q - min;
@@ -29,8 +29,8 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
     const float d = sc_f32_from_f16(w->d[p][lane]);
     for (int k = 0; k < SC_BLOCK; k++) {
         const int half = k / 128, i = k % 128 / 32, step = k % 32 / 4, byte = 4 * lane + k % 4;
-        const int low = w->low[p][half][8 * (i & 1) + step][byte] >> (i >= 2 ? 4 : 0) & 15;
-        const int q = low | (w->high[p][half][step][byte] >> 2 * i & 3) << 4;
+        const int low = w->half[half].low[i & 1][p][step][byte] >> (i >= 2 ? 4 : 0) & 15;
+        const int q = low | (w->half[half].high[p][step][byte] >> 2 * i & 3) << 4;
         out[k] = d * (float)w->scale[p][k / 16][lane] * (float)(q - 32);
     }
 }

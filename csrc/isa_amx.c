@@ -14,6 +14,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #define LINEAR_MANY(...) linear_tiles(__VA_ARGS__)
 #define PREFETCH_BLOCKS 4 /* superblocks of a pair */
 #define PREFETCH_CACHE 2 /* L2: L1 keeps too few requests in flight */
+#define PREFETCH_NEAR 0 /* few tokens: into L1 half a superblock ahead */
 #define LIMIT_SUMS 12 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */

@@ -14,9 +14,9 @@ TARGET_BEGIN("avx2,fma,f16c,avxvnni")
 #define FLOAT_TOKENS 6
 #define BODY_MANY "linear_registers.h"
 #define LINEAR_MANY(...) linear_registers(__VA_ARGS__)
-#define PREFETCH_BLOCKS 3 /* superblocks of a pair */
-#define PREFETCH_CACHE 3 /* L1 */
-#define PREFETCH_IN_TILE 0 /* but while a superblock is unpacked */
+#define PREFETCH_BLOCKS 4 /* superblocks of a pair */
+#define PREFETCH_CACHE 2 /* L2: L1 keeps too few requests in flight */
+#define PREFETCH_NEAR 1 /* few tokens: into L1 half a superblock ahead */
 #define LIMIT_SUMS 5 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */

@@ -16,7 +16,7 @@ TARGET_BEGIN("+simd")
 #define LINEAR_MANY(...) linear_registers(__VA_ARGS__)
 #define PREFETCH_BLOCKS 1 /* superblocks of a pair */
 #define PREFETCH_CACHE 3 /* L1 */
-#define PREFETCH_IN_TILE 0 /* but while a superblock is unpacked */
+#define PREFETCH_NEAR 0 /* few tokens: into L1 half a superblock ahead */
 #define LIMIT_SUMS 2 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */

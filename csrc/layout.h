@@ -17,36 +17,39 @@
 #define SC_QUERIES 16     /* most queries per attention tile */
 
 /* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "step" is such four columns;
- * a group has eight. Field indices: [panel][...][step][byte]. */
+ * a group has eight. Lines of a block lie in the order in which a few tokens meet them, factors first and the panels by
+ * turns, so that hardware that looks ahead finds one stream. */
 
 /* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. w = d*scale*q - dmin*min. */
 typedef struct {
-    uint8_t q[2][4][8][64];
-    uint8_t scale[2][8][16], min[2][8][16]; /* 0..63 */
-    uint16_t d[2][16], dmin[2][16];         /* f16 */
+    uint16_t d[2][16], dmin[2][16];         /* [panel][row], f16 */
+    uint8_t scale[2][8][16], min[2][8][16]; /* [panel][group][row], 0..63 */
+    uint8_t q[4][2][8][64];                 /* [chunk][panel][step][byte] */
 } sc_q4k;
 
 /* Q5_K, 256 columns: as Q4_K, with bit g of `high` the fifth bit of group g. */
 typedef struct {
-    uint8_t q[2][4][8][64];
-    uint8_t high[2][8][64];
-    uint8_t scale[2][8][16], min[2][8][16];
     uint16_t d[2][16], dmin[2][16];
+    uint8_t scale[2][8][16], min[2][8][16];
+    uint8_t high[2][8][64];
+    uint8_t q[4][2][8][64];
 } sc_q5k;
 
-/* Q6_K, 256 columns in two halves of 128: group 4h+i of half h takes its low nibble from low[h][8*(i&1) + step] (high
- * half of the byte for i >= 2) and bits 2i, 2i+1 of high[h][step]. w = d*scale*(q - 32), one scale per 16 columns. */
+/* Q6_K, 256 columns in two halves of 128: group i of a half takes its low nibble from low[i&1] (high half of the byte for
+ * i >= 2) and bits 2i, 2i+1 of high. w = d*scale*(q - 32), one scale per 16 columns. */
 typedef struct {
-    uint8_t low[2][2][16][64];
-    uint8_t high[2][2][8][64];
-    int8_t scale[2][16][16];
     uint16_t d[2][16];
+    int8_t scale[2][16][16];
+    struct {
+        uint8_t high[2][8][64];
+        uint8_t low[2][2][8][64]; /* [i&1][panel][step][byte] */
+    } half[2];
 } sc_q6k;
 
 /* Q8_0, 32 columns: bytes are q + 128. w = d*q. */
 typedef struct {
-    uint8_t q[2][8][64];
     uint16_t d[2][16];
+    uint8_t q[2][8][64];
 } sc_q8;
 
 /* What the numbers of GGUF's blocks are to be, for 16 groups of 32 or 16 values, one per lane. */

@@ -30,7 +30,7 @@ static void put_scales(uint8_t scale[8][16], uint8_t min[8][16], const uint8_t *
 
 static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 {
-    put_steps(to->q[p][0][0], b->qs, 32, lane);
+    for (int i = 0; i < 4; i++) put_steps(to->q[i][p][0], b->qs + 32 * i, 8, lane);
     put_scales(to->scale[p], to->min[p], b->scales, lane);
     to->d[p][lane] = b->d;
     to->dmin[p][lane] = b->dmin;
@@ -39,7 +39,7 @@ static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 
 static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
 {
-    put_steps(to->q[p][0][0], b->qs, 32, lane);
+    for (int i = 0; i < 4; i++) put_steps(to->q[i][p][0], b->qs + 32 * i, 8, lane);
     put_steps(to->high[p][0], b->qh, 8, lane);
     put_scales(to->scale[p], to->min[p], b->scales, lane);
     to->d[p][lane] = b->d;
@@ -49,8 +49,10 @@ static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
 
 static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)
 {
-    put_steps(to->low[p][0][0], b->ql, 32, lane);
-    put_steps(to->high[p][0][0], b->qh, 16, lane);
+    for (int h = 0; h < 2; h++) {
+        for (int i = 0; i < 2; i++) put_steps(to->half[h].low[i][p][0], b->ql + 64 * h + 32 * i, 8, lane);
+        put_steps(to->half[h].high[p][0], b->qh + 32 * h, 8, lane);
+    }
     for (int j = 0; j < 16; j++) to->scale[p][j][lane] = b->scales[j];
     to->d[p][lane] = b->d;
     return finite_f16(b->d);

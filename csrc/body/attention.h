@@ -16,7 +16,7 @@ INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w
 {
     for (size_t k = 0; k < n; k++) {
         f32x16 row[2];
-        if (ahead) prefetch_far(ahead + k * part, 1);
+        if (ahead) prefetch_far(ahead + k * part);
         UNROLL(2)
         for (int p = 0; p < panels; p++) row[p] = load_float(format, w, k * w_stride + 16 * (size_t)p);
         UNROLL(FLOAT_TOKENS)

@@ -12,23 +12,26 @@ typedef struct {
     f32x16 min[2][SC_GROUPS];       /* -dmin*min */
 } unpacked;
 
+/* Sums, and scales, of a group: Q6_K has them per half group. */
+INLINE size_t sums_per_group(int format) { return format == SC_Q6_K ? 2 : 1; }
+
 /* Step s of group g of one panel, as unsigned bytes. */
 INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
 {
     if (format == SC_Q4_K) {
-        u8x64 x = u8_load(((const sc_q4k *)block)->q[panel][g >> 1][s]);
+        u8x64 x = u8_load(((const sc_q4k *)block)->q[g >> 1][panel][s]);
         return u8_and(g & 1 ? u8_shr(x, 4) : x, 15);
     }
     if (format == SC_Q5_K) {
         const sc_q5k *w = block;
-        u8x64 x = u8_load(w->q[panel][g >> 1][s]), high = u8_load(w->high[panel][s]);
+        u8x64 x = u8_load(w->q[g >> 1][panel][s]), high = u8_load(w->high[panel][s]);
         high = g < 4 ? u8_shl(high, 4 - g) : u8_shr(high, g - 4);
         return u8_or(u8_and(g & 1 ? u8_shr(x, 4) : x, 15), u8_and(high, 16));
     }
     if (format == SC_Q6_K) {
         const sc_q6k *w = block;
         const int i = g & 3;
-        u8x64 x = u8_load(w->low[panel][g >> 2][8 * (i & 1) + s]), high = u8_load(w->high[panel][g >> 2][s]);
+        u8x64 x = u8_load(w->half[g >> 2].low[i & 1][panel][s]), high = u8_load(w->half[g >> 2].high[panel][s]);
         high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
         return u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
     }
@@ -118,7 +121,7 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
                        const char *ahead, float *out)
 {
     f32x16 acc[2][FEW_TOKENS];
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), part = block_bytes / SC_GROUPS;
     const char *end = blocks + sc_pair_bytes(format, columns);
     UNROLL(FEW_TOKENS)
     for (int t = 0; t < tokens; t++) acc[0][t] = acc[1][t] = f32_set1(0);
@@ -128,7 +131,8 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
         UNROLL(8)
         for (int g = 0; g < SC_GROUPS; g++) {
             if (format == SC_Q8_0 && g >= groups) break;
-            if (PREFETCH_BLOCKS) prefetch(next + (size_t)g * block_bytes / SC_GROUPS, block_bytes / SC_GROUPS);
+            if (PREFETCH_BLOCKS) prefetch(next + (size_t)g * part, part);
+            if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)g * part, part);
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
                 NO_LOADS_AHEAD();
@@ -164,21 +168,18 @@ INLINE void unpack_group(int format, const char *block, int panel, int g, int by
             w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
         }
     }
-    group_factors(format, block, panel, g, &w->scale[panel][format == SC_Q6_K ? 2 * g : g], &w->min[panel][g]);
+    group_factors(format, block, panel, g, &w->scale[panel][sums_per_group(format) * (size_t)g], &w->min[panel][g]);
 }
 
-/* Superblock `block` of a pair. Meanwhile `next` is prefetched, unless it is NULL. */
-INLINE void unpack_block(int format, const char *block, int groups, int bytes, uint8_t zero, const char *next, unpacked *w)
+/* Superblock `block` of a pair. */
+INLINE void unpack_block(int format, const char *block, int groups, int bytes, uint8_t zero, unpacked *w)
 {
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    for (int p = 0; p < 2; p++) {
+    for (int p = 0; p < 2; p++)
         UNROLL(8)
         for (int g = 0; g < SC_GROUPS; g++) {
             if (format == SC_Q8_0 && g >= groups) break;
-            if (PREFETCH_BLOCKS && next) prefetch(next + (size_t)(8 * p + g) * block_bytes / 16, block_bytes / 16);
             unpack_group(format, block, p, g, bytes, zero, w);
         }
-    }
 }
 
 #endif

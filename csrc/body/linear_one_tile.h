@@ -7,9 +7,6 @@
 /* Bytes are stored with this offset, and tiles take signed weights. */
 INLINE uint8_t zero_point(int format) { return format == SC_Q6_K ? 32 : format == SC_Q8_0 ? 128 : 0; }
 
-/* Sums per token of a group: Q6_K has them per half group. */
-INLINE size_t sums_per_group(int format) { return format == SC_Q6_K ? 2 : 1; }
-
 /* A panel's part of a superblock, and the tile of tokens that meets it; no x, no work. */
 typedef struct {
     const char *block;

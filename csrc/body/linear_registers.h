@@ -30,7 +30,7 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         }
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
-            const f32x16 *scale = &w->scale[p0 + p][format == SC_Q6_K ? 2 * g : g];
+            const f32x16 *scale = &w->scale[p0 + p][sums_per_group(format) * (size_t)g];
             UNROLL(TILE_TOKENS)
             for (int t = 0; t < tokens; t++)
                 acc[p][t] = group_add(format, acc[p][t], sum[p][t], term[p][t], scale, w->min[p0 + p][g], x + t, g);
@@ -47,7 +47,7 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
     const char *end = blocks + sc_pair_bytes(format, columns);
-    /* Prefetching is spread over the tiles of the first tokens. */
+    /* Prefetching is spread over the tiles of the first tokens: the requests of a burst hold up other loads. */
     const size_t tiles = tokens < 4 * TILE_TOKENS ? (tokens + TILE_TOKENS - 1) / TILE_TOKENS : 4;
     const size_t spread = tiles * TILE_TOKENS, piece = block_bytes / tiles;
     unpacked w;
@@ -55,11 +55,11 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
         const char *next = soon(blocks, end, ahead, block_bytes);
-        unpack_block(format, blocks, groups, !UNPACK_IN_TILE(format), 0, PREFETCH_IN_TILE ? NULL : next, &w);
+        unpack_block(format, blocks, groups, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
-                const char *soon = PREFETCH_IN_TILE && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
+                const char *soon = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
                 if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, from, soon, piece, to);

@@ -55,7 +55,7 @@ INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, co
     tile_memory m;
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = groups_left(columns, k);
-        unpack_block(format, blocks, groups, 1, zero_point(format), NULL, &m.w);
+        unpack_block(format, blocks, groups, 1, zero_point(format), &m.w);
         add_block(format, groups, x, tokens, far, soon(blocks, end, ahead, block_bytes), &m, out);
     }
 }

@@ -14,10 +14,7 @@ INLINE void prefetch_near(const char *p, size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
-/* The same for what is needed later than the contents of L1. */
-INLINE void prefetch_far(const char *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
-}
+/* A line that is needed later than the contents of L1. */
+INLINE void prefetch_far(const char *p) { __builtin_prefetch(p, 0, 2); }
 
 #endif

@@ -1,6 +1,6 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
  * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, FLOAT_TOKENS, BODY_MANY, LINEAR_MANY, PREFETCH_BLOCKS, PREFETCH_CACHE,
- * LIMIT_*; for linear_registers.h also TILE_GROUPS, UNPACK_IN_TILE, PREFETCH_IN_TILE. */
+ * PREFETCH_NEAR, LIMIT_*; for linear_registers.h also TILE_GROUPS, UNPACK_IN_TILE. */
 #include "exp.h"
 #include "activation.h"
 #include "prefetch.h"
