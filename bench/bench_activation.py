@@ -45,6 +45,16 @@ def test_gelu(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
     )
 
 
+def test_add_residual(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
+    tokens = 512
+    x, out, bias = normal(aligned, tokens * WIDTH), normal(aligned, tokens * 32), normal(aligned, 32)
+    measure(
+        f"add_residual {WIDTH}, tokens {tokens}",
+        lambda: kernels.call("repeat_add_residual", 1, x, WIDTH, out, bias, tokens),
+        {"G values": tokens * WIDTH / 1e9},
+    )
+
+
 def test_f16_clamped(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
     x, out = normal(aligned, WIDTH), aligned(np.empty(WIDTH, np.float16))
     measure(

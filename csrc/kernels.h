@@ -34,6 +34,9 @@ typedef struct {
     /* x (tokens, 32) = gelu(x + bias (32)), the tanh form. */
     void (*gelu)(float *x, const float *bias, size_t tokens);
 
+    /* x (tokens, 32), rows `stride` floats apart, += out (tokens, 32) + bias (32), added in this order. */
+    void (*add_residual)(float *x, size_t stride, const float *out, const float *bias, size_t tokens);
+
     /* out (n) = x as f16, clamped to +-65504; n a multiple of 16. */
     void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
 

@@ -98,15 +98,6 @@ static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t r
     }
 }
 
-static void store_add(const sc_engine *e, const sc_op *op, size_t row, size_t rows, const float *restrict acc)
-{
-    const float *restrict bias = op->bias + row;
-    for (size_t t = 0; t < rows; t++) {
-        float *restrict x = e->x.floats + t * e->x.stride + row;
-        for (size_t i = 0; i < SC_PAIR; i++) x[i] += acc[t * SC_PAIR + i] + bias[i];
-    }
-}
-
 static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_t rows, const float *acc)
 {
     const size_t width = (size_t)op->matrix->rows, n = width - row < SC_PAIR ? width - row : SC_PAIR;
@@ -115,14 +106,15 @@ static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_
 
 static void store(const sc_step *step, const sc_op *op, size_t row, size_t rows, float *acc)
 {
+    const sc_engine *e = step->engine;
     switch (op->kind) {
     case SC_OP_QKV:
         add_bias(acc, op->bias + row, rows);
         store_qkv(step, op, (int32_t)row, acc);
         break;
-    case SC_OP_UP: store_gelu(step->engine, op, row, rows, acc); break;
+    case SC_OP_UP: store_gelu(e, op, row, rows, acc); break;
     case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
-    default: store_add(step->engine, op, row, rows, acc); break;
+    default: e->kernels->add_residual(e->x.floats + row, e->x.stride, acc, op->bias + row, rows); break;
     }
 }
 

@@ -1,4 +1,4 @@
-/* Between the linear layers: LayerNorm, GELU, and quantisation of activations to int8.
+/* Between the linear layers: LayerNorm, GELU, the residual stream, and quantisation of activations to int8.
  * One scale per 32 columns keeps an outlier local; docs/numerics.md measures it against one per 256. */
 #ifndef SC_BODY_ACTIVATION_H
 #define SC_BODY_ACTIVATION_H
@@ -73,6 +73,16 @@ static void gelu(float *x, const float *bias, size_t tokens)
     for (size_t t = 0; t < tokens; t++, x += SC_PAIR) {
         f32_store(x, f32_gelu(f32_add(f32_load(x), f32_load(bias))));
         f32_store(x + 16, f32_gelu(f32_add(f32_load(x + 16), f32_load(bias + 16))));
+    }
+}
+
+/* The end of a pair of the layers whose outputs are added to the residual stream. */
+static void add_residual(float *x, size_t stride, const float *out, const float *bias, size_t tokens)
+{
+    const f32x16 bias0 = f32_load(bias), bias1 = f32_load(bias + 16);
+    for (size_t t = 0; t < tokens; t++, x += stride, out += SC_PAIR) {
+        f32_store(x, f32_add(f32_load(x), f32_add(f32_load(out), bias0)));
+        f32_store(x + 16, f32_add(f32_load(x + 16), f32_add(f32_load(out + 16), bias1)));
     }
 }
 

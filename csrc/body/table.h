@@ -20,6 +20,7 @@ const sc_kernels ISA_TABLE = {
     .quantize_group = quantize_group,
     .layer_norm = layer_norm,
     .gelu = gelu,
+    .add_residual = add_residual,
     .f16_clamped = f16_clamped,
     .attend = {[SC_F32] = attend_f32, [SC_F16] = attend_f16},
     .attend_merge = attend_merge,

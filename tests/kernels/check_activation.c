@@ -117,6 +117,29 @@ void check_gelu(int level, const sc_kernels *kernels)
         }
 }
 
+void check_add_residual(int level, const sc_kernels *kernels)
+{
+    static const size_t tokens[] = {1, 2, 3, 17};
+    (void)level;
+    for (size_t i = 0; i < COUNT(tokens); i++)
+        for (size_t stride = SC_PAIR; stride <= 80; stride += 16)
+            for (int fill = 0; fill < FILLS; fill++) {
+                const size_t n = tokens[i] * SC_PAIR, all = (tokens[i] - 1) * stride + SC_PAIR;
+                begin("tokens %zu, stride %zu, fill %d", tokens[i], stride, fill);
+                float *got = buffer(0, all * sizeof *got), *expected = buffer(1, all * sizeof *expected);
+                float *out = buffer(2, n * sizeof *out), *bias = buffer(3, SC_PAIR * sizeof *bias);
+                fill_floats(fill, got, all);
+                copy_floats(expected, got, all);
+                fill_floats(fill, out, n);
+                fill_floats(fill, bias, SC_PAIR);
+                kernels->add_residual(got, stride, out, bias, tokens[i]);
+                for (size_t t = 0; t < tokens[i]; t++)
+                    for (size_t k = 0; k < SC_PAIR; k++) expected[t * stride + k] += out[t * SC_PAIR + k] + bias[k];
+                expect_equal("x", got, expected, all * sizeof *got);
+                end();
+            }
+}
+
 void check_f16_clamped(int level, const sc_kernels *kernels)
 {
     (void)level;

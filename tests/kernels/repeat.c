@@ -52,6 +52,15 @@ void shim_repeat_gelu(int level, size_t count, float *x, const float *bias, size
     for (size_t i = 0; i < count; i++) kernels->gelu(x, bias, tokens);
 }
 
+/* All pairs of rows of `width` floats. */
+void shim_repeat_add_residual(int level, size_t count, float *x, size_t width, const float *out, const float *bias,
+                              size_t tokens)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < width; k += SC_PAIR) kernels->add_residual(x + k, width, out, bias, tokens);
+}
+
 void shim_repeat_f16_clamped(int level, size_t count, const float *x, size_t n, uint16_t *out)
 {
     const sc_kernels *kernels = sc_kernels_get(level);
