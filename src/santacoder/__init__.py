@@ -98,10 +98,13 @@ def load(
     Raises:
         ModelNotFoundError: also, without a path, where the installation lacks that model.
     """
-    from santacoder.model import SantaCoder
+    from santacoder.loading import open_transformer
     from santacoder.packaged import packaged_model
 
-    return SantaCoder.load(packaged_model() if path is None else path, threads, context)
+    transformer, tokenizer = open_transformer(packaged_model() if path is None else path, threads, context)
+    from santacoder.model import SantaCoder  # imported already, while weights were packed
+
+    return SantaCoder(transformer, tokenizer)
 
 
 def from_pretrained(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -20,6 +22,8 @@ async def in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
 
 async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> AsyncGenerator[T, None]:
     """What `start()` iterates over, in a thread of its own; `cancel` makes it stop when nobody listens any more."""
+    import asyncio  # 20 ms, which programs without a loop need not spend
+
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from santacoder import _isa
-from santacoder.config import check_tensors, read_config
+from santacoder.config import Config, check_tensors, read_config
 from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile
 from santacoder.thread_team import bounded, new_team, thread_count
-from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
 from santacoder.weights import Weights, load_weights
+
+if TYPE_CHECKING:
+    from santacoder.tokenizer import Tokenizer
 
 
 def open_transformer(
@@ -55,8 +57,8 @@ def build_transformer(
     return Transformer(config, weights, team, isa, positions), tokenizer
 
 
-def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | None) -> tuple[Weights, Tokenizer]:
-    """The tokenizer is built while the C threads pack: packing holds no interpreter lock."""
+def _load_both(file: GGUFFile, config: Config, team: Any, tokenizer: Tokenizer | None) -> tuple[Weights, Tokenizer]:
+    """The tokenizer is built, and what else a model needs imported, while the C threads pack, without Python's lock."""
     results: dict[str, Weights] = {}
     errors: list[BaseException] = []
 
@@ -73,10 +75,17 @@ def _load_both(file: GGUFFile, config: Any, team: Any, tokenizer: Tokenizer | No
     except RuntimeError:  # the system has no thread left: one after the other
         pack()
     try:
-        tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
+        tokenizer = tokenizer or _build_tokenizer(file, config)
     finally:
         if packer.ident is not None:
             packer.join()
     if errors:
         raise errors[0]
     return results["weights"], tokenizer
+
+
+def _build_tokenizer(file: GGUFFile, config: Config) -> Tokenizer:
+    import santacoder.model  # noqa: F401 - what else a model is made of takes a tenth of a start to import
+    from santacoder.tokenizer import Tokenizer
+
+    return Tokenizer.from_gguf(file, config.vocab_size)

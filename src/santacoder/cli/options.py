@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from santacoder import load
 from santacoder.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -141,9 +142,7 @@ def resolve_model(name: str) -> str:
 
 def open_model(path: str, args: argparse.Namespace) -> SantaCoder:
     """Load the model with the threads and the context that were asked for."""
-    from santacoder.model import SantaCoder
-
-    return SantaCoder.load(path, args.threads, args.context)
+    return load(path, args.threads, args.context)
 
 
 def read_prompt(args: argparse.Namespace) -> str:
