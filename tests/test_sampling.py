@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from santacoder import InvalidRequestError, NumericalError, SantaCoder, _isa
 from santacoder._native import ffi, lib
 from santacoder.requests import SamplingOptions
-from santacoder.sampling import Sampler, SamplingParams, check_tokens, random_bits
+from santacoder.sampling import RandomBits, Sampler, SamplingParams, check_tokens
 
 ONE = 1 << 39
 LEVELS = [_isa.LEVELS[name] for name in _isa.available()]
@@ -260,11 +260,13 @@ class TestSampler:
         drawn = [long.next(flat) for _ in range(12)]
         resumed = sampler(tuple(drawn[:5]), seed=7, temperature=1, top_p=1)
         assert [resumed.next(flat) for _ in range(7)] == drawn[5:]
-        assert drawn == [random_bits(7, 0, position) >> 62 for position in range(12)]
+        assert drawn == [RandomBits(7, 0).at(position) >> 62 for position in range(12)]
 
     def test_random_bits_are_frozen(self) -> None:
-        assert random_bits(0, 0, 0) == 213000021201967259
-        assert random_bits((1 << 64) - 1, 3, 2047) == 9326977240064533073
+        assert RandomBits(0, 0).at(0) == 213000021201967259
+        bits = RandomBits((1 << 64) - 1, 3)
+        assert bits.at(2047) == bits.at(2047) == 9326977240064533073
+        assert bits.at(2046) != bits.at(2047)
 
     def test_not_finite(self) -> None:
         with pytest.raises(
