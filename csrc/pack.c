@@ -28,9 +28,15 @@ static void put_scales(uint8_t scale[8][16], uint8_t min[8][16], const uint8_t *
     }
 }
 
+/* The nibbles of Q4_K and Q5_K. */
+static void put_chunks(uint8_t to[4][2][8][64], const uint8_t *qs, int p, int lane)
+{
+    for (int i = 0; i < 4; i++) put_steps(to[i][p][0], qs + 32 * i, 8, lane);
+}
+
 static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 {
-    for (int i = 0; i < 4; i++) put_steps(to->q[i][p][0], b->qs + 32 * i, 8, lane);
+    put_chunks(to->q, b->qs, p, lane);
     put_scales(to->scale[p], to->min[p], b->scales, lane);
     to->d[p][lane] = b->d;
     to->dmin[p][lane] = b->dmin;
@@ -39,7 +45,7 @@ static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 
 static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
 {
-    for (int i = 0; i < 4; i++) put_steps(to->q[i][p][0], b->qs + 32 * i, 8, lane);
+    put_chunks(to->q, b->qs, p, lane);
     put_steps(to->high[p][0], b->qh, 8, lane);
     put_scales(to->scale[p], to->min[p], b->scales, lane);
     to->d[p][lane] = b->d;

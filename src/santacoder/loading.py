@@ -75,17 +75,13 @@ def _load_both(file: GGUFFile, config: Config, team: Any, tokenizer: Tokenizer |
     except RuntimeError:  # the system has no thread left: one after the other
         pack()
     try:
-        tokenizer = tokenizer or _build_tokenizer(file, config)
+        import santacoder.model  # noqa: F401 - with all that it imports, a tenth of a start
+        from santacoder.tokenizer import Tokenizer
+
+        tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
     finally:
         if packer.ident is not None:
             packer.join()
     if errors:
         raise errors[0]
     return results["weights"], tokenizer
-
-
-def _build_tokenizer(file: GGUFFile, config: Config) -> Tokenizer:
-    import santacoder.model  # noqa: F401 - what else a model is made of takes a tenth of a start to import
-    from santacoder.tokenizer import Tokenizer
-
-    return Tokenizer.from_gguf(file, config.vocab_size)

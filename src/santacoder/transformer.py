@@ -144,6 +144,7 @@ class Transformer:
         )
         self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
         self._ops, self._macs, self._places = record(config, weights)
+        self._attends = {i for i, op in enumerate(self._ops) if op.kind == lib.SC_OP_ATTEND}
         float_hidden = any(op.kind == lib.SC_OP_UP and not op.quantize for op in self._ops)
         engine = lib.sc_engine_new(self._shape, isa, self.chunk, float_hidden, team)
         if engine == ffi.NULL:
@@ -339,13 +340,10 @@ class Transformer:
 
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
-        layers, head = self.macs
-        if rows * layers + outputs * head + 4 * attention * self.config.block_count <= self._budget:
-            return [(ops.start, len(ops))]  # what the loop would find in 0.1 ms
         calls, first, spent = [], ops.start, 0
         for i in ops:
             work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
-            if self._ops[i].kind == lib.SC_OP_ATTEND:
+            if i in self._attends:
                 work = 4 * attention
             if spent and spent + work > self._budget:
                 calls.append((first, i - first))
