@@ -55,6 +55,15 @@ def test_add_residual(kernels: Kernels, measure: Measure, aligned: Aligned) -> N
     )
 
 
+def test_multiply(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
+    x, out = normal(aligned, WIDTH), normal(aligned, WIDTH)
+    measure(
+        f"multiply {WIDTH}",
+        lambda: kernels.call("repeat_multiply", NUMBER, x, WIDTH, 0.5, out),
+        {"G values": NUMBER * WIDTH / 1e9},
+    )
+
+
 def test_f16_clamped(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
     x, out = normal(aligned, WIDTH), aligned(np.empty(WIDTH, np.float16))
     measure(

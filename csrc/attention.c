@@ -1,14 +1,17 @@
 /* Attention over the cache: which tile of queries meets which block of keys, and on what thread. Queries of one KV head
  * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention, several tokens
- * of one head where each head has its own keys. When there are fewer tiles than threads can use, a tile's blocks are
- * spread over the team and merged afterwards: the same operations in the same order either way. */
+ * of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is converted to f32
+ * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged afterwards.
+ * All of these do the same operations in the same order. */
 #include <math.h>
 #include <string.h>
 
 #include "engine.h"
 
-/* Queries whose blocks one thread merges at a time. */
-enum { SC_MERGE = 4 };
+enum {
+    SC_MERGE = 4, /* queries whose blocks one thread merges at a time */
+    SC_STRIP = 8  /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
+};
 
 typedef struct {
     const sc_segment *segment;
@@ -26,26 +29,27 @@ static int32_t heads_per_tile(const sc_engine *e)
     return group < SC_QUERIES ? group : SC_QUERIES;
 }
 
+/* Tiles of each KV head of a segment. */
 static int32_t tiles_of(const sc_engine *e, const sc_segment *s)
 {
     const int32_t group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
-    return e->shape.n_head_kv * divide_up(group, heads) * divide_up(s->rows, SC_QUERIES / heads);
+    return divide_up(group, heads) * divide_up(s->rows, SC_QUERIES / heads);
 }
 
-/* Tile number `index` of a segment. Long-sighted tiles come first: they take longest. */
-static tile tile_at(const sc_engine *e, const sc_segment *s, int32_t index)
+/* Tile number `index` of a segment and KV head. Long-sighted tiles come first: they take longest. */
+static tile tile_at(const sc_engine *e, const sc_segment *s, int32_t kv_head, int32_t index)
 {
     const int32_t group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
-    const int32_t per_row = e->shape.n_head_kv * divide_up(group, heads), rows = SC_QUERIES / heads;
-    const int32_t strip = divide_up(s->rows, rows) - 1 - index / per_row, column = index % per_row;
-    tile t = {.segment = s, .kv_head = column / divide_up(group, heads)};
-    t.first_head = column % divide_up(group, heads) * heads;
+    const int32_t columns = divide_up(group, heads), rows = SC_QUERIES / heads;
+    const int32_t first = (divide_up(s->rows, rows) - 1 - index / columns) * rows;
+    tile t = {.segment = s, .kv_head = kv_head, .first_head = index % columns * heads, .row = s->first_row + first};
     t.heads = group - t.first_head < heads ? group - t.first_head : heads;
-    t.row = s->first_row + strip * rows;
-    t.rows = s->first_row + s->rows - t.row < rows ? s->first_row + s->rows - t.row : rows;
-    t.blocks = divide_up(s->position + t.row + t.rows - s->first_row, SC_KV_BLOCK);
+    t.rows = s->rows - first < rows ? s->rows - first : rows;
+    t.blocks = divide_up(s->position + first + t.rows, SC_KV_BLOCK);
     return t;
 }
+
+static int32_t queries_of(const tile *t) { return t->rows * t->heads; }
 
 static int32_t query_head(const sc_engine *e, const tile *t, int32_t i)
 {
@@ -53,15 +57,17 @@ static int32_t query_head(const sc_engine *e, const tile *t, int32_t i)
 }
 
 /* The tile's queries, scaled by 1/sqrt(head_dim), packed (n, dim). */
-static int32_t pack_queries(const sc_engine *e, const tile *t, float *out)
+static void pack_queries(const sc_engine *e, const tile *t, float *out)
 {
-    const float scale = 1.0f / sqrtf((float)e->shape.head_dim);
+    const size_t head_dim = (size_t)e->shape.head_dim;
+    const float scale = 1.0f / sqrtf((float)head_dim);
     for (int32_t r = 0; r < t->rows; r++) {
         const float *q = e->q.floats + (size_t)(t->row + r) * e->q.stride + (size_t)query_head(e, t, 0) * e->dim;
-        for (int32_t i = 0; i < t->heads; i++, q += e->dim, out += e->dim)
-            for (size_t d = 0; d < e->dim; d++) out[d] = d < (size_t)e->shape.head_dim ? q[d] * scale : 0;
+        for (int32_t i = 0; i < t->heads; i++, q += e->dim, out += e->dim) {
+            e->kernels->multiply(q, e->dim, scale, out);
+            memset(out + head_dim, 0, (e->dim - head_dim) * sizeof *out);
+        }
     }
-    return t->rows * t->heads;
 }
 
 static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t block)
@@ -69,18 +75,24 @@ static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, i
     return sc_kv_keys(e, t->segment->blocks[block], op->layer, t->kv_head);
 }
 
-static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, const char *keys,
-                         const char *ahead, sc_partial *out)
+/* Keys of a block, and the values behind them, in the cache's format or as a strip widened them. */
+typedef struct {
+    int format;
+    const char *keys, *ahead; /* ahead: what is read next, or NULL */
+} kv_block;
+
+static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, kv_block kv, sc_partial *out)
 {
-    const int32_t n = t->rows * t->heads;
+    const int32_t n = queries_of(t);
     int32_t visible[SC_QUERIES];
     for (int32_t i = 0; i < n; i++) {
         const int32_t position = t->segment->position + t->row + i / t->heads - t->segment->first_row;
         const int32_t seen = position + 1 - block * SC_KV_BLOCK;
         visible[i] = seen > SC_KV_BLOCK ? SC_KV_BLOCK : seen;
     }
-    e->kernels->attend[e->shape.cache](queries, (size_t)n, e->dim, keys, keys + sc_kv_half_bytes(&e->shape), visible, ahead,
-                                       out);
+    const size_t size = kv.format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
+    e->kernels->attend[kv.format](queries, (size_t)n, e->dim, kv.keys, kv.keys + SC_KV_BLOCK * e->dim * size, visible, kv.ahead,
+                                  out);
 }
 
 /* Whether heads are quantised one by one: a head is whole groups. */
@@ -95,8 +107,7 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
     for (int32_t i = first; i < last; i++) {
         const size_t row = (size_t)(t->row + i / t->heads), at = (size_t)query_head(e, t, i % t->heads) * head_dim;
         float *head = from + (size_t)i * e->dim;
-        const float inverse = 1.0f / sum[i];
-        for (size_t d = 0; d < head_dim; d++) head[d] *= inverse;
+        e->kernels->multiply(head, e->dim, 1.0f / sum[i], head);
         if (!quantize_heads(e, op)) {
             memcpy(e->a.floats + row * e->a.stride + at, head, head_dim * sizeof *head);
             continue;
@@ -107,19 +118,49 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
     }
 }
 
-/* The segment and tile of running number `index` over all segments; 0 when there is none. */
-static int find_tile(const sc_step *step, int64_t index, tile *out)
+/* Group `index` over all segments, of `size` tiles of one KV head: its segment, KV head and first tile. 0 when there is
+ * none. */
+static int find_tiles(const sc_step *step, int64_t index, int32_t size, const sc_segment **segment, int32_t *kv_head,
+                      int32_t *first)
 {
+    const int32_t heads = step->engine->shape.n_head_kv;
     for (int32_t s = 0; s < step->batch->segments; s++) {
-        const sc_segment *segment = &step->batch->segment[s];
-        const int32_t tiles = tiles_of(step->engine, segment);
-        if (index < tiles) {
-            *out = tile_at(step->engine, segment, (int32_t)index);
+        *segment = &step->batch->segment[s];
+        const int32_t groups = heads * divide_up(tiles_of(step->engine, *segment), size);
+        if (index < groups) {
+            *kv_head = (int32_t)index % heads;
+            *first = (int32_t)index / heads * size;
             return 1;
         }
-        index -= tiles;
+        index -= groups;
     }
     return 0;
+}
+
+static int find_tile(const sc_step *step, int64_t index, tile *out)
+{
+    const sc_segment *segment;
+    int32_t kv_head, first;
+    if (!find_tiles(step, index, 1, &segment, &kv_head, &first)) return 0;
+    *out = tile_at(step->engine, segment, kv_head, first);
+    return 1;
+}
+
+/* Tiles of one segment and KV head that one thread takes together, the most long-sighted first. */
+typedef struct {
+    tile tiles[SC_STRIP];
+    int32_t n;
+} strip;
+
+static int find_strip(const sc_step *step, int64_t index, int32_t size, strip *out)
+{
+    const sc_segment *segment;
+    int32_t kv_head, first;
+    if (!find_tiles(step, index, size, &segment, &kv_head, &first)) return 0;
+    const int32_t left = tiles_of(step->engine, segment) - first;
+    out->n = left < size ? left : size;
+    for (int32_t i = 0; i < out->n; i++) out->tiles[i] = tile_at(step->engine, segment, kv_head, first + i);
+    return 1;
 }
 
 static sc_partial *partial_at(const sc_engine *e, int64_t index)
@@ -159,13 +200,14 @@ static void attend_split(const sc_step *step, const sc_op *op, float *queries)
         more = find_piece(step, op, sc_team_next(e->team), &next);
         if (packed != now.tile_index) pack_queries(e, &now.t, queries);
         packed = now.tile_index;
-        attend_block(e, &now.t, queries, now.block, now.keys, more ? next.keys : NULL, partial_at(e, now.number));
+        attend_block(e, &now.t, queries, now.block, (kv_block){e->shape.cache, now.keys, more ? next.keys : NULL},
+                     partial_at(e, now.number));
     }
     sc_team_barrier(e->team);
     int64_t first = 0, item = sc_team_next(e->team), items = 0;
     for (int32_t i = 0; find_tile(step, i, &now.t); first += now.t.blocks, i++) {
         sc_partial *out = partial_at(e, first);
-        for (int32_t q = 0, n = now.t.rows * now.t.heads; q < n; q += SC_MERGE, items++) {
+        for (int32_t q = 0, n = queries_of(&now.t); q < n; q += SC_MERGE, items++) {
             if (items != item) continue;
             const int32_t end = q + SC_MERGE < n ? q + SC_MERGE : n;
             sc_softmax state = out->state; /* a copy: other threads start from it too */
@@ -177,21 +219,61 @@ static void attend_split(const sc_step *step, const sc_op *op, float *queries)
     }
 }
 
-/* Many tiles: each is one thread's affair. */
-static void attend_whole(const sc_step *step, const sc_op *op, float *queries, sc_partial *sum, sc_partial *part)
+/* What a thread keeps of a strip, in place of the partials of split tiles. */
+typedef struct {
+    char *sums;     /* a partial per tile, of all blocks so far */
+    float *queries; /* (SC_STRIP, SC_QUERIES, dim) */
+    float *wide;    /* keys and values of a block */
+    sc_partial *part;
+} strip_memory;
+
+/* Sums and queries of all tiles, the block and `part`: a partial is larger than a tile's queries, and half a block no
+ * larger than those of four. */
+_Static_assert(3 * SC_STRIP + 1 <= (int)SC_THREAD_PARTIALS && SC_STRIP * SC_QUERIES >= 2 * SC_KV_BLOCK, "strips have room");
+
+static strip_memory strip_memory_of(const sc_engine *e, int thread)
+{
+    strip_memory m = {.sums = e->partials + (size_t)thread * SC_THREAD_PARTIALS * e->partial_bytes};
+    m.queries = (float *)(m.sums + SC_STRIP * e->partial_bytes);
+    m.wide = m.queries + SC_STRIP * SC_QUERIES * e->dim;
+    m.part = (sc_partial *)(m.wide + SC_STRIP * SC_QUERIES * e->dim);
+    return m;
+}
+
+static sc_partial *sum_at(const sc_engine *e, const strip_memory *m, int32_t i)
+{
+    return (sc_partial *)(m->sums + (size_t)i * e->partial_bytes);
+}
+
+/* Block `block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the block after it has been
+ * asked for. */
+static kv_block block_of(const sc_step *step, const sc_op *op, const strip *s, int32_t block, float *wide)
 {
     const sc_engine *e = step->engine;
-    tile t;
-    while (find_tile(step, sc_team_next(e->team), &t)) {
-        const int32_t n = pack_queries(e, &t, queries);
-        const char *keys = keys_of(e, op, &t, 0);
-        for (int32_t b = 0; b < t.blocks; b++) {
-            const char *ahead = b + 1 < t.blocks ? keys_of(e, op, &t, b + 1) : NULL;
-            attend_block(e, &t, queries, b, keys, ahead, b ? part : sum);
-            if (b) e->kernels->attend_merge(&sum->state, sum->out, part, 0, (size_t)n, e->dim);
-            keys = ahead;
+    const char *ahead = block + 1 < s->tiles[0].blocks ? keys_of(e, op, &s->tiles[0], block + 1) : NULL;
+    const kv_block kv = {e->shape.cache, keys_of(e, op, &s->tiles[0], block), ahead};
+    if (kv.format == SC_F32 || s->n == 1) return kv;
+    e->kernels->widen((const uint16_t *)(const void *)kv.keys, 2 * SC_KV_BLOCK * e->dim, ahead, wide);
+    return (kv_block){SC_F32, (const char *)wide, NULL};
+}
+
+static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, const strip_memory *m)
+{
+    const sc_engine *e = step->engine;
+    const size_t tile_floats = SC_QUERIES * e->dim;
+    for (int32_t i = 0; i < s->n; i++) pack_queries(e, &s->tiles[i], m->queries + (size_t)i * tile_floats);
+    for (int32_t b = 0; b < s->tiles[0].blocks; b++) {
+        const kv_block kv = block_of(step, op, s, b, m->wide);
+        for (int32_t i = 0; i < s->n && b < s->tiles[i].blocks; i++) {
+            const tile *t = &s->tiles[i];
+            sc_partial *sum = sum_at(e, m, i);
+            attend_block(e, t, m->queries + (size_t)i * tile_floats, b, kv, b ? m->part : sum);
+            if (b) e->kernels->attend_merge(&sum->state, sum->out, m->part, 0, (size_t)queries_of(t), e->dim);
         }
-        finish(step, op, &t, sum->state.sum, sum->out, 0, n);
+    }
+    for (int32_t i = 0; i < s->n; i++) {
+        sc_partial *sum = sum_at(e, m, i);
+        finish(step, op, &s->tiles[i], sum->state.sum, sum->out, 0, queries_of(&s->tiles[i]));
     }
 }
 
@@ -199,18 +281,23 @@ void sc_op_attend(const sc_step *step, const sc_op *op, int thread)
 {
     const sc_engine *e = step->engine;
     const sc_batch *batch = step->batch;
-    float *queries = e->scratch + (size_t)thread * e->scratch_floats;
-    char *partials = (char *)(queries + SC_QUERIES * e->dim);
+    const size_t team = (size_t)sc_team_size(e->team);
     size_t tiles = 0, blocks = 0;
     for (int32_t s = 0; s < batch->segments; s++) {
-        tiles += (size_t)tiles_of(e, &batch->segment[s]);
-        blocks += (size_t)tiles_of(e, &batch->segment[s]) *
-                  (size_t)divide_up(batch->segment[s].position + batch->segment[s].rows, SC_KV_BLOCK);
+        const size_t some = (size_t)(e->shape.n_head_kv * tiles_of(e, &batch->segment[s]));
+        tiles += some;
+        blocks += some * (size_t)divide_up(batch->segment[s].position + batch->segment[s].rows, SC_KV_BLOCK);
     }
-    if (tiles < 4 * (size_t)sc_team_size(e->team) && blocks <= e->max_partials)
-        attend_split(step, op, queries);
-    else
-        attend_whole(step, op, queries, (sc_partial *)partials, (sc_partial *)(partials + e->partial_bytes));
+    if (tiles < 4 * team && blocks <= e->max_partials) {
+        attend_split(step, op, e->scratch + (size_t)thread * e->scratch_floats);
+    } else {
+        /* At least four strips to a thread: the last ones end at about the same time. */
+        const size_t size = tiles / (4 * team);
+        const strip_memory m = strip_memory_of(e, thread);
+        strip s;
+        while (find_strip(step, sc_team_next(e->team), size < 1 ? 1 : size < SC_STRIP ? (int32_t)size : SC_STRIP, &s))
+            attend_strip(step, op, &s, &m);
+    }
     if (!op->quantize || quantize_heads(e, op)) return;
     sc_team_barrier(e->team);
     for (int64_t t; (t = sc_team_next(e->team)) < batch->rows;)

@@ -95,9 +95,9 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     e->max_rows = rows;
     e->dim = sc_pad32((size_t)shape->head_dim);
     e->partial_bytes = sizeof(sc_partial) + SC_QUERIES * e->dim * sizeof(float);
-    e->max_partials = 4 * threads * 64;
-    /* A linear layer needs (rows, 32); attention its queries and two partials; a norm one row. */
-    const size_t linear = (size_t)rows * SC_PAIR, attention = SC_QUERIES * e->dim + e->partial_bytes / 2;
+    e->max_partials = threads * SC_THREAD_PARTIALS;
+    /* A linear layer needs (rows, 32); split attention its queries; a norm one row. */
+    const size_t linear = (size_t)rows * SC_PAIR, attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
     take_all(e, &a, threads, float_hidden);

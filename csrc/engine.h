@@ -15,6 +15,8 @@ typedef struct {
     sc_act *blocks;
 } sc_vectors;
 
+enum { SC_THREAD_PARTIALS = 256 };
+
 struct sc_engine {
     sc_shape shape;
     const sc_kernels *kernels;
@@ -25,7 +27,7 @@ struct sc_engine {
     sc_vectors q;      /* (n_head, dim) per row */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;
-    char *partials;    /* attention split over blocks: one sc_partial per tile and block */
+    char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per thread */
     size_t partial_bytes, max_partials;
     void *memory;
     size_t memory_bytes;

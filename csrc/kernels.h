@@ -40,6 +40,12 @@ typedef struct {
     /* out (n) = x as f16, clamped to +-65504; n a multiple of 16. */
     void (*f16_clamped)(const float *x, size_t n, uint16_t *out);
 
+    /* out (n) = x, f16, as f32; n a multiple of 16. Meanwhile as much is prefetched from `ahead`, unless it is NULL. */
+    void (*widen)(const uint16_t *x, size_t n, const void *ahead, float *out);
+
+    /* out (n) = x * factor; n a multiple of 16. out may be x. */
+    void (*multiply)(const float *x, size_t n, float factor, float *out);
+
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in the
      * format that is the index, dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
      * is -infinity and the rest 0. All 64 values must be finite. `ahead`, unless NULL, is the block whose keys and values

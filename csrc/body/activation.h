@@ -107,4 +107,10 @@ static void f16_clamped(const float *x, size_t n, uint16_t *out)
     for (size_t i = 0; i < n; i += 16) f32_store_f16(out + i, f32_min(high, f32_max(low, f32_load(x + i))));
 }
 
+static void multiply(const float *x, size_t n, float factor, float *out)
+{
+    const f32x16 factors = f32_set1(factor);
+    for (size_t i = 0; i < n; i += 16) f32_store(out + i, f32_mul(f32_load(x + i), factors));
+}
+
 #endif

@@ -86,6 +86,14 @@ LINEAR_FLOAT(linear_f32, SC_F32)
 LINEAR_FLOAT(linear_f16, SC_F16)
 LINEAR_FLOAT(linear_bf16, SC_BF16)
 
+static void widen(const uint16_t *x, size_t n, const void *ahead, float *out)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        if (ahead && i % 32 == 0) prefetch_far((const char *)ahead + i * sizeof *x);
+        f32_store(out + i, f32_load_f16(x + i));
+    }
+}
+
 /* Scores of one query become weights exp(score - max) with those of hidden keys zero; returns the sum of weights. */
 INLINE float softmax_block(float *score, int visible, float *max)
 {

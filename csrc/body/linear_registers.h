@@ -3,7 +3,8 @@
 #define SC_BODY_LINEAR_REGISTERS_H
 
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are those
- * of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL. */
+ * of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL, and the tokens
+ * of the next tile. */
 INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int groups, const sc_act *x,
                         const char *ahead, size_t part, float *out)
 {
@@ -13,9 +14,11 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
     const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
+    const size_t own = (size_t)tokens * sizeof *x / SC_GROUPS;
     UNROLL(TILE_GROUPS)
     for (int g = 0; g < groups; g++) {
         if (ahead) prefetch(ahead + (size_t)g * (part / SC_GROUPS), part / SC_GROUPS);
+        prefetch_near((const char *)(x + tokens) + (size_t)g * own, own);
         const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
         i32x16 sum[2][TILE_TOKENS];
         f32x16 term[2][TILE_TOKENS];

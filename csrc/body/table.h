@@ -22,6 +22,8 @@ const sc_kernels ISA_TABLE = {
     .gelu = gelu,
     .add_residual = add_residual,
     .f16_clamped = f16_clamped,
+    .widen = widen,
+    .multiply = multiply,
     .attend = {[SC_F32] = attend_f32, [SC_F16] = attend_f16},
     .attend_merge = attend_merge,
     .softmax_weights = softmax_weights,

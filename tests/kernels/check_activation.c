@@ -140,6 +140,25 @@ void check_add_residual(int level, const sc_kernels *kernels)
             }
 }
 
+void check_multiply(int level, const sc_kernels *kernels)
+{
+    static const float factors[] = {0, 1, -0.5f, 0.0883883476f, 1e30f, INFINITY};
+    (void)level;
+    for (size_t n = 16; n <= 128; n += 16)
+        for (size_t i = 0; i < COUNT(factors); i++)
+            for (int fill = 0; fill < FILLS; fill++) {
+                begin("n %zu, factor %g, fill %d", n, (double)factors[i], fill);
+                float *x = buffer(0, n * sizeof *x), *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
+                fill_floats(fill, x, n);
+                for (size_t k = 0; k < n; k++) expected[k] = x[k] * factors[i];
+                kernels->multiply(x, n, factors[i], got);
+                expect_equal("out", got, expected, n * sizeof *got);
+                kernels->multiply(x, n, factors[i], x);
+                expect_equal("x in place", x, expected, n * sizeof *x);
+                end();
+            }
+}
+
 void check_f16_clamped(int level, const sc_kernels *kernels)
 {
     (void)level;

@@ -71,6 +71,39 @@ void check_attend(int level, const sc_kernels *kernels)
             }
 }
 
+/* Attention over a block that was widened gives the bits of attention over the block itself. */
+static void attend_widened(const sc_kernels *kernels, size_t dim, const uint16_t *block, const float *wide)
+{
+    const size_t half = SC_KV_BLOCK * dim;
+    float *queries = buffer(2, SC_QUERIES * dim * sizeof *queries);
+    int32_t visible[SC_QUERIES];
+    sc_partial *got = buffer(4, partial_bytes(dim)), *expected = buffer(5, partial_bytes(dim));
+    fill_floats(FILL_RANDOM, queries, SC_QUERIES * dim);
+    for (int t = 0; t < SC_QUERIES; t++) visible[t] = visible_keys(3, t);
+    memcpy(got, expected, partial_bytes(dim));
+    kernels->attend[SC_F32](queries, SC_QUERIES, dim, wide, wide + half, visible, NULL, got);
+    kernels->attend[SC_F16](queries, SC_QUERIES, dim, block, block + half, visible, NULL, expected);
+    expect_equal("partial", got, expected, partial_bytes(dim));
+}
+
+void check_widen(int level, const sc_kernels *kernels)
+{
+    (void)level;
+    for (size_t d = 0; d < COUNT(dims); d++)
+        for (int fill = 0; fill < KEYS; fill++) {
+            const size_t n = 2 * SC_KV_BLOCK * dims[d];
+            begin("dim %zu, keys %d", dims[d], fill);
+            uint16_t *x = buffer(0, n * sizeof *x);
+            float *got = buffer(1, n * sizeof *got), *expected = buffer(3, n * sizeof *expected);
+            fill_halves(fill, x, n);
+            for (size_t i = 0; i < n; i++) expected[i] = sc_f32_from_f16(x[i]);
+            kernels->widen(x, n, fill % 2 ? x : NULL, got);
+            expect_equal("out", got, expected, n * sizeof *got);
+            attend_widened(kernels, dims[d], x, got);
+            end();
+        }
+}
+
 static void fill_partial(sc_partial *p, size_t n, size_t dim, int seen)
 {
     for (size_t t = 0; t < SC_QUERIES; t++) {

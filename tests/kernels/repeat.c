@@ -14,15 +14,21 @@ void shim_repeat_linear(int level, size_t count, int format, const char *pairs, 
 }
 
 /* A block of the cache: keys, then values. With one block, nothing lies ahead. */
-void shim_repeat_attend(int level, size_t count, const uint16_t *blocks, size_t total, size_t first,
+void shim_repeat_attend(int level, size_t count, int format, const char *blocks, size_t total, size_t first,
                         const float *queries, size_t n, size_t dim, const int32_t *visible, void *out)
 {
     const sc_kernels *kernels = sc_kernels_get(level);
-    const size_t half = SC_KV_BLOCK * dim;
+    const size_t half = SC_KV_BLOCK * dim * (format == SC_F32 ? sizeof(float) : sizeof(uint16_t));
     for (size_t i = first; i < first + count; i++) {
-        const uint16_t *keys = blocks + i % total * 2 * half, *ahead = blocks + (i + 1) % total * 2 * half;
-        kernels->attend[SC_F16](queries, n, dim, keys, keys + half, visible, total > 1 ? ahead : NULL, out);
+        const char *keys = blocks + i % total * 2 * half, *ahead = blocks + (i + 1) % total * 2 * half;
+        kernels->attend[format](queries, n, dim, keys, keys + half, visible, total > 1 ? ahead : NULL, out);
     }
+}
+
+void shim_repeat_widen(int level, size_t count, const uint16_t *block, size_t n, float *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->widen(block, n, NULL, out);
 }
 
 void shim_repeat_attend_merge(int level, size_t count, void *into, const void *next, size_t n, size_t dim)
@@ -59,6 +65,12 @@ void shim_repeat_add_residual(int level, size_t count, float *x, size_t width, c
     const sc_kernels *kernels = sc_kernels_get(level);
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < width; k += SC_PAIR) kernels->add_residual(x + k, width, out, bias, tokens);
+}
+
+void shim_repeat_multiply(int level, size_t count, const float *x, size_t n, float factor, float *out)
+{
+    const sc_kernels *kernels = sc_kernels_get(level);
+    for (size_t i = 0; i < count; i++) kernels->multiply(x, n, factor, out);
 }
 
 void shim_repeat_f16_clamped(int level, size_t count, const float *x, size_t n, uint16_t *out)
