@@ -10,11 +10,11 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
     const sc_q4k *w4 = block;
     const sc_q5k *w5 = block;
     const int five = format == SC_Q5_K;
-    const float d = sc_f32_from_f16(five ? w5->d[p][lane] : w4->d[p][lane]);
-    const float dmin = sc_f32_from_f16(five ? w5->dmin[p][lane] : w4->dmin[p][lane]);
+    const sc_affine *a = block; /* both begin with it */
+    const float d = sc_f32_from_f16(a->d[p][lane]), dmin = sc_f32_from_f16(a->dmin[p][lane]);
     for (int g = 0; g < SC_GROUPS; g++) {
-        const float scale = d * (float)(five ? w5->scale : w4->scale)[p][g][lane];
-        const float min = dmin * (float)(five ? w5->min : w4->min)[p][g][lane];
+        const int low = a->six[p][g][lane], high = a->six[p][8 + g % 4][lane] >> (g < 4 ? 0 : 4);
+        const float scale = d * (float)((low & 15) | (high & 3) << 4), min = dmin * (float)(low >> 4 | (high & 12) << 2);
         for (int k = 0; k < SC_GROUP; k++) {
             const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[g / 2][p][k / 4][byte];
             int q = g % 2 ? both >> 4 : both & 15;

@@ -20,17 +20,22 @@
  * a group has eight. Lines of a block lie in the order in which a few tokens meet them, factors first and the panels by
  * turns, so that hardware that looks ahead finds one stream. */
 
-/* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. w = d*scale*q - dmin*min. */
+/* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Byte g < 8 of `six` has
+ * bits 0 to 3 of group g's scale and, above them, min; byte 8+g has bits 4 and 5 of scale g, min g, scale g+4, min g+4. */
 typedef struct {
-    uint16_t d[2][16], dmin[2][16];         /* [panel][row], f16 */
-    uint8_t scale[2][8][16], min[2][8][16]; /* [panel][group][row], 0..63 */
-    uint8_t q[4][2][8][64];                 /* [chunk][panel][step][byte] */
+    uint16_t d[2][16], dmin[2][16]; /* [panel][row], f16 */
+    uint8_t six[2][12][16];         /* [panel][byte][row] */
+} sc_affine;
+
+/* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. */
+typedef struct {
+    sc_affine affine;
+    uint8_t q[4][2][8][64]; /* [chunk][panel][step][byte] */
 } sc_q4k;
 
 /* Q5_K, 256 columns: as Q4_K, with bit g of `high` the fifth bit of group g. */
 typedef struct {
-    uint16_t d[2][16], dmin[2][16];
-    uint8_t scale[2][8][16], min[2][8][16];
+    sc_affine affine;
     uint8_t high[2][8][64];
     uint8_t q[4][2][8][64];
 } sc_q5k;
@@ -84,8 +89,8 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
     }
 }
 
-_Static_assert(sizeof(sc_q4k) == 4736 && sizeof(sc_q5k) == 5760 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
-               "panels are multiples of 64 bytes");
+_Static_assert(sizeof(sc_q4k) == 4608 && sizeof(sc_q5k) == 5632 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
+               "pairs are as large as the blocks of 32 rows, and whole cache lines");
 /* Attention of up to 16 queries over part of the cache, before division by the sum: the largest score, the sum of
  * exp(score - max), and values weighted so. out is (16, head_dim padded) and follows the struct in memory. */
 typedef struct {

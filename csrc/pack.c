@@ -17,15 +17,19 @@ static void put_steps(uint8_t *to, const void *from, int count, int lane)
     for (int s = 0; s < count; s++) memcpy(to + 64 * s + 4 * lane, (const uint8_t *)from + 4 * s, 4);
 }
 
-/* The eight 6-bit scales and minima of Q4_K and Q5_K out of their 12 bytes. */
-static void put_scales(uint8_t scale[8][16], uint8_t min[8][16], const uint8_t *s, int lane)
+/* The factors of Q4_K and Q5_K; the eight scales and minima of a file's block are six bits each in 12 bytes `s`. Returns
+ * whether d and dmin are finite. */
+static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[12], int p, int lane)
 {
+    to->d[p][lane] = d;
+    to->dmin[p][lane] = dmin;
     for (int j = 0; j < 4; j++) {
-        scale[j][lane] = s[j] & 63;
-        min[j][lane] = s[j + 4] & 63;
-        scale[j + 4][lane] = (uint8_t)((s[j + 8] & 15) | (s[j] >> 6) << 4);
-        min[j + 4][lane] = (uint8_t)(s[j + 8] >> 4 | (s[j + 4] >> 6) << 4);
+        to->six[p][j][lane] = (uint8_t)((s[j] & 15) | (s[j + 4] & 15) << 4);
+        to->six[p][j + 4][lane] = s[j + 8];
+        to->six[p][j + 8][lane] =
+            (uint8_t)((s[j] >> 4 & 3) | (s[j + 4] >> 4 & 3) << 2 | s[j] >> 6 << 4 | s[j + 4] >> 6 << 6);
     }
+    return finite_f16(d) & finite_f16(dmin);
 }
 
 /* The nibbles of Q4_K and Q5_K. */
@@ -37,20 +41,14 @@ static void put_chunks(uint8_t to[4][2][8][64], const uint8_t *qs, int p, int la
 static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 {
     put_chunks(to->q, b->qs, p, lane);
-    put_scales(to->scale[p], to->min[p], b->scales, lane);
-    to->d[p][lane] = b->d;
-    to->dmin[p][lane] = b->dmin;
-    return finite_f16(b->d) & finite_f16(b->dmin);
+    return put_affine(&to->affine, b->d, b->dmin, b->scales, p, lane);
 }
 
 static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
 {
     put_chunks(to->q, b->qs, p, lane);
     put_steps(to->high[p][0], b->qh, 8, lane);
-    put_scales(to->scale[p], to->min[p], b->scales, lane);
-    to->d[p][lane] = b->d;
-    to->dmin[p][lane] = b->dmin;
-    return finite_f16(b->d) & finite_f16(b->dmin);
+    return put_affine(&to->affine, b->d, b->dmin, b->scales, p, lane);
 }
 
 static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)

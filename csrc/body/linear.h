@@ -5,11 +5,17 @@
 #ifndef SC_BODY_LINEAR_H
 #define SC_BODY_LINEAR_H
 
+/* The scales and minima of one panel and superblock of Q4_K or Q5_K as bytes: those of group g are from byte 16*g on. */
+typedef struct {
+    u8x64 scale[2], min[2];
+} six_bits;
+
 /* A pair of panels with one superblock unpacked to bytes, reused for every token of a prompt; stays in L1. */
 typedef struct {
     u8x64 q[2][SC_GROUPS][8];
     f32x16 scale[2][2 * SC_GROUPS]; /* d*scale: per group, Q6_K per half group */
     f32x16 min[2][SC_GROUPS];       /* -dmin*min */
+    six_bits six[2];
 } unpacked;
 
 /* Sums, and scales, of a group: Q6_K has them per half group. */
@@ -38,17 +44,30 @@ INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
     return u8_load(((const sc_q8 *)block)[g].q[panel][s]);
 }
 
-/* The factors of group g: scale[0] (and scale[1] for the second half group of Q6_K) and the negated minimum. */
-INLINE void group_factors(int format, const void *block, int panel, int g, f32x16 scale[2], f32x16 *min)
+INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
+
+/* For the six-bit factors of a panel of `block`, if it has them. */
+INLINE void unpack_six(int format, const void *block, int panel, six_bits *out)
 {
-    if (format == SC_Q4_K) {
-        const sc_q4k *w = block;
-        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8(w->scale[panel][g]));
-        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8(w->min[panel][g]));
-    } else if (format == SC_Q5_K) {
-        const sc_q5k *w = block;
-        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8(w->scale[panel][g]));
-        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8(w->min[panel][g]));
+    if (!is_affine(format)) return;
+    const uint8_t *six = ((const sc_affine *)block)->six[panel][0];
+    out->scale[0] = u8_or(u8_and(u8_load(six), 15), u8_and(u8_shl(u8_load(six + 128), 4), 48));
+    NO_LOADS_AHEAD();
+    out->min[0] = u8_or(u8_and(u8_shr(u8_load(six), 4), 15), u8_and(u8_shl(u8_load(six + 128), 2), 48));
+    NO_LOADS_AHEAD();
+    out->scale[1] = u8_or(u8_and(u8_load(six + 64), 15), u8_and(u8_load(six + 128), 48));
+    NO_LOADS_AHEAD();
+    out->min[1] = u8_or(u8_and(u8_shr(u8_load(six + 64), 4), 15), u8_and(u8_shr(u8_load(six + 128), 2), 48));
+}
+
+/* The factors of group g: scale[0] (and scale[1] for the second half group of Q6_K) and the negated minimum. */
+INLINE void group_factors(int format, const void *block, int panel, int g, const six_bits *six, f32x16 scale[2],
+                          f32x16 *min)
+{
+    if (is_affine(format)) {
+        const sc_affine *w = block;
+        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8((const uint8_t *)six->scale + 16 * g));
+        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8((const uint8_t *)six->min + 16 * g));
     } else if (format == SC_Q6_K) {
         const sc_q6k *w = block;
         const f32x16 d = f32_load_f16(w->d[panel]);
@@ -63,7 +82,7 @@ INLINE void group_factors(int format, const void *block, int panel, int g, f32x1
 INLINE f32x16 term_add(int format, f32x16 acc, f32x16 term, f32x16 min, const sc_act *x, int g)
 {
     acc = f32_fma(term, f32_set1(x->scale[g]), acc);
-    return format == SC_Q4_K || format == SC_Q5_K ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
+    return is_affine(format) ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
 }
 
 /* The same from the sums, `dot`. For Q6_K `dot` is the second
@@ -128,6 +147,8 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
         const char *next = soon(blocks, end, ahead, block_bytes);
+        six_bits six[2];
+        for (int p = 0; p < 2; p++) unpack_six(format, blocks, p, &six[p]);
         UNROLL(8)
         for (int g = 0; g < SC_GROUPS; g++) {
             if (format == SC_Q8_0 && g >= groups) break;
@@ -138,7 +159,7 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
                 NO_LOADS_AHEAD();
                 i32x16 sum[2][TILE_TOKENS];
                 f32x16 scale[2], min, term[FEW_TOKENS];
-                group_factors(format, blocks, p, g, scale, &min);
+                group_factors(format, blocks, p, g, &six[p], scale, &min);
                 dot_tile(format, 1, tokens, NULL, blocks, p, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
                 if (format == SC_Q6_K) {
                     UNROLL(FEW_TOKENS)
@@ -158,7 +179,7 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     }
 }
 
-/* Group g of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. */
+/* Group g of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. Group 0 comes first. */
 INLINE void unpack_group(int format, const char *block, int panel, int g, int bytes, uint8_t zero, unpacked *w)
 {
     if (bytes) {
@@ -168,7 +189,9 @@ INLINE void unpack_group(int format, const char *block, int panel, int g, int by
             w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
         }
     }
-    group_factors(format, block, panel, g, &w->scale[panel][sums_per_group(format) * (size_t)g], &w->min[panel][g]);
+    if (g == 0) unpack_six(format, block, panel, &w->six[panel]);
+    group_factors(format, block, panel, g, &w->six[panel], &w->scale[panel][sums_per_group(format) * (size_t)g],
+                  &w->min[panel][g]);
 }
 
 /* Superblock `block` of a pair. */
