@@ -81,7 +81,8 @@ typedef struct {
     const char *keys, *ahead; /* ahead: what is read next, or NULL */
 } kv_block;
 
-static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, kv_block kv, sc_partial *out)
+static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, kv_block kv,
+                         sc_partial *out)
 {
     const int32_t n = queries_of(t);
     int32_t visible[SC_QUERIES];
@@ -90,9 +91,8 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
         const int32_t seen = position + 1 - block * SC_KV_BLOCK;
         visible[i] = seen > SC_KV_BLOCK ? SC_KV_BLOCK : seen;
     }
-    const size_t size = kv.format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
-    e->kernels->attend[kv.format](queries, (size_t)n, e->dim, kv.keys, kv.keys + SC_KV_BLOCK * e->dim * size, visible, kv.ahead,
-                                  out);
+    const char *values = kv.keys + sc_kv_half_bytes(kv.format, e->dim);
+    e->kernels->attend[kv.format](queries, (size_t)n, e->dim, kv.keys, values, visible, kv.ahead, out);
 }
 
 /* Whether heads are quantised one by one: a head is whole groups. */
@@ -118,48 +118,36 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
     }
 }
 
-/* Group `index` over all segments, of `size` tiles of one KV head: its segment, KV head and first tile. 0 when there is
- * none. */
-static int find_tiles(const sc_step *step, int64_t index, int32_t size, const sc_segment **segment, int32_t *kv_head,
-                      int32_t *first)
-{
-    const int32_t heads = step->engine->shape.n_head_kv;
-    for (int32_t s = 0; s < step->batch->segments; s++) {
-        *segment = &step->batch->segment[s];
-        const int32_t groups = heads * divide_up(tiles_of(step->engine, *segment), size);
-        if (index < groups) {
-            *kv_head = (int32_t)index % heads;
-            *first = (int32_t)index / heads * size;
-            return 1;
-        }
-        index -= groups;
-    }
-    return 0;
-}
-
-static int find_tile(const sc_step *step, int64_t index, tile *out)
-{
-    const sc_segment *segment;
-    int32_t kv_head, first;
-    if (!find_tiles(step, index, 1, &segment, &kv_head, &first)) return 0;
-    *out = tile_at(step->engine, segment, kv_head, first);
-    return 1;
-}
-
 /* Tiles of one segment and KV head that one thread takes together, the most long-sighted first. */
 typedef struct {
     tile tiles[SC_STRIP];
     int32_t n;
 } strip;
 
+/* Strip number `index` over all segments, of `size` tiles where as many are left; 0 when there is none. */
 static int find_strip(const sc_step *step, int64_t index, int32_t size, strip *out)
 {
-    const sc_segment *segment;
-    int32_t kv_head, first;
-    if (!find_tiles(step, index, size, &segment, &kv_head, &first)) return 0;
-    const int32_t left = tiles_of(step->engine, segment) - first;
-    out->n = left < size ? left : size;
-    for (int32_t i = 0; i < out->n; i++) out->tiles[i] = tile_at(step->engine, segment, kv_head, first + i);
+    const int32_t heads = step->engine->shape.n_head_kv;
+    for (int32_t s = 0; s < step->batch->segments; s++) {
+        const sc_segment *segment = &step->batch->segment[s];
+        const int32_t tiles = tiles_of(step->engine, segment), strips = heads * divide_up(tiles, size);
+        if (index < strips) {
+            const int32_t first = (int32_t)index / heads * size;
+            out->n = tiles - first < size ? tiles - first : size;
+            for (int32_t i = 0; i < out->n; i++)
+                out->tiles[i] = tile_at(step->engine, segment, (int32_t)index % heads, first + i);
+            return 1;
+        }
+        index -= strips;
+    }
+    return 0;
+}
+
+static int find_tile(const sc_step *step, int64_t index, tile *out)
+{
+    strip one;
+    if (!find_strip(step, index, 1, &one)) return 0;
+    *out = one.tiles[0];
     return 1;
 }
 
@@ -227,9 +215,10 @@ typedef struct {
     sc_partial *part;
 } strip_memory;
 
-/* Sums and queries of all tiles, the block and `part`: a partial is larger than a tile's queries, and half a block no
- * larger than those of four. */
-_Static_assert(3 * SC_STRIP + 1 <= (int)SC_THREAD_PARTIALS && SC_STRIP * SC_QUERIES >= 2 * SC_KV_BLOCK, "strips have room");
+/* Sums and queries of all tiles, the block and `part`: a partial is larger than a tile's queries, and a block no larger
+ * than those of a strip. */
+_Static_assert(3 * SC_STRIP + 1 <= (int)SC_THREAD_PARTIALS && SC_STRIP * SC_QUERIES >= 2 * SC_KV_BLOCK,
+               "strips have room");
 
 static strip_memory strip_memory_of(const sc_engine *e, int thread)
 {
@@ -292,11 +281,11 @@ void sc_op_attend(const sc_step *step, const sc_op *op, int thread)
         attend_split(step, op, e->scratch + (size_t)thread * e->scratch_floats);
     } else {
         /* At least four strips to a thread: the last ones end at about the same time. */
-        const size_t size = tiles / (4 * team);
+        const size_t share = tiles / (4 * team);
+        const int32_t size = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
         const strip_memory m = strip_memory_of(e, thread);
         strip s;
-        while (find_strip(step, sc_team_next(e->team), size < 1 ? 1 : size < SC_STRIP ? (int32_t)size : SC_STRIP, &s))
-            attend_strip(step, op, &s, &m);
+        while (find_strip(step, sc_team_next(e->team), size, &s)) attend_strip(step, op, &s, &m);
     }
     if (!op->quantize || quantize_heads(e, op)) return;
     sc_team_barrier(e->team);

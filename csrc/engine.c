@@ -10,7 +10,8 @@ enum { PAGE = 4096 };
 
 size_t sc_kv_block_bytes(const sc_shape *shape)
 {
-    return (size_t)shape->n_layer * (size_t)shape->n_head_kv * 2 * sc_kv_half_bytes(shape);
+    const size_t dim = sc_pad32((size_t)shape->head_dim);
+    return (size_t)shape->n_layer * (size_t)shape->n_head_kv * 2 * sc_kv_half_bytes(shape->cache, dim);
 }
 
 /* Gives out pieces of one allocation; with `base` NULL it only adds up their sizes. */

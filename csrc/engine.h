@@ -43,18 +43,17 @@ typedef struct {
 
 static inline size_t sc_pad32(size_t n) { return (n + 31) / 32 * 32; }
 
-/* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache. */
-static inline size_t sc_kv_half_bytes(const sc_shape *shape)
+/* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache; dim is that of a head, padded. */
+static inline size_t sc_kv_half_bytes(int format, size_t dim)
 {
-    const size_t size = shape->cache == SC_F32 ? sizeof(float) : sizeof(uint16_t);
-    return SC_KV_BLOCK * sc_pad32((size_t)shape->head_dim) * size;
+    return SC_KV_BLOCK * dim * (format == SC_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
 /* Keys (dim, 64) of a layer and KV head within a block of the cache; values (64, dim) follow. */
 static inline char *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, int32_t head)
 {
     const size_t index = (size_t)layer * (size_t)e->shape.n_head_kv + (size_t)head;
-    return (char *)block + index * 2 * sc_kv_half_bytes(&e->shape);
+    return (char *)block + index * 2 * sc_kv_half_bytes(e->shape.cache, e->dim);
 }
 
 /* Each runs on all threads of the team; work is shared out inside, with a barrier wherever one is needed. */

@@ -31,7 +31,7 @@ static qkv_place place_of(const sc_shape *s, int32_t row)
  * do not see this key, so values are made finite; a key itself carries NaN on. */
 static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t count)
 {
-    float *k = (float *)keys, *v = (float *)(keys + sc_kv_half_bytes(&e->shape)) + (size_t)slot * e->dim + at.d;
+    float *k = (float *)keys, *v = (float *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim)) + (size_t)slot * e->dim + at.d;
     for (int32_t i = 0; i < count; i++) {
         if (at.part == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
         else v[i] = isnan(from[i]) ? 0 : fminf(FLT_MAX, fmaxf(-FLT_MAX, from[i]));
@@ -42,7 +42,7 @@ static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t s
 static void store_halves(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t first,
                          int32_t count)
 {
-    uint16_t half[SC_PAIR], *k = (uint16_t *)keys, *v = (uint16_t *)(keys + sc_kv_half_bytes(&e->shape));
+    uint16_t half[SC_PAIR], *k = (uint16_t *)keys, *v = (uint16_t *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim));
     e->kernels->f16_clamped(from, SC_PAIR, half);
     if (at.part == 1) {
         for (int32_t i = 0; i < count; i++) k[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];

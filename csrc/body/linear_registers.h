@@ -62,13 +62,13 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
-                const char *soon = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
+                const char *asked = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
-                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, from, soon, piece, to);
-                else if (n == 4) linear_tile(format, 4, &w, blocks, p, groups, from, soon, piece, to);
-                else if (n == 2) linear_tile(format, 2, &w, blocks, p, groups, from, soon, piece, to);
-                else linear_tile(format, 1, &w, blocks, p, groups, from, soon, piece, to);
+                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, from, asked, piece, to);
+                else if (n == 4) linear_tile(format, 4, &w, blocks, p, groups, from, asked, piece, to);
+                else if (n == 2) linear_tile(format, 2, &w, blocks, p, groups, from, asked, piece, to);
+                else linear_tile(format, 1, &w, blocks, p, groups, from, asked, piece, to);
             }
     }
 }
