@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 import santacoder
 from santacoder import packaged
-from santacoder.cli import main, options
+from santacoder.cli import COMMANDS, main, options
 from santacoder.sampling import SamplingParams
 
 FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
@@ -258,6 +259,20 @@ class TestFailures:
         assert fails("complete", "--top-k", "x", status=2).endswith("(see santacoder complete --help)")
         message = "argument --logit-bias: '7' is not ID=X (see santacoder complete --help)"
         assert fails("complete", "--logit-bias", "7", status=2) == message
+
+    def test_help_lists_all_commands(self) -> None:
+        code, out, _ = run("--help")
+        listed = re.findall(r"^    (\w+) ", out.decode(), re.MULTILINE)
+        assert (code, listed) == (0, list(COMMANDS))
+
+    def test_a_command_imports_no_other(self) -> None:
+        code = (
+            "import sys; from santacoder.cli import COMMANDS, main; status = main(sys.argv[1:]);"
+            "print([name for name in COMMANDS if f'santacoder.cli.{name}' in sys.modules]); sys.exit(status)"
+        )
+        command = [sys.executable, "-c", code, "tokenize", "a", "-m", str(FILE)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert result.stdout.splitlines()[-1] == "['tokenize']"
 
     def test_version(self) -> None:
         assert run("--version") == (0, f"santacoder {santacoder.__version__}\n".encode(), "")

@@ -1,11 +1,12 @@
 """The `santacoder` command: one module per subcommand, each with `HELP`, `add_arguments` and `run`.
 
-Those modules import what is slow only when they run, so that `--help` and mistakes answer at once.
+Only the modules of commands that the command line may mean are imported, and they import what is slow when they run.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import warnings
@@ -13,19 +14,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from santacoder import __version__
-from santacoder.cli import bench, complete, convert, eval, infill, info, options, quantize, tokenize
+from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 
-COMMANDS = {
-    "complete": complete,
-    "infill": infill,
-    "info": info,
-    "tokenize": tokenize,
-    "bench": bench,
-    "convert": convert,
-    "quantize": quantize,
-    "eval": eval,
-}
+COMMANDS = ("complete", "infill", "info", "tokenize", "bench", "convert", "quantize", "eval")
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
@@ -48,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
     """
     try:
-        args = make_parser().parse_args(argv)
+        args = make_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             args.run(args)
@@ -67,12 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; `args.run` is the chosen one's function."""
+def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser of the command that `argv` starts with, or else of all; `args.run` is the chosen one's function."""
     parser = Parser(prog="santacoder", description="Run the SantaCoder code model on a CPU.")
     parser.add_argument("--version", action="version", version=f"santacoder {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
+    for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"santacoder.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
