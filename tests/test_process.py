@@ -51,6 +51,50 @@ def run(
     return done
 
 
+def test_fork_while_a_session_works() -> None:
+    run("""
+        with santacoder.load(FILE, threads=2) as model:
+            session = model.session()
+            expected = session.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1).tokens
+            begun = threading.Event()
+            def work():
+                for piece in session.stream(PROMPT + "x", max_tokens=200, temperature=0, ignore_eos=True):
+                    begun.set()
+            thread = threading.Thread(target=work)
+            thread.start()
+            begun.wait()
+            children = []
+            for _ in range(8):
+                child = os.fork()
+                if not child:
+                    found = session.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1).tokens
+                    os._exit(0 if found == expected else 1)
+                children.append(child)
+            thread.join()
+            for child in children:
+                join(child)
+            assert session.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1).tokens == expected
+    """)
+
+
+def test_fork_in_an_open_stream_of_a_session() -> None:
+    run("""
+        with santacoder.load(FILE, threads=2) as model:
+            options = dict(max_tokens=16, temperature=1.0, seed=1, ignore_eos=True, lookup=False)
+            expected = model.complete(PROMPT, **options).text
+            session = model.session()
+            stream = session.stream(PROMPT, **options)
+            text = next(stream).text
+            child = os.fork()
+            text += "".join(piece.text for piece in stream)
+            right = text == expected and session.complete(PROMPT, **options).text == expected
+            if not child:
+                os._exit(0 if right else 1)
+            assert right
+            join(child)
+    """)
+
+
 def test_fork_before_load() -> None:
     run("""
         child = os.fork()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from samples import CODE, Counted, alone, facts
 
 import santacoder
+from santacoder.drafting import Drafter
 from santacoder.requests import new_sample
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
@@ -65,6 +67,54 @@ class TestLookup:
                 "frequency_penalty": 0.05,
             }  # fmt: skip
             assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
+
+
+    @pytest.mark.parametrize("way", ["stop_tokens", "stop", "max_tokens", "closed", "session", "saved"])
+    def test_no_wrong_guess_stays(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+    ) -> None:
+        """What a request leaves in caches, for the next that begins with its text, holds that text alone."""
+        options: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
+        ids = model.tokenizer.encode(CODE)
+        text = model.complete(CODE, max_tokens=6, lookup=False, **options).tokens
+        wrong = next(token for token in range(200, 300) if token not in text)
+        monkeypatch.setattr(Drafter, "propose", lambda _, tokens, most: [wrong] * min(most, 3))
+        model._scheduler.forget()
+        session = model.session()
+        if way == "stop_tokens":
+            tokens = model.complete(CODE, stop_tokens=text[3], **options).tokens
+        elif way == "stop":
+            tokens = model.complete(CODE, stop=model.tokenizer.decode([text[3]]), **options).tokens
+        elif way == "max_tokens":
+            tokens = model.complete(CODE, max_tokens=4, **options).tokens
+        elif way == "closed":
+            stream = model.stream(CODE, max_tokens=20, **options)
+            tokens = [token for _ in range(3) for token in next(stream).tokens]
+            stream.close()
+        else:
+            tokens = session.complete(CODE, stop_tokens=text[3], **options).tokens
+        assert tokens == text[: len(tokens)]
+        model.complete("x", max_tokens=1)  # takes the finished sample's cache in
+        if way == "saved":
+            session.save(tmp_path / "a.session")
+            session = model.session()
+            session.load(tmp_path / "a.session")
+        follow = session.complete if way in ("session", "saved") else model.complete
+        prompt = [*ids, *tokens, 9]
+        found = follow(prompt, max_tokens=3, logprobs=2, **options)
+        assert found.timings.prompt_tokens == 2  # the last token's place and what is new; the rest came from the cache
+        model._scheduler.forget()
+        assert found.logprobs == model.complete(prompt, max_tokens=3, logprobs=2, **options).logprobs
+
+
+def test_the_callers_tokens_are_its_own(model: santacoder.SantaCoder) -> None:
+    found = model.complete(CODE, max_tokens=4, temperature=0, ignore_eos=True)
+    edited = [token + 1 for token in found.tokens]
+    found.tokens[:] = edited
+    prompt = [*model.tokenizer.encode(CODE), *edited]
+    again = model.complete(prompt, max_tokens=2, logprobs=2, temperature=0, ignore_eos=True)
+    model._scheduler.forget()
+    assert again.logprobs == model.complete(prompt, max_tokens=2, logprobs=2, temperature=0, ignore_eos=True).logprobs
 
 
 def test_sample_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from samples import CODE, FILE, Counted, alone, facts
 
 import santacoder
+from santacoder.errors import ContextOverflowError, InvalidRequestError
 from santacoder.requests import new_sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
@@ -48,6 +51,52 @@ class TestSession:
         next(stream)
         stream.close()
         assert session.complete(CODE, **options).text == alone(model, CODE, **options)[0]
+
+    def test_an_open_stream_of_this_thread(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        session = model.session()
+        options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": 2, "ignore_eos": True}
+        stream = session.stream(CODE, **options)
+        pieces = [next(stream)]
+        for request in (
+            lambda: session.complete(CODE),
+            lambda: session.infill(CODE, "x"),
+            lambda: next(session.stream(CODE)),
+            lambda: session.save(tmp_path / "a.session"),
+            lambda: session.load(tmp_path / "a.session"),
+        ):
+            with pytest.raises(InvalidRequestError, match=r"a stream of this session is still open in this thread"):
+                request()
+        pieces += stream
+        assert "".join(piece.text for piece in pieces) == alone(model, CODE, **options)[0]
+        assert session.complete(CODE, **options).text == alone(model, CODE, **options)[0]
+
+    def test_an_open_stream_of_another_thread(self, model: santacoder.SantaCoder) -> None:
+        session = model.session()
+        stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
+        next(stream)
+        began, order = threading.Event(), list[str]()
+
+        def read_on() -> None:
+            next(stream)
+            began.set()
+            time.sleep(0.2)
+            order.append("closed")
+            stream.close()
+
+        reader = threading.Thread(target=read_on)
+        reader.start()
+        began.wait()
+        session.complete(CODE[:30], max_tokens=1)
+        order.append("completed")
+        reader.join()
+        assert order == ["closed", "completed"]
+
+    def test_streams_check_at_once(self, model: santacoder.SantaCoder) -> None:
+        session = model.session()
+        with pytest.raises(ContextOverflowError, match=r"the prompt has \d+ tokens"):
+            session.stream("x " * 500)
+        with pytest.raises(InvalidRequestError, match="99999"):
+            session.stream_infill("a", "b", logit_bias={99999: 1})
 
 
 class TestSessionFiles:

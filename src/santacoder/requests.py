@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import check_context
 from santacoder.infilling import Mode, infill_filters, infill_prompt
-from santacoder.kv_cache import KVCache
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams, check_integer
 from santacoder.text_filters import MakeFilters
@@ -92,7 +91,6 @@ def new_sample(
     params: SamplingParams,
     context: int,
     index: int = 0,
-    cache: KVCache | None = None,
     filters: MakeFilters = tuple,
 ) -> Sample:
     """Sample number `index` of a prompt (T,); without a seed in `params` one is drawn.
@@ -103,7 +101,7 @@ def new_sample(
     """
     check_context(len(tokens), params.max_tokens, context)
     seed = secrets.randbits(64) if params.seed is None else params.seed
-    return Sample(tokenizer, tokens, params, seed, index, cache, filters)
+    return Sample(tokenizer, tokens, params, seed, index, filters)
 
 
 def infill_request(

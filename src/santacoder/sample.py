@@ -42,13 +42,9 @@ class Sample:
         params: SamplingParams,
         seed: int,
         index: int = 0,
-        cache: KVCache | None = None,
         filters: MakeFilters = tuple,
     ) -> None:
-        """Prepare sample number `index`.
-
-        `cache` holds some first tokens of `prompt`, is this sample's to use and stays with it; without one, the
-        scheduler gives it one for as long as it runs. `filters` makes new ones, to stand behind the stop strings.
+        """Prepare sample number `index`. `filters` makes new ones, to stand behind the stop strings.
 
         Raises:
             InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
@@ -58,8 +54,8 @@ class Sample:
         self.ids = np.asarray(self.prompt, dtype=np.int32)
         self.params = params
         self.tokens: list[int] = []
-        self.cache = cache
-        self._keeps_cache = cache is not None
+        self.cache: KVCache | None = None
+        self._keeps_cache = False
         self.pieces: list[Piece] = []
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self.error: BaseException | None = None
@@ -78,6 +74,11 @@ class Sample:
         self._sampler: Sampler | None = None  # only while it runs: it takes memory
         self._begin()
 
+    def lend(self, cache: KVCache) -> None:
+        """Make it use this cache, which holds some first tokens of its prompt, and leave it to its owner."""
+        self.cache = cache
+        self._keeps_cache = True
+
     def use(self, cache: KVCache) -> None:
         """Run from now on, with a cache that holds some first tokens of the prompt."""
         self.cache = cache
@@ -87,10 +88,16 @@ class Sample:
     def release(self) -> KVCache | None:
         """Let go of what takes memory, since the sample is finished; its cache, if nobody else has it."""
         self._sampler = None
+        self.trim()
         if self._keeps_cache:
             return None
         cache, self.cache = self.cache, None
         return cache
+
+    def trim(self) -> None:
+        """Take from the cache what a guess left there that was not chosen: only the last token's place may hold one."""
+        if self.cache is not None:
+            self.cache.truncate(min(len(self.cache), len(self.prompt) + max(len(self.tokens) - 1, 0)))
 
     @property
     def blocks(self) -> int:
@@ -231,7 +238,7 @@ class Sample:
         start, first, end = self._times
         return Completion(
             text=echo + "".join(piece.text for piece in self.pieces),
-            tokens=self.tokens,
+            tokens=list(self.tokens),  # the caller's: the scheduler keeps its own
             finish_reason=self.reason,
             seed=self._key[0],
             usage=Usage(len(self.prompt), len(self.tokens)),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from santacoder.errors import InvalidRequestError
 from santacoder.generation import Completion, Piece
 from santacoder.infilling import Mode
 from santacoder.prefix_cache import common_prefix
@@ -34,19 +36,38 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+class _Turn:
+    """Whose turn it is to use a session."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.holder: int | None = None  # the thread that the session works for, or that read its open stream last
+
+
 class Session:
     """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
 
-    One request at a time: a second thread waits. The session's memory, 12 KB a token for SantaCoder, is its own: other
-    requests do not push it out.
+    One request at a time: a second thread waits. A thread that left a stream open would wait for itself: its next
+    request is an `InvalidRequestError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
+    do not push it out.
     """
 
     def __init__(self, scheduler: Scheduler[Transformer], tokenizer: Tokenizer) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._turn = _Turn()
         self._cache = scheduler.engine.new_cache()
         self._tokens: list[int] = []  # what the cache holds
+        _SESSIONS.add(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: what another thread was doing is lost with it, and so is the text."""
+        if not self._turn.lock.locked() or self._turn.holder == threading.get_ident():
+            return
+        self._turn = _Turn()
+        self._tokens = []
+        if not self._scheduler.closed:
+            self._cache = self._scheduler.engine.new_cache()
 
     def __len__(self) -> int:
         """Tokens whose keys and values are kept."""
@@ -56,15 +77,16 @@ class Session:
         """As `SantaCoder.complete`."""
         params = sampling_params(options)
         tokens = prompt_tokens(self._tokenizer, prompt)
-        with self._sample(tokens, params) as sample:
+        sample = self._sample(tokens, params)
+        with self._cached(sample):
             self._scheduler.finish([sample])
-            return sample.completion(echoed(self._tokenizer, prompt, tokens, params))
+        return sample.completion(echoed(self._tokenizer, prompt, tokens, params))
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
         params = sampling_params(options)
         tokens = prompt_tokens(self._tokenizer, prompt)
-        return self._stream(tokens, params, echoed(self._tokenizer, prompt, tokens, params))
+        return self._stream(self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the text and its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
@@ -72,7 +94,7 @@ class Session:
         Raises:
             OSError: the file cannot be written.
         """
-        with self._lock:
+        with self._taken():
             write_session(path, self._scheduler.engine.fingerprint, self._tokens, self._cache)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +104,7 @@ class Session:
             OSError: the file cannot be read.
             SessionFormatError: it is no such file, is damaged, or belongs to another model.
         """
-        with self._lock:
+        with self._taken():
             engine = self._scheduler.engine
             cache = engine.new_cache()
             self._tokens = read_session(path, engine.fingerprint, engine.config.vocab_size, cache)
@@ -100,9 +122,10 @@ class Session:
         """As `SantaCoder.infill`; the mode "auto" is "spm": while the prefix grows, only its end is computed."""
         params = sampling_params(options)
         tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
-        with self._sample(tokens, params, filters) as sample:
+        sample = self._sample(tokens, params, filters)
+        with self._cached(sample):
             self._scheduler.finish([sample])
-            return sample.completion(prefix if params.echo else "")
+        return sample.completion(prefix if params.echo else "")
 
     def stream_infill(
         self,
@@ -116,7 +139,7 @@ class Session:
         """As `infill`, piece by piece; the session is taken until the generator ends or is closed."""
         params = sampling_params(options)
         tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
-        return self._stream(tokens, params, prefix if params.echo else "", filters)
+        return self._stream(self._sample(tokens, params, filters), prefix if params.echo else "")
 
     def _infill_request(
         self, prefix: str, suffix: str, mode: Mode, single_line: bool, params: SamplingParams
@@ -124,24 +147,61 @@ class Session:
         context = self._scheduler.engine.context
         return infill_request(self._tokenizer, prefix, suffix, mode, single_line, params, context, typing=True)
 
-    def _stream(
-        self, tokens: list[int], params: SamplingParams, echo: str, filters: MakeFilters = tuple
-    ) -> Generator[Piece, None, Completion]:
-        with self._sample(tokens, params, filters) as sample:
-            return (yield from self._scheduler.stream(sample, echo))
+    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Sample:
+        return new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, filters=filters)
+
+    def _stream(self, sample: Sample, echo: str) -> Generator[Piece, None, Completion]:
+        with self._cached(sample) as turn, contextlib.closing(self._scheduler.stream(sample, echo)) as pieces:
+            for piece in pieces:
+                yield piece
+                turn.holder = threading.get_ident()
+        return sample.completion(echo)
 
     @contextlib.contextmanager
-    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Iterator[Sample]:
-        """A sample on the session's cache, which afterwards holds the sample's text as far as it came."""
-        with self._lock:
-            context = self._scheduler.engine.context
-            sample = new_sample(self._tokenizer, tokens, params, context, cache=self._cache, filters=filters)
+    def _taken(self) -> Iterator[_Turn]:
+        """The session, for this thread alone.
+
+        Raises:
+            InvalidRequestError: the thread would wait for itself.
+        """
+        turn, mine = self._turn, threading.get_ident()
+        if turn.holder == mine:
+            raise InvalidRequestError(
+                "a stream of this session is still open in this thread: read it to its end, or close() it, first"
+            )
+        with turn.lock:
+            turn.holder = mine
+            try:
+                yield turn
+            finally:
+                turn.holder = None
+
+    @contextlib.contextmanager
+    def _cached(self, sample: Sample) -> Iterator[_Turn]:
+        """Lend a sample the session's cache, which afterwards holds the sample's text as far as it came."""
+        with self._taken() as turn:
+            cache = self._cache
             known = np.asarray(self._tokens, dtype=np.int32)
             keep = min(common_prefix(known, sample.ids), sample.ids.size - 1)
-            self._cache.truncate(keep)
+            cache.truncate(keep)
             del self._tokens[keep:]
+            sample.lend(cache)
             try:
-                yield sample
+                yield turn
             finally:
                 with self._scheduler.exclusive():  # no step may still write to the cache
-                    self._tokens = (sample.prompt + sample.tokens)[: len(self._cache)]
+                    if self._cache is cache:  # else this is the child of a fork, which began anew
+                        sample.trim()
+                        self._tokens = (sample.prompt + sample.tokens)[: len(cache)]
+
+
+_SESSIONS: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in _SESSIONS:
+        session.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
