@@ -49,8 +49,8 @@ def cancelled_task(model: santacoder.SantaCoder, tokens: list[int], delay: float
         with contextlib.suppress(asyncio.CancelledError):
             await task
             raise SystemExit("the prompt was read before the task was cancelled: give an earlier --delays")
-        with model._scheduler.exclusive():  # waits for a step that is still running
-            return (time.perf_counter() - start) * MILLISECONDS
+        ended = model._scheduler.exclusive(lambda _: time.perf_counter())  # after a step that is still running
+        return (ended - start) * MILLISECONDS
 
     return asyncio.run(run())
 

@@ -34,8 +34,7 @@ def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: 
     params = SamplingParams(**{**options, "lookup": False})
     tokens = model.tokenizer.encode(prompt) or [model.tokenizer.eot_id or 0]
     sample = new_sample(model.tokenizer, tokens, params, model.context, index)
-    with model._scheduler.exclusive() as transformer:
-        Scheduler(transformer).finish([sample])
+    model._scheduler.exclusive(lambda transformer: Scheduler(transformer).finish([sample]))
     return facts(sample.completion(""))
 
 

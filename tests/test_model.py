@@ -198,11 +198,15 @@ def test_streams_interleave(model: santacoder.SantaCoder) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_while_the_lock_is_held(model: santacoder.SantaCoder) -> None:
     expected = model.complete(PROMPT, max_tokens=5, seed=1).tokens
-    with model._scheduler.exclusive():
+
+    def fork(_: object) -> int:
         child = os.fork()
         if not child:
             same = model.complete(PROMPT, max_tokens=5, seed=1).tokens == expected
             os._exit(0 if same else 1)
+        return child
+
+    child = model._scheduler.exclusive(fork)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert model.complete(PROMPT, max_tokens=5, seed=1).tokens == expected
 

@@ -68,7 +68,6 @@ class TestLookup:
             }  # fmt: skip
             assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
 
-
     @pytest.mark.parametrize("way", ["stop_tokens", "stop", "max_tokens", "closed", "session", "saved"])
     def test_no_wrong_guess_stays(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str

@@ -377,7 +377,7 @@ def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenize
         try:
             scheduler.run_until(lambda: all(sample.finished for sample in samples), samples)
         except KeyboardInterrupt:
-            assert scheduler._leader is None
+            assert scheduler._leadership._leader is None
     assert [sample.tokens for sample in samples] == expected
 
 

@@ -13,7 +13,7 @@ import pytest
 from samples import CODE, FILE, Counted, alone, facts
 
 import santacoder
-from santacoder.errors import ContextOverflowError, InvalidRequestError
+from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
 from santacoder.requests import new_sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
@@ -64,7 +64,7 @@ class TestSession:
             lambda: session.save(tmp_path / "a.session"),
             lambda: session.load(tmp_path / "a.session"),
         ):
-            with pytest.raises(InvalidRequestError, match=r"a stream of this session is still open in this thread"):
+            with pytest.raises(DeadlockError, match=r"a stream of this session is still open in this thread"):
                 request()
         pieces += stream
         assert "".join(piece.text for piece in pieces) == alone(model, CODE, **options)[0]

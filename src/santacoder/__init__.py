@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from santacoder.errors import (
     ContextOverflowError,
+    DeadlockError,
     HubError,
     InvalidRequestError,
     IsolationError,
@@ -45,6 +46,7 @@ __all__ = [
     "Completion",
     "Config",
     "ContextOverflowError",
+    "DeadlockError",
     "HubError",
     "InvalidRequestError",
     "IsolationError",

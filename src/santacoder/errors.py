@@ -37,6 +37,10 @@ class UnsupportedISAError(SantaCoderError):
     """The instruction set that was asked for is unknown, or this CPU lacks it."""
 
 
+class DeadlockError(SantaCoderError, RuntimeError):
+    """The request would wait for its own thread: for a session's open stream there, or a step that it broke into."""
+
+
 class ModelClosedError(SantaCoderError):
     """The model or its file was used after close()."""
 

@@ -17,6 +17,7 @@ from santacoder.config import Config
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
+from santacoder.kv_cache import KVCache
 from santacoder.loading import open_transformer
 from santacoder.progress import progress_bar
 from santacoder.requests import (
@@ -36,7 +37,7 @@ from santacoder.scheduler import Scheduler
 from santacoder.scoring import Score, SharedSteps, score_sequences
 from santacoder.session import Session
 from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.transformer import Outputs, Transformer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -267,8 +268,7 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         tokens = self._whole(prompt)
-        with self._scheduler.exclusive() as transformer:
-            return transformer.forward(tokens, transformer.new_cache(), "all")
+        return self._forward(tokens, self._scheduler.engine.new_cache(), "all")
 
     def iter_logits(self, prompt: Prompt, start: int = 0, piece: int = 256) -> Iterator[NDArray[np.float32]]:
         """The rows of `logits` from position `start` on, in memory for `piece` of them.
@@ -369,12 +369,12 @@ class SantaCoder:
     def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
         cache = self._scheduler.engine.new_cache()
         if start:
-            with self._scheduler.exclusive() as transformer:
-                transformer.forward(tokens[:start], cache, "last")
+            self._forward(tokens[:start], cache, "last")
         for first in range(start, len(tokens), piece):
-            with self._scheduler.exclusive() as transformer:
-                logits = transformer.forward(tokens[first : first + piece], cache, "all")
-            yield logits
+            yield self._forward(tokens[first : first + piece], cache, "all")
+
+    def _forward(self, tokens: Sequence[int], cache: KVCache, outputs: Outputs) -> NDArray[np.float32]:
+        return self._scheduler.exclusive(lambda engine: engine.forward(tokens, cache, outputs))
 
     def _sample(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> tuple[Sample, str]:
         """A sample of a prompt, and the text to begin its completion with."""

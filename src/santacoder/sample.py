@@ -132,10 +132,15 @@ class Sample:
         return self.reason is not None or self.error is not None or self.cancelled
 
     @property
-    def expired(self) -> bool:
-        """Whether a deadline is over."""
+    def time_left(self) -> float:
+        """Seconds until its deadline."""
         first, total = self._deadlines
-        return monotonic() > (total if self.tokens else min(first, total))
+        return (total if self.tokens else min(first, total)) - monotonic()
+
+    @property
+    def expired(self) -> bool:
+        """Whether its deadline is over."""
+        return self.time_left < 0
 
     def expire(self) -> None:
         """End with the text that there is."""

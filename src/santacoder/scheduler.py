@@ -11,12 +11,13 @@ becomes never depends on any of this, since the engine gives the same bits in an
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import chain, islice, zip_longest
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from santacoder.errors import ModelClosedError, SantaCoderError
 from santacoder.generation import Completion, Piece
 from santacoder.kv_cache import BLOCK, KVCache
+from santacoder.leadership import Leadership
 from santacoder.prefix_cache import PrefixCache, common_prefix
 from santacoder.sample import Sample
 from santacoder.transformer import StepAbandonedError
@@ -33,7 +35,6 @@ from santacoder.transformer import StepAbandonedError
 MAX_RUNNING: Final = 64  # samples in a batch: more gain little speed
 MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all samples and kept prefixes together
 PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
-LOOK_AGAIN: Final = 1.0  # seconds after which who waits makes sure that somebody leads
 MAX_DRAFTING: Final = 4  # samples with guesses: with more, the rows of a step are better spent on samples
 
 
@@ -57,6 +58,7 @@ class Engine(Protocol):
 
 
 E = TypeVar("E", bound=Engine)
+T = TypeVar("T")
 
 
 class Scheduler(Generic[E]):
@@ -69,12 +71,8 @@ class Scheduler(Generic[E]):
         self._queues: list[deque[Sample]] = []  # one of each caller
         self._running: list[Sample] = []
         self._ended = 0  # samples so far
-        self._renew()
+        self._leadership = Leadership()
         _SCHEDULERS.add(self)
-
-    def _renew(self) -> None:
-        self._changed = threading.Condition()
-        self._leader: int | None = None  # the thread that runs a step
 
     @property
     def engine(self) -> E:
@@ -100,25 +98,41 @@ class Scheduler(Generic[E]):
         """
         for sample in samples:
             sample.start()
-        with self._changed:
+        with self._leadership.changed:
             _ = self.engine
             self._queues.append(deque(samples))
 
     def cancel(self, samples: Sequence[Sample]) -> None:
         """Give up the samples that are not finished: their work stops within tens of milliseconds."""
-        with self._changed:
+        with self._leadership.changed:
             for sample in samples:
                 sample.cancelled = not sample.finished or sample.cancelled
-            self._changed.notify_all()
+            self._leadership.changed.notify_all()
 
     def run_until(self, done: Callable[[], bool], samples: Sequence[Sample]) -> None:
-        """Lead or wait until `done()`, which looks at `samples`, the caller's own."""
+        """Lead or wait until `done()`, which looks at `samples`, the caller's own.
+
+        Raises:
+            DeadlockError: the thread is in the middle of a step.
+        """
         for sample in samples:
             sample.owner = threading.get_ident()
         while not done():
-            with self._lead(done) as leading:
-                if leading and not done():
-                    self._step()
+            self._leadership.step(done, self._step, lambda quiet: self._patience(samples, quiet))
+
+    def _patience(self, samples: Sequence[Sample], quiet: bool) -> float:
+        """Seconds to the next deadline of samples that wait; those whose deadline is over end, if no step runs."""
+        left = math.inf
+        for sample in samples:
+            if sample.finished:
+                continue
+            if not sample.expired:
+                left = min(left, sample.time_left)
+            elif quiet:
+                sample.expire()
+                self._ended += 1
+                left = 0
+        return max(left, 0)
 
     def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
         """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
@@ -186,39 +200,18 @@ class Scheduler(Generic[E]):
         finally:
             self.cancel(left)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[E]:
-        """The engine, while no step runs.
+    def exclusive(self, work: Callable[[E], T]) -> T:
+        """`work(engine)`, while no step runs.
 
         Raises:
+            DeadlockError: the thread is in the middle of a step.
             ModelClosedError: the model is closed.
         """
-        with self._lead(lambda: False):
-            yield self.engine
-
-    @contextmanager
-    def _lead(self, done: Callable[[], bool]) -> Iterator[bool]:
-        """Wait until this thread leads, or `done()`; whether it leads.
-
-        Ctrl-C may come anywhere: who leads gives it up by one assignment, and who waits looks again now and then.
-        """
-        mine = threading.get_ident()
-        try:
-            with self._changed:
-                while not done() and self._leader not in (None, mine):
-                    self._changed.wait(LOOK_AGAIN)
-                if self._leader is None:
-                    self._leader = mine
-            yield self._leader == mine
-        finally:
-            if self._leader == mine:
-                self._leader = None
-            with self._changed:
-                self._changed.notify_all()
+        return self._leadership.alone(lambda: work(self.engine))
 
     def close(self) -> None:
         """Let go of the engine; samples that are not finished end with ModelClosedError."""
-        with self._changed:
+        with self._leadership.changed:
             self._engine = None  # a step that runs sees it and stops
             for sample in self._all():
                 if not sample.finished:
@@ -226,18 +219,17 @@ class Scheduler(Generic[E]):
             self._queues, self._running = [], []
             self._ended += 1
             self._prefixes = PrefixCache()
-            self._changed.notify_all()
-            while self._leader not in (None, threading.get_ident()):
-                self._changed.wait(LOOK_AGAIN)
+            self._leadership.changed.notify_all()
+            self._leadership.await_others()
 
     def forget(self) -> None:
         """Give back the memory of kept prefixes."""
-        with self._changed:
+        with self._leadership.changed:
             self._prefixes = PrefixCache()
 
     def after_fork(self) -> None:
         """In a forked child only the forking thread lives: what others waited for is dropped, their locks are new."""
-        self._renew()
+        self._leadership.renew()
         mine = threading.get_ident()
         for sample in self._all():
             sample.cancelled |= sample.owner != mine
@@ -250,7 +242,7 @@ class Scheduler(Generic[E]):
 
     def _step(self) -> None:
         engine = self.engine
-        with self._changed:
+        with self._leadership.changed:
             self._retire()
             self._admit(engine)
             batch = list(self._running)

@@ -152,9 +152,12 @@ class SharedSteps:
         use: Callable[[NDArray[np.float32]], None],
     ) -> None:
         """Call `use` with each piece of `Transformer.iter_logits_batch`; no other step can come in between."""
-        with self._scheduler.exclusive() as transformer:
+
+        def work(transformer: Transformer) -> None:
             for rows in transformer.iter_logits_batch(parts, piece_rows):
                 use(rows)
+
+        self._scheduler.exclusive(work)
 
 
 def score_sequences(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import DeadlockError, ModelClosedError
 from santacoder.generation import Completion, Piece
 from santacoder.infilling import Mode
+from santacoder.kv_cache import KVCache
 from santacoder.prefix_cache import common_prefix
 from santacoder.requests import (
     Prompt,
@@ -48,7 +49,7 @@ class Session:
     """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
 
     One request at a time: a second thread waits. A thread that left a stream open would wait for itself: its next
-    request is an `InvalidRequestError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
+    request is a `DeadlockError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
     do not push it out.
     """
 
@@ -65,6 +66,10 @@ class Session:
         if not self._turn.lock.locked() or self._turn.holder == threading.get_ident():
             return
         self._turn = _Turn()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget the text, and leave the cache to whom it may still be in use by."""
         self._tokens = []
         if not self._scheduler.closed:
             self._cache = self._scheduler.engine.new_cache()
@@ -162,11 +167,11 @@ class Session:
         """The session, for this thread alone.
 
         Raises:
-            InvalidRequestError: the thread would wait for itself.
+            DeadlockError: the thread would wait for itself.
         """
         turn, mine = self._turn, threading.get_ident()
         if turn.holder == mine:
-            raise InvalidRequestError(
+            raise DeadlockError(
                 "a stream of this session is still open in this thread: read it to its end, or close() it, first"
             )
         with turn.lock:
@@ -189,10 +194,22 @@ class Session:
             try:
                 yield turn
             finally:
-                with self._scheduler.exclusive():  # no step may still write to the cache
-                    if self._cache is cache:  # else this is the child of a fork, which began anew
-                        sample.trim()
-                        self._tokens = (sample.prompt + sample.tokens)[: len(cache)]
+                self._keep(sample, cache)
+
+    def _keep(self, sample: Sample, cache: KVCache) -> None:
+        """Hold the text of a sample that is given up or done, as far as its cache does."""
+
+        def keep(_: Transformer) -> None:  # while no step can still write to the cache
+            if self._cache is cache:  # else this is the child of a fork, which began anew
+                sample.trim()
+                self._tokens = (sample.prompt + sample.tokens)[: len(cache)]
+
+        try:
+            self._scheduler.exclusive(keep)
+        except ModelClosedError:
+            pass
+        except DeadlockError:  # the garbage collector ends a stream in the middle of a step
+            self._begin_anew()
 
 
 _SESSIONS: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
