@@ -9,7 +9,7 @@ enum { SC_LIMIT_STEPS = 8, SC_LIMIT_SUMS = 12 };
 typedef struct {
     const char *name; /* as in SANTACODER_ISA */
 
-    /* Most tokens per call of `linear` that keep one call below tens of milliseconds. */
+    /* Most tokens per call of `linear`: a prompt is run in chunks of so many. */
     int32_t chunk;
 
     /* out (tokens, 32) = x (tokens, columns) times one pair of panels. For quantised formats x is sc_act with block b of
@@ -43,7 +43,8 @@ typedef struct {
     /* out (n) = x, f16, as f32; n a multiple of 16. Meanwhile as much is prefetched from `ahead`, unless it is NULL. */
     void (*widen)(const uint16_t *x, size_t n, const void *ahead, float *out);
 
-    /* out (n) = x * factor; n a multiple of 16. out may be x. */
+    /* out (n) = x * factor, where -0 becomes 0: a sum over keys may be -0 or 0 by which keys its block also held that no
+     * query of its saw. n a multiple of 16. out may be x. */
     void (*multiply)(const float *x, size_t n, float factor, float *out);
 
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in the

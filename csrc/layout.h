@@ -1,6 +1,6 @@
 /* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels come
  * in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix are
- * zero. Only pack.c writes these and only csrc/body reads them. */
+ * zero. Only pack.c writes these; csrc/body reads them, and embedding.c single rows. */
 #ifndef SC_LAYOUT_H
 #define SC_LAYOUT_H
 

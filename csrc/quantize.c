@@ -47,10 +47,10 @@ static void load_values(const quantize_job *job, size_t first, size_t count, flo
     }
 }
 
-/* What may not go into a block: f16 scales and values end at 65504. */
+/* What may not go into a block: f16 scales and values end at 65504; half a unit beyond bf16's last value is infinite. */
 static int check_values(const quantize_job *job, const float *x, size_t count)
 {
-    const float most = job->target == SC_F32 ? INFINITY : job->target == SC_BF16 ? 3.38e38f : 65504.0f;
+    const float most = job->target == SC_F32 ? INFINITY : job->target == SC_BF16 ? 0x1.FEFFFEp127f : 65504.0f;
     int status = SC_OK;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(x[i])) return SC_NOT_FINITE;
@@ -175,7 +175,7 @@ static double quantize_values(const quantize_job *job, size_t first, const float
     return error;
 }
 
-/* Floats to narrower floats. */
+/* Floats to floats of as many bits or fewer. */
 static double round_values(const quantize_job *job, size_t first, const float *x, size_t count)
 {
     uint16_t *half = (uint16_t *)job->blocks + first;
@@ -207,10 +207,10 @@ static void quantize_units(void *argument, int thread)
                 atomic_store(&job->status, status);
             continue;
         }
-        const int narrow = job->target == SC_F32 || job->target == SC_F16 || job->target == SC_BF16;
+        const int floats = job->target == SC_F32 || job->target == SC_F16 || job->target == SC_BF16;
         job->sums[2 * i + 1] = 0;
         for (size_t k = 0; k < count; k++) job->sums[2 * i + 1] += (double)x[k] * (double)x[k];
-        job->sums[2 * i] = narrow ? round_values(job, first, x, count) : quantize_values(job, first, x, count);
+        job->sums[2 * i] = floats ? round_values(job, first, x, count) : quantize_values(job, first, x, count);
     }
 }
 

@@ -65,7 +65,7 @@ typedef struct {
                     * times what the rounded value is less than the value. Not for float targets. */
 } sc_quantization;
 /* Rounds so that the squared error is small; the blocks are the same on every instruction set. SC_NOT_FINITE when a value is
- * infinite or not a number, SC_TOO_LARGE when one is beyond f16, whose range bounds all formats but SC_F32 and SC_BF16. */
+ * infinite or not a number, SC_TOO_LARGE when one is beyond the target's range: f16's, but for SC_F32 and SC_BF16. */
 int sc_quantize(sc_team *team, int isa, const sc_quantization *quantization);
 
 /* The shape of the network; n_head * head_dim = n_embd, and n_head_kv divides n_head. */

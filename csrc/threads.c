@@ -1,6 +1,6 @@
 /* A small team of POSIX threads with a barrier and a shared work counter. OpenMP is no choice: its runtime hangs in a
- * forked child. Waiting spins for some tens of microseconds, since the next operation usually comes sooner than the
- * kernel could wake a thread, and then sleeps. */
+ * forked child. Waiting spins for a tenth of a millisecond, or two within a job, since the next operation usually comes
+ * sooner than the kernel could wake a thread, and then sleeps. */
 #define _GNU_SOURCE
 #include "threads.h"
 
@@ -37,7 +37,7 @@ struct sc_team {
     int size;    /* threads running, the caller included; set when they start */
     int started;
     int spins;   /* whether waiting threads spin before they sleep */
-    pid_t owner; /* the process that the threads live in */
+    unsigned owner; /* the process that the threads live in, by its number of forks */
     atomic_int stop;
     sc_job *job;
     void *argument;
@@ -48,6 +48,17 @@ struct sc_team {
     worker *workers;
     atomic_int *cpu; /* per thread, where it ran last; -1 is unknown */
 };
+
+/* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a child
+ * may have its parent's. */
+static atomic_uint forks;
+static pthread_once_t counting = PTHREAD_ONCE_INIT;
+static int counts;
+
+static void count_fork(void) { atomic_fetch_add(&forks, 1); }
+static void start_counting(void) { counts = !pthread_atfork(NULL, NULL, count_fork); }
+
+static int is_ours(const sc_team *team) { return team->started && team->owner == atomic_load(&forks); }
 
 static void pause_briefly(void)
 {
@@ -183,6 +194,8 @@ static void *worker_main(void *argument)
 
 sc_team *sc_team_new(int32_t threads)
 {
+    pthread_once(&counting, start_counting);
+    if (!counts) return NULL;
     sc_team *team = aligned_alloc(64, sizeof *team);
     if (!team) return NULL;
     memset(team, 0, sizeof *team);
@@ -208,7 +221,7 @@ static void team_start(sc_team *team)
     event_reset(&team->phase);
     atomic_store(&team->arrived, 0);
     atomic_store(&team->counter, 0);
-    team->owner = getpid();
+    team->owner = atomic_load(&forks);
     team->started = 1;
     team->size = 1;
     sigset_t all, before; /* signals are the host's business: its own threads take them */
@@ -224,7 +237,7 @@ static void team_start(sc_team *team)
 
 void sc_team_run(sc_team *team, sc_job *job, void *argument)
 {
-    if (!team->started || team->owner != getpid()) team_start(team); /* the threads did not follow a fork */
+    if (!is_ours(team)) team_start(team); /* the threads did not follow a fork */
     const unsigned long long state = sc_float_state_default();
     team->job = job;
     team->argument = argument;
@@ -238,7 +251,7 @@ void sc_team_run(sc_team *team, sc_job *job, void *argument)
 void sc_team_free(sc_team *team)
 {
     if (!team) return;
-    if (team->started && team->owner == getpid()) {
+    if (is_ours(team)) {
         atomic_store(&team->stop, 1);
         event_raise(&team->work);
         for (int i = 1; i < team->size; i++) pthread_join(team->threads[i], NULL);

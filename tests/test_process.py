@@ -128,6 +128,31 @@ def test_fork_after_load_and_use() -> None:
     """)
 
 
+def test_fork_into_a_namespace_where_process_ids_recur() -> None:
+    done = run("""
+        import ctypes
+
+        def fork_as_first(work):
+            if ctypes.CDLL(None).unshare(0x20000000):  # CLONE_NEWPID
+                return False
+            child = os.fork()
+            if not child:
+                os._exit(0 if os.getpid() == 1 and work() else 1)
+            join(child)
+            return True
+
+        def use_and_fork():
+            with santacoder.load(FILE, threads=2) as model:
+                tokens = answer(model)
+                return fork_as_first(lambda: answer(model) == tokens)
+
+        if not fork_as_first(use_and_fork):
+            print("not allowed")
+    """)
+    if done.stdout:
+        pytest.skip("a new namespace is not allowed here")
+
+
 def test_fork_before_the_first_use() -> None:
     run("""
         model = santacoder.load(FILE, threads=2)

@@ -154,7 +154,9 @@ def test_what_is_too_large(quantizer: Quantizer) -> None:
             quantizer.encode("t", values, type_name)
     for type_name in ("F32", "BF16"):
         quantizer.encode("t", values, type_name)
-    values[1, 3] = 3.4e38  # rounds to infinity
+    values[1, 3] = float.fromhex("0x1.FEFFFEp127")  # rounds to the largest bfloat16
+    quantizer.encode("t", values, "BF16")
+    values[1, 3] = float.fromhex("0x1.FFp127")  # rounds to infinity
     with pytest.raises(ModelFormatError, match="too large for BF16"):
         quantizer.encode("t", values, "BF16")
 

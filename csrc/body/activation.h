@@ -109,8 +109,8 @@ static void f16_clamped(const float *x, size_t n, uint16_t *out)
 
 static void multiply(const float *x, size_t n, float factor, float *out)
 {
-    const f32x16 factors = f32_set1(factor);
-    for (size_t i = 0; i < n; i += 16) f32_store(out + i, f32_mul(f32_load(x + i), factors));
+    const f32x16 factors = f32_set1(factor), zero = f32_set1(0);
+    for (size_t i = 0; i < n; i += 16) f32_store(out + i, f32_add(f32_mul(f32_load(x + i), factors), zero));
 }
 
 #endif

@@ -98,7 +98,7 @@ static void widen(const uint16_t *x, size_t n, const void *ahead, float *out)
 INLINE float softmax_block(float *score, int visible, float *max)
 {
     f32x16 s[SC_KV_BLOCK / 16], top, sum;
-    if (visible <= 0) { /* all of the block is in this query's future: merging it changes nothing */
+    if (visible <= 0) { /* all of the block is in this query's future: merging it changes nothing but a -0 */
         memset(score, 0, SC_KV_BLOCK * sizeof *score);
         *max = -INFINITY;
         return 0;
@@ -124,7 +124,7 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
     float score[SC_QUERIES * SC_KV_BLOCK];
     const char *next = ahead ? ahead : keys; /* what is asked for lies as what is read, one block on */
     const size_t key_bytes = TILE_PANELS * 16 * dim * size, value_bytes = TILE_PANELS * 16 * SC_KV_BLOCK * size;
-    size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change no bit */
+    size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change nothing but a -0 */
     for (size_t t = 0; t < n; t++)
         if (visible[t] > (int32_t)seen) seen = (size_t)visible[t];
     for (size_t p = 0; 16 * p < seen; p += TILE_PANELS, next += key_bytes)

@@ -127,6 +127,12 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
     }
 }
 
+/* Groups of the superblock that begins at column k. */
+INLINE int groups_left(size_t columns, size_t k)
+{
+    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+}
+
 /* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next if
  * this one, whose end is `end`, is that short. */
 INLINE const char *soon(const char *block, const char *end, const char *ahead, size_t block_bytes)
@@ -145,7 +151,7 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
     UNROLL(FEW_TOKENS)
     for (int t = 0; t < tokens; t++) acc[0][t] = acc[1][t] = f32_set1(0);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        const int groups = groups_left(columns, k);
         const char *next = soon(blocks, end, ahead, block_bytes);
         six_bits six[2];
         for (int p = 0; p < 2; p++) unpack_six(format, blocks, p, &six[p]);

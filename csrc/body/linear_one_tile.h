@@ -145,11 +145,6 @@ INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, 
     }
 }
 
-INLINE int groups_left(size_t columns, size_t k)
-{
-    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
-}
-
 /* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is added
  * up the next one is unpacked. */
 INLINE void linear_one_tile(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,

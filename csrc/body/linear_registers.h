@@ -56,7 +56,7 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+        const int groups = groups_left(columns, k);
         const char *next = soon(blocks, end, ahead, block_bytes);
         unpack_block(format, blocks, groups, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)

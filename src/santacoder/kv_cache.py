@@ -1,4 +1,7 @@
-"""The KV cache of one sequence: keys and values in f16, in blocks of 64 positions that cover every layer."""
+"""The KV cache of one sequence: keys and values in f16, or in f32 where all weights are.
+
+They lie in blocks of 64 positions that cover every layer.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.random import Philox
 from numpy.typing import NDArray
 
+from santacoder import _isa
 from santacoder._native import ffi, lib
 from santacoder.errors import InvalidRequestError, NumericalError
 from santacoder.float_state import default_float_state
@@ -128,7 +129,7 @@ class Sampler:
         self._params = params
         self._random = RandomBits(seed, sample_index)
         self._position = len(prompt)
-        self._isa = int(lib.sc_isa_best())  # all give the same bits
+        self._isa = _isa.active()
         self._banned = np.asarray(never_sampled, dtype=np.intp)
         biases = dict(params.logit_bias or ())
         self._bias_ids = np.array(list(biases), dtype=np.intp)

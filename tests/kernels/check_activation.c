@@ -150,7 +150,7 @@ void check_multiply(int level, const sc_kernels *kernels)
                 begin("n %zu, factor %g, fill %d", n, (double)factors[i], fill);
                 float *x = buffer(0, n * sizeof *x), *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
                 fill_floats(fill, x, n);
-                for (size_t k = 0; k < n; k++) expected[k] = x[k] * factors[i];
+                for (size_t k = 0; k < n; k++) expected[k] = x[k] * factors[i] + 0.0f; /* no -0 */
                 kernels->multiply(x, n, factors[i], got);
                 expect_equal("out", got, expected, n * sizeof *got);
                 kernels->multiply(x, n, factors[i], x);
