@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_builder import tiny_builder
 
 import santacoder
 from santacoder import packaged
@@ -161,6 +162,21 @@ class TestInfo:
         assert lines["isa"] == santacoder.isa()
         assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
 
+    def test_what_a_file_says(self, tmp_path: Path) -> None:
+        """In any locale, and without controlling the terminal."""
+        path = tmp_path / "a.gguf"
+        path.write_bytes(tiny_builder(metadata={"general.name": "h\u00e9 \x1b[31m\n"}).build())
+        code, out, err = run("info", model=path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert (code, err) == (0, "")
+        assert "name                 h\u00e9 \\x1b[31m\\n" in out.decode().splitlines()
+
+    @pytest.mark.parametrize(("kind", "expected"), [("F16", 64 * 2 * 2 * 32), ("F32", 64 * 2 * 4 * 32)])
+    def test_memory_of_keys_and_values(self, tmp_path: Path, kind: str, expected: int) -> None:
+        """A whole block of 64 positions, heads of 16 padded to 32, in f32 where all weights are."""
+        path = tmp_path / "a.gguf"
+        path.write_bytes(tiny_builder(weight_type=kind).build())
+        assert json.loads(run("info", "--json", model=path)[1])["cache_bytes"] == expected
+
 
 class TestTokenize:
     def test_table_and_json(self) -> None:
@@ -252,6 +268,26 @@ class TestFailures:
             "cannot get a model from 'owner/name': it is not in the local cache, "
             "and the hub cannot be reached (offline?)"
         )
+
+    @pytest.mark.parametrize(
+        ("redirection", "message"),
+        [
+            (">&-", "standard output is closed"),
+            ("<&-", "there is no text: pass it as an argument, or - to type it"),
+            ("- <&-", "standard input is closed"),
+        ],
+    )
+    def test_closed_streams(self, redirection: str, message: str) -> None:
+        command = f'"{sys.executable}" -m santacoder complete -m "{FILE}" {redirection}'
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", f"santacoder: {message}\n")
+
+    def test_closed_errors(self) -> None:
+        """What is said there is lost, and is not in the output."""
+        command = f'"{sys.executable}" -m santacoder complete a -n 3 --temperature 0 2>&-'
+        environment = {name: value for name, value in os.environ.items() if name != "SANTACODER_MODEL"}
+        closed = subprocess.run(command, shell=True, capture_output=True, timeout=120, check=True, env=environment)
+        assert (0, closed.stdout) == run("complete", "a", "-n", "3", "--temperature", "0", model=None)[:2]
 
     def test_usage(self) -> None:
         assert fails(status=2).endswith("(see santacoder --help)")

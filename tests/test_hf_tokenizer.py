@@ -172,6 +172,18 @@ def test_bad_values(tokenizer: CodeTokenizer) -> None:
         tokenizer([5])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("length", [0, -1, 2.5, True])
+def test_bad_model_max_length(length: Any) -> None:
+    with pytest.raises(santacoder.InvalidRequestError, match=r"^model_max_length is .*, but it must be an integer"):
+        AutoTokenizer.from_pretrained(FILE, model_max_length=length)
+
+
+def test_no_model_max_length() -> None:
+    """As files of transformers say it."""
+    tokenizer = AutoTokenizer.from_pretrained(FILE, model_max_length=int(1e30))
+    assert len(tokenizer("x" * 3000, truncation=True).input_ids) > 256
+
+
 def test_encoding(tokenizer: CodeTokenizer) -> None:
     batch = tokenizer("x", return_tensors="np")
     assert isinstance(batch, BatchEncoding)

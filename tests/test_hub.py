@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import constants, errors
 
 import santacoder
+from santacoder.cli import options
 from santacoder.hub import choose, download, listing
 
 FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
@@ -60,7 +61,7 @@ def test_choice() -> None:
     assert choose("a/b", ["x-Q8_0.gguf", "x-Q4_K_M.gguf"]) == "x-Q4_K_M.gguf"
     with pytest.raises(santacoder.InvalidRequestError, match=r"^'a/b' has no GGUF file; it has README\.md, a\.bin$"):
         choose("a/b", ["a.bin", "README.md"])
-    message = r"^'a/b' has several GGUF files, name one as filename: x-1\.gguf, x-2\.gguf$"
+    message = r"^'a/b' has several GGUF files, so one must be named: x-1\.gguf, x-2\.gguf$"
     with pytest.raises(santacoder.InvalidRequestError, match=message):
         choose("a/b", ["x-2.gguf", "x-1.gguf"])
 
@@ -78,6 +79,18 @@ def test_cache_without_network(cache: Path, revision: str | None) -> None:
     assert download("owner/name", "model.gguf", revision) == str(expected)
     with santacoder.from_pretrained("owner/name", revision=revision) as model:
         assert model.config.name == "random"
+
+
+def test_names_on_the_command_line(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = str(cache / "models--owner--name" / "snapshots" / COMMIT / "model.gguf")
+    assert options.resolve_model("owner/name") == options.resolve_model("owner/name:model.gguf") == expected
+    with pytest.raises(santacoder.HubError, match=r"^cannot get x\.gguf from 'owner/name'"):
+        options.resolve_model("owner/name:x.gguf")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner/name:x.gguf").touch()
+    for path in ("owner/name:x.gguf", "owner/name.gguf", "model.gguf", "/owner/name", "a/b/c", "c:d"):
+        assert options.resolve_model(path) == path
 
 
 def test_local_files_only_asks_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,11 @@ def test_fork_while_the_lock_is_held(model: santacoder.SantaCoder) -> None:
     child = model._scheduler.exclusive(fork)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert model.complete(PROMPT, max_tokens=5, seed=1).tokens == expected
+
+
+def test_models_cannot_be_pickled(model: santacoder.SantaCoder) -> None:
+    with pytest.raises(TypeError, match=r"^a model cannot be pickled: load it in each process$"):
+        pickle.dumps(model)
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 2.0, "2", 5000])

@@ -110,6 +110,11 @@ class TestBadInput:
     def test_unknown_type(self, source: Path, tmp_path: Path) -> None:
         self.refuse(InvalidRequestError, "the type is 'q9', but", source, tmp_path / "out.gguf", "q9")
 
+    @pytest.mark.parametrize("calibration", [TEXT, [TEXT, 1]])
+    def test_calibration_that_is_no_list_of_texts(self, source: Path, tmp_path: Path, calibration: Any) -> None:
+        match = r"^calibration is .*, but it must be a list of texts$"
+        self.refuse(InvalidRequestError, match, source, tmp_path / "out.gguf", calibration=calibration)
+
     def test_quantised_already(self, tmp_path: Path) -> None:
         source = tmp_path / "in.gguf"
         source.write_bytes(builder(weight_type="Q4_K", embedding_type="F16").build())

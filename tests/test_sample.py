@@ -35,6 +35,10 @@ class TestLogprobs:
         pieces = list(model.stream(CODE, repetition_penalty=1.2, **options))
         assert [entry for piece in pieces for entry in piece.logprobs or ()] == completion.logprobs
 
+    def test_an_echoed_prompt_has_none(self, model: santacoder.SantaCoder) -> None:
+        assert next(model.stream("a", echo=True, logprobs=1)).logprobs == ()
+        assert next(model.stream("a", echo=True)).logprobs is None
+
     def test_are_off_by_default(self, model: santacoder.SantaCoder) -> None:
         assert model.complete("a", max_tokens=1).logprobs is None
         with pytest.raises(santacoder.InvalidRequestError, match=r"^logprobs is 101, but it must be an integer in 0"):
@@ -104,6 +108,14 @@ class TestLookup:
         assert found.timings.prompt_tokens == 2  # the last token's place and what is new; the rest came from the cache
         model._scheduler.forget()
         assert found.logprobs == model.complete(prompt, max_tokens=3, logprobs=2, **options).logprobs
+
+
+def test_a_prompt_that_was_not_run_has_no_tokens_in_the_timings(model: santacoder.SantaCoder) -> None:
+    model._scheduler.forget()
+    assert model.complete(CODE, deadline=0).timings.prompt_tokens == 0
+    ids = model.tokenizer.encode(CODE)
+    assert model.complete(CODE, max_tokens=1).timings.prompt_tokens == len(ids)
+    assert model.complete(CODE, max_tokens=1).timings.prompt_tokens == 1
 
 
 def test_the_callers_tokens_are_its_own(model: santacoder.SantaCoder) -> None:

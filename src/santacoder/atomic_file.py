@@ -21,19 +21,24 @@ _NAME_LETTERS = 40
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that takes its name when the block ends; an exception leaves what was there before.
 
+    What is replaced hands on its permissions; a symbolic link stays, and the file that it names is replaced.
+
     Raises:
         OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
         InvalidRequestError: `path` holds a NUL character.
     """
-    target = Path(path)
-    is_file(target)
+    named = Path(path)
+    mode = stat.S_IMODE(named.stat().st_mode) if is_file(named) else None
+    target = Path(os.path.realpath(named))
     temporary = target.with_name(f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}")
     file: IO[bytes] | None = None
     try:
-        with naming(target):
+        with naming(named):
             file = temporary.open("xb")
+            if mode is not None:
+                temporary.chmod(mode)
         yield file
-        with naming(target):
+        with naming(named):
             file.flush()
             os.fsync(file.fileno())
             file.close()

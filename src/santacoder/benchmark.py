@@ -32,12 +32,13 @@ from numpy.typing import NDArray
 
 from santacoder import _isa
 from santacoder._native import lib
+from santacoder.arguments import check_integer
 from santacoder.benchmark_report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
 from santacoder.generation import Timings
 from santacoder.kv_cache import KVCache
 from santacoder.loading import open_transformer
 from santacoder.sample import Sample
-from santacoder.sampling import Sampler, SamplingParams, check_integer
+from santacoder.sampling import Sampler, SamplingParams
 from santacoder.scheduler import Scheduler
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Outputs, Transformer

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from santacoder.arguments import wrong
 from santacoder.checkpoints.config import CheckpointConfig, parse_config
 from santacoder.checkpoints.json_file import read_object
 from santacoder.checkpoints.layouts import TensorMap
@@ -64,7 +65,7 @@ def convert(
     """
     mix = find_mix(type)
     if fim_mode not in (None, *FIM_MODES):
-        raise InvalidRequestError(f"fim_mode is {fim_mode!r:.80}, but it must be 'psm' or 'spm'")
+        raise wrong("fim_mode", fim_mode, "'psm' or 'spm'")
     check_target(out, force)
     place = locate(os.fspath(source), revision)
     checkpoint = parse_config(_read_config(place))

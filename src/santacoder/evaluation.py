@@ -20,8 +20,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.arguments import check_integer
 from santacoder.errors import InvalidRequestError
-from santacoder.sampling import check_integer
 from santacoder.scoring import log_softmax
 from santacoder.tokenizer import Tokenizer
 

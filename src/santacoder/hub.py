@@ -114,7 +114,7 @@ def choose(place: str, names: Iterable[str]) -> str:
             return candidates[0]
     if not found:
         raise InvalidRequestError(f"{place!r} has no GGUF file; {listing(names)}")
-    raise InvalidRequestError(f"{place!r} has several GGUF files, name one as filename: {', '.join(found)}")
+    raise InvalidRequestError(f"{place!r} has several GGUF files, so one must be named: {', '.join(found)}")
 
 
 def listing(names: Iterable[str]) -> str:

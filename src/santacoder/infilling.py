@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
+from santacoder.arguments import wrong
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 from santacoder.text_filters import TextFilter
 from santacoder.tokenizer import FimMode, Tokenizer
@@ -50,8 +51,8 @@ def infill_prompt(
         InvalidRequestError: an unknown mode, a model without fill-in-the-middle tokens, or a text that is none.
         ContextOverflowError: there is no room for the markers.
     """
-    if mode not in ("auto", "psm", "spm"):
-        raise InvalidRequestError(f"mode is {mode!r}, but it must be 'auto', 'psm' or 'spm'")
+    if not isinstance(mode, str) or mode not in ("auto", "psm", "spm"):
+        raise wrong("mode", mode, "'auto', 'psm' or 'spm'")
     before, after, middle = tokenizer.fim_prefix_id, tokenizer.fim_suffix_id, tokenizer.fim_middle_id
     if before is None or after is None or middle is None:
         raise InvalidRequestError(
@@ -107,7 +108,7 @@ def infill_filters(prefix: str, suffix: str, single_line: bool) -> list[TextFilt
         InvalidRequestError: `single_line` is not a bool.
     """
     if not isinstance(single_line, bool):
-        raise InvalidRequestError(f"single_line is {single_line!r:.80}, but it must be True or False")
+        raise wrong("single_line", single_line, "True or False")
     trimmer = SuffixTrimmer(prefix, suffix)
     return [FirstLine(prefix), trimmer] if single_line else [trimmer]
 

@@ -7,10 +7,11 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from santacoder import _isa
+from santacoder.arguments import check_integer
 from santacoder.config import Config, check_tensors, read_config
 from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile
-from santacoder.thread_team import bounded, new_team, thread_count
+from santacoder.thread_team import new_team, thread_count
 from santacoder.transformer import Transformer
 from santacoder.weights import Weights, load_weights
 
@@ -51,7 +52,7 @@ def build_transformer(
     config = read_config(file)
     check_tensors(file, config)
     length = config.context_length
-    positions = length if context is None else bounded("context", context, length)
+    positions = length if context is None else check_integer("context", context, 1, length)
     team = new_team(n_threads)
     weights, tokenizer = _load_both(file, config, team, tokenizer)
     return Transformer(config, weights, team, isa, positions), tokenizer

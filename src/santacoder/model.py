@@ -7,17 +7,18 @@ import secrets
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.arguments import check_integer
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
-from santacoder.kv_cache import KVCache
+from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.loading import open_transformer
 from santacoder.progress import progress_bar
 from santacoder.requests import (
@@ -32,7 +33,6 @@ from santacoder.requests import (
     sampling_params,
 )
 from santacoder.sample import Sample
-from santacoder.sampling import check_integer
 from santacoder.scheduler import Scheduler
 from santacoder.scoring import Score, SharedSteps, score_sequences
 from santacoder.session import Session
@@ -337,6 +337,11 @@ class SantaCoder:
         return self._scheduler.engine.weights_bytes
 
     @property
+    def cache_bytes(self) -> int:
+        """Bytes of memory that the keys and values of a text as long as the context take."""
+        return -(-self.context // BLOCK) * self._scheduler.engine.block_bytes
+
+    @property
     def tensor_types(self) -> Mapping[str, int]:
         """How many tensors the file held of each type."""
         return self._scheduler.engine.tensor_types
@@ -352,6 +357,9 @@ class SantaCoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a model cannot be pickled: load it in each process")
 
     def __repr__(self) -> str:
         config = self.config

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from santacoder import _isa
 from santacoder._native import ffi, lib
+from santacoder.arguments import wrong
 from santacoder.config import Config, expected_tensors
-from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.errors import ModelFormatError
 from santacoder.gguf_file import GGML_TYPES
 from santacoder.thread_team import new_team, thread_count
 
@@ -101,7 +102,7 @@ def find_mix(name: str) -> Mix:
     """
     mix = MIXES.get(name.lower()) if isinstance(name, str) else None
     if mix is None:
-        raise InvalidRequestError(f"the type is {name!r:.80}, but it must be one of {', '.join(MIXES)}")
+        raise wrong("the type", name, f"one of {', '.join(MIXES)}")
     return mix
 
 

@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.arguments import wrong
 from santacoder.calibration import Inputs, observe_inputs
 from santacoder.config import Config, check_tensors, expected_tensors, read_config
 from santacoder.errors import InvalidRequestError
@@ -81,9 +82,12 @@ def quantize(
         OSError: a file cannot be read or written.
         ModelFormatError: `source` is no model, or holds a value that is not finite or too large for its type.
         NumericalError: the model reaches infinite numbers on the calibration texts.
-        InvalidRequestError: `type` is unknown, the source is quantised already, or the calibration texts are too short.
+        InvalidRequestError: `type` is unknown, the source is quantised already, or `calibration` is no list of
+            texts, or of too short ones.
     """
     mix = find_mix(type)
+    if isinstance(calibration, str) or not all(isinstance(text, str) for text in calibration):
+        raise wrong("calibration", calibration, "a list of texts")
     check_target(target, force)
     with GGUFFile.open(source) as file:
         config = read_config(file)

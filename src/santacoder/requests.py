@@ -11,11 +11,12 @@ from typing import Any, Final, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.arguments import check_integer
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.generation import check_context
 from santacoder.infilling import Mode, infill_filters, infill_prompt
 from santacoder.sample import Sample
-from santacoder.sampling import SamplingParams, check_integer
+from santacoder.sampling import SamplingParams
 from santacoder.text_filters import MakeFilters
 from santacoder.tokenizer import Tokenizer
 

@@ -70,6 +70,7 @@ class Sample:
         self._deadlines = (math.inf, math.inf)
         self._times = [perf_counter()] * 3  # of the start, the first token, the end
         self._reused = 0
+        self._read = 0  # tokens of the prompt that were run
         self._chosen = 0
         self._sampler: Sampler | None = None  # only while it runs: it takes memory
         self._begin()
@@ -88,11 +89,16 @@ class Sample:
     def release(self) -> KVCache | None:
         """Let go of what takes memory, since the sample is finished; its cache, if nobody else has it."""
         self._sampler = None
+        self._read = self._prompt_read()
         self.trim()
         if self._keeps_cache:
             return None
         cache, self.cache = self.cache, None
         return cache
+
+    def _prompt_read(self) -> int:
+        """Tokens of the prompt that were run for this sample, so far."""
+        return self._read if self.cache is None else min(len(self.cache), len(self.prompt)) - self._reused
 
     def trim(self) -> None:
         """Take from the cache what a guess left there that was not chosen: only the last token's place may hold one."""
@@ -247,6 +253,6 @@ class Sample:
             finish_reason=self.reason,
             seed=self._key[0],
             usage=Usage(len(self.prompt), len(self.tokens)),
-            timings=Timings(len(self.prompt) - self._reused, first - start, max(self._chosen - 1, 0), end - first),
+            timings=Timings(self._prompt_read(), first - start, max(self._chosen - 1, 0), end - first),
             logprobs=None if self.params.logprobs is None else self._logprobs[: len(self.tokens)],
         )

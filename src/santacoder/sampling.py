@@ -18,7 +18,6 @@ have drawn.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -30,7 +29,8 @@ from numpy.typing import NDArray
 
 from santacoder import _isa
 from santacoder._native import ffi, lib
-from santacoder.errors import InvalidRequestError, NumericalError
+from santacoder.arguments import check_integer, wrong
+from santacoder.errors import NumericalError
 from santacoder.float_state import default_float_state
 
 MAX_SEED: Final = (1 << 64) - 1
@@ -214,37 +214,22 @@ class RandomBits:
         return int(self._philox.random_raw())
 
 
-def check_integer(name: str, value: object, low: int, high: int | None) -> int:
-    """The value as an int.
-
-    Raises:
-        InvalidRequestError: it is no integer (a bool is none), or not in low..high; high None is no limit.
-    """
-    limit = f"an integer in {low}..{high}" if high is not None else f"an integer of {low} or more"
-    number = None
-    if not isinstance(value, bool) and isinstance(value, SupportsIndex):
-        number = operator.index(value)
-    if number is None or number < low or (high is not None and number > high):
-        raise _wrong(name, value, limit)
-    return number
-
-
 def _number(name: str, value: object, low: float, high: float) -> float:
     limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise _wrong(name, value, limit)
+        raise wrong(name, value, limit)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not (low <= number <= high and math.isfinite(number)):
-        raise _wrong(name, value, limit)
+        raise wrong(name, value, limit)
     return number
 
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise _wrong(name, value, "True or False")
+        raise wrong(name, value, "True or False")
     return value
 
 
@@ -253,7 +238,7 @@ def _deadline(value: object) -> float | tuple[float, float] | None:
         return None
     if isinstance(value, tuple):
         if len(value) != 2:
-            raise _wrong("deadline", value, "seconds, or a pair of seconds: for the prompt, and for all")
+            raise wrong("deadline", value, "seconds, or a pair of seconds: for the prompt, and for all")
         return (_number("deadline[0]", value[0], 0.0, math.inf), _number("deadline[1]", value[1], 0.0, math.inf))
     return _number("deadline", value, 0.0, math.inf)
 
@@ -262,7 +247,7 @@ def _stops(stop: object) -> tuple[str, ...]:
     texts = (stop,) if isinstance(stop, str) else stop
     if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
         return tuple(texts)
-    raise _wrong("stop", stop, "a text or a list of texts, none of them empty")
+    raise wrong("stop", stop, "a text or a list of texts, none of them empty")
 
 
 def _stop_tokens(value: object) -> tuple[int, ...]:
@@ -270,18 +255,18 @@ def _stop_tokens(value: object) -> tuple[int, ...]:
     if isinstance(tokens, SupportsIndex):
         tokens = (tokens,)
     if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
-        raise _wrong("stop_tokens", value, "a token id or a list of token ids")
+        raise wrong("stop_tokens", value, "a token id or a list of token ids")
     return tuple(check_integer("a token id of stop_tokens", token, 0, None) for token in tokens)
 
 
 def _biases(value: object) -> tuple[tuple[int, float], ...]:
     pairs = () if value is None else value.items() if isinstance(value, Mapping) else value
     if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        raise _wrong("logit_bias", value, "a mapping from token ids to numbers")
+        raise wrong("logit_bias", value, "a mapping from token ids to numbers")
     biases = []
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise _wrong("logit_bias", value, "a mapping from token ids to numbers")
+            raise wrong("logit_bias", value, "a mapping from token ids to numbers")
         token = check_integer("a token id of logit_bias", pair[0], 0, None)
         biases.append((token, _number(f"logit_bias[{token}]", pair[1], -MAX_BIAS, MAX_BIAS)))
     return tuple(biases)
@@ -301,10 +286,3 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> frozenset[int]:
         for token in tokens:
             check_integer(f"a token id of {name}", token, 0, vocab_size - 1)
     return frozenset(stops)
-
-
-def _wrong(name: str, value: object, limit: str) -> InvalidRequestError:
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return InvalidRequestError(f"{name} is {shown}, but it must be {limit}")

@@ -137,7 +137,7 @@ class Scheduler(Generic[E]):
     def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
         """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
         if echo:
-            yield Piece(echo, (), None)
+            yield Piece(echo, (), None, None if sample.params.logprobs is None else ())
         self.submit([sample])
         taken = 0
 

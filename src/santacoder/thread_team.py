@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from santacoder._native import ffi, lib
+from santacoder.arguments import check_integer
 from santacoder.cpus import default_threads
-from santacoder.errors import InvalidRequestError
 
 MAX_THREADS: Final = 1024
-
-
-def bounded(name: str, value: object, limit: int) -> int:
-    """`value` as it is.
-
-    Raises:
-        InvalidRequestError: it is no integer in 1..limit; the error calls it `name`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise InvalidRequestError(f"{name} is {value!r}, but it must be an integer in 1..{limit}")
-    return value
 
 
 def thread_count(threads: int | None) -> int:
@@ -28,7 +17,7 @@ def thread_count(threads: int | None) -> int:
     Raises:
         InvalidRequestError: it is no integer in 1..MAX_THREADS.
     """
-    return default_threads() if threads is None else bounded("threads", threads, MAX_THREADS)
+    return default_threads() if threads is None else check_integer("threads", threads, 1, MAX_THREADS)
 
 
 def new_team(n_threads: int) -> Any:

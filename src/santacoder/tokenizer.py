@@ -16,6 +16,7 @@ import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as HFTokenizer
 
+from santacoder.arguments import shown, wrong
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.gguf_file import GGUFFile, Metadata, type_word
@@ -182,9 +183,9 @@ class Tokenizer:
         try:
             index = operator.index(token)
         except TypeError:
-            raise InvalidRequestError(f"a token id is {token!r}, but it must be an integer") from None
+            raise wrong("a token id", token, "an integer") from None
         if not 0 <= index < self.n_tokens:
-            raise InvalidRequestError(f"token id {index} is not in 0..{self.n_tokens - 1}")
+            raise InvalidRequestError(f"token id {shown(index)} is not in 0..{self.n_tokens - 1}")
         return index
 
     def _find_special_ids(self, metadata: Metadata) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
     """
     try:
+        _check_streams()
         args = make_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -84,8 +86,24 @@ def describe(error: Exception) -> str:
     return _one_line(f"internal error, please report it: {type(error).__name__}: {error}")
 
 
+def _check_streams() -> None:
+    """Output is UTF-8 whatever the locale. A closed stream of errors loses them; closed output is an error.
+
+    Raises:
+        UsageError: standard output is closed.
+    """
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    if sys.stdout is None:
+        raise options.UsageError("standard output is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _abandon_output() -> None:
     """Drop output that cannot be written, or the interpreter would complain about it at its exit."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except OSError:

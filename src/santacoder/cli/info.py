@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         options.print_json(facts)
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):<20} {_shown(name, value)}")
+        options.write(f"{name.replace('_', ' '):<20} {options.printable(_shown(name, value))}\n")
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def describe(model: SantaCoder) -> dict[str, Any]:
         "context": model.context,
         "tensor_types": dict(model.tensor_types),
         "weights_bytes": model.weights_bytes,
-        "cache_bytes": 4 * config.block_count * config.kv_length * model.context,  # keys and values, f16
+        "cache_bytes": model.cache_bytes,
         "isa": model.isa,
         "threads": model.threads,
         "fim_mode": model.tokenizer.fim_mode,

@@ -25,7 +25,7 @@ PACKAGED_NOTE = (
     "santacoder: this is the small demonstration model of the package, not SantaCoder: "
     f"choose another with --model PATH|REPO or {VARIABLE}"
 )
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?::(.+))?")
 
 #: Parameters of sampling: type, default (for the help text: the library has the default) and meaning.
 SAMPLING: dict[str, tuple[type, object, str]] = {
@@ -48,8 +48,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        metavar="PATH|REPO",
-        help=f"a GGUF file, or OWNER/NAME on the hub (default: ${VARIABLE}, else the packaged demonstration model)",
+        metavar="PATH|REPO[:FILE]",
+        help="a GGUF file, or OWNER/NAME on the hub, with :FILE.gguf where that has several "
+        f"(default: ${VARIABLE}, else the packaged demonstration model)",
     )
 
 
@@ -129,15 +130,15 @@ def resolve_model(name: str) -> str:
     Raises:
         SantaCoderError: the download failed.
     """
-    local = Path(name).exists() or name.lower().endswith(".gguf")
-    if local or not _REPOSITORY.fullmatch(name):
+    found = _REPOSITORY.fullmatch(name)
+    if not found or Path(name).exists() or (found[2] is None and name.lower().endswith(".gguf")):
         return name
     import logging
 
     from santacoder.hub import download
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
-    return download(name)
+    return download(found[1], found[2])
 
 
 def open_model(path: str, args: argparse.Namespace) -> SantaCoder:
@@ -163,7 +164,10 @@ def read_stdin() -> str:
 
     Raises:
         InvalidRequestError: it is not UTF-8.
+        UsageError: it is closed.
     """
+    if sys.stdin is None:
+        raise UsageError("standard input is closed")
     return decode(sys.stdin.buffer.read(), "standard input")
 
 
@@ -177,6 +181,11 @@ def decode(data: bytes, name: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"{name} is not UTF-8 at byte {error.start}") from None
+
+
+def printable(text: str) -> str:
+    """A text from a file without what would control a terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def write(text: str) -> None:

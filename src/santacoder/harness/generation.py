@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from santacoder.arguments import check_integer
 from santacoder.config import read_config
 from santacoder.errors import ContextOverflowError, SantaCoderError
 from santacoder.file_digest import file_sha256
@@ -24,7 +25,7 @@ from santacoder.infilling import infill_prompt
 from santacoder.model import SantaCoder
 from santacoder.progress import progress_bar
 from santacoder.requests import Request, SamplingOptions, prompt_tokens
-from santacoder.sampling import SamplingParams, check_integer
+from santacoder.sampling import SamplingParams
 from santacoder.tokenizer import Tokenizer
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import santacoder
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.harness.record import dump_json, read_json
 
 SESSIONS: Final = "sessions.json"
@@ -73,6 +73,8 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._samples and isinstance(error, SantaCoderError):
+            return  # it never began
         entry = {
             "begun": self._when,
             "seconds": round(self.seconds, 3),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from santacoder.arguments import check_integer
 from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
 from santacoder.file_digest import file_sha256
@@ -19,7 +20,6 @@ from santacoder.harness.generation import Sampling, sample_problems
 from santacoder.harness.record import Sampled
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
-from santacoder.sampling import check_integer
 from santacoder.scheduler import MAX_RUNNING
 
 #: That an actor works on at a time: together they are one batch, and the next fills the first's tail.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from santacoder.arguments import wrong
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.tensors import Kind, as_kind, check_device, kind_of
 
@@ -38,7 +39,7 @@ def check_kind(return_tensors: str | None) -> Kind | None:
     """
     kinds: dict[str | None, Kind | None] = {"pt": "pt", "np": "np", None: None}
     if return_tensors not in kinds:
-        raise InvalidRequestError(f"return_tensors is {return_tensors!r}, but it must be 'pt', 'np' or None")
+        raise wrong("return_tensors", return_tensors, "'pt', 'np' or None")
     return kinds[return_tensors]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, SupportsIndex
 
+from santacoder.arguments import check_integer, wrong
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import load_tokenizer, locate
 from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
-from santacoder.sampling import check_integer
 from santacoder.tokenizer import Tokenizer
 
 Side = Literal["left", "right"]
+
+_NO_LIMIT: Final = int(1e30)  # transformers' own value for a tokenizer without a longest text
 
 _PADDINGS: Final[dict[object, str]] = {
     False: "", "do_not_pad": "", True: "longest", "longest": "longest", "max_length": "max_length"
@@ -67,7 +69,10 @@ class AutoTokenizer:
         access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
         path = locate(checkpoint, gguf_file, force_download=force_download, token=token, **access)
         tokenizer, config = load_tokenizer(path)
-        made = CodeTokenizer(tokenizer, model_max_length or config.context_length, os.fspath(checkpoint))
+        length = config.context_length
+        if model_max_length is not None:
+            length = check_integer("model_max_length", model_max_length, 1, _NO_LIMIT)
+        made = CodeTokenizer(tokenizer, length, os.fspath(checkpoint))
         made.padding_side, made.truncation_side = padding_side, truncation_side
         if pad_token is not None:
             made.pad_token = pad_token
@@ -136,6 +141,8 @@ class CodeTokenizer:
             raise InvalidRequestError("return_token_type_ids is True, but the model has no token types")
         kind = check_kind(return_tensors)
         texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, Iterable):
+            raise wrong("text", text, "a text or a list of texts")
         rows = [self._tokenizer.encode(text, special=not split_special_tokens) for text in texts]
         rows, masks = self._fitted(rows, padding, truncation, max_length)
         named = {"input_ids": rows} | ({"attention_mask": masks} if return_attention_mask else {})
@@ -171,6 +178,8 @@ class CodeTokenizer:
         ids = as_lists(token_ids)
         if isinstance(ids, SupportsIndex):
             ids = [ids]
+        if not isinstance(ids, Iterable):
+            raise wrong("token_ids", token_ids, "an id or a list of ids")
         skipped = self._tokenizer.special_ids if skip_special_tokens else frozenset()
         return self._tokenizer.decode(i for i in map(self._tokenizer.check_id, ids) if i not in skipped)
 
@@ -300,11 +309,11 @@ class CodeTokenizer:
     def _on_right(self, name: str) -> bool:
         side = getattr(self, name)
         if side not in ("left", "right"):
-            raise InvalidRequestError(f"{name} is {side!r}, but it must be 'left' or 'right'")
+            raise wrong(name, side, "'left' or 'right'")
         return bool(side == "right")
 
 
 def _option(name: str, value: object, meanings: Mapping[object, Any]) -> Any:
-    if value not in meanings:
-        raise InvalidRequestError(f"{name} is {value!r}, but it must be one of {list(meanings)}")
+    if not isinstance(value, Hashable) or value not in meanings:
+        raise wrong(name, value, f"one of {list(meanings)}")
     return meanings[value]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import santacoder
+from santacoder.arguments import check_integer, wrong
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
 from santacoder.requests import Request, SamplingOptions
-from santacoder.sampling import check_integer
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -209,7 +209,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real | None):
-        raise InvalidRequestError(f"{name} is {value!r:.80}, but it must be a number")
+        raise wrong(name, value, "a number")
     return 0.0 if value is None else float(value)
 
 
@@ -217,7 +217,7 @@ def _stops(until: object) -> list[str]:
     """The stop strings that `until` names; an empty one is none."""
     texts = [] if until is None else [until] if isinstance(until, str) else until
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise InvalidRequestError(f"until is {until!r:.80}, but it must be a text or a list of texts")
+        raise wrong("until", until, "a text or a list of texts")
     return [text for text in texts if text]
 
 

@@ -125,7 +125,7 @@ def add_kl_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kl`."""
     add_ppl_arguments(parser)
     parser.add_argument(
-        "-r", "--reference", required=True, metavar="PATH|REPO", help="the model to compare with: F32, for example"
+        "-r", "--reference", required=True, metavar="PATH|REPO[:FILE]", help="the model to compare with: F32, say"
     )
 
 

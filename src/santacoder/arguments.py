@@ -1,0 +1,44 @@
+"""Checks of what callers pass, and how errors show it."""
+
+from __future__ import annotations
+
+import operator
+from typing import Final, SupportsIndex
+
+from santacoder.errors import InvalidRequestError
+
+MOST: Final = 2**63 - 1  # of an integer without another limit
+_LETTERS: Final = 80
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: one line of up to 80 characters, whatever the value."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # Python refuses to spell out integers of thousands of digits
+        return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 3] + "..."
+
+
+def wrong(name: str, value: object, limit: str) -> InvalidRequestError:
+    """The error of an argument that is not what `limit` says."""
+    return InvalidRequestError(f"{name} is {shown(value)}, but it must be {limit}")
+
+
+def check_integer(name: str, value: object, low: int, high: int | None) -> int:
+    """The value as an int; NumPy's integers are integers too, a bool is none.
+
+    Raises:
+        InvalidRequestError: it is no integer, or not in low..high; high None is 2^63 - 1.
+    """
+    number = None
+    if not isinstance(value, bool) and isinstance(value, SupportsIndex):
+        try:
+            number = operator.index(value)
+        except TypeError:  # an array has the method, too
+            number = None
+    if number is not None and low <= number <= (MOST if high is None else high):
+        return number
+    if high is None and (number is None or number < low):
+        raise wrong(name, value, f"an integer of {low} or more")
+    raise wrong(name, value, f"an integer in {low}..{MOST if high is None else high}")
