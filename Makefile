@@ -49,11 +49,11 @@ lint:
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)
 
-# The extension under the address sanitizer, whose library must be loaded before Python's own. Left out are tests that no
-# instrumented C code runs in, those whose many processes would each load the sanitizer, and the one that measures memory,
-# of which freed pieces stay in the sanitizer's hands.
+# The extension under the address sanitizer, whose library must be loaded before Python's own. Left out are tests in which no
+# instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
+# the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = bench cli compare evaluation hf hf_tokenizer hub infill_filters kernels packaged peer process readme reference
+UNSANITIZED = atomic_file bench cli compare evaluation hf hf_tokenizer hub infill_filters kernels packaged peer process readme reference
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)
@@ -63,7 +63,7 @@ sanitize-extension:
 # The thread team, concurrent generation and the quantiser under the thread sanitizer. It does not follow threads into a
 # forked child, and its own memory grows, which two tests measure.
 THREADED = $(BUILD)/tsan/package
-THREADED_TESTS = tests/test_threads.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_quantization.py
+THREADED_TESTS = tests/test_threads.py tests/test_leadership.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_quantization.py
 tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \

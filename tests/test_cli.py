@@ -190,6 +190,7 @@ class TestTokenize:
         )
         result = json.loads(run("tokenize", "--json", stdin=b"a<fim-pad>\n")[1])
         assert result == {"tokens": ids, "pieces": ["a", "<fim-pad>", "\n"]}
+        assert run("tokenize", "é")[1].decode().splitlines()[0].endswith(" b'\\xc3'")
         assert json.loads(run("tokenize", "--json", "--plain", "a<fim-pad>\n")[1])["tokens"] == plain
 
 

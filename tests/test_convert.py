@@ -234,6 +234,12 @@ def test_pytorch_files(tmp_path: Path) -> None:
     assert data.tobytes() == half["transformer.wte.weight"].tobytes()
 
 
+def test_no_file_named_like_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="this names a folder, not a file to write"):
+        convert(tmp_path, f"{tmp_path}/new/")
+    assert not (tmp_path / "new").exists()
+
+
 def test_no_pickle_is_run(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     folder = builder.write_checkpoint(tmp_path / "torch")

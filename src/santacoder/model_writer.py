@@ -68,10 +68,12 @@ def check_target(path: str | os.PathLike[str], force: bool = False) -> None:
 
     Raises:
         FileExistsError: there is a file, and not `force`.
-        OSError: there is something else than a file, or no folder to put it in.
+        OSError: there is something else than a file, or no folder to put it in, or `path` ends like a folder's.
         InvalidRequestError: `path` holds a NUL character.
     """
     target = Path(path)
+    if os.fspath(path).endswith(os.sep):
+        raise IsADirectoryError(errno.EISDIR, "this names a folder, not a file to write", os.fspath(path))
     if is_file(target) and not force:
         raise FileExistsError(errno.EEXIST, "the file exists; --force (force=True) overwrites it", str(target))
 

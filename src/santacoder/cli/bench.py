@@ -23,10 +23,12 @@ LIMITS = {"read": "reads", "dot": "dot products"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EPILOG
-    parser.add_argument("-p", "--prompt-tokens", type=int, metavar="N", help="length of the prompt (default: 512)")
+    parser.add_argument(
+        "-p", "--prompt-tokens", type=int, metavar="N", help="length of the prompt (default: 512, or what fits)"
+    )
     parser.add_argument("-n", "--tokens", type=int, metavar="N", help="tokens to generate (default: 64)")
     parser.add_argument(
-        "-d", "--depth", type=int, metavar="N", help="tokens before generation at depth (default: 1536)"
+        "-d", "--depth", type=int, metavar="N", help="tokens before generation at depth (default: 1536, or what fits)"
     )
     parser.add_argument(
         "-b", "--batch", type=_numbers, default=(16,), metavar="N[,N...]",

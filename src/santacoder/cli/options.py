@@ -87,7 +87,9 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--stop-token", type=int, action="append", default=argparse.SUPPRESS, metavar="ID", dest="stop_tokens",
         help="end with this token; repeatable",
     )  # fmt: skip
-    group.add_argument("--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first")
+    group.add_argument(
+        "--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first, or the prefix"
+    )
     group.add_argument(
         "--ignore-eos", action="store_true", default=argparse.SUPPRESS, help="go on after an end of text"
     )

@@ -28,9 +28,16 @@ def run(args: argparse.Namespace) -> None:
     with GGUFFile.open(path) as file:
         tokenizer = Tokenizer.from_gguf(file, read_config(file).vocab_size)
     ids = tokenizer.encode(text, special=not args.plain)
-    pieces = [tokenizer.decode([token]) for token in ids]
     if args.json:
-        options.print_json({"tokens": ids, "pieces": pieces})
+        options.print_json({"tokens": ids, "pieces": [tokenizer.decode([token]) for token in ids]})
         return
-    for token, piece in zip(ids, pieces, strict=True):
-        options.write(f"{token:>6} {piece!r}\n")
+    for token in ids:
+        options.write(f"{token:>6} {_shown(tokenizer.token_bytes(token))!r}\n")
+
+
+def _shown(piece: bytes) -> str | bytes:
+    """The text, or the bytes of a part of a character."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return piece
