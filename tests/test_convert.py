@@ -226,6 +226,9 @@ def test_pytorch_files(tmp_path: Path) -> None:
     torch.save(state, folder / "pytorch_model.bin")
     convert(folder, tmp_path / "t.gguf", "f32")
     assert weights_digest(tmp_path / "t.gguf") == weights_digest(path)
+    torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)  # before PyTorch 1.6
+    convert(folder, tmp_path / "old.gguf", "f32")
+    assert weights_digest(tmp_path / "old.gguf") == weights_digest(path)
     torch.save({name: tensor.bfloat16() for name, tensor in state.items()}, folder / "pytorch_model.bin")
     convert(folder, tmp_path / "b.gguf", "bf16")
     half = {name: builder.bfloat16(state[name].bfloat16().float().numpy()) for name in state}

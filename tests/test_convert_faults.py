@@ -104,6 +104,19 @@ def test_torch_tensors_that_are_not_whole(tmp_path: Path) -> None:
         assert refusal(tmp_path, folder).replace("tensor ", "") == expected
 
 
+def test_torch_files_without_values(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(values.copy()) for name, values in builder.weights("split").items()}
+    folder = builder.write_checkpoint(tmp_path / "c")
+    (folder / "model.safetensors").unlink()
+    name = "transformer.wpe.weight"
+    torch.save(tensors | {name: tensors[name].to("meta")}, folder / "pytorch_model.bin")
+    expected = f"pytorch_model.bin: tensor '{name}' is on the device meta and has no values here"
+    assert refusal(tmp_path, folder) == expected
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    assert refusal(tmp_path, folder) == "pytorch_model.bin is empty"
+
+
 def drop(tensors: builder.Tensors, name: str) -> None:
     del tensors[name]
 

@@ -17,9 +17,18 @@ import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.harness.generation import LocalEngine, Sampling, encode_problem, generate, run_seed
 from santacoder.harness.machine import SESSIONS, read_sessions
-from santacoder.harness.record import GENERATIONS, RECORD, SAMPLES, SETTINGS, Sampled, open_record
+from santacoder.harness.record import (
+    EXECUTIONS,
+    GENERATIONS,
+    PLOT,
+    RECORD,
+    RESULTS,
+    SAMPLES,
+    SETTINGS,
+    Sampled,
+    open_record,
+)
 from santacoder.harness.report import make_report
-from santacoder.harness.scoring import RESULTS
 from santacoder.harness.tasks import Problem
 from santacoder.packaged import packaged_model
 
@@ -66,6 +75,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     go(folder)
     return folder
+
+
+def test_a_new_run_begins_without_the_results_of_the_last(tmp_path: Path) -> None:
+    go(tmp_path)
+    left = [RESULTS, EXECUTIONS, PLOT]
+    for name in left:
+        (tmp_path / name).write_bytes(b"of the last run")
+    go(tmp_path)  # nothing is missing: all stays
+    assert all((tmp_path / name).exists() for name in left)
+    (tmp_path / SAMPLES).unlink()
+    go(tmp_path)
+    assert not any((tmp_path / name).exists() for name in left)
 
 
 def test_samples_are_those_of_complete_many(whole: Path) -> None:

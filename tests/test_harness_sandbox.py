@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import resource
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,25 @@ def state(folder: Path) -> Any:
 
 def test_isolation_holds_here() -> None:
     check_isolation()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Leave to have 2048 files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip(f"at most {hard} open files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_high_descriptors(many_files: None) -> None:
+    """As in a process that has many files open."""
+    with contextlib.ExitStack() as files:
+        for _ in range(1100):
+            files.enter_context(Path(os.devnull).open())
+        assert run_program(GOOD, LIMITS) == sandbox.Verdict(True, "passed")
 
 
 def test_good_program_passes() -> None:

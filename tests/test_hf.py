@@ -255,6 +255,8 @@ class TestGenerate:
         ids = ids_of(model, "x")
         model.generation_config.max_new_tokens = 2
         assert model.generate(ids, eos_token_id=[]).shape == (1, ids.shape[1] + 2)
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^generation_config is \{'max_new_tokens': 3\}, but"):
+            model.generate(ids, generation_config={"max_new_tokens": 3})  # type: ignore[arg-type]
         given = GenerationConfig(max_new_tokens=3, eos_token_id=[])
         assert model.generate(ids, given).shape == (1, ids.shape[1] + 3)
         assert model.generate(ids, generation_config=given, max_new_tokens=4).shape == (1, ids.shape[1] + 4)

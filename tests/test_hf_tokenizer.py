@@ -168,6 +168,19 @@ def test_bad_values(tokenizer: CodeTokenizer) -> None:
         tokenizer.decode([512])
     with pytest.raises(santacoder.InvalidRequestError, match=r"^clean_up_tokenization_spaces is True"):
         tokenizer.decode([5], clean_up_tokenization_spaces=True)
+    for call in (
+        lambda: tokenizer(5),  # type: ignore[arg-type]
+        lambda: tokenizer("x", padding=[]),  # type: ignore[arg-type]
+        lambda: tokenizer("x", return_tensors=["pt"]),  # type: ignore[arg-type]
+        lambda: tokenizer.decode(None),
+        lambda: tokenizer.convert_ids_to_tokens("a"),
+        lambda: tokenizer.convert_ids_to_tokens(1.5),
+        lambda: tokenizer.convert_tokens_to_ids(None),  # type: ignore[arg-type]
+        lambda: tokenizer.add_special_tokens({"pad_token": None}),  # type: ignore[dict-item]
+        lambda: AutoTokenizer.from_pretrained("a\0b"),
+    ):
+        with pytest.raises(santacoder.InvalidRequestError):
+            call()
     with pytest.raises(santacoder.InvalidRequestError, match=r"^the text is a int, but it must be a str$"):
         tokenizer([5])  # type: ignore[list-item]
 

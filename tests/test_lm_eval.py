@@ -32,9 +32,9 @@ def lm() -> Iterator[Any]:
         yield SantaCoderLM(model)
 
 
-def instances(*arguments: tuple[Any, ...]) -> list[Any]:
-    """Requests as lm-eval makes them."""
-    return [SimpleNamespace(args=each) for each in arguments]
+def instances(*arguments: tuple[Any, ...], task: str = "a") -> list[Any]:
+    """Requests of a task as lm-eval makes them."""
+    return [SimpleNamespace(args=each, task_name=task) for each in arguments]
 
 
 def exact(model: santacoder.SantaCoder, before: list[int], after: list[int]) -> tuple[float, bool]:
@@ -52,6 +52,8 @@ def split(model: santacoder.SantaCoder, context: str, continuation: str) -> tupl
         return [tokenizer.eot_id], tokenizer.encode(continuation)
     spaces = len(context) - len(context.rstrip())
     before = tokenizer.encode(context[: len(context) - spaces])
+    if not before:
+        return [tokenizer.eot_id or 0], tokenizer.encode(context + continuation)
     return before, tokenizer.encode(context + continuation)[len(before) :]
 
 
@@ -61,6 +63,7 @@ PAIRS = [
     ("import numpy as", " np"),
     ("import numpy as ", "np"),
     ("", "import os"),
+    ("\n", "import os"),
 ]
 
 
@@ -114,6 +117,12 @@ def test_generate_until(lm: Any) -> None:
     assert lm.generate_until(requests, disable_tqdm=True) == found
 
 
+def test_samples_of_a_task_are_the_same_beside_others(lm: Any) -> None:
+    drawn = ("def f(", {"max_gen_toks": 8, "do_sample": True, "temperature": 1.0})
+    together = lm.generate_until([*instances(drawn, drawn), *instances(drawn, drawn, task="b")], disable_tqdm=True)
+    assert together[2:] == together[:2] == lm.generate_until(instances(drawn, drawn, task="b"), disable_tqdm=True)
+
+
 def test_generation_keeps_the_end_of_a_long_context(lm: Any) -> None:
     text = "".join(f"value_{i} = {i}\n" for i in range(400))
     tokens = lm.model.tokenizer.encode(text)[-(lm.max_length - 16) :]
@@ -137,6 +146,8 @@ def test_arguments_of_generation_are_passed_on(lm: Any) -> None:
     assert lm._options(dict.fromkeys([*sampled, "until", "do_sample", "max_gen_toks", "max_tokens"])) == defaults
     assert lm._options({"do_sample": True}) == {**defaults, "temperature": 1.0}
     assert lm._options({"do_sample": False, "temperature": 0.7}) == defaults
+    assert lm._options({"do_sample": True, "temperature": 0.0}) == defaults
+    assert lm._options({"max_completion_tokens": 5}) == {**defaults, "max_tokens": 5}
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,26 @@ def test_no_special_tokens_at_all() -> None:
     assert got.end_ids == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "is_a_token"),
+    [("[PAD]", 3, True), ("[PAD]", 4, True), ("[PAD7]", 4, True), ("[PAD269]", 3, True), ("[PAD269]", 4, False)],
+)
+def test_added_tokens_named_like_padding(name: str, kind: int, is_a_token: bool) -> None:
+    """Control tokens are none, and user-defined ones only with their own id, as early converters wrote it."""
+    tokens, types = vocabulary(byte_symbols())
+    got = tiny(tokens=[*tokens, name], token_type=np.array([*types, kind]))
+    assert (got.encode(f"x{name}") == [ord("x"), N_TOKENS]) == is_a_token
+    assert (N_TOKENS in got.never_sampled) != is_a_token
+    assert (N_TOKENS in got.special_ids) == (kind == 3)
+
+
+def test_special_tokens_are_found_before_added_ones() -> None:
+    tokens, types = vocabulary(byte_symbols())
+    got = tiny(tokens=[*tokens, "a<|end"], token_type=np.array([*types, 4]))
+    assert got.encode("a<|endoftext|>") == [ord("a"), EOT]
+    assert got.encode("a<|end") == [N_TOKENS]
+
+
 def test_user_defined_tokens_are_always_found() -> None:
     tokens, types = vocabulary(byte_symbols())
     got = tiny(tokens=[*tokens, "<tab>"], token_type=np.array([*types, 4]))

@@ -86,7 +86,8 @@ def quantize(
             texts, or of too short ones.
     """
     mix = find_mix(type)
-    if isinstance(calibration, str) or not all(isinstance(text, str) for text in calibration):
+    listed = isinstance(calibration, Sequence) and not isinstance(calibration, str)
+    if not listed or not all(isinstance(text, str) for text in calibration):
         raise wrong("calibration", calibration, "a list of texts")
     check_target(target, force)
     with GGUFFile.open(source) as file:

@@ -94,7 +94,9 @@ class Tokenizer:
         named = {i for i in (*ends, *fim) if i is not None}
         self.end_ids = frozenset(i for i in ends if i is not None)
         brackets = [(i, token) for i, token in enumerate(self._tokens) if token.startswith("[PAD")]
-        padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token)}
+        padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token) and types[i] != _CONTROL}
+        # Fine-tunes add tokens of such names; early converters declared padding like them, with its own id in the name.
+        padding -= {i for i, token in brackets if types[i] == _USER_DEFINED and token != f"[PAD{i}]"}
         unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named
         markers = {i for i in fim[:3] if i is not None}
         self.never_sampled = tuple(sorted(unused | markers))
@@ -323,6 +325,7 @@ def _encoder(bpe: models.BPE, user_defined: list[str], special: list[str]) -> HF
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    encoder.add_tokens([AddedToken(text, normalized=False) for text in user_defined])
+    # Where both kinds overlap in a text the special ones are found first: they stand before normalisation.
+    encoder.add_tokens([AddedToken(text, normalized=True) for text in user_defined])
     encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
     return encoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ _NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def read_torch(path: Path) -> list[StoredTensor]:
-    """The tensors of a file, mapped and not read yet.
+    """The tensors of a file, where it can be mapped not read yet.
 
     Raises:
         MissingPackageError: PyTorch is not installed.
@@ -29,8 +30,11 @@ def read_torch(path: Path) -> list[StoredTensor]:
             f"{path.name} is a pickle, which only PyTorch's safe loader may read: install torch, "
             "or take a revision that has model.safetensors"
         ) from error
+    if not path.stat().st_size:
+        raise ModelFormatError(f"{path.name} is empty")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Only archives, which PyTorch writes since version 1.6, can be mapped.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # RuntimeError, UnpicklingError, what a damaged archive brings
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelFormatError(f"{path.name}: PyTorch's safe loader refuses it: {reason}") from error
@@ -42,6 +46,10 @@ def read_torch(path: Path) -> list[StoredTensor]:
 def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):
         raise ModelFormatError(f"{path.name}: {name!r:.80} holds a {type(value).__name__}, not a tensor")
+    if value.device.type != "cpu":
+        raise ModelFormatError(
+            f"{path.name}: tensor {name!r:.80} is on the device {value.device} and has no values here"
+        )
     if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise ModelFormatError(f"{path.name}: tensor {name!r:.80} is sparse or repeats its values: store it whole")
     dtype = str(value.dtype).removeprefix("torch.")

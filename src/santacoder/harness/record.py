@@ -24,6 +24,7 @@ from santacoder.harness.tasks import Problem
 SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
+RESULTS, EXECUTIONS, PLOT = "results.json", "executions.jsonl", "pass_at_k.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
     """
     path = folder / SETTINGS
     if not begun or not path.exists():
+        for name in (RESULTS, EXECUTIONS, PLOT):  # of a run that was here before
+            (folder / name).unlink(missing_ok=True)
         dump_json(path, settings)
         return
     before = read_object(path)

@@ -10,10 +10,9 @@ from santacoder.atomic_file import atomic_file
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.machine import read_sessions
 from santacoder.harness.published import Published, published
-from santacoder.harness.record import SAMPLES, SETTINGS, dump_json, read_object
-from santacoder.harness.scoring import RESULTS
+from santacoder.harness.record import PLOT, RESULTS, SAMPLES, SETTINGS, dump_json, read_object
 
-REPORT, REPORT_JSON, PLOT = "report.md", "report.json", "pass_at_k.png"
+REPORT, REPORT_JSON = "report.md", "report.json"
 
 
 def make_report(folder: Path) -> dict[str, Any]:

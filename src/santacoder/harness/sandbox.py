@@ -218,8 +218,10 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
 def _read(descriptor: int, deadline: float, most: int = ANSWER_BYTES) -> bytes:
     """At most so many bytes, until the other side closes or the deadline is over."""
     data = b""
+    ready = select.poll()  # select() takes no descriptor from 1024 on
+    ready.register(descriptor, select.POLLIN)
     while len(data) < most and (left := deadline - monotonic()) > 0:
-        if not select.select([descriptor], [], [], left)[0]:
+        if not ready.poll(math.ceil(left * 1000)):
             break
         block = os.read(descriptor, most - len(data))
         if not block:

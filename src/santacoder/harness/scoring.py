@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.atomic_file import atomic_file
-from santacoder.harness.record import Sampled, dump_json
+from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json
 from santacoder.harness.sandbox import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
 from santacoder.progress import progress_bar
-
-RESULTS, EXECUTIONS = "results.json", "executions.jsonl"
 
 RESAMPLES: Final = 10_000
 BLOCK: Final = 250  # resamples in memory at once

@@ -35,6 +35,8 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
         HubError: the hub does not give the file.
     """
     path = Path(checkpoint)
+    if "\0" in str(path):
+        raise InvalidRequestError(f"{str(path)!r} holds a NUL character")
     if path.is_dir():
         names = [entry.name for entry in path.iterdir() if entry.is_file()]
         if gguf_file is not None and not (path / gguf_file).is_file():

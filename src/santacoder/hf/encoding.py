@@ -38,7 +38,7 @@ def check_kind(return_tensors: str | None) -> Kind | None:
         InvalidRequestError: it is not "pt", "np" or None.
     """
     kinds: dict[str | None, Kind | None] = {"pt": "pt", "np": "np", None: None}
-    if return_tensors not in kinds:
+    if not isinstance(return_tensors, str | None) or return_tensors not in kinds:
         raise wrong("return_tensors", return_tensors, "'pt', 'np' or None")
     return kinds[return_tensors]
 

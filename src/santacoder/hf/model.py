@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer
+from santacoder.arguments import check_integer, wrong
 from santacoder.errors import InvalidRequestError
 from santacoder.generation import check_context
 from santacoder.hf.checkpoint import load_model, locate
@@ -217,6 +217,8 @@ class CausalLM:
             InvalidRequestError: an option is unknown or out of range, or asks for what is not supported.
             ContextOverflowError: a prompt and its new tokens do not fit in the context.
         """
+        if generation_config is not None and not isinstance(generation_config, GenerationConfig):
+            raise wrong("generation_config", generation_config, "a GenerationConfig of santacoder.hf")
         config = (generation_config or self.generation_config).updated(options)
         if inputs is None:
             inputs = self._start() if input_ids is None else input_ids

@@ -190,6 +190,8 @@ class CodeTokenizer:
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
         """The id of a token, or the ids of several; that of `unk_token` for what is no token."""
         if not isinstance(tokens, str):
+            if not isinstance(tokens, Iterable):
+                raise wrong("tokens", tokens, "a token or a list of tokens")
             return [self.convert_tokens_to_ids(token) for token in tokens]
         found = self._tokenizer.token_id(tokens)
         return self.unk_token_id if found is None else found
@@ -199,6 +201,8 @@ class CodeTokenizer:
         ids = as_lists(ids)
         if isinstance(ids, SupportsIndex):
             return self._tokenizer.vocabulary[self._tokenizer.check_id(ids)]
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
+            raise wrong("ids", ids, "an id or a list of ids")
         return [self.convert_ids_to_tokens(i) for i in ids]
 
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
@@ -219,7 +223,7 @@ class CodeTokenizer:
             InvalidRequestError: a token is not in the vocabulary, or not special.
         """
         for name, tokens in special_tokens.items():
-            for token in [tokens] if isinstance(tokens, str) else tokens:
+            for token in tokens if isinstance(tokens, Iterable) and not isinstance(tokens, str) else [tokens]:
                 if self._known(name, token) not in self._tokenizer.special_ids:
                     raise InvalidRequestError(f"{name} has {token!r}, but it is an ordinary token of this vocabulary")
         if isinstance(pad := special_tokens.get("pad_token"), str):
@@ -277,6 +281,8 @@ class CodeTokenizer:
         return f"<CodeTokenizer {self.name_or_path!r}: {len(self)} tokens, padding on the {self.padding_side}>"
 
     def _known(self, name: str, token: str) -> int:
+        if not isinstance(token, str):
+            raise wrong(name, token, "a token")
         found = self._tokenizer.token_id(token)
         if found is None:
             raise InvalidRequestError(f"{name} has {token!r}, but the vocabulary has no such token and cannot grow")

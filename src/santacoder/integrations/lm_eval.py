@@ -36,7 +36,7 @@ NAME: Final = "santacoder"
 MAX_GEN_TOKS: Final = 256  # lm-eval's own default
 
 #: What tasks call the most tokens to generate; the first that is given counts.
-LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens")
+LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 PASSED_ON: Final = (
     "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "seed"
@@ -119,7 +119,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
                 )
             if not after:
                 raise InvalidRequestError(f"a continuation has no token of its own after its context: {texts!r:.200}")
-            sequences.append([*before, *after][-self.max_length :])
+            sequences.append([*(before or [self.eot_token_id]), *after][-self.max_length :])
         scores = self.model.score_many(sequences, progress=False if disable_tqdm else None)
         results: list[tuple[float, bool]] = []
         for (texts, _, after), score in zip(requests, scores, strict=True):
@@ -160,7 +160,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         jobs = []
         for request in requests:
             text, arguments = request.args
-            key = repr((text, arguments))
+            key = repr((request.task_name, text, arguments))
             options = self._options(arguments)
             room = self.max_length - options["max_tokens"]
             if room < 1:
@@ -188,13 +188,13 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         given = dict(arguments)
         temperature = _number("temperature", given.pop("temperature", None))
         if (drawn := given.pop("do_sample", None)) is None:
-            drawn = temperature > 0
+            drawn = temperature is not None
         lengths = [(name, given.pop(name, None)) for name in LENGTHS]
         length, most = next((pair for pair in lengths if pair[1] is not None), (LENGTHS[0], self.max_gen_toks))
         options: SamplingOptions = {
             "stop": _stops(given.pop("until", None)),
             "max_tokens": check_integer(length, most, 1, None),
-            "temperature": (temperature or 1.0) if drawn else 0.0,
+            "temperature": 0.0 if not drawn else 1.0 if temperature is None else temperature,
             "top_p": 1.0,
             "seed": self._seed,
         }
@@ -207,10 +207,10 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return options
 
 
-def _number(name: str, value: object) -> float:
+def _number(name: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real | None):
         raise wrong(name, value, "a number")
-    return 0.0 if value is None else float(value)
+    return None if value is None else float(value)
 
 
 def _stops(until: object) -> list[str]:
