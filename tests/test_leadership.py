@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from interrupting import interrupt
 from samples import CODE, FILE, alone, facts
 
 import santacoder
@@ -68,6 +70,27 @@ class TestTurns:
         for thread in threads:
             thread.join()
         assert order == list(range(8))
+
+    @pytest.mark.parametrize("kind", ["step", "alone"])
+    def test_an_interrupt_leaves_the_turn_to_others(self, kind: str) -> None:
+        for at in itertools.count():
+            turns = Leadership()
+
+            def take_turns(turns: Leadership = turns) -> None:
+                if kind == "alone":
+                    turns.alone(int)
+                else:
+                    turns.step(lambda: False, int, lambda _: math.inf)
+
+            more = interrupt(take_turns, at)
+            led: list[int] = []
+            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)  # type: ignore[misc]
+            other.start()
+            other.join(20)
+            assert led == [0], f"interrupted at place {at}"
+            if not more:
+                assert at >= 5
+                return
 
     def test_no_second_turn_inside_the_first(self) -> None:
         turns = Leadership()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupting import interrupt
 from samples import CODE, FILE, Counted, alone, facts
 
 import santacoder
@@ -90,6 +92,35 @@ class TestSession:
         order.append("completed")
         reader.join()
         assert order == ["closed", "completed"]
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes as a generator ends
+    def test_an_interrupt_at_any_place(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
+        """What comes after is right, from the session itself and from its file."""
+        options: dict[str, Any] = {"max_tokens": 3, "temperature": 1.0, "seed": 2, "ignore_eos": True}
+        expected = {text: alone(model, text, **options) for text in (CODE, CODE[:40] + "x")}
+        session = model.session()
+        for at in itertools.count():
+            session.complete(CODE, **options)
+            more = interrupt(lambda: session.complete(CODE[:40] + "x", **options), at)
+            session.save(tmp_path / "a.session")
+            loaded = model.session()
+            loaded.load(tmp_path / "a.session")
+            for text, facts_alone in expected.items():
+                assert facts(session.complete(text, **options)) == facts_alone, f"interrupted at place {at}"
+                assert facts(loaded.complete(text, **options)) == facts_alone, f"interrupted at place {at}"
+            if not more:
+                assert at > 100
+                return
+
+    def test_a_closed_stream_leaves_the_cache_alone(self, model: santacoder.SantaCoder) -> None:
+        """Although its sample is in the batch until the next step."""
+        session = model.session()
+        stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
+        next(stream)
+        [sample] = model._scheduler._running
+        stream.close()
+        assert (model._scheduler._running, sample.cancelled, sample.cache) == ([sample], True, None)
+        assert len(session) == len(session._cache) > 0
 
     def test_streams_check_at_once(self, model: santacoder.SantaCoder) -> None:
         session = model.session()

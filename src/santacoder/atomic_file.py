@@ -25,7 +25,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises:
         OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
-        InvalidRequestError: `path` holds a NUL character.
+            For what the block does, `naming` can see to that.
+        InvalidRequestError: `path` holds what no path can.
     """
     named = Path(path)
     mode = stat.S_IMODE(named.stat().st_mode) if is_file(named) else None
@@ -58,7 +59,7 @@ def is_file(target: Path) -> bool:
 
     Raises:
         OSError: there is something else, or no folder to put it in.
-        InvalidRequestError: the path holds a NUL character.
+        InvalidRequestError: the path holds what no path can.
     """
     with naming(target):
         try:
@@ -67,12 +68,17 @@ def is_file(target: Path) -> bool:
             target.resolve().parent.stat()  # the folder must exist
             return False
         except ValueError:
-            raise InvalidRequestError(f"{str(target)!r} holds a NUL character") from None
+            raise InvalidRequestError(f"{str(target)!r} {no_path(target)}") from None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file to write", str(target))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
     return True
+
+
+def no_path(name: str | os.PathLike[str]) -> str:
+    """What a name holds that the operating system takes for no path."""
+    return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"
 
 
 @contextlib.contextmanager

@@ -19,11 +19,13 @@ class Leadership:
     Those who want it to themselves come in the order in which they asked, and a step that somebody waits for goes
     between any two of them: neither waits for more than one of the other.
 
-    Ctrl-C may come anywhere. So what a thread is noted down as is taken back in `finally` by a plain assignment or a
-    method of a list or set, and who waits looks again now and then.
+    Ctrl-C may come anywhere, and bring a signal handler that makes a request of its own. So the lock is taken by its
+    own methods, since those of a condition are Python; no call stands between looking for a turn and taking it; what a
+    thread is noted down as is taken back in `finally`; and who waits looks again now and then.
 
     Attributes:
-        changed: guards what leaders share; notified when something may have ended.
+        lock: guards what leaders share.
+        changed: notified when something may have ended.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,8 @@ class Leadership:
 
     def renew(self) -> None:
         """Begin anew, in a forked child: nobody leads, and nobody else waits."""
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self._leader: int | None = None
         self._alone = False  # whether the last leader had, or has, the engine to itself
         self._line: list[int] = []  # threads that want it to themselves
@@ -46,20 +49,20 @@ class Leadership:
             DeadlockError: the thread leads already.
         """
 
-        def may_lead() -> bool:
+        def take_lead() -> bool:
             mine = threading.get_ident()
             try:
-                self._for_steps.add(mine)
                 while not done():
+                    self._for_steps.add(mine)
                     if self._leader is None and (self._alone or not self._line):
-                        self._alone = False
+                        self._leader, self._alone = mine, False
                         return True
-                    self.changed.wait(min(wait(self._alone), LOOK_AGAIN))
+                    self.changed.wait(min(wait(self._alone or self._leader is None), LOOK_AGAIN))
                 return False
             finally:
                 self._for_steps.discard(mine)
 
-        self._lead(may_lead, work)
+        self._lead(take_lead, work)
 
     def alone(self, work: Callable[[], T]) -> T:
         """The result of `work()`, while no other thread leads.
@@ -69,23 +72,21 @@ class Leadership:
         """
         results: list[T] = []
 
-        def may_lead() -> bool:
+        def take_lead() -> bool:
             mine = threading.get_ident()
             try:
                 self._line.append(mine)
-                while (
-                    self._leader is not None
-                    or self._line[0] != mine
-                    or (self._alone and self._for_steps - {mine})  # a step is due
-                ):
+                while True:
+                    step_is_due = self._alone and bool(self._for_steps - {mine})
+                    if self._leader is None and self._line[:1] == [mine] and not step_is_due:
+                        self._leader, self._alone = mine, True
+                        return True
                     self.changed.wait(LOOK_AGAIN)
-                self._alone = True
-                return True
             finally:
                 if mine in self._line:
                     self._line.remove(mine)
 
-        self._lead(may_lead, lambda: results.append(work()))
+        self._lead(take_lead, lambda: results.append(work()))
         return results[0]
 
     def await_others(self) -> None:
@@ -93,7 +94,7 @@ class Leadership:
         while self._leader not in (None, threading.get_ident()):
             self.changed.wait(LOOK_AGAIN)
 
-    def _lead(self, may_lead: Callable[[], bool], work: Callable[[], object]) -> None:
+    def _lead(self, take_lead: Callable[[], bool], work: Callable[[], object]) -> None:
         mine = threading.get_ident()
         if self._leader == mine:
             raise DeadlockError(
@@ -101,13 +102,12 @@ class Leadership:
                 "a signal handler, a filter or a callback cannot ask for more in the middle of it"
             )
         try:
-            with self.changed:
-                if not may_lead():
+            with self.lock:
+                if not take_lead():
                     return
-                self._leader = mine
             work()
         finally:
             if self._leader == mine:
                 self._leader = None
-            with self.changed:
+            with self.lock:
                 self.changed.notify_all()

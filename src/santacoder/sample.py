@@ -150,6 +150,10 @@ class Sample:
 
     def expire(self) -> None:
         """End with the text that there is."""
+        if self.stale and self._sampler is not None:
+            self.restore()
+            if self.reason is not None:
+                return
         text = self._stream.finish(cut_off=True)
         self._emit(text, "stop" if self._stream.stopped else "deadline")
 

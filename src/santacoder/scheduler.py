@@ -98,13 +98,13 @@ class Scheduler(Generic[E]):
         """
         for sample in samples:
             sample.start()
-        with self._leadership.changed:
+        with self._leadership.lock:
             _ = self.engine
             self._queues.append(deque(samples))
 
     def cancel(self, samples: Sequence[Sample]) -> None:
         """Give up the samples that are not finished: their work stops within tens of milliseconds."""
-        with self._leadership.changed:
+        with self._leadership.lock:
             for sample in samples:
                 sample.cancelled = not sample.finished or sample.cancelled
             self._leadership.changed.notify_all()
@@ -138,13 +138,13 @@ class Scheduler(Generic[E]):
         """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
         if echo:
             yield Piece(echo, (), None, None if sample.params.logprobs is None else ())
-        self.submit([sample])
         taken = 0
 
         def more() -> bool:
             return len(sample.pieces) > taken or sample.finished
 
         try:
+            self.submit([sample])
             while sample.reason is None or taken < len(sample.pieces):
                 self.run_until(more, [sample])
                 if sample.error is not None:
@@ -211,7 +211,7 @@ class Scheduler(Generic[E]):
 
     def close(self) -> None:
         """Let go of the engine; samples that are not finished end with ModelClosedError."""
-        with self._leadership.changed:
+        with self._leadership.lock:
             self._engine = None  # a step that runs sees it and stops
             for sample in self._all():
                 if not sample.finished:
@@ -224,7 +224,7 @@ class Scheduler(Generic[E]):
 
     def forget(self) -> None:
         """Give back the memory of kept prefixes."""
-        with self._leadership.changed:
+        with self._leadership.lock:
             self._prefixes = PrefixCache()
 
     def after_fork(self) -> None:
@@ -242,7 +242,7 @@ class Scheduler(Generic[E]):
 
     def _step(self) -> None:
         engine = self.engine
-        with self._leadership.changed:
+        with self._leadership.lock:
             self._retire()
             self._admit(engine)
             batch = list(self._running)

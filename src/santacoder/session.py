@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -42,7 +42,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.holder: int | None = None  # the thread that the session works for, or that read its open stream last
+        self.holder: threading.Thread | None = None  # whom the session works for, or who read its open stream last
 
 
 class Session:
@@ -63,16 +63,23 @@ class Session:
 
     def after_fork(self) -> None:
         """In a forked child: what another thread was doing is lost with it, and so is the text."""
-        if not self._turn.lock.locked() or self._turn.holder == threading.get_ident():
+        before = self._turn
+        if before.holder is threading.current_thread():
             return
-        self._turn = _Turn()
-        self._begin_anew()
+        self._turn = _Turn()  # in any case: a thread may own a lock, and not say so yet
+        if before.lock.locked():
+            self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Forget the text, and leave the cache to whom it may still be in use by."""
-        self._tokens = []
         if not self._scheduler.closed:
-            self._cache = self._scheduler.engine.new_cache()
+            self._hold(self._scheduler.engine.new_cache(), [])
+
+    def _hold(self, cache: KVCache, tokens: list[int]) -> None:
+        """Have a cache and what it holds; at no moment more tokens than that."""
+        self._tokens = []
+        self._cache = cache
+        self._tokens = tokens
 
     def __len__(self) -> int:
         """Tokens whose keys and values are kept."""
@@ -82,10 +89,7 @@ class Session:
         """As `SantaCoder.complete`."""
         params = sampling_params(options)
         tokens = prompt_tokens(self._tokenizer, prompt)
-        sample = self._sample(tokens, params)
-        with self._cached(sample):
-            self._scheduler.finish([sample])
-        return sample.completion(echoed(self._tokenizer, prompt, tokens, params))
+        return self._finish(self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params))
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
@@ -99,8 +103,11 @@ class Session:
         Raises:
             OSError: the file cannot be written.
         """
-        with self._taken():
+
+        def save() -> None:
             write_session(path, self._scheduler.engine.fingerprint, self._tokens, self._cache)
+
+        self._take_turn(save)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a file that `save` wrote with the same model, on whatever machine; on an error nothing changes.
@@ -109,11 +116,13 @@ class Session:
             OSError: the file cannot be read.
             SessionFormatError: it is no such file, is damaged, or belongs to another model.
         """
-        with self._taken():
+
+        def load() -> None:
             engine = self._scheduler.engine
             cache = engine.new_cache()
-            self._tokens = read_session(path, engine.fingerprint, engine.config.vocab_size, cache)
-            self._cache = cache
+            self._hold(cache, read_session(path, engine.fingerprint, engine.config.vocab_size, cache))
+
+        self._take_turn(load)
 
     def infill(
         self,
@@ -127,10 +136,7 @@ class Session:
         """As `SantaCoder.infill`; the mode "auto" is "spm": while the prefix grows, only its end is computed."""
         params = sampling_params(options)
         tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
-        sample = self._sample(tokens, params, filters)
-        with self._cached(sample):
-            self._scheduler.finish([sample])
-        return sample.completion(prefix if params.echo else "")
+        return self._finish(self._sample(tokens, params, filters), prefix if params.echo else "")
 
     def stream_infill(
         self,
@@ -155,61 +161,80 @@ class Session:
     def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Sample:
         return new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, filters=filters)
 
-    def _stream(self, sample: Sample, echo: str) -> Generator[Piece, None, Completion]:
-        with self._cached(sample) as turn, contextlib.closing(self._scheduler.stream(sample, echo)) as pieces:
-            for piece in pieces:
-                yield piece
-                turn.holder = threading.get_ident()
+    def _finish(self, sample: Sample, echo: str) -> Completion:
+        pieces = self._stream(sample, "")
+        try:
+            for _ in pieces:
+                pass
+        finally:
+            pieces.close()
         return sample.completion(echo)
 
-    @contextlib.contextmanager
-    def _taken(self) -> Iterator[_Turn]:
-        """The session, for this thread alone.
+    # Ctrl-C may come anywhere: a turn ends by statements in `finally` that call nothing, not by a context manager.
+
+    def _stream(self, sample: Sample, echo: str) -> Generator[Piece, None, Completion]:
+        turn = self._claim()
+        with turn.lock:
+            try:
+                turn.holder = threading.current_thread()
+                cache = self._lend(sample)
+                pieces = self._scheduler.stream(sample, echo)
+                try:
+                    for piece in pieces:
+                        yield piece
+                        turn.holder = threading.current_thread()
+                finally:
+                    pieces.close()
+                    self._take_back(sample, cache, turn)
+            finally:
+                turn.holder = None
+        return sample.completion(echo)
+
+    def _take_turn(self, work: Callable[[], None]) -> None:
+        turn = self._claim()
+        with turn.lock:
+            try:
+                turn.holder = threading.current_thread()
+                work()
+            finally:
+                turn.holder = None
+
+    def _claim(self) -> _Turn:
+        """The turn to take.
 
         Raises:
             DeadlockError: the thread would wait for itself.
         """
-        turn, mine = self._turn, threading.get_ident()
-        if turn.holder == mine:
+        if self._turn.holder is threading.current_thread():
             raise DeadlockError(
                 "a stream of this session is still open in this thread: read it to its end, or close() it, first"
             )
-        with turn.lock:
-            turn.holder = mine
-            try:
-                yield turn
-            finally:
-                turn.holder = None
+        return self._turn
 
-    @contextlib.contextmanager
-    def _cached(self, sample: Sample) -> Iterator[_Turn]:
-        """Lend a sample the session's cache, which afterwards holds the sample's text as far as it came."""
-        with self._taken() as turn:
-            cache = self._cache
-            known = np.asarray(self._tokens, dtype=np.int32)
-            keep = min(common_prefix(known, sample.ids), sample.ids.size - 1)
-            cache.truncate(keep)
-            del self._tokens[keep:]
-            sample.lend(cache)
-            try:
-                yield turn
-            finally:
-                self._keep(sample, cache)
+    def _lend(self, sample: Sample) -> KVCache:
+        """Lend a sample the session's cache.
 
-    def _keep(self, sample: Sample, cache: KVCache) -> None:
-        """Hold the text of a sample that is given up or done, as far as its cache does."""
+        Until it comes back the session has a new one: an interruption that comes before costs time alone.
+        """
+        cache, known = self._cache, np.asarray(self._tokens, dtype=np.int32)
+        self._begin_anew()
+        cache.truncate(min(common_prefix(known, sample.ids), sample.ids.size - 1))
+        sample.lend(cache)
+        return cache
 
-        def keep(_: Transformer) -> None:  # while no step can still write to the cache
-            if self._cache is cache:  # else this is the child of a fork, which began anew
-                sample.trim()
-                self._tokens = (sample.prompt + sample.tokens)[: len(cache)]
+    def _take_back(self, sample: Sample, cache: KVCache, turn: _Turn) -> None:
+        """Hold the text of a sample that is done or given up, as far as its cache does."""
 
-        try:
-            self._scheduler.exclusive(keep)
-        except ModelClosedError:
-            pass
-        except DeadlockError:  # the garbage collector ends a stream in the middle of a step
-            self._begin_anew()
+        def take_back(_: Transformer) -> None:  # no step writes to the cache now, nor later
+            sample.cancelled = sample.cancelled or not sample.finished
+            sample.release()
+            sample.cache = None
+            if self._turn is turn:  # else this is the child of a fork, which began anew
+                self._hold(cache, (sample.prompt + sample.tokens)[: len(cache)])
+
+        # Else there is no model any more, or the garbage collector ends a stream in the middle of a step.
+        with contextlib.suppress(ModelClosedError, DeadlockError):
+            self._scheduler.exclusive(take_back)
 
 
 _SESSIONS: Final[weakref.WeakSet[Session]] = weakref.WeakSet()

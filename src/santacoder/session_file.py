@@ -21,7 +21,7 @@ from typing import IO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.atomic_file import atomic_file
+from santacoder.atomic_file import atomic_file, naming, no_path
 from santacoder.errors import SessionFormatError
 from santacoder.kv_cache import BLOCK, KVCache
 
@@ -38,7 +38,7 @@ def write_session(path: str | os.PathLike[str], fingerprint: str, tokens: Sequen
     """
     digest = hashlib.sha256()
     blocks: list[bytes | memoryview] = list(cache.contents())
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, naming(Path(path)):
         header = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), len(tokens), cache.block_bytes, len(blocks))
         for part in [header, np.asarray(tokens, dtype="<i4").tobytes(), *blocks]:
             digest.update(part)
@@ -83,7 +83,7 @@ def _open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except ValueError:
-        raise SessionFormatError(f"{os.fspath(path)!r} holds a NUL character") from None
+        raise SessionFormatError(f"{os.fspath(path)!r} {no_path(path)}") from None
     if not regular:
         raise SessionFormatError(f"{path} is not a file")
     return Path(path).open("rb")

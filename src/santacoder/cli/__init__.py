@@ -42,13 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         _check_streams()
-        args = make_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            args.run(args)
+        try:
+            args = make_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                args.run(args)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0
         sys.stdout.flush()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_output()
         print(f"santacoder: {describe(error)}", file=sys.stderr)
         return USAGE if isinstance(error, options.UsageError) else FAILURE
-    return 0
+    return status
 
 
 def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
