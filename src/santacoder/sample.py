@@ -98,7 +98,8 @@ class Sample:
 
     def _prompt_read(self) -> int:
         """Tokens of the prompt that were run for this sample, so far."""
-        return self._read if self.cache is None else min(len(self.cache), len(self.prompt)) - self._reused
+        cache = self.cache  # looked at once: the leader may release it meanwhile
+        return self._read if cache is None else min(len(cache), len(self.prompt)) - self._reused
 
     def trim(self) -> None:
         """Take from the cache what a guess left there that was not chosen: only the last token's place may hold one."""
