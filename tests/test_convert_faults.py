@@ -92,11 +92,18 @@ def test_weights_that_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(calls) == 3
 
 
-def test_torch_tensors_that_are_not_whole(tmp_path: Path) -> None:
+@pytest.fixture
+def torch_checkpoint(tmp_path: Path) -> tuple[Any, dict[str, Any], Path]:
+    """PyTorch, tensors for a checkpoint, and the checkpoint's folder, which lacks its pytorch_model.bin."""
     torch = pytest.importorskip("torch")
-    tensors = {name: torch.from_numpy(values.copy()) for name, values in builder.weights("split").items()}
     folder = builder.write_checkpoint(tmp_path / "c")
     (folder / "model.safetensors").unlink()
+    weights = builder.weights("split")
+    return torch, {name: torch.from_numpy(values.copy()) for name, values in weights.items()}, folder
+
+
+def test_torch_tensors_that_are_not_whole(tmp_path: Path, torch_checkpoint: tuple[Any, dict[str, Any], Path]) -> None:
+    torch, tensors, folder = torch_checkpoint
     name = "transformer.wpe.weight"
     for bad in (tensors[name].to_sparse(), tensors[name][:1].clone().expand(len(tensors[name]), -1)):
         torch.save(tensors | {name: bad}, folder / "pytorch_model.bin")
@@ -104,11 +111,8 @@ def test_torch_tensors_that_are_not_whole(tmp_path: Path) -> None:
         assert refusal(tmp_path, folder).replace("tensor ", "") == expected
 
 
-def test_torch_files_without_values(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    tensors = {name: torch.from_numpy(values.copy()) for name, values in builder.weights("split").items()}
-    folder = builder.write_checkpoint(tmp_path / "c")
-    (folder / "model.safetensors").unlink()
+def test_torch_files_without_values(tmp_path: Path, torch_checkpoint: tuple[Any, dict[str, Any], Path]) -> None:
+    torch, tensors, folder = torch_checkpoint
     name = "transformer.wpe.weight"
     torch.save(tensors | {name: tensors[name].to("meta")}, folder / "pytorch_model.bin")
     expected = f"pytorch_model.bin: tensor '{name}' is on the device meta and has no values here"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import os
 from typing import Final, SupportsIndex
 
 from santacoder.errors import InvalidRequestError
@@ -33,12 +35,15 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
     """
     number = None
     if not isinstance(value, bool) and isinstance(value, SupportsIndex):
-        try:
+        with contextlib.suppress(TypeError):  # an array has the method, too
             number = operator.index(value)
-        except TypeError:  # an array has the method, too
-            number = None
-    if number is not None and low <= number <= (MOST if high is None else high):
+    most = MOST if high is None else high
+    if number is not None and low <= number <= most:
         return number
-    if high is None and (number is None or number < low):
-        raise wrong(name, value, f"an integer of {low} or more")
-    raise wrong(name, value, f"an integer in {low}..{MOST if high is None else high}")
+    open_ended = high is None and (number is None or number < low)
+    raise wrong(name, value, f"an integer of {low} or more" if open_ended else f"an integer in {low}..{most}")
+
+
+def no_path(name: str | os.PathLike[str]) -> str:
+    """What a name holds that the operating system takes for no path."""
+    return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from santacoder.arguments import no_path
 from santacoder.errors import InvalidRequestError
 
 #: Of the target's name in the temporary's: names have at most 255 bytes, letters up to four.
@@ -74,11 +75,6 @@ def is_file(target: Path) -> bool:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
     return True
-
-
-def no_path(name: str | os.PathLike[str]) -> str:
-    """What a name holds that the operating system takes for no path."""
-    return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"
 
 
 @contextlib.contextmanager

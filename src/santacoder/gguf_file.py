@@ -27,6 +27,7 @@ from typing import Final, Literal, final, overload
 import numpy as np
 import numpy.typing as npt
 
+from santacoder.arguments import no_path
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf_cursor import Cursor, MetadataValue
 
@@ -390,7 +391,7 @@ def _open_regular(path: str) -> int:
     except OSError as error:
         raise ModelFormatError(f"{shown}: the file cannot be opened ({error.strerror})") from None
     except ValueError:
-        raise ModelFormatError(f"{shown}: the path holds a NUL character") from None
+        raise ModelFormatError(f"{shown}: the path {no_path(path)}") from None
 
 
 def _kind_of_file(mode: int) -> str:

@@ -69,7 +69,7 @@ def check_target(path: str | os.PathLike[str], force: bool = False) -> None:
     Raises:
         FileExistsError: there is a file, and not `force`.
         OSError: there is something else than a file, or no folder to put it in, or `path` ends like a folder's.
-        InvalidRequestError: `path` holds a NUL character.
+        InvalidRequestError: `path` holds what no path can.
     """
     target = Path(path)
     if os.fspath(path).endswith(os.sep):

@@ -90,7 +90,8 @@ class Sample:
         """Let go of what takes memory, since the sample is finished; its cache, if nobody else has it."""
         self._sampler = None
         self._read = self._prompt_read()
-        self.trim()
+        if self.cache is not None:  # the place of the last token may hold a guess that was not chosen
+            self.cache.truncate(min(len(self.cache), len(self.prompt) + max(len(self.tokens) - 1, 0)))
         if self._keeps_cache:
             return None
         cache, self.cache = self.cache, None
@@ -100,11 +101,6 @@ class Sample:
         """Tokens of the prompt that were run for this sample, so far."""
         cache = self.cache  # looked at once: the leader may release it meanwhile
         return self._read if cache is None else min(len(cache), len(self.prompt)) - self._reused
-
-    def trim(self) -> None:
-        """Take from the cache what a guess left there that was not chosen: only the last token's place may hold one."""
-        if self.cache is not None:
-            self.cache.truncate(min(len(self.cache), len(self.prompt) + max(len(self.tokens) - 1, 0)))
 
     @property
     def blocks(self) -> int:

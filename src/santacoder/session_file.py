@@ -21,7 +21,8 @@ from typing import IO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.atomic_file import atomic_file, naming, no_path
+from santacoder.arguments import no_path
+from santacoder.atomic_file import atomic_file, naming
 from santacoder.errors import SessionFormatError
 from santacoder.kv_cache import BLOCK, KVCache
 

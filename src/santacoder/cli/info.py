@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         options.print_json(facts)
         return
     for name, value in facts.items():
-        options.write(f"{name.replace('_', ' '):<20} {options.printable(_shown(name, value))}\n")
+        options.write(f"{name.replace('_', ' '):<20} {options.escaped(_shown(name, value))}\n")
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:

@@ -185,8 +185,8 @@ def decode(data: bytes, name: str) -> str:
         raise InvalidRequestError(f"{name} is not UTF-8 at byte {error.start}") from None
 
 
-def printable(text: str) -> str:
-    """A text from a file without what would control a terminal."""
+def escaped(text: str) -> str:
+    """A text from a file as output shows it, letter by letter: none that would control a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from santacoder.arguments import no_path
 from santacoder.config import Config, read_config
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf_file import GGUFFile
@@ -36,7 +37,7 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
     """
     path = Path(checkpoint)
     if "\0" in str(path):
-        raise InvalidRequestError(f"{str(path)!r} holds a NUL character")
+        raise InvalidRequestError(f"{str(path)!r} {no_path(path)}")
     if path.is_dir():
         names = [entry.name for entry in path.iterdir() if entry.is_file()]
         if gguf_file is not None and not (path / gguf_file).is_file():
