@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from kernel_library import ACT, Array, Kernels
 
-WIDTH, HIDDEN, VOCABULARY = 2048, 8192, 49280
+WIDTH, HIDDEN = 2048, 8192
 NUMBER = 64
 
 Measure = Callable[..., None]
@@ -70,13 +70,4 @@ def test_f16_clamped(kernels: Kernels, measure: Measure, aligned: Aligned) -> No
         f"f16_clamped {WIDTH}",
         lambda: kernels.call("repeat_f16_clamped", NUMBER, x, WIDTH, out),
         {"G values": NUMBER * WIDTH / 1e9},
-    )
-
-
-def test_softmax_weights(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
-    x, out = normal(aligned, VOCABULARY), aligned(np.empty(VOCABULARY, np.float32))
-    measure(
-        f"softmax_weights {VOCABULARY}",
-        lambda: kernels.call("repeat_softmax_weights", NUMBER, x, VOCABULARY, float(x.max()), 1.25, out),
-        {"G values": NUMBER * VOCABULARY / 1e9},
     )

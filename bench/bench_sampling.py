@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from kernel_library import Array, Kernels
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from santacoder.sampling import Sampler, SamplingParams
 
 VOCABULARY = 49280
+STRETCH, NUMBER = 64, 64
 NOISE = np.random.default_rng(0).standard_normal(VOCABULARY).astype(np.float32)
 SHAPES = {
     "peaked": NOISE + np.float32(20) * (np.arange(VOCABULARY) == 7),
@@ -29,3 +33,20 @@ def test_sampling(benchmark: BenchmarkFixture, setting: str, shape: str) -> None
     benchmark.group = f"sampling, {setting}"
     sampler = Sampler(SETTINGS[setting], VOCABULARY, range(49157, VOCABULARY), seed=1)
     benchmark(sampler.next, SHAPES[shape].astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["logit_maxima", "softmax_weights", "weight_masses"])
+def test_pass(name: str, kernels: Kernels, measure: Callable[..., None], aligned: Callable[[Array], Array]) -> None:
+    weights = np.exp(NOISE - NOISE.max())
+    sums = -(-VOCABULARY // STRETCH)
+    source, out, arguments = {
+        "logit_maxima": (NOISE, np.empty(sums, np.float32), (STRETCH,)),
+        "softmax_weights": (NOISE, np.empty_like(NOISE), (float(NOISE.max()), 1.25)),
+        "weight_masses": (weights, np.empty(sums, np.uint64), (STRETCH,)),
+    }[name]
+    x, to = aligned(source), aligned(out)
+    measure(
+        f"{name} {VOCABULARY}",
+        lambda: kernels.call(f"repeat_{name}", NUMBER, x, VOCABULARY, *arguments, to),
+        {"G values": NUMBER * VOCABULARY / 1e9},
+    )

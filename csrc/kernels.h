@@ -58,8 +58,16 @@ typedef struct {
      * hold. Blocks merge in rising order of position. */
     void (*attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim);
 
-    /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. */
+    /* out[i] = the largest of the `length` logits from x[i * length] on, of the last as many as there are; -infinity is one.
+     * length is a multiple of 64. Returns whether all x are below +infinity; otherwise out holds anything. */
+    int (*logit_maxima)(const float *x, size_t n, size_t length, float *out);
+
+    /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. out may be x. */
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
+
+    /* out[i] = the sum of floor(weight * 2^39) over the `length` weights from weights[i * length] on, of the last as many as
+     * there are. 0 <= weight <= 1; length is a multiple of 64. */
+    void (*weight_masses)(const float *weights, size_t n, size_t length, uint64_t *out);
 
     /* Weights x (32, 16), 16 groups of two superblocks, to d*scale*q - dmin*min, q in 0..levels (15 or 31), scale and min in
      * 0..63; w (32, 16) >= 0 is how much each value's squared error counts, mean (32, 16) is for out->shift.

@@ -14,8 +14,8 @@
 #define ONE 549755813888.0f /* 2^39 */
 
 #define BINS 2048
-#define LANES 16 /* running maxima, so that none waits for itself */
-#define FEW 4096 /* tokens that are worth copying out of the vocabulary */
+#define FEW 4096       /* tokens that are worth copying out of the vocabulary */
+#define STRETCHES 1024 /* most of a vocabulary; ever longer ones, for vocabularies beyond 2^16 tokens */
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -27,6 +27,13 @@ typedef struct {
 
 /* How tokens are measured: as one each, or by weight. */
 typedef enum { COUNT, MASS } measure;
+
+/* A vocabulary in stretches of tokens: what each holds at most, so that most of them need no second look. */
+typedef struct {
+    int32_t length, count;
+    float max[STRETCHES];     /* of the logits */
+    uint64_t mass[STRETCHES]; /* of the weights */
+} stretches;
 
 static inline uint32_t bits_of(float x)
 {
@@ -94,35 +101,44 @@ static inline filter find_filter(const float *x, int32_t n, measure by, uint64_t
     return (filter){found, equal - (target + each - 1) / each};
 }
 
-/* Takes their weight from all tokens that the filter leaves out; x, logits or the weights themselves, is what it is
- * about. */
-static void apply(const float *x, float value, uint64_t ties, int32_t n, float *weights)
+/* Makes all that the filter, which is about x, leaves out `nothing` in out. */
+static void apply(const float *x, float value, uint64_t ties, int32_t n, float nothing, float *out)
 {
     for (int32_t i = n; ties;) {
         if (x[--i] != value) continue;
-        weights[i] = 0;
+        out[i] = nothing;
         ties--;
     }
-    for (int32_t i = 0; i < n; i++) weights[i] = x[i] < value ? 0 : weights[i];
+    for (int32_t i = 0; i < n; i++) out[i] = x[i] < value ? nothing : out[i];
 }
 
-/* Copies the weights above `bound` and their ids, which rise. Returns their number, or 0 when more than FEW are. */
-static int32_t gather(const float *weights, int32_t n, float bound, float *few, int32_t *ids)
+static int32_t end_of(const stretches *s, int32_t stretch, int32_t n)
+{
+    return stretch + 1 < s->count ? (stretch + 1) * s->length : n;
+}
+
+/* Copies what is `low` or more, and its ids, which rise: of logits (COUNT) or weights (MASS). Returns their number, or 0 when
+ * more than FEW are. */
+static int32_t gather(const float *x, int32_t n, measure by, float low, const stretches *s, float *few, int32_t *ids)
 {
     int32_t count = 0;
-    for (int32_t i = 0; i < n; i++) {
-        if (!(weights[i] > bound)) continue;
-        if (count == FEW) return 0;
-        few[count] = weights[i];
-        ids[count++] = i;
+    const uint64_t mass = by == MASS ? mass_of(low) : 0;
+    for (int32_t b = 0; b < s->count; b++) {
+        if (by == MASS ? s->mass[b] < mass : s->max[b] < low) continue;
+        for (int32_t i = b * s->length; i < end_of(s, b, n); i++) {
+            if (!(x[i] >= low)) continue;
+            if (count == FEW) return 0;
+            few[count] = x[i];
+            ids[count++] = i;
+        }
     }
     return count;
 }
 
-static uint64_t total_of(const float *weights, int32_t n)
+static uint64_t total_of(const stretches *s)
 {
     uint64_t total = 0;
-    for (int32_t i = 0; i < n; i++) total += mass_of(weights[i]);
+    for (int32_t b = 0; b < s->count; b++) total += s->mass[b];
     return total;
 }
 
@@ -135,99 +151,155 @@ static uint64_t part_of(uint64_t total, float p)
 }
 
 /* The token, in the order of ids, on which `random` of 2^64 falls. Some weight is 1. */
-static int32_t draw(const float *weights, int32_t n, uint64_t random)
+static int32_t draw(const float *weights, const stretches *s, uint64_t random)
 {
-    uint64_t left = (uint64_t)((u128)random * total_of(weights, n) >> 64);
-    int32_t i = 0;
-    for (uint64_t sum; i + 64 <= n && left >= (sum = total_of(weights + i, 64)); i += 64) left -= sum;
+    uint64_t left = (uint64_t)((u128)random * total_of(s) >> 64);
+    int32_t b = 0;
+    while (left >= s->mass[b]) left -= s->mass[b++];
+    int32_t i = b * s->length;
     for (uint64_t mass; left >= (mass = mass_of(weights[i])); i++) left -= mass;
     return i;
 }
 
-static inline void observe(float x, float *best, int *wrong)
+static void divide(int32_t n, stretches *s)
 {
-    *best = x > *best ? x : *best;
-    *wrong |= !(x <= FLT_MAX);
+    const int32_t unit = 64 * STRETCHES;
+    s->length = (n + unit - 1) / unit * 64;
+    s->count = (n + s->length - 1) / s->length;
 }
 
-/* The largest logit, or -infinity when nothing can be chosen: one is NaN or +infinity, or none is above -infinity. */
-static float largest(const float *logits, int32_t n)
+/* Divides the logits into stretches. Returns the largest, or -infinity when nothing can be chosen: one is NaN or +infinity,
+ * or none is above -infinity. */
+static float largest(const sc_kernels *kernels, const float *logits, int32_t n, stretches *s)
 {
-    float best[LANES];
-    int wrong[LANES] = {0};
-    int32_t i = 0;
-    for (int k = 0; k < LANES; k++) best[k] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) observe(logits[i + k], &best[k], &wrong[k]);
-    for (; i < n; i++) observe(logits[i], &best[0], &wrong[0]);
-    for (int k = 1; k < LANES; k++) {
-        best[0] = best[k] > best[0] ? best[k] : best[0];
-        wrong[0] |= wrong[k];
+    float max = -INFINITY;
+    divide(n, s);
+    if (!kernels->logit_maxima(logits, (size_t)n, (size_t)s->length, s->max)) return max;
+    for (int32_t b = 0; b < s->count; b++) max = s->max[b] > max ? s->max[b] : max;
+    return max;
+}
+
+int32_t sc_argmax(int isa, const float *logits, int32_t n)
+{
+    stretches s;
+    const unsigned long long state = sc_float_state_default();
+    const float max = largest(sc_kernels_get(isa), logits, n, &s);
+    int32_t b = 0, i = -1;
+    if (max != -INFINITY) {
+        while (s.max[b] != max) b++;
+        for (i = b * s.length; logits[i] != max;) i++;
     }
-    return wrong[0] ? -INFINITY : best[0];
-}
-
-int32_t sc_argmax(const float *logits, int32_t n)
-{
-    const float max = largest(logits, n);
-    int32_t i = 0;
-    if (max == -INFINITY) return -1;
-    while (logits[i] != max) i++;
+    sc_float_state_restore(state);
     return i;
 }
 
-/* The weights that the temperature gives and top-k leaves. */
-static void weigh(int isa, const float *logits, int32_t n, float max, float temperature, int32_t top_k, float *weights)
+/* Tokens that may be chosen: x is their logits, later their weights; ids, unless NULL, what they are in the vocabulary. */
+typedef struct {
+    const float *x;
+    const int32_t *ids;
+    int32_t n;
+} candidates;
+
+/* What top-k leaves of the logits, the others -infinity: few with their ids, or all in scratch. The k largest maxima of
+ * stretches are k logits, so that no logit below the least of them is among the k largest of all. */
+static candidates select_top(const float *logits, int32_t n, int32_t top_k, const stretches *s, float *few, int32_t *ids,
+                             float *scratch)
 {
-    const int selects = top_k > 0 && top_k < n;
-    float inverse = 1.0f / temperature;
-    filter top = {0, 0};
-    if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39; 0 * infinity is no number, and FLT_MAX as good as greedy */
-    if (inverse < FLT_MIN) inverse = FLT_MIN; /* T > 8e37; -infinity * inverse must stay -infinity */
-    if (selects) { /* by logit: distinct logits may have equal weights */
-        for (int32_t i = 0; i < n; i++) weights[i] = float_of(key_of(logits[i]));
-        top = find_filter(weights, n, COUNT, (uint64_t)top_k);
+    candidates all = {logits, NULL, n};
+    if (top_k <= s->count) {
+        float keys[STRETCHES];
+        for (int32_t b = 0; b < s->count; b++) keys[b] = float_of(key_of(s->max[b]));
+        const float low = float_of_key(find_filter(keys, s->count, COUNT, (uint64_t)top_k).bits);
+        const int32_t count = gather(logits, n, COUNT, low, s, few, ids);
+        if (count) all = (candidates){few, ids, count};
     }
-    sc_kernels_get(isa)->softmax_weights(logits, (size_t)n, max, inverse, weights);
-    if (selects) apply(logits, float_of_key(top.bits), top.ties, n, weights);
+    for (int32_t i = 0; i < all.n; i++) scratch[i] = float_of(key_of(all.x[i]));
+    const filter top = find_filter(scratch, all.n, COUNT, (uint64_t)top_k);
+    memcpy(scratch, all.x, (size_t)all.n * sizeof *scratch);
+    apply(all.x, float_of_key(top.bits), top.ties, all.n, -INFINITY, scratch);
+    all.x = scratch;
+    return all;
 }
 
-static int32_t sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-                      uint64_t random, float *scratch)
+/* The weights that the temperature gives, and their masses. Stretches of which nothing can be drawn are not worth an exp:
+ * their weights are 0. */
+static void weigh(const sc_kernels *kernels, const float *logits, int32_t n, float max, float temperature, stretches *s,
+                  float *weights)
 {
-    float few[FEW], *weights = scratch;
-    int32_t ids[FEW], gathered = 0;
-    uint64_t target = 0;
-    float bound = 0;
-    const float max = largest(logits, n);
-    if (max == -INFINITY) return -1;
-    weigh(isa, logits, n, max, temperature, top_k, scratch);
-    if (top_p < 1) { /* tokens up to `bound` weigh too little, even all together, to be kept */
-        const uint64_t total = total_of(scratch, n);
-        target = part_of(total, top_p);
-        bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f; /* less than one could say: rounding */
+    const float least = -28; /* e^-28 < 2^-39 */
+    float inverse = 1.0f / temperature;
+    if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39; 0 * infinity is no number, and FLT_MAX as good as greedy */
+    if (inverse < FLT_MIN) inverse = FLT_MIN; /* T > 8e37; -infinity * inverse must stay -infinity */
+    for (int32_t b = 0, end; b < s->count; b = end) {
+        const int live = (s->max[b] - max) * inverse > least;
+        for (end = b + 1; end < s->count && ((s->max[end] - max) * inverse > least) == live; end++) continue;
+        const int32_t first = b * s->length, tokens = end_of(s, end - 1, n) - first;
+        if (live) {
+            kernels->softmax_weights(logits + first, (size_t)tokens, max, inverse, weights + first);
+            kernels->weight_masses(weights + first, (size_t)tokens, (size_t)s->length, s->mass + b);
+        } else {
+            memset(weights + first, 0, (size_t)tokens * sizeof *weights);
+            memset(s->mass + b, 0, (size_t)(end - b) * sizeof *s->mass);
+        }
     }
-    if (top_p < 1 || (top_k > 0 && top_k <= FEW)) gathered = gather(scratch, n, bound, few, ids);
-    if (gathered) {
+}
+
+/* The least weight that top-p and min-p may keep, of weights that make `total`; 0 if they are off. Tokens below, even all
+ * together, weigh too little for top-p. */
+static float least_weight(uint64_t total, uint64_t target, int32_t n, float top_p, float min_p)
+{
+    if (top_p >= 1) return min_p;
+    const float bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f; /* less than one could say: rounding */
+    return float_of(bits_of(bound) + 1);
+}
+
+/* Top-p and min-p, whose weights `all` are and `weights` too: takes the weight of what they leave out, after copying what may
+ * stay to few, if it fits. Masses are then those of what is returned. */
+static candidates filter_weights(const sc_kernels *kernels, candidates all, float *weights, float top_p, float min_p,
+                                 stretches *s, float *few, int32_t *ids)
+{
+    const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
+    const float least = least_weight(total, target, all.n, top_p, min_p);
+    const int32_t count = all.ids ? 0 : gather(weights, all.n, MASS, least, s, few, ids);
+    if (count) {
         weights = few;
-        n = gathered;
+        all = (candidates){few, ids, count};
     }
     if (top_p < 1) {
-        const filter top = find_filter(weights, n, MASS, target);
-        apply(weights, float_of(top.bits), top.ties, n, weights);
+        const filter top = find_filter(weights, all.n, MASS, target);
+        apply(weights, float_of(top.bits), top.ties, all.n, 0, weights);
     }
-    if (min_p > 0) {
-        for (int32_t i = 0; i < n; i++) weights[i] = weights[i] < min_p ? 0 : weights[i]; /* the largest is 1 */
+    for (int32_t i = 0; min_p > 0 && i < all.n; i++) weights[i] = weights[i] < min_p ? 0 : weights[i]; /* the largest is 1 */
+    divide(all.n, s);
+    kernels->weight_masses(weights, (size_t)all.n, (size_t)s->length, s->mass);
+    return all;
+}
+
+static int32_t sample(const sc_kernels *kernels, const float *logits, int32_t n, float temperature, int32_t top_k,
+                      float top_p, float min_p, uint64_t random, float *scratch)
+{
+    stretches s;
+    float few[FEW];
+    int32_t ids[FEW];
+    const float max = largest(kernels, logits, n, &s);
+    candidates all = {logits, NULL, n};
+    if (max == -INFINITY) return -1;
+    if (top_k > 0 && top_k < n) { /* by logit: distinct logits may have equal weights */
+        all = select_top(logits, n, top_k, &s, few, ids, scratch);
+        largest(kernels, all.x, all.n, &s);
     }
-    const int32_t chosen = draw(weights, n, random);
-    return gathered ? ids[chosen] : chosen;
+    weigh(kernels, all.x, all.n, max, temperature, &s, scratch);
+    all.x = scratch;
+    if (top_p < 1 || min_p > 0) all = filter_weights(kernels, all, scratch, top_p, min_p, &s, few, ids);
+    const int32_t chosen = draw(all.x, &s, random);
+    return all.ids ? all.ids[chosen] : chosen;
 }
 
 int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random, float *scratch)
 {
     const unsigned long long state = sc_float_state_default();
-    const int32_t token = sample(isa, logits, n, temperature, top_k, top_p, min_p, random, scratch);
+    const int32_t token = sample(sc_kernels_get(isa), logits, n, temperature, top_k, top_p, min_p, random, scratch);
     sc_float_state_restore(state);
     return token;
 }

@@ -130,7 +130,7 @@ void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *
 int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random, float *scratch);
 /* The first index of the largest logit, or -1 as above. */
-int32_t sc_argmax(const float *logits, int32_t n);
+int32_t sc_argmax(int isa, const float *logits, int32_t n);
 
 /* Sets this thread's floating point to its default (round to nearest, subnormals kept) and returns the former state, for
  * restore: another library may have set flush-to-zero or a rounding mode, which results must not follow. */

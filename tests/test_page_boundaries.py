@@ -58,9 +58,9 @@ def test_sampling(fences: list[Fenced], isa: str, at_end: bool) -> None:
                 )
             ]
             assert found[0] == found[1] != -1
-        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), n) == int(plain.argmax())
+        assert lib.sc_argmax(LEVELS[isa], ffi.from_buffer("float[]", logits), n) == int(plain.argmax())
         place = int(random.integers(0, n))
         logits[place] = np.nan  # wherever it is, nothing is drawn
         bad = ffi.from_buffer("float[]", logits)
         assert lib.sc_sample(LEVELS[isa], bad, n, 1.0, 0, 1.0, 0.0, 1, ffi.from_buffer("float[]", scratch)) == -1
-        assert lib.sc_argmax(bad, n) == -1
+        assert lib.sc_argmax(LEVELS[isa], bad, n) == -1

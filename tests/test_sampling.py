@@ -44,6 +44,12 @@ def c_sample(
     return int(token)
 
 
+def c_argmax(logits: Logits) -> int:
+    """sc_argmax, the same on every instruction set."""
+    (token,) = {lib.sc_argmax(isa, ffi.from_buffer("float[]", logits), len(logits)) for isa in LEVELS}
+    return int(token)
+
+
 def masses(
     logits: Logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
 ) -> list[int]:
@@ -121,7 +127,7 @@ class TestKernel:
     def test_both_zeros_tie(self) -> None:
         logits = np.array([0.0, -0.0, 0.0, -0.0], dtype=np.float32)
         assert support(logits, top_k=2) == {0, 1}
-        assert lib.sc_argmax(ffi.from_buffer("float[]", logits[1:].copy()), 3) == 0
+        assert c_argmax(logits[1:].copy()) == 0
 
     def test_order_of_the_filters(self) -> None:
         logits = halves(0, 1, 2, 2)  # 1/2, 1/4, 1/8, 1/8 of the probability
@@ -137,10 +143,12 @@ class TestKernel:
         # min-p measures by the largest probability, whatever top-p left of the rest.
         assert support(logits, top_p=0.8, min_p=0.26) == {0, 1}
 
-    @pytest.mark.parametrize("seed", range(6))
-    def test_against_sorting(self, seed: int) -> None:
+    @pytest.mark.parametrize(
+        ("seed", "most"), [*((seed, 400) for seed in range(6)), (6, 5000), (7, 5000), (8, 5000), (9, 70000)]
+    )
+    def test_against_sorting(self, seed: int, most: int) -> None:
         random = np.random.default_rng(seed)
-        n = int(random.integers(1, 400))
+        n = int(random.integers(most - 399, most))
         spread = random.choice([0.0, 1e-3, 1.0, 5.0, 40.0])
         logits = (spread * random.standard_normal(n)).astype(np.float32)
         logits[random.random(n) < 0.2] = logits[0]  # ties
@@ -150,6 +158,7 @@ class TestKernel:
             {},
             {"top_k": 1},
             {"top_k": int(random.integers(1, n + 2))},
+            {"top_k": int(random.integers(1, min(n, 60) + 1))},
             {"top_p": float(random.random())},
             {"min_p": float(random.random())},
             {"top_k": int(random.integers(1, n + 1)), "top_p": 0.9, "min_p": 0.01, "temperature": 0.7},
@@ -173,6 +182,40 @@ class TestKernel:
         assert c_sample(logits, (1 << 64) - 1, top_p=top_p) == last
         assert c_sample(logits, (1 << 64) - 1, top_k=n // 2) == n // 2 - 1
         assert c_sample(logits, (1 << 64) - 1) == n - 1
+
+    def test_beginnings_and_ends_of_stretches(self) -> None:
+        """Tokens are looked at by 64, or more where the vocabulary is large."""
+        for places in [0, 63, 64, 127, 640, 959, 960, 999], [0, 127, 128, 65535, 65536, 69888, 70000]:
+            n = places[-1] + 1
+            logits = np.full(n, -30.0, dtype=np.float32)
+            logits[places] = 0
+            k = len(places)
+            for options in ({}, {"top_k": k}, {"top_p": 0.999}, {"min_p": 0.5}, {"top_k": k + 1, "min_p": 0.5}):
+                bits = [(2 * i + 1 << 63) // k for i in range(k)]
+                assert [c_sample(logits, b, **options) for b in bits] == places
+
+    def test_what_is_never_drawn_counts_for_nothing(self) -> None:
+        """Weights below 2^-39, whether exp is taken of them or not."""
+        for gap in (27.2, 27.9, 28.1, 79.0, 81.0, math.inf):
+            logits = np.full(49280, -gap, dtype=np.float32)
+            logits[[5, 40000]] = 0
+            for options in ({}, {"top_p": 0.9999}, {"top_p": 0.5}, {"min_p": 1e-6}, {"top_k": 9}, {"top_k": 20000}):
+                found = [c_sample(logits, bits, **options) for bits in (0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)]
+                assert found == ([5, 5, 5, 5] if options == {"top_p": 0.5} else [5, 5, 40000, 40000])
+
+    @pytest.mark.parametrize("gap", [19.5, 21.0, 25.0, 27.0])
+    def test_many_improbable_tokens(self, gap: float) -> None:
+        logits = np.full(49280, -gap, dtype=np.float32)
+        logits[5] = 0
+        assert c_sample(logits, 0) == 0
+        assert c_sample(logits, 1 << 63) == 5
+        assert c_sample(logits, (1 << 64) - 1) == 49279
+
+    def test_top_p_just_above_the_first(self) -> None:
+        """1 and 1024 times 2^-10 are 2, of which 0.501 take the first and 2.05 of the others."""
+        logits = halves(0, *[10] * 1024)
+        assert c_sample(logits, (1 << 64) - 1, top_p=0.501) == 3
+        assert c_sample(logits, (1 << 64) - 1, top_p=0.4999) == 0
 
     def test_ids_survive_gathering(self) -> None:
         logits = np.full(49280, -100.0, dtype=np.float32)
@@ -201,22 +244,22 @@ class TestKernel:
         logits = np.zeros(40, dtype=np.float32)
         logits[position] = value
         assert c_sample(logits, 0) == -1
-        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == -1
+        assert c_argmax(logits) == -1
 
     def test_infinitely_improbable(self) -> None:
         logits = np.full(40, -np.inf, dtype=np.float32)
         assert c_sample(logits, 5) == -1
-        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == -1
+        assert c_argmax(logits) == -1
         logits[17] = -3e38
         assert support(logits, 16, top_k=3, top_p=0.5, min_p=0.5) == {17}
-        assert lib.sc_argmax(ffi.from_buffer("float[]", logits), 40) == 17
+        assert c_argmax(logits) == 17
 
-    @pytest.mark.parametrize("n", [1, 16, 31, 100])
+    @pytest.mark.parametrize("n", [1, 16, 31, 100, 70001])
     def test_argmax_is_the_first(self, n: int) -> None:
         logits = np.zeros(n, dtype=np.float32)
-        for i in range(n - 1, -1, -1):
+        for i in range(n - 1, -1, -max(n // 100, 1)):
             logits[i] = 1.0
-            assert lib.sc_argmax(ffi.from_buffer("float[]", logits), n) == i
+            assert c_argmax(logits) == i
 
     def test_same_bits_on_every_isa(self) -> None:
         random = np.random.default_rng(1)

@@ -86,20 +86,6 @@ static void add_residual(float *x, size_t stride, const float *out, const float 
     }
 }
 
-/* Weights of sampling: out = exp((x - max) * inverse_temperature), at most 1. */
-static void softmax_weights(const float *x, size_t n, float max, float inverse_temperature, float *out)
-{
-    const f32x16 maxima = f32_set1(max), factor = f32_set1(inverse_temperature);
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) f32_store(out + i, f32_exp(f32_mul(f32_sub(f32_load(x + i), maxima), factor)));
-    if (i < n) {
-        float tail[16] = {0};
-        memcpy(tail, x + i, (n - i) * sizeof *tail);
-        f32_store(tail, f32_exp(f32_mul(f32_sub(f32_load(tail), maxima), factor)));
-        memcpy(out + i, tail, (n - i) * sizeof *tail);
-    }
-}
-
 /* To f16, clamped to its range: an overflow must not become infinite in the cache. NaN stays. */
 static void f16_clamped(const float *x, size_t n, uint16_t *out)
 {

@@ -8,6 +8,7 @@
 #include BODY_MANY
 #include "linear_table.h"
 #include "attention.h"
+#include "sampling.h"
 #include "fit.h"
 #include "limits.h"
 
@@ -26,7 +27,9 @@ const sc_kernels ISA_TABLE = {
     .multiply = multiply,
     .attend = {[SC_F32] = attend_f32, [SC_F16] = attend_f16},
     .attend_merge = attend_merge,
+    .logit_maxima = logit_maxima,
     .softmax_weights = softmax_weights,
+    .weight_masses = weight_masses,
     .fit_affine = fit_affine,
     .fit_signed = fit_signed,
     .fit_plain = fit_plain,

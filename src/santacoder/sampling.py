@@ -184,7 +184,7 @@ class Sampler:
         params = self._params
         n = self._logits.size
         if params.temperature == 0:
-            return int(lib.sc_argmax(self._logits_c, n))
+            return int(lib.sc_argmax(self._isa, self._logits_c, n))
         return int(
             lib.sc_sample(
                 self._isa,

@@ -14,7 +14,8 @@
 /* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. */
 #define CHECKS(X) \
     X(primitives) X(linear) X(quantize) X(quantize_group) X(layer_norm) X(gelu) X(add_residual) X(multiply) X(f16_clamped) \
-    X(widen) X(attend) X(attend_merge) X(softmax_weights) X(fit_affine) X(fit_signed) X(fit_plain) X(limit_read) X(limit_dot)
+    X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
+    X(fit_affine) X(fit_signed) X(fit_plain) X(limit_read) X(limit_dot)
 
 /* The table under test; sc_kernels_scalar says what is right. */
 #define DECLARE(name) void check_##name(int level, const sc_kernels *kernels);

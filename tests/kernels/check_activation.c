@@ -183,29 +183,3 @@ void check_f16_clamped(int level, const sc_kernels *kernels)
             end();
         }
 }
-
-void check_softmax_weights(int level, const sc_kernels *kernels)
-{
-    static const size_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 4999};
-    static const float inverses[] = {0.01f, 1, 1.25f, 1000};
-    (void)level;
-    for (size_t i = 0; i < COUNT(lengths); i++)
-        for (size_t t = 0; t < COUNT(inverses); t++)
-            for (int fill = 0; fill <= FILLS; fill++) {
-                const size_t n = lengths[i];
-                begin("n %zu, inverse_temperature %g, fill %d", n, (double)inverses[t], fill);
-                float *x = buffer(0, n * sizeof *x), max = -INFINITY;
-                float *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
-                fill_floats(fill % FILLS, x, n);
-                for (size_t k = 1; fill == FILLS && k < n; k += 3) x[k] = -INFINITY; /* banned tokens */
-                for (size_t k = 0; k < n; k++) max = x[k] > max ? x[k] : max;
-                kernels->softmax_weights(x, n, max, inverses[t], got);
-                sc_kernels_scalar.softmax_weights(x, n, max, inverses[t], expected);
-                expect_equal("out", got, expected, n * sizeof *got);
-                for (size_t k = 0; k < n; k++) {
-                    expect(got[k] >= 0 && got[k] <= 1, "a weight is outside 0..1");
-                    expect(x[k] != max || got[k] == 1, "the largest has not weight 1");
-                }
-                end();
-            }
-}
