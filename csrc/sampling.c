@@ -15,7 +15,8 @@
 
 #define BINS 2048
 #define FEW 4096       /* tokens that are worth copying out of the vocabulary */
-#define STRETCHES 1024 /* most of a vocabulary; ever longer ones, for vocabularies beyond 2^16 tokens */
+#define STRETCHES 1024 /* of a vocabulary at most: they are longer where it has more than 2^16 tokens */
+_Static_assert(STRETCHES <= FEW, "their maxima are a case of few tokens");
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -101,15 +102,15 @@ static inline filter find_filter(const float *x, int32_t n, measure by, uint64_t
     return (filter){found, equal - (target + each - 1) / each};
 }
 
-/* Makes all that the filter, which is about x, leaves out `nothing` in out. */
-static void apply(const float *x, float value, uint64_t ties, int32_t n, float nothing, float *out)
+/* Makes `nothing` of what is below `value`, and of the last `ties` that equal it. */
+static void apply(float *x, int32_t n, float value, uint64_t ties, float nothing)
 {
     for (int32_t i = n; ties;) {
         if (x[--i] != value) continue;
-        out[i] = nothing;
+        x[i] = nothing;
         ties--;
     }
-    for (int32_t i = 0; i < n; i++) out[i] = x[i] < value ? nothing : out[i];
+    for (int32_t i = 0; i < n; i++) x[i] = x[i] < value ? nothing : x[i];
 }
 
 static int32_t end_of(const stretches *s, int32_t stretch, int32_t n)
@@ -195,36 +196,31 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n)
 
 /* Tokens that may be chosen: x is their logits, later their weights; ids, unless NULL, what they are in the vocabulary. */
 typedef struct {
-    const float *x;
+    float *x;
     const int32_t *ids;
     int32_t n;
 } candidates;
 
-/* What top-k leaves of the logits, the others -infinity: few with their ids, or all in scratch. The k largest maxima of
- * stretches are k logits, so that no logit below the least of them is among the k largest of all. */
-static candidates select_top(const float *logits, int32_t n, int32_t top_k, const stretches *s, float *few, int32_t *ids,
-                             float *scratch)
+/* Top-k: makes all other logits -infinity, after copying what may stay to few, if it fits. The k largest maxima of stretches
+ * are k logits: none below the least of them is among the k largest of all. */
+static candidates filter_logits(candidates all, int32_t top_k, const stretches *s, float *few, int32_t *ids)
 {
-    candidates all = {logits, NULL, n};
     if (top_k <= s->count) {
-        float keys[STRETCHES];
-        for (int32_t b = 0; b < s->count; b++) keys[b] = float_of(key_of(s->max[b]));
-        const float low = float_of_key(find_filter(keys, s->count, COUNT, (uint64_t)top_k).bits);
-        const int32_t count = gather(logits, n, COUNT, low, s, few, ids);
+        for (int32_t b = 0; b < s->count; b++) few[b] = float_of(key_of(s->max[b]));
+        const float low = float_of_key(find_filter(few, s->count, COUNT, (uint64_t)top_k).bits);
+        const int32_t count = gather(all.x, all.n, COUNT, low, s, few, ids);
         if (count) all = (candidates){few, ids, count};
     }
-    for (int32_t i = 0; i < all.n; i++) scratch[i] = float_of(key_of(all.x[i]));
-    const filter top = find_filter(scratch, all.n, COUNT, (uint64_t)top_k);
-    memcpy(scratch, all.x, (size_t)all.n * sizeof *scratch);
-    apply(all.x, float_of_key(top.bits), top.ties, all.n, -INFINITY, scratch);
-    all.x = scratch;
+    for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
+    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k);
+    for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of_key(bits_of(all.x[i]));
+    apply(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
     return all;
 }
 
 /* The weights that the temperature gives, and their masses. Stretches of which nothing can be drawn are not worth an exp:
  * their weights are 0. */
-static void weigh(const sc_kernels *kernels, const float *logits, int32_t n, float max, float temperature, stretches *s,
-                  float *weights)
+static void weigh(const sc_kernels *kernels, candidates all, float max, float temperature, stretches *s)
 {
     const float least = -28; /* e^-28 < 2^-39 */
     float inverse = 1.0f / temperature;
@@ -233,12 +229,14 @@ static void weigh(const sc_kernels *kernels, const float *logits, int32_t n, flo
     for (int32_t b = 0, end; b < s->count; b = end) {
         const int live = (s->max[b] - max) * inverse > least;
         for (end = b + 1; end < s->count && ((s->max[end] - max) * inverse > least) == live; end++) continue;
-        const int32_t first = b * s->length, tokens = end_of(s, end - 1, n) - first;
+        const int32_t first = b * s->length;
+        const size_t tokens = (size_t)(end_of(s, end - 1, all.n) - first);
+        float *x = all.x + first;
         if (live) {
-            kernels->softmax_weights(logits + first, (size_t)tokens, max, inverse, weights + first);
-            kernels->weight_masses(weights + first, (size_t)tokens, (size_t)s->length, s->mass + b);
+            kernels->softmax_weights(x, tokens, max, inverse, x);
+            kernels->weight_masses(x, tokens, (size_t)s->length, s->mass + b);
         } else {
-            memset(weights + first, 0, (size_t)tokens * sizeof *weights);
+            memset(x, 0, tokens * sizeof *x);
             memset(s->mass + b, 0, (size_t)(end - b) * sizeof *s->mass);
         }
     }
@@ -253,53 +251,49 @@ static float least_weight(uint64_t total, uint64_t target, int32_t n, float top_
     return float_of(bits_of(bound) + 1);
 }
 
-/* Top-p and min-p, whose weights `all` are and `weights` too: takes the weight of what they leave out, after copying what may
- * stay to few, if it fits. Masses are then those of what is returned. */
-static candidates filter_weights(const sc_kernels *kernels, candidates all, float *weights, float top_p, float min_p,
-                                 stretches *s, float *few, int32_t *ids)
+/* Top-p and min-p: takes the weight of what they leave out, after copying what may stay to few, if it fits. Masses are then
+ * those of what is returned. */
+static candidates filter_weights(const sc_kernels *kernels, candidates all, float top_p, float min_p, stretches *s,
+                                 float *few, int32_t *ids)
 {
     const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
     const float least = least_weight(total, target, all.n, top_p, min_p);
-    const int32_t count = all.ids ? 0 : gather(weights, all.n, MASS, least, s, few, ids);
-    if (count) {
-        weights = few;
-        all = (candidates){few, ids, count};
-    }
+    const int32_t count = all.ids ? 0 : gather(all.x, all.n, MASS, least, s, few, ids);
+    if (count) all = (candidates){few, ids, count};
     if (top_p < 1) {
-        const filter top = find_filter(weights, all.n, MASS, target);
-        apply(weights, float_of(top.bits), top.ties, all.n, 0, weights);
+        const filter top = find_filter(all.x, all.n, MASS, target);
+        apply(all.x, all.n, float_of(top.bits), top.ties, 0);
     }
-    for (int32_t i = 0; min_p > 0 && i < all.n; i++) weights[i] = weights[i] < min_p ? 0 : weights[i]; /* the largest is 1 */
+    if (min_p > 0) apply(all.x, all.n, min_p, 0, 0); /* the largest weight is 1 */
     divide(all.n, s);
-    kernels->weight_masses(weights, (size_t)all.n, (size_t)s->length, s->mass);
+    kernels->weight_masses(all.x, (size_t)all.n, (size_t)s->length, s->mass);
     return all;
 }
 
-static int32_t sample(const sc_kernels *kernels, const float *logits, int32_t n, float temperature, int32_t top_k,
-                      float top_p, float min_p, uint64_t random, float *scratch)
+static int32_t sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p, float min_p,
+                      uint64_t random)
 {
     stretches s;
     float few[FEW];
     int32_t ids[FEW];
-    const float max = largest(kernels, logits, n, &s);
-    candidates all = {logits, NULL, n};
+    const float max = largest(kernels, all.x, all.n, &s);
     if (max == -INFINITY) return -1;
-    if (top_k > 0 && top_k < n) { /* by logit: distinct logits may have equal weights */
-        all = select_top(logits, n, top_k, &s, few, ids, scratch);
+    if (top_k > 0 && top_k < all.n) { /* by logit: distinct logits may have equal weights */
+        all = filter_logits(all, top_k, &s, few, ids);
         largest(kernels, all.x, all.n, &s);
     }
-    weigh(kernels, all.x, all.n, max, temperature, &s, scratch);
-    all.x = scratch;
-    if (top_p < 1 || min_p > 0) all = filter_weights(kernels, all, scratch, top_p, min_p, &s, few, ids);
+    weigh(kernels, all, max, temperature, &s);
+    if (top_p < 1 || min_p > 0) all = filter_weights(kernels, all, top_p, min_p, &s, few, ids);
     const int32_t chosen = draw(all.x, &s, random);
     return all.ids ? all.ids[chosen] : chosen;
 }
 
-int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-                  uint64_t random, float *scratch)
+int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+                  uint64_t random)
 {
     const unsigned long long state = sc_float_state_default();
-    const int32_t token = sample(sc_kernels_get(isa), logits, n, temperature, top_k, top_p, min_p, random, scratch);
+    const candidates all = {logits, NULL, n};
+    const int32_t token = sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random);
     sc_float_state_restore(state);
     return token;
 }

@@ -124,11 +124,11 @@ typedef struct {
 /* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */
 void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
 
-/* Draws one token of n. `logits` is changed in no way. temperature > 0; top_k 0 and top_p 1 and min_p 0 are off.
- * Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. `scratch` holds n floats.
- * Returns the token, or -1 when a logit is not a number or +infinity, or all are -infinity. */
-int32_t sc_sample(int isa, const float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-                  uint64_t random, float *scratch);
+/* Draws one token of n. `logits` is used up: it holds nothing of use afterwards. temperature > 0; top_k 0 and top_p 1 and
+ * min_p 0 are off. Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. Returns the token,
+ * or -1 when a logit is not a number or +infinity, or all are -infinity. */
+int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+                  uint64_t random);
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(int isa, const float *logits, int32_t n);
 

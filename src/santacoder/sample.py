@@ -176,13 +176,15 @@ class Sample:
     def advance(self, logits: NDArray[np.float32], guesses: Sequence[int]) -> None:
         """Choose tokens from the logits (1 + len(guesses), V) that follow the last known token and each guess.
 
+        The logits are used up.
+
         Raises:
             NumericalError: logits are not finite.
         """
         assert self._sampler is not None
         right = 0
         for row, guess in zip(logits, (*guesses, None), strict=True):
-            token = self._sampler.next(row)
+            token = self._sampler.next(row if self.params.logprobs is None else row.copy())
             self._note(row, token)
             self._accept(token)
             if self.reason or token != guess:

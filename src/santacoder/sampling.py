@@ -137,20 +137,16 @@ class Sampler:
         self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
         self._seen[np.asarray(prompt, dtype=np.intp)] = True
         self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
-        self._logits = np.empty(vocab_size, dtype=np.float32)
-        self._logits_c: Any = ffi.from_buffer("float[]", self._logits)
-        self._scratch_c: Any = ffi.new("float[]", vocab_size)
 
     @default_float_state()
     def next(self, logits: NDArray[np.float32]) -> int:
-        """The token for the next position, given its logits (V,), which stay as they are.
+        """The token for the next position, given its logits (V,), contiguous, which are used up.
 
         Raises:
             NumericalError: a logit is NaN or +infinity, or none is left.
         """
-        np.copyto(self._logits, logits)
-        self._adjust(self._logits)
-        token = self._choose()
+        self._adjust(logits)
+        token = self._choose(logits)
         if token < 0:
             raise NumericalError(
                 f"the logits of position {self._position} hold a NaN or an infinity, or all tokens are banned"
@@ -180,22 +176,22 @@ class Sampler:
             logits[self._bias_ids] += self._biases
         logits[self._banned] = -np.inf
 
-    def _choose(self) -> int:
+    def _choose(self, logits: NDArray[np.float32]) -> int:
         params = self._params
-        n = self._logits.size
+        n = logits.size
+        logits_c: Any = ffi.from_buffer("float[]", logits, require_writable=True)
         if params.temperature == 0:
-            return int(lib.sc_argmax(self._isa, self._logits_c, n))
+            return int(lib.sc_argmax(self._isa, logits_c, n))
         return int(
             lib.sc_sample(
                 self._isa,
-                self._logits_c,
+                logits_c,
                 n,
                 params.temperature,
                 min(params.top_k, n),
                 params.top_p,
                 params.min_p,
                 self._random.at(self._position),
-                self._scratch_c,
             )
         )
 

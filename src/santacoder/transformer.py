@@ -144,6 +144,7 @@ class Transformer:
         )
         self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
         self._ops, self._macs, self._places = record(config, weights)
+        self._layer_macs = sum(self._macs[:-1])
         self._attends = {i for i, op in enumerate(self._ops) if op.kind == lib.SC_OP_ATTEND}
         float_hidden = any(op.kind == lib.SC_OP_UP and not op.quantize for op in self._ops)
         engine = lib.sc_engine_new(self._shape, isa, self.chunk, float_hidden, team)
@@ -211,7 +212,7 @@ class Transformer:
     @property
     def macs(self) -> tuple[int, int]:
         """Multiply-adds of the linear layers per row of a step, and of the head per row of logits."""
-        return sum(self._macs[:-1]), self._macs[-1]
+        return self._layer_macs, self._macs[-1]
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence of up to `context` positions."""
@@ -340,6 +341,9 @@ class Transformer:
 
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
+        layers, head = self.macs
+        if rows * layers + outputs * head + 4 * attention * len(self._attends) <= self._budget:
+            return [(ops.start, len(ops))]  # most steps: looking at each operation would take longer than all else here
         calls, first, spent = [], ops.start, 0
         for i in ops:
             work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
