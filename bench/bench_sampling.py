@@ -45,7 +45,7 @@ def test_pass(name: str, kernels: Kernels, measure: Callable[..., None], aligned
     source, out, arguments = {
         "logit_maxima": (NOISE, np.empty(sums, np.float32), (STRETCH,)),
         "softmax_weights": (NOISE, np.empty_like(NOISE), (float(NOISE.max()), 1.25)),
-        "weight_masses": (weights, np.empty(sums, np.uint64), (STRETCH,)),
+        "weight_masses": (weights, np.empty(sums, np.uint64), (STRETCH, 0.0)),
     }[name]
     x, to = aligned(source), aligned(out)
     measure(

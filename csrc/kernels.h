@@ -66,8 +66,8 @@ typedef struct {
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
 
     /* out[i] = the sum of floor(weight * 2^39) over the `length` weights from weights[i * length] on, of the last as many as
-     * there are. 0 <= weight <= 1; length is a multiple of 64. */
-    void (*weight_masses)(const float *weights, size_t n, size_t length, uint64_t *out);
+     * there are, but for those below `least`. 0 <= weight <= 1; length is a multiple of 64. */
+    void (*weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out);
 
     /* Weights x (32, 16), 16 groups of two superblocks, to d*scale*q - dmin*min, q in 0..levels (15 or 31), scale and min in
      * 0..63; w (32, 16) >= 0 is how much each value's squared error counts, mean (32, 16) is for out->shift.

@@ -13,9 +13,11 @@
  * that are 2^39 times less probable than the first are never drawn. */
 #define ONE 549755813888.0f /* 2^39 */
 
-#define BINS 2048
+#define BINS 2048      /* most of a level */
+#define TABLES 2       /* of so many bins; more of fewer */
 #define FEW 4096       /* tokens that are worth copying out of the vocabulary */
 #define STRETCHES 1024 /* of a vocabulary at most: they are longer where it has more than 2^16 tokens */
+#define INLINE static inline __attribute__((always_inline)) /* once for each measure */
 _Static_assert(STRETCHES <= FEW, "their maxima are a case of few tokens");
 
 __extension__ typedef unsigned __int128 u128;
@@ -61,56 +63,82 @@ static inline float float_of_key(uint32_t key) { return float_of(key ^ (key >> 3
 static inline uint64_t mass_of(float weight) { return (uint64_t)(int64_t)(weight * ONE); } /* signed: one instruction */
 static inline uint64_t measure_of(float x, measure by) { return by == COUNT ? 1 : mass_of(x); }
 
-static inline void tally(float x, measure by, int shift, uint32_t first, uint64_t *bins)
+/* A level of the search: bins of x by `bits` bits of its float from bit `shift` on, all bits above them being `above`. */
+typedef struct {
+    int shift, bits;
+    uint32_t above;
+} level;
+
+static inline void tally(float x, measure by, level l, uint64_t *bins)
 {
-    const uint32_t bin = (bits_of(x) >> shift) - first;
-    if (bin < BINS) bins[bin] += measure_of(x, by);
+    const uint32_t bin = (bits_of(x) >> l.shift) - (l.above << l.bits);
+    if (bin < 1u << l.bits) bins[bin] += measure_of(x, by);
 }
 
-/* bins[b] = the measure of all x whose bits, shifted down, are first + b. */
-static inline void histogram(const float *x, int32_t n, measure by, int shift, uint32_t first, uint64_t *bins)
+/* bins[b] = the measure of all x in bin b. There is room for tables behind it: with a single one, neighbours that are alike
+ * would wait for each other's sums. */
+INLINE void histogram(const float *x, int32_t n, measure by, level l, uint64_t bins[TABLES * BINS])
 {
-    uint64_t odd[BINS] = {0}; /* a second table: or equal neighbours would wait for each other's sum */
+    const int size = 1 << l.bits, tables = TABLES * BINS / size < 4 ? TABLES : 4;
+    uint64_t *second = bins + size, *third = bins + 2 % tables * size, *fourth = bins + 3 % tables * size;
     int32_t i = 0;
-    memset(bins, 0, BINS * sizeof *bins);
-    for (; i + 2 <= n; i += 2) {
-        tally(x[i], by, shift, first, bins);
-        tally(x[i + 1], by, shift, first, odd);
+    memset(bins, 0, (size_t)(tables * size) * sizeof *bins);
+    for (; i + 4 <= n; i += 4) {
+        tally(x[i], by, l, bins);
+        tally(x[i + 1], by, l, second);
+        tally(x[i + 2], by, l, third);
+        tally(x[i + 3], by, l, fourth);
     }
-    if (i < n) tally(x[i], by, shift, first, bins);
-    for (int b = 0; b < BINS; b++) bins[b] += odd[b];
+    for (; i < n; i++) tally(x[i], by, l, bins);
+    for (int t = 1; t < tables; t++)
+        for (int b = 0; b < size; b++) bins[b] += bins[t * size + b];
+}
+
+/* Copies the x of one bin. Returns their number; more than FEW are not all there. */
+static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin, float few[FEW])
+{
+    uint32_t count = 0;
+    for (int32_t i = 0; i < n; i++) {
+        few[count % FEW] = x[i]; /* without a branch: nobody could predict it */
+        count += bits_of(x[i]) >> shift == bin;
+    }
+    return count;
 }
 
 /* The filter that keeps the fewest x that measure `target` or more together, by falling bits and then rising id. x
  * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the measure of all. */
-static inline filter find_filter(const float *x, int32_t n, measure by, uint64_t target)
+INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target)
 {
-    static const struct {
-        int shift, bits;
-    } levels[] = {{21, 11}, {10, 11}, {0, 10}};
-    uint64_t bins[BINS];
+    const level levels[] = {{21, by == MASS ? 9 : 11, 0}, {10, 11, 0}, {0, 10, 0}}; /* no weight is above 1 */
+    uint64_t bins[TABLES * BINS];
+    float few[FEW];
     uint32_t found = 0;
-    for (int level = 0; level < 3; level++) {
-        const uint32_t first = found << levels[level].bits;
-        uint32_t bin = (1u << levels[level].bits) - 1;
-        histogram(x, n, by, levels[level].shift, first, bins);
+    for (int i = 0; i < 3; i++) {
+        level l = levels[i];
+        uint32_t bin = (1u << l.bits) - 1;
+        l.above = found;
+        histogram(x, n, by, l, bins);
         while (bins[bin] < target) target -= bins[bin--];
-        found = first + bin;
+        found = (found << l.bits) + bin;
+        if (n <= FEW) continue;
+        const uint32_t count = narrow(x, n, l.shift, found, few);
+        if (count > FEW) continue;
+        x = few;
+        n = (int32_t)count;
     }
     /* All that is left is equal and measures something: of `equal` one by one, enough stay to reach the target. */
     const uint64_t each = measure_of(float_of(found), by), equal = bins[found & 1023] / each;
     return (filter){found, equal - (target + each - 1) / each};
 }
 
-/* Makes `nothing` of what is below `value`, and of the last `ties` that equal it. */
-static void apply(float *x, int32_t n, float value, uint64_t ties, float nothing)
+/* Makes `nothing` of the last `ties` x that equal `value`. */
+static void drop_ties(float *x, int32_t n, float value, uint64_t ties, float nothing)
 {
     for (int32_t i = n; ties;) {
         if (x[--i] != value) continue;
         x[i] = nothing;
         ties--;
     }
-    for (int32_t i = 0; i < n; i++) x[i] = x[i] < value ? nothing : x[i];
 }
 
 static int32_t end_of(const stretches *s, int32_t stretch, int32_t n)
@@ -151,14 +179,14 @@ static uint64_t part_of(uint64_t total, float p)
     return part ? part : 1;
 }
 
-/* The token, in the order of ids, on which `random` of 2^64 falls. Some weight is 1. */
-static int32_t draw(const float *weights, const stretches *s, uint64_t random)
+/* The token, in the order of ids, on which `random` of 2^64 falls. Weights below `least` count for nothing; some are 1. */
+static int32_t draw(const float *weights, const stretches *s, float least, uint64_t random)
 {
     uint64_t left = (uint64_t)((u128)random * total_of(s) >> 64);
     int32_t b = 0;
     while (left >= s->mass[b]) left -= s->mass[b++];
     int32_t i = b * s->length;
-    for (uint64_t mass; left >= (mass = mass_of(weights[i])); i++) left -= mass;
+    for (uint64_t mass; left >= (mass = weights[i] < least ? 0 : mass_of(weights[i])); i++) left -= mass;
     return i;
 }
 
@@ -213,8 +241,9 @@ static candidates filter_logits(candidates all, int32_t top_k, const stretches *
     }
     for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
     const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k);
-    for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of_key(bits_of(all.x[i]));
-    apply(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
+    for (int32_t i = 0; i < all.n; i++)
+        all.x[i] = bits_of(all.x[i]) < top.bits ? -INFINITY : float_of_key(bits_of(all.x[i]));
+    drop_ties(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
     return all;
 }
 
@@ -234,7 +263,7 @@ static void weigh(const sc_kernels *kernels, candidates all, float max, float te
         float *x = all.x + first;
         if (live) {
             kernels->softmax_weights(x, tokens, max, inverse, x);
-            kernels->weight_masses(x, tokens, (size_t)s->length, s->mass + b);
+            kernels->weight_masses(x, tokens, (size_t)s->length, 0, s->mass + b);
         } else {
             memset(x, 0, tokens * sizeof *x);
             memset(s->mass + b, 0, (size_t)(end - b) * sizeof *s->mass);
@@ -242,39 +271,38 @@ static void weigh(const sc_kernels *kernels, candidates all, float max, float te
     }
 }
 
-/* The least weight that top-p and min-p may keep, of weights that make `total`; 0 if they are off. Tokens below, even all
- * together, weigh too little for top-p. */
-static float least_weight(uint64_t total, uint64_t target, int32_t n, float top_p, float min_p)
+/* The least weight that top-p may keep: tokens below, even all together, weigh too little. */
+static float least_of_top(uint64_t total, uint64_t target, int32_t n)
 {
-    if (top_p >= 1) return min_p;
     const float bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f; /* less than one could say: rounding */
     return float_of(bits_of(bound) + 1);
 }
 
-/* Top-p and min-p: takes the weight of what they leave out, after copying what may stay to few, if it fits. Masses are then
- * those of what is returned. */
-static candidates filter_weights(const sc_kernels *kernels, candidates all, float top_p, float min_p, stretches *s,
-                                 float *few, int32_t *ids)
+/* Top-p and min-p: returns the least weight that stays, after copying what may stay to few, if it fits. Masses are then
+ * those of what stays. */
+static float filter_weights(const sc_kernels *kernels, candidates *all, float top_p, float min_p, stretches *s, float *few,
+                            int32_t *ids)
 {
     const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
-    const float least = least_weight(total, target, all.n, top_p, min_p);
-    const int32_t count = all.ids ? 0 : gather(all.x, all.n, MASS, least, s, few, ids);
-    if (count) all = (candidates){few, ids, count};
+    float least = top_p < 1 ? least_of_top(total, target, all->n) : min_p;
+    const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, few, ids);
+    if (count) *all = (candidates){few, ids, count};
     if (top_p < 1) {
-        const filter top = find_filter(all.x, all.n, MASS, target);
-        apply(all.x, all.n, float_of(top.bits), top.ties, 0);
+        const filter top = find_filter(all->x, all->n, MASS, target);
+        drop_ties(all->x, all->n, float_of(top.bits), top.ties, 0);
+        least = float_of(top.bits);
     }
-    if (min_p > 0) apply(all.x, all.n, min_p, 0, 0); /* the largest weight is 1 */
-    divide(all.n, s);
-    kernels->weight_masses(all.x, (size_t)all.n, (size_t)s->length, s->mass);
-    return all;
+    if (min_p > least) least = min_p; /* the largest weight is 1 */
+    divide(all->n, s);
+    kernels->weight_masses(all->x, (size_t)all->n, (size_t)s->length, least, s->mass);
+    return least;
 }
 
 static int32_t sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p, float min_p,
                       uint64_t random)
 {
     stretches s;
-    float few[FEW];
+    float few[FEW], least = 0;
     int32_t ids[FEW];
     const float max = largest(kernels, all.x, all.n, &s);
     if (max == -INFINITY) return -1;
@@ -283,8 +311,8 @@ static int32_t sample(const sc_kernels *kernels, candidates all, float temperatu
         largest(kernels, all.x, all.n, &s);
     }
     weigh(kernels, all, max, temperature, &s);
-    if (top_p < 1 || min_p > 0) all = filter_weights(kernels, all, top_p, min_p, &s, few, ids);
-    const int32_t chosen = draw(all.x, &s, random);
+    if (top_p < 1 || min_p > 0) least = filter_weights(kernels, &all, top_p, min_p, &s, few, ids);
+    const int32_t chosen = draw(all.x, &s, least, random);
     return all.ids ? all.ids[chosen] : chosen;
 }
 

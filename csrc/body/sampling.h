@@ -55,19 +55,19 @@ INLINE f32x16 f32_floor(f32x16 x)
     return f32_sub(nearest, f32_select_lt(x, nearest, f32_set1(1), f32_set1(0)));
 }
 
-static void weight_masses(const float *weights, size_t n, size_t length, uint64_t *out)
+static void weight_masses(const float *weights, size_t n, size_t length, float least, uint64_t *out)
 {
     /* A mass has up to 40 bits: multiples of 2^19, and the rest. Every step is exact. */
-    const f32x16 high = f32_set1(0x1p20f), low = f32_set1(0x1p19f);
+    const f32x16 high = f32_set1(0x1p20f), low = f32_set1(0x1p19f), kept = f32_set1(least), zero = f32_set1(0);
     for (size_t start = 0; start < n; start += length, out++) {
         const size_t end = n - start < length ? n : start + length;
         *out = 0;
         for (size_t i = start; i < end; i += 64) {
-            f32x16 upper = f32_set1(0), rest = f32_set1(0), v[4];
+            f32x16 upper = zero, rest = zero, v[4];
             load_64(weights, i, end, 0, v);
             UNROLL(4)
             for (int k = 0; k < 4; k++) {
-                const f32x16 x = f32_mul(v[k], high), whole = f32_floor(x);
+                const f32x16 x = f32_mul(f32_select_lt(v[k], kept, zero, v[k]), high), whole = f32_floor(x);
                 upper = f32_add(upper, whole);
                 rest = f32_add(rest, f32_floor(f32_mul(f32_sub(x, whole), low)));
             }

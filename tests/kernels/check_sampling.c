@@ -73,15 +73,17 @@ void check_weight_masses(int level, const sc_kernels *kernels)
         for (size_t s = 0; s < COUNT(stretches); s++)
             for (int ones = 0; ones < 4; ones++) {
                 const size_t n = lengths[i], length = stretches[s], count = (n + length - 1) / length;
-                begin("n %zu, length %zu, %s", n, length, ones ? "random" : "all 1");
+                const float least = ones < 2 ? 0 : random_weight();
+                begin("n %zu, length %zu, %s, least %g", n, length, ones ? "random" : "all 1", (double)least);
                 float *x = buffer(0, n * sizeof *x);
                 uint64_t *got = buffer(1, count * sizeof *got), *expected = buffer(2, count * sizeof *expected);
-                for (size_t k = 0; k < n; k++) x[k] = ones ? random_weight() : 1;
+                for (size_t k = 0; k < n; k++) x[k] = !ones ? 1 : random_bits() % 9 ? random_weight() : least;
                 for (size_t b = 0; b < count; b++) {
                     expected[b] = 0;
-                    for (size_t k = b * length; k < n && k < (b + 1) * length; k++) expected[b] += (uint64_t)(x[k] * 0x1p39f);
+                    for (size_t k = b * length; k < n && k < (b + 1) * length; k++)
+                        expected[b] += x[k] < least ? 0 : (uint64_t)(x[k] * 0x1p39f);
                 }
-                kernels->weight_masses(x, n, length, got);
+                kernels->weight_masses(x, n, length, least, got);
                 expect_equal("out", got, expected, count * sizeof *got);
                 end();
             }

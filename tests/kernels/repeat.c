@@ -92,8 +92,9 @@ void shim_repeat_logit_maxima(int level, size_t count, const float *x, size_t n,
     for (size_t i = 0; i < count; i++) kernels->logit_maxima(x, n, length, out);
 }
 
-void shim_repeat_weight_masses(int level, size_t count, const float *weights, size_t n, size_t length, uint64_t *out)
+void shim_repeat_weight_masses(int level, size_t count, const float *weights, size_t n, size_t length, float least,
+                               uint64_t *out)
 {
     const sc_kernels *kernels = sc_kernels_get(level);
-    for (size_t i = 0; i < count; i++) kernels->weight_masses(weights, n, length, out);
+    for (size_t i = 0; i < count; i++) kernels->weight_masses(weights, n, length, least, out);
 }
