@@ -404,6 +404,21 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments[:-2], "--type", "q3"]) == 2
 
 
+def test_threads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They change no byte, and are checked before anything is written."""
+    folder, files = builder.write_checkpoint(tmp_path / "c"), []
+    for threads in ("1", "3"):
+        out = tmp_path / threads
+        assert main(["convert", str(folder), "--out", str(out), "--type", "q4_k_m", "--threads", threads]) == 0
+        files.append(out.read_bytes())
+    assert files[0] == files[1]
+    capsys.readouterr()
+    assert main(["convert", str(folder), "--out", str(tmp_path / "none"), "-t", "0"]) == 1
+    message = "threads is 0, but it must be an integer in 1..1024"
+    assert capsys.readouterr().err == f"santacoder: {message}\n"
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("options", [[], ["--no-fim"]])
 def test_infill_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     folder, out = builder.write_checkpoint(tmp_path / "c"), tmp_path / "m.gguf"

@@ -50,7 +50,8 @@ class TestLoading:
         checkpoint = str(FILE)
         device = "cpu"
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True).to(device)
+        options = {"trust_remote_code": True, "attn_implementation": "sdpa", "low_cpu_mem_usage": True}
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, **options).to(device)
         for text in (
             "def print_hello_world():",
             "<fim-prefix>def print_hello_world():\n    <fim-suffix>\n    print('Hello world!')<fim-middle>",

@@ -35,6 +35,7 @@ def convert(
     *,
     fim: bool | None = None,
     fim_mode: FimMode | None = None,
+    threads: int | None = None,
     force: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -51,12 +52,13 @@ def convert(
             folder or repository ends with "no-fim", or there is no room for the tokens.
         fim_mode: the order of an infilling prompt that the model does best with, "psm" or "spm": what `infill` takes
             where none is asked for. None leaves it to `infill`.
+        threads: how many threads compute; None takes what the machine allows.
         force: whether a file that exists is replaced.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
 
     Raises:
         InvalidRequestError: an unknown type or fim_mode, fim_mode for a model that does not fill in, no such folder, a
-            revision of a folder.
+            revision of a folder, threads out of range.
         ModelFormatError: the checkpoint cannot run or is damaged; the key or tensor is named.
         MissingPackageError: what reads its weights is not installed.
         HubError: the hub does not give it.
@@ -66,6 +68,7 @@ def convert(
     mix = find_mix(type)
     if fim_mode not in (None, *FIM_MODES):
         raise wrong("fim_mode", fim_mode, "'psm' or 'spm'")
+    quantizer = Quantizer(threads)
     check_target(out, force)
     place = locate(os.fspath(source), revision)
     checkpoint = parse_config(_read_config(place))
@@ -81,7 +84,7 @@ def convert(
     n_bytes = sum(path.stat().st_size for path in files) + sum(tensor.n_bytes for tensor in sources)
     with progress_bar(n_bytes, "bytes", progress) as bar:
         fields += _provenance(place, files, bar.update)
-        write_model(out, fields, sources, Quantizer().encode, force=force, progress=bar.update)
+        write_model(out, fields, sources, quantizer.encode, force=force, progress=bar.update)
 
 
 def _read_config(source: Source) -> dict[str, object]:

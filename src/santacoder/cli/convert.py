@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fim-mode", choices=("psm", "spm"),
         help="the order it fills in best with, prefix or suffix first: what infill takes where none is asked for",
     )  # fmt: skip
+    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from santacoder.conversion import convert
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
-    options = {"fim": args.fim, "fim_mode": args.fim_mode, "force": args.force}
+    options = {"fim": args.fim, "fim_mode": args.fim_mode, "threads": args.threads, "force": args.force}
     with orderly():
         convert(args.source, args.out, args.type, args.revision, **options)
     print(f"{args.out}: {Path(args.out).stat().st_size} bytes")

@@ -37,6 +37,7 @@ class AutoModelForCausalLM:
         dtype: object = None,
         low_cpu_mem_usage: bool | None = None,
         device_map: object = None,
+        attn_implementation: object = None,
         threads: int | None = None,
         context: int | None = None,
     ) -> CausalLM:
@@ -55,6 +56,7 @@ class AutoModelForCausalLM:
             dtype: without effect, the newer name of `torch_dtype`.
             low_cpu_mem_usage: without effect: loading always needs little memory.
             device_map: "auto", "cpu" or {"": "cpu"}.
+            attn_implementation: without effect: there is one.
             threads: how many threads compute; None takes what the machine allows.
             context: positions to use, prompt and new tokens together; None takes all that the model has.
 
