@@ -1,6 +1,6 @@
 /* Choosing the next token. Weights become whole numbers, and every decision after that is exact integer arithmetic: the
  * same logits and the same random bits give the same token on every machine. Nothing is sorted: a radix select finds
- * where a filter cuts, in three passes whatever the distribution. */
+ * where a filter cuts, in at most five passes whatever the distribution. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -94,7 +94,7 @@ INLINE void histogram(const float *x, int32_t n, measure by, level l, uint64_t b
         for (int b = 0; b < size; b++) bins[b] += bins[t * size + b];
 }
 
-/* Copies the x of one bin. Returns their number; more than FEW are not all there. */
+/* Copies the x of one bin. Returns their number; FEW or more are not all there. */
 static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin, float few[FEW])
 {
     uint32_t count = 0;
@@ -106,12 +106,12 @@ static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin
 }
 
 /* The filter that keeps the fewest x that measure `target` or more together, by falling bits and then rising id. x
- * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the measure of all. */
-INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target)
+ * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the measure of all. `few` is used if n > FEW; else it
+ * may be x. */
+INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target, float few[FEW])
 {
     const level levels[] = {{21, by == MASS ? 9 : 11, 0}, {10, 11, 0}, {0, 10, 0}}; /* no weight is above 1 */
     uint64_t bins[TABLES * BINS];
-    float few[FEW];
     uint32_t found = 0;
     for (int i = 0; i < 3; i++) {
         level l = levels[i];
@@ -120,9 +120,9 @@ INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target
         histogram(x, n, by, l, bins);
         while (bins[bin] < target) target -= bins[bin--];
         found = (found << l.bits) + bin;
-        if (n <= FEW) continue;
+        if (n <= FEW || i == 2) continue;
         const uint32_t count = narrow(x, n, l.shift, found, few);
-        if (count > FEW) continue;
+        if (count >= FEW) continue;
         x = few;
         n = (int32_t)count;
     }
@@ -235,12 +235,12 @@ static candidates filter_logits(candidates all, int32_t top_k, const stretches *
 {
     if (top_k <= s->count) {
         for (int32_t b = 0; b < s->count; b++) few[b] = float_of(key_of(s->max[b]));
-        const float low = float_of_key(find_filter(few, s->count, COUNT, (uint64_t)top_k).bits);
+        const float low = float_of_key(find_filter(few, s->count, COUNT, (uint64_t)top_k, few).bits);
         const int32_t count = gather(all.x, all.n, COUNT, low, s, few, ids);
         if (count) all = (candidates){few, ids, count};
     }
     for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
-    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k);
+    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, few);
     for (int32_t i = 0; i < all.n; i++)
         all.x[i] = bits_of(all.x[i]) < top.bits ? -INFINITY : float_of_key(bits_of(all.x[i]));
     drop_ties(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
@@ -288,7 +288,7 @@ static float filter_weights(const sc_kernels *kernels, candidates *all, float to
     const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, few, ids);
     if (count) *all = (candidates){few, ids, count};
     if (top_p < 1) {
-        const filter top = find_filter(all->x, all->n, MASS, target);
+        const filter top = find_filter(all->x, all->n, MASS, target, few);
         drop_ties(all->x, all->n, float_of(top.bits), top.ties, 0);
         least = float_of(top.bits);
     }

@@ -123,6 +123,20 @@ def test_an_abandoned_generator_leaves_whole_steps(path: Path, pieces: int) -> N
     assert rest.tobytes() == model.forward(tokens, model.new_cache(), "all")[done:].tobytes()
 
 
+@pytest.mark.parametrize(("past", "calls"), [(0, 1), (64, 2)])
+def test_a_long_context_is_cut_into_calls(path: Path, past: int, calls: int) -> None:
+    """Attention counts as work: a step can be given up in between."""
+    model, _ = open_transformer(path, threads=2)
+    cache = model.new_cache()
+    model.forward(random_tokens(past + 1), cache)
+    layers, head = model.macs
+    heads = 4 * 2 * model.config.embedding_length * model.config.block_count  # of attention, per position
+    model._budget = layers + head + 2 * heads  # enough for one token behind another
+    asked: list[bool] = []
+    model.forward_batch([([1], cache)], abandon=lambda: bool(asked.append(True)))
+    assert len(asked) == calls
+
+
 def test_no_step_in_between(path: Path) -> None:
     model, _ = open_transformer(path, threads=2)
     rows = model.iter_logits_batch([(random_tokens(40), model.new_cache())], 16)

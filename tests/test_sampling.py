@@ -156,6 +156,8 @@ class TestKernel:
             {"top_k": 1},
             {"top_k": int(random.integers(1, n + 2))},
             {"top_k": int(random.integers(1, min(n, 60) + 1))},
+            {"top_k": -(-n // 64)},  # stretches of a vocabulary of up to 2^16 tokens
+            {"top_k": -(-n // 64) + 1},
             {"top_p": float(random.random())},
             {"min_p": float(random.random())},
             {"top_k": int(random.integers(1, n + 1)), "top_p": 0.9, "min_p": 0.01, "temperature": 0.7},
@@ -196,11 +198,20 @@ class TestKernel:
         for gap in (27.2, 27.9, 28.1, 79.0, 81.0, math.inf):
             logits = np.full(49280, -gap, dtype=np.float32)
             logits[[5, 40000]] = 0
-            for options in ({}, {"top_p": 0.9999}, {"top_p": 0.5}, {"min_p": 1e-6}, {"top_k": 9}, {"top_k": 20000}):
+            every = (
+                {},
+                {"top_p": 0.9999},
+                {"top_p": 0.5},
+                {"min_p": 1e-6},
+                {"min_p": 1.0},
+                {"top_k": 9},
+                {"top_k": 20000},
+            )
+            for options in every:
                 found = [c_sample(logits, bits, **options) for bits in (0, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)]
                 assert found == ([5, 5, 5, 5] if options == {"top_p": 0.5} else [5, 5, 40000, 40000])
 
-    @pytest.mark.parametrize("gap", [19.5, 21.0, 25.0, 27.0])
+    @pytest.mark.parametrize("gap", [19.5, 21.0, 25.0, 27.0, 27.03])  # e^-27.033 is 2^-39
     def test_many_improbable_tokens(self, gap: float) -> None:
         logits = np.full(49280, -gap, dtype=np.float32)
         logits[5] = 0
@@ -209,10 +220,38 @@ class TestKernel:
         assert c_sample(logits, (1 << 64) - 1) == 49279
 
     def test_top_p_just_above_the_first(self) -> None:
-        """1 and 1024 times 2^-10 are 2, of which 0.501 take the first and 2.05 of the others."""
+        """1 and n times 1/n are 2, of which a little more than the half takes the first and few of the others."""
         logits = halves(0, *[10] * 1024)
         assert c_sample(logits, (1 << 64) - 1, top_p=0.501) == 3
         assert c_sample(logits, (1 << 64) - 1, top_p=0.4999) == 0
+        logits = halves(0, *[math.log2(40000)] * 40000)
+        assert c_sample(logits, (1 << 64) - 1, top_p=0.50001) == 1
+
+    def test_the_least_that_top_p_can_ask_for_more(self) -> None:
+        """2^39 and 2^15 + 1 times 1, less the part of 2^-24, is more than 2^39, by a fraction of 1."""
+        logits = np.full((1 << 15) + 2, -27.0, dtype=np.float32)
+        logits[0] = 0
+        assert c_sample(logits, (1 << 64) - 1, top_p=1 - 2**-24) == 1
+
+    def test_a_stretch_that_weighs_just_enough(self) -> None:
+        logits = np.full(49280, -100.0, dtype=np.float32)
+        logits[[5, 6, 40000]] = 0
+        assert [c_sample(logits, bits, min_p=1.0) for bits in (0, 1 << 63, (1 << 64) - 1)] == [5, 6, 40000]
+
+    def test_as_many_equals_as_are_copied(self) -> None:
+        """4095 to 4097 of equal logits or weights, where 4096 tokens are few."""
+        for equal in (4095, 4096, 4097):
+            logits = np.full(49280, -1.0, dtype=np.float32)
+            logits[:equal] = 0
+            for k in range(4094, 4099):
+                assert c_sample(logits, (1 << 64) - 1, top_k=k) == k - 1
+            logits[:] = -100
+            logits[:equal], logits[equal : 2 * equal] = 0, -1
+            for kept in (4000, 4094, 4095, 4096):
+                top_p = (kept - 0.5) / (equal * (1 + math.exp(-1)))
+                more = max(kept - equal, 0)  # of the others, each e^-1
+                expected = kept - 1 if not more else equal + math.ceil((more - 0.5) * math.e) - 1
+                assert c_sample(logits, (1 << 64) - 1, top_p=top_p) == expected
 
     def test_ids_survive_gathering(self) -> None:
         logits = np.full(49280, -100.0, dtype=np.float32)

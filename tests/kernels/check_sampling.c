@@ -9,13 +9,14 @@ void check_logit_maxima(int level, const sc_kernels *kernels)
     (void)level;
     for (size_t i = 0; i < COUNT(lengths); i++)
         for (size_t s = 0; s < COUNT(stretches); s++)
-            for (int fill = 0; fill <= FILLS + 1; fill++) {
+            for (int fill = 0; fill <= FILLS + 2; fill++) {
                 const size_t n = lengths[i], length = stretches[s], count = (n + length - 1) / length;
                 begin("n %zu, length %zu, fill %d", n, length, fill);
                 float *x = buffer(0, n * sizeof *x), *got = buffer(1, count * sizeof *got);
                 float *expected = buffer(2, count * sizeof *expected);
                 fill_floats(fill % FILLS, x, n);
                 for (size_t k = 0; fill >= FILLS && k < n; k += fill == FILLS ? 2 : 1) x[k] = -INFINITY;
+                for (size_t k = 0; fill == FILLS + 2 && k < n; k++) x[k] = -0.0f;
                 for (size_t b = 0; b < count; b++) {
                     expected[b] = -INFINITY;
                     for (size_t k = b * length; k < n && k < (b + 1) * length; k++)
