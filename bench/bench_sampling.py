@@ -32,10 +32,8 @@ SETTINGS = {
 def test_sampling(benchmark: BenchmarkFixture, setting: str, shape: str) -> None:
     benchmark.group = f"sampling, {setting}"
     sampler = Sampler(SETTINGS[setting], VOCABULARY, range(49157, VOCABULARY), seed=1)
-    logits = SHAPES[shape].astype(np.float32)
-    benchmark.pedantic(
-        sampler.next, setup=lambda: ((logits.copy(),), {}), rounds=2000, warmup_rounds=20
-    )  # uses them up
+    logits = SHAPES[shape].astype(np.float32)  # each call uses a copy up
+    benchmark.pedantic(sampler.next, setup=lambda: ((logits.copy(),), {}), rounds=2000, warmup_rounds=20)
 
 
 @pytest.mark.parametrize("name", ["logit_maxima", "softmax_weights", "weight_masses"])

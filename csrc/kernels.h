@@ -59,7 +59,8 @@ typedef struct {
     void (*attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim);
 
     /* out[i] = the largest of the `length` logits from x[i * length] on, of the last as many as there are; -infinity is a
-     * logit like others, and a zero comes as 0, not -0. length is a multiple of 64. Returns whether all x are below +infinity; otherwise out holds anything. */
+     * logit like others, and a zero comes as 0, not -0. length is a multiple of 64. Returns whether all x are below
+     * +infinity; otherwise out holds anything. */
     int (*logit_maxima)(const float *x, size_t n, size_t length, float *out);
 
     /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. out may be x. */

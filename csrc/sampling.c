@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "isa.h"
 #include "santacoder.h"
 #include "threads.h"
 
@@ -17,7 +17,6 @@
 #define TABLES 2       /* of so many bins; more of fewer */
 #define FEW 4096       /* tokens that are worth copying out of the vocabulary */
 #define STRETCHES 1024 /* of a vocabulary at most: they are longer where it has more than 2^16 tokens */
-#define INLINE static inline __attribute__((always_inline)) /* once for each measure */
 _Static_assert(STRETCHES <= FEW, "their maxima are a case of few tokens");
 
 __extension__ typedef unsigned __int128 u128;
@@ -34,7 +33,7 @@ typedef enum { COUNT, MASS } measure;
 /* A vocabulary in stretches of tokens: what each holds at most, so that most of them need no second look. */
 typedef struct {
     int32_t length, count;
-    float max[STRETCHES];     /* of the logits */
+    float max[STRETCHES];     /* of the logits, before a filter */
     uint64_t mass[STRETCHES]; /* of the weights */
 } stretches;
 
@@ -231,13 +230,17 @@ typedef struct {
 
 /* Top-k: makes all other logits -infinity, after copying what may stay to few, if it fits. The k largest maxima of stretches
  * are k logits: none below the least of them is among the k largest of all. */
-static candidates filter_logits(candidates all, int32_t top_k, const stretches *s, float *few, int32_t *ids)
+static candidates filter_logits(const sc_kernels *kernels, candidates all, int32_t top_k, stretches *s, float *few,
+                                int32_t *ids)
 {
     if (top_k <= s->count) {
         for (int32_t b = 0; b < s->count; b++) few[b] = float_of(key_of(s->max[b]));
         const float low = float_of_key(find_filter(few, s->count, COUNT, (uint64_t)top_k, few).bits);
         const int32_t count = gather(all.x, all.n, COUNT, low, s, few, ids);
-        if (count) all = (candidates){few, ids, count};
+        if (count) {
+            all = (candidates){few, ids, count};
+            largest(kernels, few, count, s);
+        }
     }
     for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
     const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, few);
@@ -247,17 +250,19 @@ static candidates filter_logits(candidates all, int32_t top_k, const stretches *
     return all;
 }
 
+/* Whether anything can be drawn of a stretch whose largest logit is `logit`: e^-28 < 2^-39. */
+static int is_live(float logit, float max, float inverse_temperature) { return (logit - max) * inverse_temperature > -28; }
+
 /* The weights that the temperature gives, and their masses. Stretches of which nothing can be drawn are not worth an exp:
  * their weights are 0. */
 static void weigh(const sc_kernels *kernels, candidates all, float max, float temperature, stretches *s)
 {
-    const float least = -28; /* e^-28 < 2^-39 */
     float inverse = 1.0f / temperature;
     if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39; 0 * infinity is no number, and FLT_MAX as good as greedy */
     if (inverse < FLT_MIN) inverse = FLT_MIN; /* T > 8e37; -infinity * inverse must stay -infinity */
     for (int32_t b = 0, end; b < s->count; b = end) {
-        const int live = (s->max[b] - max) * inverse > least;
-        for (end = b + 1; end < s->count && ((s->max[end] - max) * inverse > least) == live; end++) continue;
+        const int live = is_live(s->max[b], max, inverse);
+        for (end = b + 1; end < s->count && is_live(s->max[end], max, inverse) == live; end++) continue;
         const int32_t first = b * s->length;
         const size_t tokens = (size_t)(end_of(s, end - 1, all.n) - first);
         float *x = all.x + first;
@@ -306,10 +311,8 @@ static int32_t sample(const sc_kernels *kernels, candidates all, float temperatu
     int32_t ids[FEW];
     const float max = largest(kernels, all.x, all.n, &s);
     if (max == -INFINITY) return -1;
-    if (top_k > 0 && top_k < all.n) { /* by logit: distinct logits may have equal weights */
-        all = filter_logits(all, top_k, &s, few, ids);
-        largest(kernels, all.x, all.n, &s);
-    }
+    if (top_k > 0 && top_k < all.n) /* by logit: distinct logits may have equal weights */
+        all = filter_logits(kernels, all, top_k, &s, few, ids);
     weigh(kernels, all, max, temperature, &s);
     if (top_p < 1 || min_p > 0) least = filter_weights(kernels, &all, top_p, min_p, &s, few, ids);
     const int32_t chosen = draw(all.x, &s, least, random);

@@ -342,13 +342,14 @@ class Transformer:
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
         layers, head = self.macs
-        if rows * layers + outputs * head + 4 * attention * len(self._attends) <= self._budget:
+        attend = 4 * attention
+        if rows * layers + outputs * head + attend * len(self._attends) <= self._budget:
             return [(ops.start, len(ops))]  # most steps: looking at each operation would take longer than all else here
         calls, first, spent = [], ops.start, 0
         for i in ops:
             work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
             if i in self._attends:
-                work = 4 * attention
+                work = attend
             if spent and spent + work > self._budget:
                 calls.append((first, i - first))
                 first, spent = i, 0
