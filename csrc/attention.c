@@ -95,8 +95,13 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
     e->kernels->attend[kv.format](queries, (size_t)n, e->dim, kv.keys, values, visible, kv.ahead, out);
 }
 
-/* Whether heads are quantised one by one: a head is whole groups. */
-static int quantize_heads(const sc_engine *e, const sc_op *op) { return op->quantize && e->shape.head_dim % SC_GROUP == 0; }
+/* Whether who finishes queries also quantises them: SC_MERGE queries, whole groups each, are heads of one row and fill blocks
+ * of activations. */
+static int quantize_heads(const sc_engine *e, const sc_op *op)
+{
+    const int32_t head_dim = e->shape.head_dim, group = e->shape.n_head / e->shape.n_head_kv;
+    return op->quantize && head_dim % SC_GROUP == 0 && SC_MERGE * head_dim % SC_BLOCK == 0 && group % SC_MERGE == 0;
+}
 
 /* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. `from` is used up. */
 static void finish(const sc_step *step, const sc_op *op, const tile *t, const float *sum, float *from, int32_t first,
@@ -110,11 +115,10 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
         e->kernels->multiply(head, e->dim, 1.0f / sum[i], head);
         if (!quantize_heads(e, op)) {
             memcpy(e->a.floats + row * e->a.stride + at, head, head_dim * sizeof *head);
-            continue;
+        } else if (i % SC_MERGE == SC_MERGE - 1) {
+            const size_t before = (SC_MERGE - 1) * head_dim;
+            e->kernels->quantize(head - before, SC_MERGE * head_dim, e->a.blocks + (at - before) / SC_BLOCK * rows + row, rows);
         }
-        for (size_t d = 0; d < head_dim; d += SC_GROUP)
-            e->kernels->quantize_group(head + d, e->a.blocks + (at + d) / SC_BLOCK * rows + row,
-                                       (int)((at + d) % SC_BLOCK / SC_GROUP));
     }
 }
 

@@ -13,7 +13,7 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
     const sc_affine *a = block; /* both begin with it */
     const float d = sc_f32_from_f16(a->d[p][lane]), dmin = sc_f32_from_f16(a->dmin[p][lane]);
     for (int g = 0; g < SC_GROUPS; g++) {
-        const int low = a->six[p][g][lane], high = a->six[p][8 + g % 4][lane] >> (g < 4 ? 0 : 4);
+        const int at = 4 * lane + SC_FACTOR_BYTE(g), low = a->six[p][g / 4][at], high = a->six[p][2][at] >> (g < 4 ? 0 : 4);
         const float scale = d * (float)((low & 15) | (high & 3) << 4), min = dmin * (float)(low >> 4 | (high & 12) << 2);
         for (int k = 0; k < SC_GROUP; k++) {
             const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[g / 2][p][k / 4][byte];
@@ -31,7 +31,8 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
         const int half = k / 128, i = k % 128 / 32, step = k % 32 / 4, byte = 4 * lane + k % 4;
         const int low = w->half[half].low[i & 1][p][step][byte] >> (i >= 2 ? 4 : 0) & 15;
         const int q = low | (w->half[half].high[p][step][byte] >> 2 * i & 3) << 4;
-        out[k] = d * (float)w->scale[p][k / 16][lane] * (float)(q - 32);
+        const int scale = w->scale[p][k / 64][4 * lane + SC_FACTOR_BYTE(k / 16)];
+        out[k] = d * (float)scale * (float)(q - 32);
     }
 }
 

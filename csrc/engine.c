@@ -97,8 +97,8 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     e->dim = sc_pad32((size_t)shape->head_dim);
     e->partial_bytes = sizeof(sc_partial) + SC_QUERIES * e->dim * sizeof(float);
     e->max_partials = threads * SC_THREAD_PARTIALS;
-    /* A linear layer needs (rows, 32); split attention its queries; a norm one row. */
-    const size_t linear = (size_t)rows * SC_PAIR, attention = SC_QUERIES * e->dim;
+    /* A linear layer needs (rows, 32), for each pair of a block of activations; split attention its queries; a norm one row. */
+    const size_t linear = SC_GROUPS * sc_pair_outputs((size_t)rows), attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
     take_all(e, &a, threads, float_hidden);

@@ -43,6 +43,9 @@ typedef struct {
 
 static inline size_t sc_pad32(size_t n) { return (n + 31) / 32 * 32; }
 
+/* Floats from one pair's outputs (rows, 32) to the next's: an odd number of cache lines. */
+static inline size_t sc_pair_outputs(size_t rows) { return rows * SC_PAIR + 16; }
+
 /* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache; dim is that of a head, padded. */
 static inline size_t sc_kv_half_bytes(int format, size_t dim)
 {

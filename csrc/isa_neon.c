@@ -9,7 +9,6 @@ TARGET_BEGIN("+simd")
 #define TILE_PANELS 1 /* a register tile is panels x tokens */
 #define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
-#define TILE_GROUPS 1 /* unrolled */
 #define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
 #define FLOAT_TOKENS 6
 #define BODY_MANY "linear_registers.h"

@@ -19,12 +19,12 @@ typedef struct {
     void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
                                const void *ahead, float *out);
 
-    /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; each started block's
-     * unused groups are left alone. An infinity or NaN makes the scale of its group NaN. */
+    /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; unused groups of the last one
+     * are zero. An infinity or NaN makes the step and scales of its block NaN. */
     void (*quantize)(const float *x, size_t n, sc_act *out, size_t stride);
 
-    /* x (32) to group g of one block. */
-    void (*quantize_group)(const float *x, sc_act *out, int g);
+    /* `groups` groups of 32 columns, group g from x[g*stride] on, to one block. */
+    void (*quantize_block)(const float *x, size_t stride, int groups, sc_act *out);
 
     /* out = (x - mean) / sqrt(variance + epsilon) * weight + bias over n columns; all arrays hold `padded` floats (a
      * multiple of 16), zero beyond n. out may be x. */

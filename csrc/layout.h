@@ -20,11 +20,15 @@
  * a group has eight. Lines of a block lie in the order in which a few tokens meet them, factors first and the panels by
  * turns, so that hardware that looks ahead finds one stream. */
 
-/* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Byte g < 8 of `six` has
- * bits 0 to 3 of group g's scale and, above them, min; byte 8+g has bits 4 and 5 of scale g, min g, scale g+4, min g+4. */
+/* Small factors of a row lie in its lane too, four bytes to a line, in an order in which the even bytes belong to two groups
+ * that follow each other, and the odd ones to the next two: as 16-bit numbers they are multiplied two at a time. */
+#define SC_FACTOR_BYTE(i) ((i) % 4 / 2 + (i) % 2 * 2) /* of factor i in its lane; 0, 2, 1, 3 */
+
+/* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Line g/4 of `six` has
+ * bits 0 to 3 of group g's scale and, above them, min; line 2 has bits 4 and 5 of scale g, min g, scale g+4, min g+4. */
 typedef struct {
     uint16_t d[2][16], dmin[2][16]; /* [panel][row], f16 */
-    uint8_t six[2][12][16];         /* [panel][byte][row] */
+    uint8_t six[2][3][64];          /* [panel][line][byte] */
 } sc_affine;
 
 /* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. */
@@ -44,7 +48,7 @@ typedef struct {
  * i >= 2) and bits 2i, 2i+1 of high. w = d*scale*(q - 32), one scale per 16 columns. */
 typedef struct {
     uint16_t d[2][16];
-    int8_t scale[2][16][16];
+    int8_t scale[2][4][64]; /* [panel][line][byte]: line i/4 has those of 16 columns from 16*i */
     struct {
         uint8_t high[2][8][64];
         uint8_t low[2][2][8][64]; /* [i&1][panel][step][byte] */
@@ -68,13 +72,29 @@ typedef struct {
 
 /* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
 
-/* 256 columns of one token, quantised: x = scale*q per group. Columns beyond the vector are zero. */
+/* 256 columns of one token, quantised: x = step*factor*q, with a factor per group. Groups beyond the vector are zero. */
+enum {
+    SC_FACTOR = 63,    /* of a group whose largest |x| is the block's; others' are less */
+    SC_FACTOR_MAX = 127, /* where the next bound asks for it */
+    SC_HALF_SUM = 1023, /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32, and of 32
+                        * columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
+    SC_SUM_SHIFT = 3
+};
 typedef struct {
-    int8_t q[256];     /* -127..127 */
-    float scale[8];    /* max|x|/127 of the group */
-    float sum[8];      /* scale * (sum of q): what a weight's minimum is multiplied with */
-    int32_t zero16[16]; /* -32 * (sum of q over 16 columns): takes off the zero point 32 of 6-bit weights */
+    int8_t q[256];      /* -127..127 */
+    int16_t factor[8];  /* 1..SC_FACTOR_MAX, or 0 in a block of zeros */
+    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: what a weight's minimum is multiplied with */
+    int16_t zero32[8];  /* -16 * (sum of q): takes off the zero point 16 of 5-bit weights */
+    float step;         /* NaN if an x is not finite */
+    float padding[3];
+    int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 32 and 6-bit weights */
+    float scale[8];     /* step*factor */
 } sc_act;
+
+/* What int32 holds: dot products (15 bits), times a weight's scale (6) and an activation's factor (7), of 8 groups. */
+_Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_HALF_SUM <= INT16_MAX &&
+               16 * 2 * SC_HALF_SUM <= INT16_MAX && 2 * SC_HALF_SUM * SC_FACTOR_MAX >> SC_SUM_SHIFT < INT16_MAX,
+               "sums of a superblock fit their integers");
 
 /* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for Q8_0). */
 static inline size_t sc_pair_bytes(int format, size_t columns)

@@ -86,16 +86,18 @@ static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const f
     }
 }
 
+/* The hidden layer is quantised when the last pair of a block of activations is there; `acc` follows those of the others. */
 static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t rows, float *acc)
 {
+    const size_t pair = row % SC_BLOCK / SC_PAIR;
     e->kernels->gelu(acc, op->bias + row, rows);
-    for (size_t t = 0; t < rows; t++) {
-        if (op->quantize)
-            e->kernels->quantize_group(acc + t * SC_PAIR, e->u.blocks + row / SC_BLOCK * rows + t,
-                                       (int)(row % SC_BLOCK / SC_GROUP));
-        else
+    if (!op->quantize)
+        for (size_t t = 0; t < rows; t++)
             memcpy(e->u.floats + t * e->u.stride + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
-    }
+    else if (pair == SC_GROUPS - 1 || row + SC_PAIR == e->u.width)
+        for (size_t t = 0; t < rows; t++)
+            e->kernels->quantize_block(acc - pair * sc_pair_outputs(rows) + t * SC_PAIR, sc_pair_outputs(rows), (int)pair + 1,
+                                       e->u.blocks + row / SC_BLOCK * rows + t);
 }
 
 static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_t rows, const float *acc)
@@ -138,7 +140,7 @@ static layer layer_of(const sc_step *step, const sc_op *op)
     l.rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
     l.pairs = l.rows ? ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR : 0;
     l.threads = (size_t)sc_team_size(step->engine->team);
-    /* Quantised outputs go by whole blocks of activations, so that no two threads write to one cache line. */
+    /* Quantised outputs go by whole blocks of activations. */
     l.unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
     l.many = l.rows >= SC_MANY_ROWS;
     return l;
@@ -200,12 +202,13 @@ void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
     const int format = op->matrix->format, floats = format < SC_Q4_K;
     const void *x = floats ? (const void *)in->floats : (const void *)in->blocks;
     const char *after = next_layer(step, op, thread);
-    float *acc = e->scratch + (size_t)thread * e->scratch_floats;
+    float *scratch = e->scratch + (size_t)thread * e->scratch_floats;
     if (op->moments) add_moments(step, op, in, l.rows, thread);
     for (share now = share_of(&l, (size_t)thread), next; now.first < l.pairs; now = next) {
         next = share_of(&l, l.threads + (size_t)sc_team_next(e->team));
         for (size_t i = now.first; i < now.last; i++) {
             const size_t then = i + 1 < now.last ? i + 1 : next.first;
+            float *acc = scratch + i % l.unit * sc_pair_outputs(l.rows);
             const char *ahead = then < l.pairs ? l.panels + then * l.pair_bytes : after;
             /* The bias was read a token ago: the weights since have swept it out of the cache. */
             if (op->bias)

@@ -24,10 +24,10 @@ static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[
     to->d[p][lane] = d;
     to->dmin[p][lane] = dmin;
     for (int j = 0; j < 4; j++) {
-        to->six[p][j][lane] = (uint8_t)((s[j] & 15) | (s[j + 4] & 15) << 4);
-        to->six[p][j + 4][lane] = s[j + 8];
-        to->six[p][j + 8][lane] =
-            (uint8_t)((s[j] >> 4 & 3) | (s[j + 4] >> 4 & 3) << 2 | s[j] >> 6 << 4 | s[j + 4] >> 6 << 6);
+        const int byte = 4 * lane + SC_FACTOR_BYTE(j);
+        to->six[p][0][byte] = (uint8_t)((s[j] & 15) | (s[j + 4] & 15) << 4);
+        to->six[p][1][byte] = s[j + 8];
+        to->six[p][2][byte] = (uint8_t)((s[j] >> 4 & 3) | (s[j + 4] >> 4 & 3) << 2 | s[j] >> 6 << 4 | s[j + 4] >> 6 << 6);
     }
     return finite_f16(d) & finite_f16(dmin);
 }
@@ -57,7 +57,7 @@ static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)
         for (int i = 0; i < 2; i++) put_steps(to->half[h].low[i][p][0], b->ql + 64 * h + 32 * i, 8, lane);
         put_steps(to->half[h].high[p][0], b->qh + 32 * h, 8, lane);
     }
-    for (int j = 0; j < 16; j++) to->scale[p][j][lane] = b->scales[j];
+    for (int j = 0; j < 16; j++) to->scale[p][j / 4][4 * lane + SC_FACTOR_BYTE(j)] = b->scales[j];
     to->d[p][lane] = b->d;
     return finite_f16(b->d);
 }

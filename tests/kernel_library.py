@@ -32,7 +32,16 @@ FORMATS = {
     "Q5_0": (native.SC_SOURCE_Q5_0, native.SC_Q8_0),
 }
 #: 256 columns of one token as the kernels take them: sc_act in csrc/layout.h.
-ACT = np.dtype([("q", "i1", 256), ("scale", "f4", 8), ("sum", "f4", 8), ("zero16", "i4", 16)])
+ACT = np.dtype(
+    [
+        ("q", "i1", 256),
+        *((name, "i2", 8) for name in ("factor", "sum", "zero32")),
+        ("step", "f4"),
+        ("padding", "f4", 3),
+        ("zero16", "i2", 16),
+        ("scale", "f4", 8),
+    ]
+)
 
 Array = NDArray[Any]
 
@@ -108,7 +117,7 @@ def packed(kernels: Kernels, type_name: str, blocks: bytes, rows: int, columns: 
 
 
 def quantize(kernels: Kernels, x: NDArray[np.float32]) -> Array:
-    """(tokens, columns) to (columns / 256, tokens) blocks; whatever the kernel leaves alone is zero."""
+    """(tokens, columns) to (columns / 256, tokens) blocks."""
     tokens, columns = x.shape
     blocks = np.zeros((-(-columns // 256), tokens), ACT)
     for t in range(tokens):

@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Weights = Mapping[str, Floats]
 
-ACTIVATION_BLOCK = 32  # columns that share one activation scale
+GROUP, BLOCK = 32, 256  # columns that share a factor and a step of activations
 
 
 @dataclass(frozen=True)
@@ -180,23 +180,64 @@ def softmax(x: ArrayLike) -> Floats:
     return np.exp(log_softmax(x))
 
 
-def quantize_activations(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """(n, width) to int8 (n, width) and scales (n, width / 32); in float32, so that codes agree exactly."""
+@dataclass(frozen=True)
+class Activations:
+    """Activations as the kernels take them: x = codes * factors * steps. Floats are float32, so that all agree exactly."""
+
+    codes: NDArray[np.int64]  # (n, width)
+    factors: NDArray[np.int64]  # (n, width / 32)
+    steps: NDArray[np.float32]  # (n, width / 256, rounded up)
+
+    @property
+    def sums(self) -> NDArray[np.int64]:
+        """(n, width / 32): what minima are multiplied with, rounded to a multiple of 8, divided by 8."""
+        exact = self.factors * self.codes.reshape(*self.factors.shape, GROUP).sum(-1)
+        return (exact + 4) // 8
+
+    @property
+    def values(self) -> Floats:
+        """(n, width) in float64."""
+        factors = np.repeat(self.factors, GROUP, axis=-1)
+        return self.codes * factors * np.repeat(self.steps.astype(np.float64), BLOCK, axis=-1)[:, : factors.shape[1]]
+
+
+def quantize_activations(x: ArrayLike) -> Activations:
+    """(n, width) to int8 with one step per 256 columns and a factor, up to 63, per 32.
+
+    Where the codes of 16 columns would add up to more than 1023 the factor is larger, up to 127.
+    """
     x = np.asarray(x, np.float32)
-    blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)
-    peak: NDArray[np.float32] = np.abs(blocks).max(-1)
-    peak = np.where(peak >= np.float32(1e-20), peak, np.float32(0))  # below, sums could underflow
-    inverse: NDArray[np.float32] = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 0)
-    codes = np.clip(np.rint(blocks * inverse[..., None]), -127, 127)
-    scales: NDArray[np.float32] = peak / np.float32(127)
-    return codes.astype(np.int8).reshape(x.shape), scales
+    groups = np.pad(x, ((0, 0), (0, -x.shape[1] % BLOCK))).reshape(len(x), -1, BLOCK // GROUP, GROUP)
+    peak: NDArray[np.float32] = np.abs(groups).max(-1)
+    largest = peak.max(-1)
+    zero = largest < np.float32(1e-20)  # sums could underflow
+    inverse = np.divide(np.float32(63), largest, out=np.zeros_like(largest), where=~zero)
+    steps: NDArray[np.float32] = np.where(zero, np.float32(0), largest / np.float32(127 * 63))
+    factors = np.clip(np.ceil(peak * inverse[..., None]), 1, 63).astype(np.int64) * ~zero[..., None]
+
+    def codes_with(factors: NDArray[np.int64]) -> NDArray[np.int64]:
+        scales = factors.astype(np.float32) * steps[..., None]
+        inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales > 0)
+        return np.clip(np.rint(groups * inverse[..., None]), -127, 127).astype(np.int64)
+
+    sizes = np.abs(codes_with(factors)).reshape(*peak.shape, 2, 16).sum(-1).max(-1)
+    factors = np.where(sizes > 1023, -(-factors * (sizes + 8) // 1015), factors)
+    codes = codes_with(factors).reshape(len(x), -1)
+    return Activations(codes[:, : x.shape[1]], factors.reshape(len(x), -1)[:, : x.shape[1] // GROUP], steps)
 
 
-def quantized_linear(x: ArrayLike, weight: ArrayLike) -> Floats:
-    """(n, columns) activations rounded to int8, times (rows, columns) weights: (n, rows)."""
-    codes, scales = quantize_activations(x)
-    rounded = codes.astype(np.float64) * np.repeat(scales.astype(np.float64), ACTIVATION_BLOCK, axis=-1)
-    return rounded @ np.asarray(weight, np.float64).T
+def quantized_linear(x: ArrayLike, weight: ArrayLike, base: ArrayLike | None = None) -> Floats:
+    """(n, columns) activations rounded to int8, times (rows, columns) weights: (n, rows).
+
+    `base` (rows, columns / 32) is the part of a group's weights that the kernels multiply with the group's sum.
+    """
+    rounded = quantize_activations(x)
+    product: Floats = rounded.values @ np.asarray(weight, np.float64).T
+    if base is None:
+        return product
+    exact = rounded.factors * rounded.codes.reshape(*rounded.factors.shape, GROUP).sum(-1)
+    steps = np.repeat(rounded.steps.astype(np.float64), BLOCK // GROUP, axis=-1)
+    return product + ((8 * rounded.sums - exact) * steps) @ np.asarray(base, np.float64).T
 
 
 def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:

@@ -92,6 +92,17 @@ def run_linear(kernels: Kernels, type_name: str, panels: NDArray[np.uint8], x: N
     return np.ascontiguousarray(out.transpose(1, 0, 2)).reshape(tokens, -1)
 
 
+def base_of(type_name: str, blocks: bytes, shape: tuple[int, int]) -> Array | None:
+    """(rows, columns / 32): the weights of Q4_K where quants are 0, of Q5_K where they are 16."""
+    if type_name not in ("Q4_K", "Q5_K"):
+        return None
+    data = np.frombuffer(blocks, np.uint8).reshape(-1, reference.FORMATS[type_name][0]).copy()
+    data[:, 16:] = 0  # d, dmin and the six-bit factors come before
+    if type_name == "Q5_K":
+        data[:, 16:48] = 255
+    return reference.dequantize(data, type_name, shape)[:, ::32]
+
+
 def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, tokens: int) -> None:
     blocks = random_blocks(type_name, rows, columns)
     panels = packed(kernels, type_name, blocks, rows, columns)
@@ -101,8 +112,10 @@ def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, toke
     if result is None:
         return
     weight = reference.dequantize(blocks, type_name, (rows, columns))
-    linear = reference.quantized_linear if type_name not in FLOATS else lambda x, w: x.astype(np.float64) @ w.T
-    expected = linear(x, weight)
+    if type_name in FLOATS:
+        expected = x.astype(np.float64) @ weight.T
+    else:
+        expected = reference.quantized_linear(x, weight, base_of(type_name, blocks, (rows, columns)))
     if type_name in FLOATS:  # one rounding per column, each at most half an ulp of the running sum
         magnitude = columns * (np.abs(x).astype(np.float64) @ np.abs(weight).T)
     else:  # a few roundings per 32 columns; a weight near 0 may be a difference of large numbers (Q4_K)
@@ -146,16 +159,22 @@ def test_quantize(kernels: Kernels, fill: str, tokens: int) -> None:
     blocks = equal_to_scalar(kernels, lambda kernels: quantize(kernels, x))
     if blocks is None:
         return
-    codes, scales = reference.quantize_activations(x)
-    groups = codes.reshape(tokens, 9, 32).astype(np.int64)
+    rounded = reference.quantize_activations(x)
+    halves = rounded.codes.reshape(tokens, 18, 16).sum(-1)
     by_token = blocks.T  # (tokens, 2)
-    np.testing.assert_array_equal(by_token["q"].reshape(tokens, -1)[:, :288], codes)
-    np.testing.assert_array_equal(by_token["scale"].reshape(tokens, -1)[:, :9], scales)
-    sums = scales * groups.sum(-1).astype(np.float32)
-    np.testing.assert_array_equal(by_token["sum"].reshape(tokens, -1)[:, :9], sums)
-    halves = groups.reshape(tokens, 18, 16).sum(-1)
-    np.testing.assert_array_equal(by_token["zero16"].reshape(tokens, -1)[:, :18], -32 * halves)
-    assert not any(by_token[name].reshape(tokens, 2, 8, -1)[:, 1, 1:].any() for name in ACT.names or ())
+    expected = {
+        "q": rounded.codes,
+        "factor": rounded.factors,
+        "sum": rounded.sums,
+        "zero32": -16 * (halves[:, ::2] + halves[:, 1::2]),
+        "zero16": -32 * halves,
+        "scale": rounded.factors.astype(np.float32) * np.repeat(rounded.steps, 8, axis=-1)[:, :9],
+    }
+    np.testing.assert_array_equal(by_token["step"], rounded.steps)
+    for name, values in expected.items():
+        found = by_token[name].reshape(tokens, -1)
+        np.testing.assert_array_equal(found[:, : values.shape[1]], values)
+        assert not found[:, values.shape[1] :].any()
 
 
 @pytest.mark.parametrize("width", SIZES)

@@ -77,19 +77,26 @@ def test_attention_of_the_last_positions_equals_the_whole() -> None:
 
 
 def test_quantize_activations() -> None:
-    x = np.zeros((2, 64), np.float32)
+    x = np.zeros((2, 288), np.float32)
     x[0, :4] = 127, -0.5, 0.5, 1.5
-    x[1, 32:] = -np.float32(9e-31)  # too small for a scale
-    codes, scales = reference.quantize_activations(x)
-    assert codes[0, :4].tolist() == [127, 0, 0, 2]  # halves go to the even number
-    assert scales.tolist() == [[1, 0], [0, 0]]
-    assert not codes[1].any()
+    x[0, 32:64] = -127 / 63, *[0] * 31
+    x[0, 64:80] = 100  # flat: 16 codes of 127 would be too large
+    x[1, 32:] = -np.float32(9e-31)  # too small for a step
+    rounded = reference.quantize_activations(x)
+    assert rounded.codes[0, :4].tolist() == [127, 0, 0, 2]  # halves go to the even number
+    assert rounded.codes[0, 32] == -127
+    assert rounded.factors[0].tolist() == [63, 1, 100, 1, 1, 1, 1, 1, 0]
+    assert (rounded.codes[0, 64:80] == 63).all()
+    assert rounded.steps.tolist() == [[np.float32(127) / np.float32(127 * 63), 0], [0, 0]]
+    assert not rounded.codes[1].any()
+    assert rounded.sums[0, :3].tolist() == [(63 * 129 + 4) // 8, -16, (100 * 1008 + 4) // 8]
+    assert np.abs(rounded.values[0] - x[0]).max() < 0.9
 
 
 def test_quantize_activations_multiplies_by_the_reciprocal() -> None:
     x = np.zeros((1, 32), np.float32)
-    x[0, :2] = 2.304, 0.28119683  # near a tie: 15 by 127 / peak, 16 by division
-    assert reference.quantize_activations(x)[0][0, :2].tolist() == [127, 15]
+    x[0, :2] = 2.535, 1.9860827  # near a tie: 100 by 1 / scale, 99 by division
+    assert reference.quantize_activations(x).codes[0, :2].tolist() == [127, 100]
 
 
 def test_mean_kl_ignores_a_shift() -> None:

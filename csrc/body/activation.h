@@ -3,35 +3,75 @@
 #ifndef SC_BODY_ACTIVATION_H
 #define SC_BODY_ACTIVATION_H
 
-/* 32 columns of one token into group g of its block. An infinity or NaN among them makes the scale NaN. */
-static void quantize_group(const float *x, sc_act *out, int g)
+/* The largest |x| of a group, as bits: absolute values order as integers, infinity and NaN last. */
+INLINE int32_t magnitude_of(const float *x)
 {
-    const f32x16 x0 = f32_load(x), x1 = f32_load(x + 16);
-    const i32x16 magnitude = i32_set1(0x7FFFFFFF); /* absolute values order as integers, infinity and NaN last */
-    const int32_t bits = i32_max16(i32_max(i32_and(i32_from_bits(x0), magnitude), i32_and(i32_from_bits(x1), magnitude)));
-    const int finite = bits < 0x7F800000;
-    float amax;
-    memcpy(&amax, &bits, sizeof amax);
-    /* 127/amax must be finite. Also, scales of weights are multiples of 2^-24, so that with these all sums of a linear layer
-     * are multiples of 2^-121: none underflows to -0, to which a term of -0 or of 0 would make a difference. */
-    if (!(amax >= 1e-20f) || !finite) amax = 0;
-    const f32x16 inverse = f32_set1(amax > 0 ? 127.0f / amax : 0.0f);
-    const f32x16 low = f32_set1(-127.0f), high = f32_set1(127.0f); /* NaN becomes -127: conversion must be defined */
-    const i32x16 q0 = i32_from_f32(f32_min(f32_max(f32_mul(x0, inverse), low), high));
-    const i32x16 q1 = i32_from_f32(f32_min(f32_max(f32_mul(x1, inverse), low), high));
-    const int32_t sum0 = i32_sum16(q0), sum1 = i32_sum16(q1);
-    i32_store_i8(out->q + 32 * g, q0);
-    i32_store_i8(out->q + 32 * g + 16, q1);
-    out->scale[g] = finite ? amax / 127.0f : NAN;
-    out->sum[g] = out->scale[g] * (float)(sum0 + sum1);
-    out->zero16[2 * g] = -32 * sum0;
-    out->zero16[2 * g + 1] = -32 * sum1;
+    const i32x16 magnitude = i32_set1(0x7FFFFFFF);
+    return i32_max16(i32_max(i32_and(i32_from_bits(f32_load(x)), magnitude), i32_and(i32_from_bits(f32_load(x + 16)), magnitude)));
+}
+
+/* q = x*inverse for 16 columns. Returns the sum of q in the lower half and, less what that borrows, of |q| in the upper. */
+INLINE int32_t round_half(const float *x, f32x16 inverse, int8_t *q)
+{
+    const f32x16 scaled = f32_mul(f32_load(x), inverse);
+    const i32x16 n = i32_from_f32(f32_min(f32_max(scaled, f32_set1(-127.0f)), f32_set1(127.0f)));
+    i32_store_i8(q, n);
+    return i32_sum16(i32_add(n, i32_shl(i32_abs(n), 16)));
+}
+
+/* A group with the given factor. Returns the larger of its halves' sums of |q|. */
+INLINE int round_group(const float *x, int factor, sc_act *out, int g)
+{
+    const float scale = (float)factor * out->step;
+    const f32x16 inverse = f32_set1(1.0f / scale);
+    const int32_t half[2] = {round_half(x, inverse, out->q + 32 * g), round_half(x + 16, inverse, out->q + 32 * g + 16)};
+    const int sum[2] = {(int16_t)half[0], (int16_t)half[1]}, both = sum[0] + sum[1];
+    const int size[2] = {(half[0] - sum[0]) >> 16, (half[1] - sum[1]) >> 16};
+    out->factor[g] = (int16_t)factor;
+    out->sum[g] = (int16_t)((factor * both + (1 << SC_SUM_SHIFT >> 1)) >> SC_SUM_SHIFT);
+    out->zero32[g] = (int16_t)(-16 * both);
+    out->zero16[2 * g] = (int16_t)(-32 * sum[0]);
+    out->zero16[2 * g + 1] = (int16_t)(-32 * sum[1]);
+    out->scale[g] = scale;
+    return size[0] > size[1] ? size[0] : size[1];
+}
+
+/* `groups` groups of 32 columns of one token, `stride` floats apart, into a block. */
+static void quantize_block(const float *x, size_t stride, int groups, sc_act *out)
+{
+    int32_t magnitude[SC_GROUPS], most = 0;
+    for (int g = 0; g < groups; g++) {
+        magnitude[g] = magnitude_of(x + (size_t)g * stride);
+        most = magnitude[g] > most ? magnitude[g] : most;
+    }
+    float largest;
+    memcpy(&largest, &most, sizeof largest);
+    const int finite = most < 0x7F800000;
+    /* Scales of weights are multiples of 2^-24 and steps, with this, of 2^-104: no sum of a linear layer underflows to -0,
+     * to which a term of -0 or of 0 would make a difference. Also, 1/scale is finite. */
+    if (!finite || largest < 1e-20f || groups < SC_GROUPS) memset(out, 0, sizeof *out);
+    if (!finite) out->step = NAN;
+    for (int g = 0; g < groups && !finite; g++) out->scale[g] = NAN;
+    if (!finite || largest < 1e-20f) return;
+    out->step = largest / (127.0f * SC_FACTOR);
+    for (int g = 0; g < groups; g++) {
+        float amax;
+        memcpy(&amax, &magnitude[g], sizeof amax);
+        const float wanted = amax * (SC_FACTOR / largest);
+        int factor = (int)wanted;
+        factor += (float)factor < wanted;
+        factor = factor < 1 ? 1 : factor > SC_FACTOR ? SC_FACTOR : factor;
+        const int size = round_group(x + (size_t)g * stride, factor, out, g);
+        /* |q| was up to a half less than it is to be divided by, and may come up to a half more than the quotient. */
+        if (size > SC_HALF_SUM)
+            round_group(x + (size_t)g * stride, (factor * (size + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8), out, g);
+    }
 }
 
 static void quantize(const float *x, size_t n, sc_act *out, size_t stride)
 {
-    for (size_t k = 0; k < n; k += SC_GROUP)
-        quantize_group(x + k, out + k / SC_BLOCK * stride, (int)(k % SC_BLOCK / SC_GROUP));
+    for (size_t k = 0; k < n; k += SC_BLOCK, out += stride)
+        quantize_block(x + k, SC_GROUP, n - k < SC_BLOCK ? (int)((n - k) / SC_GROUP) : SC_GROUPS, out);
 }
 
 static void layer_norm(const float *x, const float *weight, const float *bias, float epsilon, size_t n, size_t padded,

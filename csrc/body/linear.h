@@ -1,25 +1,34 @@
 /* Quantised linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
- * call. The dot product of a 32-column group is an exact integer; the float operations that follow are the same, in the
- * same order, whether one token or many are in flight:
- *     term = float(dot) * (d*scale);  acc = fma(term, act.scale, acc);  acc = fma(-dmin*min, act.sum, acc) */
+ * call. Whether one token or many are in flight, integers are exact and float operations the same, in the same order:
+ *   Q4_K, Q5_K  a superblock is integers: total = sum of dot*scale*factor over its groups, mins = sum of min*act.sum;
+ *               acc = fma(fma(total, d, mins*(-8*dmin)), step, acc)
+ *   Q6_K        so is a group: total = dot*scale + dot*scale of its halves; part = fma(total, act.scale, part) over a
+ *               superblock; acc = fma(part, d, acc)
+ *   Q8_0        acc = fma(dot*d, act.scale, acc) */
 #ifndef SC_BODY_LINEAR_H
 #define SC_BODY_LINEAR_H
 
-/* The scales and minima of one panel and superblock of Q4_K or Q5_K as bytes: those of group g are from byte 16*g on. */
+/* The six-bit factors of one panel and superblock of Q4_K or Q5_K as bytes, in the order of the lines of sc_affine. */
 typedef struct {
     u8x64 scale[2], min[2];
 } six_bits;
 
-/* A pair of panels with one superblock unpacked to bytes, reused for every token of a prompt; stays in L1. */
+/* A pair of panels with one superblock unpacked, reused for every token of a prompt; stays in L1. */
 typedef struct {
     u8x64 q[2][SC_GROUPS][8];
-    f32x16 scale[2][2 * SC_GROUPS]; /* d*scale: per group, Q6_K per half group */
-    f32x16 min[2][SC_GROUPS];       /* -dmin*min */
+    i32x16 scale[2][SC_GROUPS];   /* of a unit's two sums, 16 bits each */
+    i32x16 min[2][SC_GROUPS / 2]; /* the same: Q4_K, Q5_K */
+    f32x16 d[2][SC_GROUPS];       /* Q8_0: per group; else the first is the superblock's */
+    f32x16 dmin[2];               /* what sums of min*act.sum are multiplied with */
     six_bits six[2];
 } unpacked;
 
-/* Sums, and scales, of a group: Q6_K has them per half group. */
-INLINE size_t sums_per_group(int format) { return format == SC_Q6_K ? 2 : 1; }
+INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
+
+/* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves (Q6_K);
+ * a group of Q8_0, by itself. */
+INLINE int groups_per_unit(int format) { return is_affine(format) ? 2 : 1; }
+INLINE int sums_per_unit(int format) { return format == SC_Q8_0 ? 1 : 2; }
 
 /* Step s of group g of one panel, as unsigned bytes. */
 INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
@@ -44,61 +53,48 @@ INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
     return u8_load(((const sc_q8 *)block)[g].q[panel][s]);
 }
 
-INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
-
 /* For the six-bit factors of a panel of `block`, if it has them. */
 INLINE void unpack_six(int format, const void *block, int panel, six_bits *out)
 {
     if (!is_affine(format)) return;
-    const uint8_t *six = ((const sc_affine *)block)->six[panel][0];
-    out->scale[0] = u8_or(u8_and(u8_load(six), 15), u8_and(u8_shl(u8_load(six + 128), 4), 48));
-    NO_LOADS_AHEAD();
-    out->min[0] = u8_or(u8_and(u8_shr(u8_load(six), 4), 15), u8_and(u8_shl(u8_load(six + 128), 2), 48));
-    NO_LOADS_AHEAD();
-    out->scale[1] = u8_or(u8_and(u8_load(six + 64), 15), u8_and(u8_load(six + 128), 48));
-    NO_LOADS_AHEAD();
-    out->min[1] = u8_or(u8_and(u8_shr(u8_load(six + 64), 4), 15), u8_and(u8_shr(u8_load(six + 128), 2), 48));
+    const uint8_t(*six)[64] = ((const sc_affine *)block)->six[panel];
+    const u8x64 high = u8_load(six[2]);
+    out->scale[0] = u8_or(u8_and(u8_load(six[0]), 15), u8_and(u8_shl(high, 4), 48));
+    out->min[0] = u8_or(u8_and(u8_shr(u8_load(six[0]), 4), 15), u8_and(u8_shl(high, 2), 48));
+    out->scale[1] = u8_or(u8_and(u8_load(six[1]), 15), u8_and(high, 48));
+    out->min[1] = u8_or(u8_and(u8_shr(u8_load(six[1]), 4), 15), u8_and(u8_shr(high, 2), 48));
 }
 
-/* The factors of group g: scale[0] (and scale[1] for the second half group of Q6_K) and the negated minimum. */
-INLINE void group_factors(int format, const void *block, int panel, int g, const six_bits *six, f32x16 scale[2],
-                          f32x16 *min)
+/* The scales of unit u's two sums. */
+INLINE i32x16 unit_scale(int format, const void *block, int panel, int u, const six_bits *six)
 {
-    if (is_affine(format)) {
-        const sc_affine *w = block;
-        scale[0] = f32_mul(f32_load_f16(w->d[panel]), f32_load_u8((const uint8_t *)six->scale + 16 * g));
-        *min = f32_mul(f32_sub(f32_set1(0), f32_load_f16(w->dmin[panel])), f32_load_u8((const uint8_t *)six->min + 16 * g));
-    } else if (format == SC_Q6_K) {
-        const sc_q6k *w = block;
-        const f32x16 d = f32_load_f16(w->d[panel]);
-        scale[0] = f32_mul(d, f32_load_i8(w->scale[panel][2 * g]));
-        scale[1] = f32_mul(d, f32_load_i8(w->scale[panel][2 * g + 1]));
-    } else {
-        scale[0] = f32_load_f16(((const sc_q8 *)block)[g].d[panel]);
-    }
+    if (is_affine(format)) return u & 1 ? i16_odd_u8(six->scale[u >> 1]) : i16_even_u8(six->scale[u >> 1]);
+    const u8x64 line = u8_load(((const sc_q6k *)block)->scale[panel][u >> 1]);
+    return u & 1 ? i16_odd_i8(line) : i16_even_i8(line);
 }
 
-/* acc += group g of the weights times group g of one token, whose integer sums times scales are `term`. */
-INLINE f32x16 term_add(int format, f32x16 acc, f32x16 term, f32x16 min, const sc_act *x, int g)
+INLINE i32x16 unit_min(int u, const six_bits *six)
 {
-    acc = f32_fma(term, f32_set1(x->scale[g]), acc);
-    return is_affine(format) ? f32_fma(min, f32_set1(x->sum[g]), acc) : acc;
+    return u & 1 ? i16_odd_u8(six->min[u >> 1]) : i16_even_u8(six->min[u >> 1]);
 }
 
-/* The same from the sums, `dot`. For Q6_K `dot` is the second
- * half group and `term` what the first came to. */
-INLINE f32x16 group_add(int format, f32x16 acc, i32x16 dot, f32x16 term, const f32x16 scale[2], f32x16 min,
-                        const sc_act *x, int g)
+/* d of group g, where it has one of its own, or of the superblock. */
+INLINE f32x16 load_d(int format, const void *block, int panel, int g)
 {
-    if (format == SC_Q6_K) term = f32_fma(f32_from_i32(dot), scale[1], term);
-    else term = f32_mul(f32_from_i32(dot), scale[0]);
-    return term_add(format, acc, term, min, x, g);
+    return f32_load_f16(is_affine(format)   ? ((const sc_affine *)block)->d[panel]
+                        : format == SC_Q6_K ? ((const sc_q6k *)block)->d[panel]
+                                            : ((const sc_q8 *)block)[g].d[panel]);
 }
 
-/* Integer dot products of steps first..last-1 of group g, zero points taken off: `panels` panels times `tokens` tokens,
- * exact. The weights are w, or else those of `panel` of `block`, unpacked step by step: few registers hold a group. */
-INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2], const void *block, int panel,
-                     const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
+INLINE f32x16 load_dmin(const void *block, int panel)
+{
+    return f32_mul(f32_load_f16(((const sc_affine *)block)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
+}
+
+/* Integer dot products of steps first..last-1 of group g: `panels` panels times `tokens` tokens, exact. The weights are w's
+ * or else those of `block`, unpacked step by step: few registers hold a group. */
+INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *block, int panel, const sc_act *x,
+                     int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
     const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
     dotx16 part[2][TILE_TOKENS];
@@ -107,11 +103,12 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
         const int n = s - first;
         u8x64 step[2];
         UNROLL(2)
-        for (int p = 0; p < panels; p++) step[p] = block ? step_bytes(format, block, panel + p, g, s) : w[p][s];
+        for (int p = 0; p < panels; p++)
+            step[p] = block ? step_bytes(format, block, panel + p, g, s) : w->q[panel + p][g][s];
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
-            const int32_t *zero = x[t].zero16 + 2 * g;
+            const int16_t *zero = x[t].zero16 + 2 * g;
             UNROLL(2)
             for (int p = 0; p < panels; p++) {
                 if (format == SC_Q8_0) {
@@ -119,12 +116,77 @@ INLINE void dot_tile(int format, int panels, int tokens, const u8x64 *const w[2]
                     sum[p][t] = i32_dot4_wide(sum[p][t], step[p], a);
                     continue;
                 }
-                const i32x16 start = i32_set1(format == SC_Q6_K ? zero[first / 4] : 0);
-                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : start), step[p], a);
-                if (n % run == run - 1) sum[p][t] = dot_end(n < run ? start : sum[p][t], part[p][t]);
+                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : i32_set1(0)), step[p], a);
+                if (n % run == run - 1) sum[p][t] = dot_end(n < run ? i32_set1(0) : sum[p][t], part[p][t]);
             }
         }
     }
+}
+
+/* The sums of unit u. */
+INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *block, int panel, const sc_act *x,
+                     int u, i32x16 sum[2][2][TILE_TOKENS])
+{
+    if (format == SC_Q8_0) {
+        dot_tile(format, panels, tokens, w, block, panel, x, u, 0, 8, sum[0]);
+    } else if (format == SC_Q6_K) {
+        dot_tile(format, panels, tokens, w, block, panel, x, u, 0, 4, sum[0]);
+        dot_tile(format, panels, tokens, w, block, panel, x, u, 4, 8, sum[1]);
+    } else {
+        dot_tile(format, panels, tokens, w, block, panel, x, 2 * u, 0, 8, sum[0]);
+        dot_tile(format, panels, tokens, w, block, panel, x, 2 * u + 1, 0, 8, sum[1]);
+    }
+}
+
+/* Both sums of a unit, less their zero points, in 16 bits each: sums of unsigned weights may need 17 until then. */
+INLINE i32x16 unit_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int u)
+{
+    const i32x16 both = i16_pair(one, two);
+    if (format == SC_Q5_K) return i16_add(both, i16_broadcast2(x->zero32 + 2 * u));
+    return format == SC_Q6_K ? i16_add(both, i16_broadcast2(x->zero16 + 2 * u)) : both;
+}
+
+/* What one output's units add up to within a superblock. */
+typedef struct {
+    i32x16 total; /* Q4_K, Q5_K */
+    f32x16 part;  /* Q6_K; for Q8_0 all before it, too */
+} block_sum;
+
+INLINE block_sum block_start(int format, f32x16 acc)
+{
+    return (block_sum){i32_set1(0), format == SC_Q8_0 ? acc : f32_set1(0)};
+}
+
+/* Adds a unit from its sums and scales, or for Q8_0 from its sum and d. */
+INLINE void add_unit(int format, block_sum *sum, i32x16 both, i32x16 scale, i32x16 dot, f32x16 d, const sc_act *x, int u)
+{
+    if (is_affine(format)) {
+        sum->total = i16_dot_add(sum->total, both, i16_mul(scale, i16_broadcast2(x->factor + 2 * u)));
+    } else {
+        const f32x16 term = format == SC_Q6_K ? f32_from_i32(i16_dot(both, scale)) : f32_mul(f32_from_i32(dot), d);
+        sum->part = f32_fma(term, f32_set1(x->scale[u]), sum->part);
+    }
+}
+
+/* The sum over a superblock's groups of its factors, two to a lane, times act.sum. */
+INLINE f32x16 times_sums(const i32x16 factor[SC_GROUPS / 2], const sc_act *x)
+{
+    i32x16 sum = i16_dot(factor[0], i16_broadcast2(x->sum));
+    UNROLL(3)
+    for (int u = 1; u < SC_GROUPS / 2; u++) sum = i16_dot_add(sum, factor[u], i16_broadcast2(x->sum + 2 * u));
+    return f32_from_i32(sum);
+}
+
+/* acc plus a superblock. */
+INLINE f32x16 block_end(int format, f32x16 acc, block_sum sum, const i32x16 *scale, const i32x16 *min, f32x16 d,
+                        f32x16 dmin, const sc_act *x)
+{
+    if (format == SC_Q8_0) return sum.part;
+    if (format == SC_Q6_K) return f32_fma(sum.part, d, acc);
+    f32x16 term = f32_mul(times_sums(min, x), dmin);
+    if (format == SC_Q5_K) /* the zero point was taken off */
+        term = f32_fma(times_sums(scale, x), f32_mul(d, f32_set1(16 << SC_SUM_SHIFT)), term);
+    return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->step), acc);
 }
 
 /* Groups of the superblock that begins at column k. */
@@ -141,73 +203,111 @@ INLINE const char *soon(const char *block, const char *end, const char *ahead, s
     return p < end ? p : ahead + (p - end);
 }
 
-/* Few tokens: the pair is unpacked in registers and read once. */
-INLINE void linear_few(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
-                       const char *ahead, float *out)
+/* One panel's part of unit u, few tokens. */
+INLINE void few_unit(int format, int tokens, const char *block, int panel, int u, const six_bits *six, const sc_act *x,
+                     block_sum sum[FEW_TOKENS])
 {
-    f32x16 acc[2][FEW_TOKENS];
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), part = block_bytes / SC_GROUPS;
-    const char *end = blocks + sc_pair_bytes(format, columns);
+    i32x16 dot[2][2][TILE_TOKENS], scale = i32_set1(0);
+    f32x16 d = f32_set1(0);
+    if (format == SC_Q8_0) d = load_d(format, block, panel, u);
+    else scale = unit_scale(format, block, panel, u, six);
+    dot_unit(format, 1, tokens, NULL, block, panel, x, u, dot);
     UNROLL(FEW_TOKENS)
-    for (int t = 0; t < tokens; t++) acc[0][t] = acc[1][t] = f32_set1(0);
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = groups_left(columns, k);
-        const char *next = soon(blocks, end, ahead, block_bytes);
-        six_bits six[2];
-        for (int p = 0; p < 2; p++) unpack_six(format, blocks, p, &six[p]);
-        UNROLL(8)
-        for (int g = 0; g < SC_GROUPS; g++) {
-            if (format == SC_Q8_0 && g >= groups) break;
-            if (PREFETCH_BLOCKS) prefetch(next + (size_t)g * part, part);
-            if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)g * part, part);
-            UNROLL(2)
-            for (int p = 0; p < 2; p++) {
-                NO_LOADS_AHEAD();
-                i32x16 sum[2][TILE_TOKENS];
-                f32x16 scale[2], min, term[FEW_TOKENS];
-                group_factors(format, blocks, p, g, &six[p], scale, &min);
-                dot_tile(format, 1, tokens, NULL, blocks, p, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-                if (format == SC_Q6_K) {
-                    UNROLL(FEW_TOKENS)
-                    for (int t = 0; t < tokens; t++) term[t] = f32_mul(f32_from_i32(sum[0][t]), scale[0]);
-                    dot_tile(format, 1, tokens, NULL, blocks, p, x, g, 4, 8, sum);
-                }
-                UNROLL(FEW_TOKENS)
-                for (int t = 0; t < tokens; t++)
-                    acc[p][t] = group_add(format, acc[p][t], sum[0][t], term[t], scale, min, x + t, g);
-            }
+    for (int t = 0; t < tokens; t++) {
+        const i32x16 both = format == SC_Q8_0 ? scale : unit_sums(format, dot[0][0][t], dot[1][0][t], x + t, u);
+        add_unit(format, &sum[t], both, scale, dot[0][0][t], d, x + t, u);
+    }
+}
+
+/* out += one panel's superblock, few tokens. */
+INLINE void few_end(int format, int tokens, const char *block, int panel, const six_bits *six, const sc_act *x,
+                    const block_sum sum[FEW_TOKENS], float *out)
+{
+    i32x16 scale[SC_GROUPS / 2], min[SC_GROUPS / 2];
+    f32x16 d = f32_set1(0), dmin = d;
+    if (format != SC_Q8_0) d = load_d(format, block, panel, 0);
+    if (is_affine(format)) {
+        dmin = load_dmin(block, panel);
+        UNROLL(4)
+        for (int u = 0; u < SC_GROUPS / 2; u++) {
+            min[u] = unit_min(u, six);
+            scale[u] = unit_scale(format, block, panel, u, six);
         }
     }
     UNROLL(FEW_TOKENS)
     for (int t = 0; t < tokens; t++) {
-        f32_store(out + SC_PAIR * t, acc[0][t]);
-        f32_store(out + SC_PAIR * t + 16, acc[1][t]);
+        float *to = out + SC_PAIR * t + SC_LANES * panel;
+        f32_store(to, block_end(format, f32_load(to), sum[t], scale, min, d, dmin, x + t));
     }
 }
 
-/* Group g of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. Group 0 comes first. */
-INLINE void unpack_group(int format, const char *block, int panel, int g, int bytes, uint8_t zero, unpacked *w)
+/* Few tokens: the pair is unpacked in registers and read once. */
+INLINE void linear_few(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+                       const char *ahead, float *out)
 {
-    if (bytes) {
-        UNROLL(8)
-        for (int s = 0; s < 8; s++) {
-            const u8x64 step = step_bytes(format, block, panel, g, s);
-            w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
+    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
+    const size_t part = block_bytes / SC_GROUPS * (size_t)groups_per_unit(format);
+    const char *end = blocks + sc_pair_bytes(format, columns);
+    memset(out, 0, (size_t)tokens * SC_PAIR * sizeof *out);
+    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+        const int units = groups_left(columns, k) / groups_per_unit(format);
+        const char *next = soon(blocks, end, ahead, block_bytes);
+        six_bits six[2];
+        block_sum sum[2][FEW_TOKENS];
+        UNROLL(2)
+        for (int p = 0; p < 2; p++) {
+            unpack_six(format, blocks, p, &six[p]);
+            UNROLL(FEW_TOKENS)
+            for (int t = 0; t < tokens; t++) sum[p][t] = block_start(format, f32_load(out + SC_PAIR * t + SC_LANES * p));
         }
+        const six_bits *factors = six; /* in memory: few registers hold them */
+        OPAQUE(factors);
+        UNROLL(8)
+        for (int u = 0; u < SC_GROUPS / groups_per_unit(format); u++) {
+            if (format == SC_Q8_0 && u >= units) break;
+            if (PREFETCH_BLOCKS) prefetch(next + (size_t)u * part, part);
+            if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)u * part, part);
+            UNROLL(2)
+            for (int p = 0; p < 2; p++) {
+                NO_LOADS_AHEAD();
+                few_unit(format, tokens, blocks, p, u, factors + p, x, sum[p]);
+            }
+        }
+        UNROLL(2)
+        for (int p = 0; p < 2; p++) few_end(format, tokens, blocks, p, factors + p, x, sum[p], out);
     }
-    if (g == 0) unpack_six(format, block, panel, &w->six[panel]);
-    group_factors(format, block, panel, g, &w->six[panel], &w->scale[panel][sums_per_group(format) * (size_t)g],
-                  &w->min[panel][g]);
+}
+
+/* Unit u of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. Unit 0 comes first. */
+INLINE void unpack_unit(int format, const char *block, int panel, int u, int bytes, uint8_t zero, unpacked *w)
+{
+    const int groups = groups_per_unit(format);
+    if (bytes) {
+        UNROLL(2)
+        for (int g = groups * u; g < groups * (u + 1); g++)
+            UNROLL(8)
+            for (int s = 0; s < 8; s++) {
+                const u8x64 step = step_bytes(format, block, panel, g, s);
+                w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
+            }
+    }
+    if (u == 0) unpack_six(format, block, panel, &w->six[panel]);
+    if (u == 0 || format == SC_Q8_0) w->d[panel][u] = load_d(format, block, panel, u);
+    if (format != SC_Q8_0) w->scale[panel][u] = unit_scale(format, block, panel, u, &w->six[panel]);
+    if (is_affine(format)) {
+        w->min[panel][u] = unit_min(u, &w->six[panel]);
+        if (u == 0) w->dmin[panel] = load_dmin(block, panel);
+    }
 }
 
 /* Superblock `block` of a pair. */
-INLINE void unpack_block(int format, const char *block, int groups, int bytes, uint8_t zero, unpacked *w)
+INLINE void unpack_block(int format, const char *block, int units, int bytes, uint8_t zero, unpacked *w)
 {
     for (int p = 0; p < 2; p++)
         UNROLL(8)
-        for (int g = 0; g < SC_GROUPS; g++) {
-            if (format == SC_Q8_0 && g >= groups) break;
-            unpack_group(format, block, p, g, bytes, zero, w);
+        for (int u = 0; u < SC_GROUPS / groups_per_unit(format); u++) {
+            if (format == SC_Q8_0 && u >= units) break;
+            unpack_unit(format, block, p, u, bytes, zero, w);
         }
 }
 

@@ -5,23 +5,26 @@
 #define SC_BODY_LINEAR_ONE_TILE_H
 
 /* Bytes are stored with this offset, and tiles take signed weights. */
-INLINE uint8_t zero_point(int format) { return format == SC_Q6_K ? 32 : format == SC_Q8_0 ? 128 : 0; }
+INLINE uint8_t zero_point(int format)
+{
+    return format == SC_Q5_K ? 16 : format == SC_Q6_K ? 32 : format == SC_Q8_0 ? 128 : 0;
+}
 
 /* A panel's part of a superblock, and the tile of tokens that meets it; no x, no work. */
 typedef struct {
     const char *block;
     const sc_act *x;
-    int panel, groups;
+    int panel, units;
 } tile_work;
 
-/* Bytes and factors of the panels at work, and their products: entry 8*panel + group, modulo the ring's length. */
+/* Bytes and factors of the panels at work, and their products, an entry per panel and unit, modulo the ring's length. */
 typedef struct {
     unpacked w;
     _Alignas(64) int32_t dots[2 * SC_GROUPS * 2 * TILE_ROWS][SC_LANES];
 } tile_memory;
 
 /* What to ask for while a panel is added up, as evenly as the arithmetic lets: a burst would hold up other loads. Weights,
- * `part` bytes per group, and a token per group; NULL is nothing. */
+ * `part` bytes per group of columns, and a token per group; NULL is nothing. */
 typedef struct {
     const char *weights;
     size_t part;
@@ -32,49 +35,58 @@ typedef struct {
  * kept. An entry is not stored a multiple of 4 KB from one that is being read: loads would wait for it. */
 enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
-INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int g))[SC_LANES]
+INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int u))[SC_LANES]
 {
-    const size_t entry = (size_t)((SC_GROUPS * panel + g) % ring);
-    return m->dots + entry * sums_per_group(format) * TILE_ROWS;
+    const size_t entry = (size_t)((SC_GROUPS / groups_per_unit(format) * panel + u) % ring);
+    return m->dots + entry * (size_t)sums_per_unit(format) * TILE_ROWS;
 }
 
-/* Exact integer dot products of group g with the tile's tokens, in registers 4 and 5 if g is even, 6 and 7 if odd: offset by
- * TILE_START, but not those of Q6_K's second half. */
-INLINE void make_products(int format, tile_work at, int g, const tile_memory *m)
+/* The two sums of a unit: 32 columns each, or 16. */
+#define MAKE_SUMS_(format, first, second, q, w)                         \
+    do {                                                                \
+        TILE_ZERO(first);                                               \
+        TILE_ZERO(second);                                              \
+        if (format == SC_Q6_K) {                                        \
+            TILE_DOT16(first, q, sizeof(sc_act), w);                    \
+            TILE_DOT16(second, (q) + 16, sizeof(sc_act), (w) + 4);      \
+        } else {                                                        \
+            TILE_DOT32(first, q, sizeof(sc_act), w);                    \
+            TILE_DOT32(second, (q) + 32, sizeof(sc_act), (w) + 8);      \
+        }                                                               \
+    } while (0)
+
+/* Exact integer dot products of unit u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those of
+ * Q8_0 offset by TILE_START. */
+INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 {
-    if (format == SC_Q8_0 && g >= at.groups) return;
+    if (format == SC_Q8_0 && u >= at.units) return;
+    const int g = groups_per_unit(format) * u;
     const int8_t *q = at.x->q + SC_GROUP * g;
     const u8x64 *w = m->w.q[at.panel][g];
     TILE_FENCE();
-    if (format == SC_Q6_K && g % 2) {
-        TILE_OFFSET(6);
-        TILE_DOT16(6, q, sizeof *at.x, w);
-        TILE_ZERO(7);
-        TILE_DOT16(7, q + 16, sizeof *at.x, w + 4);
-    } else if (format == SC_Q6_K) {
-        TILE_OFFSET(4);
-        TILE_DOT16(4, q, sizeof *at.x, w);
-        TILE_ZERO(5);
-        TILE_DOT16(5, q + 16, sizeof *at.x, w + 4);
-    } else if (g % 2) {
+    if (format == SC_Q8_0 && u % 2) {
         TILE_OFFSET(6);
         TILE_DOT32(6, q, sizeof *at.x, w);
-    } else {
+    } else if (format == SC_Q8_0) {
         TILE_OFFSET(4);
         TILE_DOT32(4, q, sizeof *at.x, w);
+    } else if (u % 2) {
+        MAKE_SUMS_(format, 6, 7, q, w);
+    } else {
+        MAKE_SUMS_(format, 4, 5, q, w);
     }
     TILE_FENCE();
 }
 
-INLINE void store_products(int format, tile_work at, int ring, int g, tile_memory *m)
+INLINE void store_products(int format, tile_work at, int ring, int u, tile_memory *m)
 {
-    if (format == SC_Q8_0 && g >= at.groups) return;
-    int32_t(*out)[SC_LANES] = dots_at(format, m, ring, at.panel, g);
+    if (format == SC_Q8_0 && u >= at.units) return;
+    int32_t(*out)[SC_LANES] = dots_at(format, m, ring, at.panel, u);
     TILE_FENCE();
-    if (g % 2) TILE_STORE(6, out);
+    if (u % 2) TILE_STORE(6, out);
     else TILE_STORE(4, out);
-    if (format == SC_Q6_K && g % 2) TILE_STORE(7, out + TILE_ROWS);
-    else if (format == SC_Q6_K) TILE_STORE(5, out + TILE_ROWS);
+    if (format != SC_Q8_0 && u % 2) TILE_STORE(7, out + TILE_ROWS);
+    else if (format != SC_Q8_0) TILE_STORE(5, out + TILE_ROWS);
     TILE_FENCE();
 }
 
@@ -86,23 +98,29 @@ INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
     store_products(format, at, ring, 0, m);
 }
 
-/* acc[t] += group g for `tokens` tokens from `first` of a tile. */
-INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int g, tile_memory *m,
-                         f32x16 acc[TILE_ROWS])
+/* sum[t] += unit u for `tokens` tokens from `first` of a tile. */
+INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int u, tile_memory *m,
+                         block_sum sum[TILE_ROWS])
 {
-    const f32x16 *scale = &m->w.scale[at.panel][sums_per_group(format) * (size_t)g], min = m->w.min[at.panel][g];
-    /* Exact: a scale has 19 bits at most (f16 times 8). So the fused product below rounds what a multiplication would. Where
-     * the sum is 0 it may have another sign: see quantize_group. */
-    const f32x16 offset = f32_mul(scale[0], f32_set1(-TILE_START));
-    const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, g) + first;
-    const sc_act *x = (const sc_act *)(const void *)((const float *)(const void *)(at.x + first) + g);
+    const i32x16 *scale = &m->w.scale[at.panel][u];
+    const f32x16 *d = &m->w.d[at.panel][u];
+    /* Exact: d has 11 bits. So the fused product below rounds what a multiplication would. Where the sum is 0 it may have
+     * another sign: see quantize_block. */
+    const f32x16 offset = format == SC_Q8_0 ? f32_mul(*d, f32_set1(-TILE_START)) : f32_set1(0);
+    const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, u) + first;
+    /* Moved so that add_unit finds unit u's factors, four bytes each, where those of unit 0 would be. */
+    const sc_act *x = (const sc_act *)(const void *)((const float *)(const void *)(at.x + first) + u);
     OPAQUE(dot);
     OPAQUE(x);
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) {
-        f32x16 term = f32_fma(f32_from_bits(i32_load(dot[t])), scale[0], offset);
-        if (format == SC_Q6_K) term = f32_fma(f32_from_i32(i32_load(dot[t + TILE_ROWS])), scale[1], term);
-        acc[t] = term_add(format, acc[t], term, min, x + t, 0);
+        if (format == SC_Q8_0) {
+            const f32x16 term = f32_fma(f32_from_bits(i32_load(dot[t])), *d, offset);
+            sum[t].part = f32_fma(term, f32_set1(x[t].scale[0]), sum[t].part);
+        } else {
+            const i32x16 both = i16_pair_load(dot[t], dot[t + TILE_ROWS]);
+            add_unit(format, &sum[t], both, *scale, both, offset, x + t, 0);
+        }
     }
 }
 
@@ -111,26 +129,34 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
 INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads, int unpack,
                       tile_ahead ahead, tile_memory *m, float *out)
 {
-    f32x16 acc[TILE_ROWS];
+    block_sum sum[TILE_ROWS];
+    const int groups = groups_per_unit(format), units = SC_GROUPS / groups, p = now.panel;
+    const size_t part = ahead.part * (size_t)groups;
     UNROLL(TILE_ROWS)
-    for (int t = 0; t < tokens; t++) acc[t] = f32_load(out + SC_PAIR * t);
+    for (int t = 0; t < tokens; t++) sum[t] = block_start(format, f32_load(out + SC_PAIR * t));
     UNROLL(8)
-    for (int g = 0; g < SC_GROUPS; g++) {
+    for (int u = 0; u < units; u++) {
         if (leads) {
-            if (ahead.weights) prefetch(ahead.weights + (size_t)g * ahead.part, ahead.part);
-            if (ahead.tokens) prefetch_near((const char *)(ahead.tokens + g), offsetof(sc_act, zero16));
-            if (unpack && next.x && (format != SC_Q8_0 || g < next.groups))
-                unpack_group(format, next.block, next.panel, g, 1, zero_point(format), &m->w);
-            if (g < SC_GROUPS - 2) make_products(format, now, g + 2, m);
-            else if (next.x) make_products(format, next, g + 2 - SC_GROUPS, m);
-            if (g < SC_GROUPS - 1) store_products(format, now, ring, g + 1, m);
+            if (ahead.weights) prefetch(ahead.weights + (size_t)u * part, part);
+            for (int t = 0; ahead.tokens && t < groups; t++)
+                prefetch_near((const char *)(ahead.tokens + groups * u + t),
+                              is_affine(format) ? offsetof(sc_act, zero16) : sizeof(sc_act));
+            if (unpack && next.x && (format != SC_Q8_0 || u < next.units))
+                unpack_unit(format, next.block, next.panel, u, 1, zero_point(format), &m->w);
+            if (u < units - 2) make_products(format, now, u + 2, m);
+            else if (next.x) make_products(format, next, u + 2 - units, m);
+            if (u < units - 1) store_products(format, now, ring, u + 1, m);
             else if (next.x) store_products(format, next, ring, 0, m);
         }
-        if (format == SC_Q8_0 && g >= now.groups) continue;
-        add_products(format, tokens, now, first, ring, g, m, acc);
+        if (format == SC_Q8_0 && u >= now.units) continue;
+        add_products(format, tokens, now, first, ring, u, m, sum);
     }
     UNROLL(TILE_ROWS)
-    for (int t = 0; t < tokens; t++) f32_store(out + SC_PAIR * t, acc[t]);
+    for (int t = 0; t < tokens; t++) {
+        float *to = out + SC_PAIR * t;
+        f32_store(to, block_end(format, f32_load(to), sum[t], m->w.scale[p], m->w.min[p], m->w.d[p][0], m->w.dmin[p],
+                                now.x + first + t));
+    }
 }
 
 /* The same for tokens first..rows-1 of a tile, fewer than it has, in pieces. Only the first piece leads, if any does. */
@@ -153,8 +179,9 @@ INLINE void linear_one_tile(int format, const char *blocks, size_t columns, cons
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), half = block_bytes / 2;
     const char *end = blocks + sc_pair_bytes(format, columns);
     tile_memory m;
-    tile_work now = {blocks, x, 0, groups_left(columns, 0)}, next;
-    for (int g = 0; g < now.groups; g++) unpack_group(format, blocks, 0, g, 1, zero_point(format), &m.w);
+    const int groups = groups_per_unit(format);
+    tile_work now = {blocks, x, 0, groups_left(columns, 0) / groups}, next;
+    for (int u = 0; u < now.units; u++) unpack_unit(format, blocks, 0, u, 1, zero_point(format), &m.w);
     start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
     for (size_t k = 0; now.x; now = next) {
         const tile_ahead later = {soon(now.block, end, ahead, block_bytes) + (now.panel ? half : 0), half / SC_GROUPS, NULL};
@@ -163,7 +190,7 @@ INLINE void linear_one_tile(int format, const char *blocks, size_t columns, cons
         next.panel ^= 1;
         if (now.panel) {
             k += SC_BLOCK;
-            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, groups_left(columns, k)};
+            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, groups_left(columns, k) / groups};
         }
         if (tokens == TILE_ROWS)
             add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);

@@ -5,44 +5,40 @@
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are those
  * of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL, and the tokens
  * of the next tile. */
-INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int groups, const sc_act *x,
+INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int units, const sc_act *x,
                         const char *ahead, size_t part, float *out)
 {
-    f32x16 acc[2][TILE_TOKENS];
+    block_sum sum[2][TILE_TOKENS];
     UNROLL(TILE_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) acc[p][t] = f32_load(out + 32 * t + 16 * (p0 + p));
+        for (int p = 0; p < TILE_PANELS; p++) sum[p][t] = block_start(format, f32_load(out + 32 * t + 16 * (p0 + p)));
     const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
-    const size_t own = (size_t)tokens * sizeof *x / SC_GROUPS;
-    UNROLL(TILE_GROUPS)
-    for (int g = 0; g < groups; g++) {
-        if (ahead) prefetch(ahead + (size_t)g * (part / SC_GROUPS), part / SC_GROUPS);
-        prefetch_near((const char *)(x + tokens) + (size_t)g * own, own);
-        const u8x64 *const q[2] = {w->q[p0][g], w->q[TILE_PANELS - 1 + p0][g]};
-        i32x16 sum[2][TILE_TOKENS];
-        f32x16 term[2][TILE_TOKENS];
-        dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 0, format == SC_Q6_K ? 4 : 8, sum);
-        if (format == SC_Q6_K) {
-            UNROLL(2)
-            for (int p = 0; p < TILE_PANELS; p++)
-                UNROLL(TILE_TOKENS)
-                for (int t = 0; t < tokens; t++)
-                    term[p][t] = f32_mul(f32_from_i32(sum[p][t]), w->scale[p0 + p][2 * g]);
-            dot_tile(format, TILE_PANELS, tokens, q, packed, p0, x, g, 4, 8, sum);
-        }
+    const size_t all = SC_GROUPS / (size_t)groups_per_unit(format), own = (size_t)tokens * sizeof *x / all;
+    for (int u = 0; u < units; u++) {
+        if (ahead) prefetch(ahead + (size_t)u * (part / all), part / all);
+        prefetch_near((const char *)(x + tokens) + (size_t)u * own, own);
+        i32x16 dot[2][2][TILE_TOKENS];
+        dot_unit(format, TILE_PANELS, tokens, w, packed, p0, x, u, dot);
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
-            const f32x16 *scale = &w->scale[p0 + p][sums_per_group(format) * (size_t)g];
+            const i32x16 scale = w->scale[p0 + p][u];
             UNROLL(TILE_TOKENS)
-            for (int t = 0; t < tokens; t++)
-                acc[p][t] = group_add(format, acc[p][t], sum[p][t], term[p][t], scale, w->min[p0 + p][g], x + t, g);
+            for (int t = 0; t < tokens; t++) {
+                const i32x16 both = format == SC_Q8_0 ? scale : unit_sums(format, dot[0][p][t], dot[1][p][t], x + t, u);
+                add_unit(format, &sum[p][t], both, scale, dot[0][p][t], w->d[p0 + p][u], x + t, u);
+            }
         }
     }
     UNROLL(TILE_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) f32_store(out + 32 * t + 16 * (p0 + p), acc[p][t]);
+        for (int p = 0; p < TILE_PANELS; p++) {
+            NO_LOADS_AHEAD();
+            float *to = out + 32 * t + 16 * (p0 + p);
+            f32_store(to, block_end(format, f32_load(to), sum[p][t], w->scale[p0 + p], w->min[p0 + p], w->d[p0 + p][0],
+                                    w->dmin[p0 + p], x + t));
+        }
 }
 
 INLINE void linear_registers(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
@@ -56,19 +52,19 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = groups_left(columns, k);
+        const int units = groups_left(columns, k) / groups_per_unit(format);
         const char *next = soon(blocks, end, ahead, block_bytes);
-        unpack_block(format, blocks, groups, !UNPACK_IN_TILE(format), 0, &w);
+        unpack_block(format, blocks, units, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
                 const char *asked = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
-                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, groups, from, asked, piece, to);
-                else if (n == 4) linear_tile(format, 4, &w, blocks, p, groups, from, asked, piece, to);
-                else if (n == 2) linear_tile(format, 2, &w, blocks, p, groups, from, asked, piece, to);
-                else linear_tile(format, 1, &w, blocks, p, groups, from, asked, piece, to);
+                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, units, from, asked, piece, to);
+                else if (n == 4) linear_tile(format, 4, &w, blocks, p, units, from, asked, piece, to);
+                else if (n == 2) linear_tile(format, 2, &w, blocks, p, units, from, asked, piece, to);
+                else linear_tile(format, 1, &w, blocks, p, units, from, asked, piece, to);
             }
     }
 }

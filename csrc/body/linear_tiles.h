@@ -7,15 +7,15 @@
 
 /* The last tokens, fewer than a tile has: the tile overlaps the one before it, its first products are made twice and
  * added once. */
-INLINE void add_rest(int format, int groups, const sc_act *x, size_t tokens, tile_memory *m, float *out)
+INLINE void add_rest(int format, int units, const sc_act *x, size_t tokens, tile_memory *m, float *out)
 {
     const size_t rest = tokens % TILE_ROWS, first = TILE_ROWS - rest;
     const tile_work none = {.x = NULL};
-    tile_work now = {NULL, x + tokens - TILE_ROWS, 0, groups};
+    tile_work now = {NULL, x + tokens - TILE_ROWS, 0, units};
     for (; now.panel < 2; now.panel++) {
-        for (int g = 0; g < groups; g++) {
-            make_products(format, now, g, m);
-            store_products(format, now, RING_ALL, g, m);
+        for (int u = 0; u < units; u++) {
+            make_products(format, now, u, m);
+            store_products(format, now, RING_ALL, u, m);
         }
         add_pieces(format, now, none, first, TILE_ROWS, 0, (tile_ahead){NULL, 0, NULL}, m,
                    out + SC_PAIR * (tokens - rest) + SC_LANES * now.panel);
@@ -27,12 +27,12 @@ INLINE void add_rest(int format, int groups, const sc_act *x, size_t tokens, til
 enum { FAR_TOKENS = 1 << 20 };
 
 /* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from `ahead`. */
-INLINE void add_block(int format, int groups, const sc_act *x, size_t tokens, int far, const char *ahead, tile_memory *m,
+INLINE void add_block(int format, int units, const sc_act *x, size_t tokens, int far, const char *ahead, tile_memory *m,
                       float *out)
 {
     const size_t half = sc_pair_bytes(format, SC_BLOCK) / 2;
     const sc_act *end = x + tokens / TILE_ROWS * TILE_ROWS;
-    tile_work now = {NULL, x, 0, groups}, next;
+    tile_work now = {NULL, x, 0, units}, next;
     start_products(format, now, RING, m);
     for (; now.x; now = next) {
         float *to = out + SC_PAIR * (now.x - x) + SC_LANES * now.panel;
@@ -43,7 +43,7 @@ INLINE void add_block(int format, int groups, const sc_act *x, size_t tokens, in
         if (now.panel) next.x = now.x + TILE_ROWS < end ? now.x + TILE_ROWS : NULL;
         add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 0, later, m, to);
     }
-    if (tokens % TILE_ROWS) add_rest(format, groups, x, tokens, m, out);
+    if (tokens % TILE_ROWS) add_rest(format, units, x, tokens, m, out);
 }
 
 INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
@@ -54,9 +54,9 @@ INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, co
     const int far = columns / SC_BLOCK * tokens * sizeof *x > FAR_TOKENS;
     tile_memory m;
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int groups = groups_left(columns, k);
-        unpack_block(format, blocks, groups, 1, zero_point(format), &m.w);
-        add_block(format, groups, x, tokens, far, soon(blocks, end, ahead, block_bytes), &m, out);
+        const int units = groups_left(columns, k) / groups_per_unit(format);
+        unpack_block(format, blocks, units, 1, zero_point(format), &m.w);
+        add_block(format, units, x, tokens, far, soon(blocks, end, ahead, block_bytes), &m, out);
     }
 }
 

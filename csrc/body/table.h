@@ -1,6 +1,6 @@
 /* All bodies and the table of one instance. The including file has set the target, the primitives, ISA_NAME, ISA_TABLE,
  * ISA_CHUNK, TILE_PANELS, TILE_TOKENS, FEW_TOKENS, FLOAT_TOKENS, BODY_MANY, LINEAR_MANY, PREFETCH_BLOCKS, PREFETCH_CACHE,
- * PREFETCH_NEAR, LIMIT_*; for linear_registers.h also TILE_GROUPS, UNPACK_IN_TILE. */
+ * PREFETCH_NEAR, LIMIT_*; for linear_registers.h also UNPACK_IN_TILE. */
 #include "exp.h"
 #include "activation.h"
 #include "prefetch.h"
@@ -18,7 +18,7 @@ const sc_kernels ISA_TABLE = {
     .linear = {[SC_F32] = linear_f32, [SC_F16] = linear_f16, [SC_BF16] = linear_bf16, [SC_Q4_K] = linear_q4_k,
                [SC_Q5_K] = linear_q5_k, [SC_Q6_K] = linear_q6_k, [SC_Q8_0] = linear_q8_0},
     .quantize = quantize,
-    .quantize_group = quantize_group,
+    .quantize_block = quantize_block,
     .layer_norm = layer_norm,
     .gelu = gelu,
     .add_residual = add_residual,

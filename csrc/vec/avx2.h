@@ -76,6 +76,7 @@ static inline int32_t i32_max16(i32x16 x)
     b = _mm_max_epi32(b, _mm_shuffle_epi32(b, 0x4E));
     return _mm_cvtsi128_si32(_mm_max_epi32(b, _mm_shuffle_epi32(b, 0xB1)));
 }
+static inline i32x16 i32_abs(i32x16 x) { return (i32x16){_mm256_abs_epi32(x.a), _mm256_abs_epi32(x.b)}; }
 static inline i32x16 i32_from_f32(f32x16 x) { return (i32x16){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {
@@ -83,6 +84,35 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
     __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128((__m128i *)p, bytes);
 }
+
+/* 16-bit integers, two to a lane. */
+static inline i32x16 i16_broadcast2(const int16_t *p)
+{
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return i32_set1(two);
+}
+static inline i32x16 i16_pair(i32x16 low, i32x16 high)
+{
+    return (i32x16){_mm256_blend_epi16(low.a, _mm256_slli_epi32(high.a, 16), 0xAA), _mm256_blend_epi16(low.b, _mm256_slli_epi32(high.b, 16), 0xAA)};
+}
+static inline i32x16 i16_add(i32x16 x, i32x16 y) { return (i32x16){_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)}; }
+static inline i32x16 i16_mul(i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_mullo_epi16(x.a, y.a), _mm256_mullo_epi16(x.b, y.b)};
+}
+static inline i32x16 i16_dot(i32x16 x, i32x16 y) { return (i32x16){_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)}; }
+static inline i32x16 i16_even_u8(u8x64 x)
+{
+    const __m256i mask = _mm256_set1_epi16(0xFF);
+    return (i32x16){_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
+}
+static inline i32x16 i16_odd_u8(u8x64 x) { return (i32x16){_mm256_srli_epi16(x.a, 8), _mm256_srli_epi16(x.b, 8)}; }
+static inline i32x16 i16_even_i8(u8x64 x)
+{
+    return (i32x16){_mm256_srai_epi16(_mm256_slli_epi16(x.a, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(x.b, 8), 8)};
+}
+static inline i32x16 i16_odd_i8(u8x64 x) { return (i32x16){_mm256_srai_epi16(x.a, 8), _mm256_srai_epi16(x.b, 8)}; }
 
 /* Floats. */
 static inline f32x16 f32_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -109,18 +139,6 @@ static inline __m256 bf16x8_(const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 static inline f32x16 f32_load_bf16(const uint16_t *p) { return (f32x16){bf16x8_(p), bf16x8_(p + 8)}; }
-static inline f32x16 f32_load_u8(const uint8_t *p)
-{
-    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
-    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
-                    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8)))};
-}
-static inline f32x16 f32_load_i8(const int8_t *p)
-{
-    __m128i bytes = _mm_loadu_si128((const __m128i *)p);
-    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
-                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
-}
 static inline f32x16 f32_from_i32(i32x16 x) { return (f32x16){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
 static inline f32x16 f32_from_bits(i32x16 x) { return (f32x16){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
 static inline f32x16 f32_add(f32x16 x, f32x16 y) { return (f32x16){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }

@@ -39,8 +39,29 @@ static inline int32_t i32_sum16(i32x16 x) { return _mm512_reduce_add_epi32(x); }
 static inline i32x16 i32_and(i32x16 x, i32x16 y) { return _mm512_and_si512(x, y); }
 static inline i32x16 i32_max(i32x16 x, i32x16 y) { return _mm512_max_epi32(x, y); }
 static inline int32_t i32_max16(i32x16 x) { return _mm512_reduce_max_epi32(x); }
+static inline i32x16 i32_abs(i32x16 x) { return _mm512_abs_epi32(x); }
 static inline i32x16 i32_from_f32(f32x16 x) { return _mm512_cvtps_epi32(x); }
 static inline void i32_store_i8(int8_t *p, i32x16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
+
+/* 16-bit integers, two to a lane. */
+static inline i32x16 i16_broadcast2(const int16_t *p)
+{
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return _mm512_set1_epi32(two);
+}
+static inline i32x16 i16_pair(i32x16 low, i32x16 high)
+{
+    return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16));
+}
+static inline i32x16 i16_add(i32x16 x, i32x16 y) { return _mm512_add_epi16(x, y); }
+static inline i32x16 i16_mul(i32x16 x, i32x16 y) { return _mm512_mullo_epi16(x, y); }
+static inline i32x16 i16_dot(i32x16 x, i32x16 y) { return _mm512_madd_epi16(x, y); }
+static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y) { return _mm512_dpwssd_epi32(acc, x, y); }
+static inline i32x16 i16_even_u8(u8x64 x) { return _mm512_and_si512(x, _mm512_set1_epi16(0xFF)); }
+static inline i32x16 i16_odd_u8(u8x64 x) { return _mm512_srli_epi16(x, 8); }
+static inline i32x16 i16_even_i8(u8x64 x) { return _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8); }
+static inline i32x16 i16_odd_i8(u8x64 x) { return _mm512_srai_epi16(x, 8); }
 
 /* Floats. */
 static inline f32x16 f32_set1(float x) { return _mm512_set1_ps(x); }
@@ -58,14 +79,6 @@ static inline f32x16 f32_load_bf16(const uint16_t *p)
 {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
-static inline f32x16 f32_load_u8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
-static inline f32x16 f32_load_i8(const int8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 static inline f32x16 f32_from_i32(i32x16 x) { return _mm512_cvtepi32_ps(x); }
 static inline f32x16 f32_from_bits(i32x16 x) { return _mm512_castsi512_ps(x); }

@@ -49,5 +49,6 @@ static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
     IN_ORDER(acc.b);
     return acc;
 }
+static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y) { return i32_add(acc, i16_dot(x, y)); }
 
 #endif

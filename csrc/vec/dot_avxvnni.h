@@ -19,5 +19,9 @@ static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
 }
 static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; return acc; }
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a) { return dot_add(acc, w, a); }
+static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_dpwssd_avx_epi32(acc.a, x.a, y.a), _mm256_dpwssd_avx_epi32(acc.b, x.b, y.b)};
+}
 
 #endif

@@ -46,6 +46,7 @@ static inline int32_t i32_max16(i32x16 x)
 {
     return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.v[0], x.v[1]), vmaxq_s32(x.v[2], x.v[3])));
 }
+static inline i32x16 i32_abs(i32x16 x) { QUADS_(i32x16, vabsq_s32(x.v[i])); }
 static inline i32x16 i32_from_f32(f32x16 x) { QUADS_(i32x16, vcvtnq_s32_f32(x.v[i])); }
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {
@@ -53,6 +54,38 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
     int16x8_t high = vcombine_s16(vmovn_s32(x.v[2]), vmovn_s32(x.v[3]));
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
+
+/* 16-bit integers, two to a lane. */
+static inline int16x8_t i16_(int32x4_t x) { return vreinterpretq_s16_s32(x); }
+static inline int32x4_t i32_(int16x8_t x) { return vreinterpretq_s32_s16(x); }
+static inline i32x16 i16_broadcast2(const int16_t *p)
+{
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return i32_set1(two);
+}
+static inline i32x16 i16_pair(i32x16 low, i32x16 high) { QUADS_(i32x16, vsliq_n_s32(low.v[i], high.v[i], 16)); }
+static inline i32x16 i16_add(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vaddq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
+static inline i32x16 i16_mul(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vmulq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
+static inline int32x4_t dot2_quad_(int16x8_t x, int16x8_t y)
+{
+    return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
+}
+static inline i32x16 i16_dot(i32x16 x, i32x16 y) { QUADS_(i32x16, dot2_quad_(i16_(x.v[i]), i16_(y.v[i]))); }
+static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y) { return i32_add(acc, i16_dot(x, y)); }
+static inline i32x16 i16_even_u8(u8x64 x)
+{
+    QUADS_(i32x16, vandq_s32(vreinterpretq_s32_u8(x.v[i]), vdupq_n_s32(0x00FF00FF)));
+}
+static inline i32x16 i16_odd_u8(u8x64 x)
+{
+    QUADS_(i32x16, vreinterpretq_s32_u16(vshrq_n_u16(vreinterpretq_u16_u8(x.v[i]), 8)));
+}
+static inline i32x16 i16_even_i8(u8x64 x)
+{
+    QUADS_(i32x16, i32_(vshrq_n_s16(vshlq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8), 8)));
+}
+static inline i32x16 i16_odd_i8(u8x64 x) { QUADS_(i32x16, i32_(vshrq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8))); }
 
 /* Floats. */
 static inline f32x16 f32_set1(float x) { QUADS_(f32x16, vdupq_n_f32(x)); }
@@ -72,22 +105,6 @@ static inline void f32_store_f16(uint16_t *p, f32x16 x)
 static inline f32x16 f32_load_bf16(const uint16_t *p)
 {
     QUADS_(f32x16, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
-}
-static inline float32x4_t f32_quad_(uint16x8_t x, int high)
-{
-    return vcvtq_f32_u32(vmovl_u16(high ? vget_high_u16(x) : vget_low_u16(x)));
-}
-static inline f32x16 f32_load_u8(const uint8_t *p)
-{
-    QUADS_(f32x16, f32_quad_(vmovl_u8(vld1_u8(p + 8 * (i / 2))), i & 1));
-}
-static inline float32x4_t f32_quad_signed_(int16x8_t x, int high)
-{
-    return vcvtq_f32_s32(vmovl_s16(high ? vget_high_s16(x) : vget_low_s16(x)));
-}
-static inline f32x16 f32_load_i8(const int8_t *p)
-{
-    QUADS_(f32x16, f32_quad_signed_(vmovl_s8(vld1_s8(p + 8 * (i / 2))), i & 1));
 }
 static inline f32x16 f32_from_i32(i32x16 x) { QUADS_(f32x16, vcvtq_f32_s32(x.v[i])); }
 static inline f32x16 f32_from_bits(i32x16 x) { QUADS_(f32x16, vreinterpretq_f32_s32(x.v[i])); }

@@ -90,6 +90,7 @@ static inline int32_t i32_max16(i32x16 x)
     for (int i = 1; i < 16; i++) max = x.v[i] > max ? x.v[i] : max;
     return max;
 }
+static inline i32x16 i32_abs(i32x16 x) { LANES_(i32x16, x.v[i] < 0 ? -x.v[i] : x.v[i]); }
 /* To the nearest integer, ties to even; |x| < 2^31: clamp first, instruction sets differ beyond. */
 static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)nearbyintf(x.v[i])); }
 /* 16 bytes; every lane in [-128, 127]. */
@@ -97,6 +98,33 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
 {
     for (int i = 0; i < 16; i++) p[i] = (int8_t)x.v[i];
 }
+
+/* 16-bit integers, two to a lane: `low` the lower half. Sums and products are modulo 2^16. */
+static inline int16_t low_(int32_t x) { return (int16_t)(x & 0xFFFF); }
+static inline int16_t high_(int32_t x) { return (int16_t)(x >> 16); }
+static inline int32_t both_(int low, int high) { return (int32_t)(((uint32_t)high << 16) | ((uint32_t)low & 0xFFFF)); }
+static inline i32x16 i16_broadcast2(const int16_t *p) { LANES_(i32x16, both_(p[0], p[1])); }
+/* The lower halves of two vectors. */
+static inline i32x16 i16_pair(i32x16 low, i32x16 high) { LANES_(i32x16, both_(low.v[i], high.v[i])); }
+static inline i32x16 i16_add(i32x16 x, i32x16 y)
+{
+    LANES_(i32x16, both_(low_(x.v[i]) + low_(y.v[i]), high_(x.v[i]) + high_(y.v[i])));
+}
+static inline i32x16 i16_mul(i32x16 x, i32x16 y)
+{
+    LANES_(i32x16, both_(low_(x.v[i]) * low_(y.v[i]), high_(x.v[i]) * high_(y.v[i])));
+}
+/* x.low*y.low + x.high*y.high, and acc more: in int32. */
+static inline i32x16 i16_dot(i32x16 x, i32x16 y)
+{
+    LANES_(i32x16, low_(x.v[i]) * low_(y.v[i]) + high_(x.v[i]) * high_(y.v[i]));
+}
+static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y) { return i32_add(acc, i16_dot(x, y)); }
+/* Bytes 0 and 2 of each lane, or 1 and 3, unsigned or signed. */
+static inline i32x16 i16_even_u8(u8x64 x) { LANES_(i32x16, both_(x.v[4 * i], x.v[4 * i + 2])); }
+static inline i32x16 i16_odd_u8(u8x64 x) { LANES_(i32x16, both_(x.v[4 * i + 1], x.v[4 * i + 3])); }
+static inline i32x16 i16_even_i8(u8x64 x) { LANES_(i32x16, both_((int8_t)x.v[4 * i], (int8_t)x.v[4 * i + 2])); }
+static inline i32x16 i16_odd_i8(u8x64 x) { LANES_(i32x16, both_((int8_t)x.v[4 * i + 1], (int8_t)x.v[4 * i + 3])); }
 
 /* Floats. */
 static inline float float_from_bits_(uint32_t bits) { float f; memcpy(&f, &bits, 4); return f; }
@@ -109,8 +137,6 @@ static inline void f32_store_f16(uint16_t *p, f32x16 x)
     for (int i = 0; i < 16; i++) p[i] = sc_f16_from_f32(x.v[i]);
 }
 static inline f32x16 f32_load_bf16(const uint16_t *p) { LANES_(f32x16, float_from_bits_((uint32_t)p[i] << 16)); }
-static inline f32x16 f32_load_u8(const uint8_t *p) { LANES_(f32x16, p[i]); }
-static inline f32x16 f32_load_i8(const int8_t *p) { LANES_(f32x16, p[i]); }
 static inline f32x16 f32_from_i32(i32x16 x) { LANES_(f32x16, (float)x.v[i]); }
 static inline f32x16 f32_from_bits(i32x16 x) { LANES_(f32x16, float_from_bits_((uint32_t)x.v[i])); }
 static inline f32x16 f32_add(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] + y.v[i]); }

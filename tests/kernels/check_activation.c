@@ -39,31 +39,56 @@ void check_quantize(int level, const sc_kernels *kernels)
             }
 }
 
-void check_quantize_group(int level, const sc_kernels *kernels)
+/* What the linear kernels count on: sums that fit their integers. */
+static void expect_bounds(const sc_act *block, int groups)
+{
+    for (int g = 0; g < groups; g++) {
+        int size[2] = {0, 0}, sum[2] = {0, 0};
+        for (int i = 0; i < SC_GROUP; i++) {
+            const int q = block->q[SC_GROUP * g + i];
+            size[i / 16] += q < 0 ? -q : q;
+            sum[i / 16] += q;
+        }
+        expect(size[0] <= SC_HALF_SUM && size[1] <= SC_HALF_SUM, "a sum of |q| is too large");
+        expect(block->factor[g] >= 0 && block->factor[g] <= SC_FACTOR_MAX, "a factor is too large");
+        expect(block->zero16[2 * g] == -32 * sum[0] && block->zero16[2 * g + 1] == -32 * sum[1], "zero16");
+        expect(block->zero32[g] == -16 * (sum[0] + sum[1]), "zero32");
+        const int exact = block->factor[g] * (sum[0] + sum[1]), rounded = block->sum[g] * (1 << SC_SUM_SHIFT);
+        expect(2 * abs(exact - rounded) <= 1 << SC_SUM_SHIFT, "sum");
+    }
+}
+
+void check_quantize_block(int level, const sc_kernels *kernels)
 {
     (void)level;
-    for (int i = 0; i < 2000; i++) {
-        const int g = i % SC_GROUPS, fill = i / SC_GROUPS % GROUP_FILLS;
-        begin("group %d, fill %d", g, fill);
-        float *x = buffer(0, SC_GROUP * sizeof *x);
+    for (int i = 0; i < 4000; i++) {
+        const int groups = i % SC_GROUPS + 1, fill = i / SC_GROUPS % (GROUP_FILLS + 1);
+        const size_t stride = i % 3 ? SC_GROUP : SC_GROUP + 16 * (size_t)random_int(1, 9);
+        begin("%d groups, stride %zu, fill %d", groups, stride, fill);
+        const size_t n = (size_t)(groups - 1) * stride + SC_GROUP;
+        float *x = buffer(0, n * sizeof *x);
         sc_act *got = buffer(1, sizeof *got), *expected = buffer(2, sizeof *expected);
-        fill_group(fill, x, SC_GROUP);
-        *got = *expected;
-        kernels->quantize_group(x, got, g);
-        sc_kernels_scalar.quantize_group(x, expected, g);
+        fill_group(fill < GROUP_FILLS ? fill : FILL_RANDOM, x, n);
+        for (size_t k = 0; fill == GROUP_FILLS && k < n; k++) /* flat: many values as large as the largest */
+            x[k] = (k / SC_GROUP % 2 ? 1.0f : 0.1f) * (x[k] < 0 ? -1.0f : 1.0f) * (float)random_int(i % 100, 100);
+        *got = *expected; /* padding */
+        kernels->quantize_block(x, stride, groups, got);
+        sc_kernels_scalar.quantize_block(x, stride, groups, expected);
         expect_equal("block", got, expected, sizeof *got);
+        expect_bounds(got, groups);
         end();
     }
-    for (int lane = 0; lane < SC_GROUP; lane++) {
+    for (int lane = 0; lane < SC_BLOCK; lane++) {
         static const float poisons[] = {INFINITY, -INFINITY, NAN};
         for (size_t i = 0; i < COUNT(poisons); i++) {
             begin("%g in lane %d", (double)poisons[i], lane);
-            float *x = buffer(0, SC_GROUP * sizeof *x);
+            float *x = buffer(0, SC_BLOCK * sizeof *x);
             sc_act *got = buffer(1, sizeof *got);
-            fill_floats(FILL_RANDOM, x, SC_GROUP);
+            fill_floats(FILL_RANDOM, x, SC_BLOCK);
             x[lane] = poisons[i];
-            kernels->quantize_group(x, got, 0);
-            expect(isnan(got->scale[0]), "the scale does not show that a value is not finite");
+            kernels->quantize_block(x, SC_GROUP, SC_GROUPS, got);
+            expect(isnan(got->step), "the step does not show that a value is not finite");
+            for (int g = 0; g < SC_GROUPS; g++) expect(isnan(got->scale[g]), "nor does a scale");
             end();
         }
     }

@@ -46,22 +46,35 @@ static const char *const code_names[] = {"random", "127", "-127", "alternating",
 static const int float_fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FILL_ALTERNATING, FILL_ZERO};
 static const char *const float_names[] = {"random", "with outliers", "tiny", "alternating", "zero"};
 
-/* One token's blocks, x[b*stride], as `quantize` would leave them; whatever lies beyond `columns` stays random. */
+/* One group as `quantize` might leave it. The largest codes come where instruction sets add in int16: 127 in two columns of
+ * every four, which leaves 7 for all others. */
+static void fill_codes_of_group(int fill, sc_act *block, size_t g)
+{
+    int sum[2] = {0, 0}, left[2] = {SC_HALF_SUM, SC_HALF_SUM};
+    const int pair = random_int(0, 1);
+    for (size_t i = 0; i < SC_GROUP; i++) {
+        const int most = left[i / 16] < 127 ? left[i / 16] : 127, large = (int)(i % 4) / 2 == pair ? most : 0;
+        const int codes[CODES] = {random_int(-most, most), large, -large, i % 2 ? -large : large, 0};
+        block->q[SC_GROUP * g + i] = (int8_t)codes[fill];
+        sum[i / 16] += codes[fill];
+        left[i / 16] -= codes[fill] < 0 ? -codes[fill] : codes[fill];
+    }
+    block->factor[g] = (int16_t)(fill == CODES_RANDOM ? random_int(0, SC_FACTOR_MAX) : SC_FACTOR_MAX);
+    const int exact = block->factor[g] * (sum[0] + sum[1]);
+    block->sum[g] = (int16_t)((exact + (1 << SC_SUM_SHIFT >> 1)) >> SC_SUM_SHIFT);
+    block->zero32[g] = (int16_t)(-16 * (sum[0] + sum[1]));
+    block->zero16[2 * g] = (int16_t)(-32 * sum[0]);
+    block->zero16[2 * g + 1] = (int16_t)(-32 * sum[1]);
+    block->scale[g] = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
+}
+
+/* One token's blocks, x[b*stride]; whatever lies beyond `columns` stays random. */
 static void fill_codes(int fill, sc_act *x, size_t columns, size_t stride)
 {
     for (size_t k = 0; k < columns; k += SC_GROUP) {
         sc_act *block = x + k / SC_BLOCK * stride;
-        const size_t g = k % SC_BLOCK / SC_GROUP;
-        int32_t sum[2] = {0, 0};
-        for (size_t i = 0; i < SC_GROUP; i++) {
-            const int codes[CODES] = {random_int(-127, 127), 127, -127, i % 2 ? -127 : 127, 0};
-            block->q[SC_GROUP * g + i] = (int8_t)codes[fill];
-            sum[i / 16] += codes[fill];
-        }
-        block->scale[g] = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
-        block->sum[g] = block->scale[g] * (float)(sum[0] + sum[1]);
-        block->zero16[2 * g] = -32 * sum[0];
-        block->zero16[2 * g + 1] = -32 * sum[1];
+        fill_codes_of_group(fill, block, k % SC_BLOCK / SC_GROUP);
+        block->step = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
     }
 }
 

@@ -121,6 +121,56 @@ static void check_dots(void)
     }
 }
 
+/* Two of 16 bits to a lane. */
+static void expect_halves(const char *what, i32x16 got, const int16_t *expected)
+{
+    const ints16 x = ints_of(got);
+    expect_equal(what, &x, expected, sizeof x);
+}
+
+static void check_halves(int fill)
+{
+    int16_t x[32], y[32], expected[32];
+    ints16 acc, dots, low, high;
+    begin("16-bit integers, case %d", fill);
+    for (int i = 0; i < 32; i++) {
+        const int any[2] = {random_int(INT16_MIN, INT16_MAX), random_int(INT16_MIN, INT16_MAX)};
+        x[i] = (int16_t)(fill % 3 ? any[0] : fill % 2 ? INT16_MIN : INT16_MAX);
+        y[i] = (int16_t)(fill % 3 == 2 ? INT16_MAX : any[1]);
+    }
+    memcpy(&low, x, sizeof low);
+    memcpy(&high, y, sizeof high);
+    for (int i = 0; i < 16; i++) {
+        acc.v[i] = (int32_t)random_bits();
+        const int64_t dot = (int64_t)x[2 * i] * y[2 * i] + (int64_t)x[2 * i + 1] * y[2 * i + 1];
+        dots.v[i] = (int32_t)dot;
+    }
+    ints16 got = ints_of(i16_dot(ints(low), ints(high)));
+    expect_equal("i16_dot", &got, &dots, sizeof got);
+    for (int i = 0; i < 16; i++) dots.v[i] = (int32_t)((uint32_t)dots.v[i] + (uint32_t)acc.v[i]);
+    got = ints_of(i16_dot_add(ints(acc), ints(low), ints(high)));
+    expect_equal("i16_dot_add", &got, &dots, sizeof got);
+    for (int i = 0; i < 32; i++) expected[i] = (int16_t)(x[i] + y[i]);
+    expect_halves("i16_add", i16_add(ints(low), ints(high)), expected);
+    for (int i = 0; i < 32; i++) expected[i] = (int16_t)(x[i] * y[i]);
+    expect_halves("i16_mul", i16_mul(ints(low), ints(high)), expected);
+    for (int i = 0; i < 32; i++) expected[i] = i % 2 ? y[i - 1] : x[i];
+    expect_halves("i16_pair", i16_pair(ints(low), ints(high)), expected);
+    int16_t *two = buffer(0, 4);
+    for (int i = 0; i < 32; i++) expected[i] = two[i % 2];
+    expect_halves("i16_broadcast2", i16_broadcast2(two), expected);
+    uint8_t *bytes = buffer(1, 64);
+    for (int i = 0; i < 32; i++) expected[i] = bytes[2 * i];
+    expect_halves("i16_even_u8", i16_even_u8(u8_load(bytes)), expected);
+    for (int i = 0; i < 32; i++) expected[i] = bytes[2 * i + 1];
+    expect_halves("i16_odd_u8", i16_odd_u8(u8_load(bytes)), expected);
+    for (int i = 0; i < 32; i++) expected[i] = (int8_t)bytes[2 * i];
+    expect_halves("i16_even_i8", i16_even_i8(u8_load(bytes)), expected);
+    for (int i = 0; i < 32; i++) expected[i] = (int8_t)bytes[2 * i + 1];
+    expect_halves("i16_odd_i8", i16_odd_i8(u8_load(bytes)), expected);
+    end();
+}
+
 static void check_integers(void)
 {
     ints16 x, y, sum, shifted, expected;
@@ -144,6 +194,9 @@ static void check_integers(void)
     for (int i = 0; i < 16; i++) expected.v[i] = x.v[i] > y.v[i] ? x.v[i] : y.v[i];
     got = ints_of(i32_max(ints(x), ints(y)));
     expect_equal("i32_max", &got, &expected, sizeof got);
+    for (int i = 0; i < 16; i++) expected.v[i] = x.v[i] < 0 ? -x.v[i] : x.v[i];
+    got = ints_of(i32_abs(ints(x)));
+    expect_equal("i32_abs", &got, &expected, sizeof got);
     int32_t largest = x.v[0];
     for (int i = 1; i < 16; i++) largest = x.v[i] > largest ? x.v[i] : largest;
     expect(i32_max16(ints(x)) == largest, "i32_max16");
@@ -202,21 +255,6 @@ static void check_loads(void)
         }
         expect_floats("f32_load_f16", f32_load_f16(from), half);
         expect_floats("f32_load_bf16", f32_load_bf16(from), brain);
-        end();
-    }
-    for (int i = 0; i < 256; i += 16) {
-        float wide[16], narrow[16];
-        begin("bytes from %d", i);
-        uint8_t *u8 = buffer(0, 16);
-        int8_t *i8 = buffer(1, 16);
-        for (int k = 0; k < 16; k++) {
-            u8[k] = (uint8_t)(i + k);
-            i8[k] = (int8_t)(i + k - 128);
-            wide[k] = (float)(i + k);
-            narrow[k] = (float)(i + k - 128);
-        }
-        expect_floats("f32_load_u8", f32_load_u8(u8), wide);
-        expect_floats("f32_load_i8", f32_load_i8(i8), narrow);
         end();
     }
 }
@@ -324,6 +362,7 @@ static void check_all(void)
     for (int i = 0; i < 50; i++) check_bytes();
     for (int i = 0; i < 20; i++) check_dots();
     for (int i = 0; i < 500; i++) check_integers();
+    for (int i = 0; i < 300; i++) check_halves(i);
     check_loads();
     check_store_f16();
     for (int i = 0; i < 3000; i++) check_arithmetic(i);
