@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +19,36 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import reference
 
-BLOCKS = (32, 64, 256)
+
+def rounded_by_the_engine(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A float32 step per 256 columns, an integer factor per 32."""
+    return reference.quantize_activations(x).values
+
+
+def rounded_with_scales(x: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """One scale per `block` columns."""
+    blocks = x.reshape(len(x), -1, block)
+    scales = np.abs(blocks).max(-1, keepdims=True) / 127
+    rounded: NDArray[np.float64] = np.rint(blocks / np.where(scales > 0, scales, 1)) * scales
+    return rounded.reshape(x.shape)
+
+
+ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "32 in 256": rounded_by_the_engine,
+    **{f"per {block}": partial(rounded_with_scales, block=block) for block in (32, 64, 256)},
+}
 
 
 class RoundedInput:
-    """A weight (rows, columns) whose input is rounded to int8 with one scale per `block` columns."""
+    """A weight (rows, columns) whose input is rounded to int8."""
 
     __array_ufunc__ = None  # so that `x @ weight.T` asks this class
 
-    def __init__(self, weight: NDArray[np.float64], block: int) -> None:
+    def __init__(
+        self, weight: NDArray[np.float64], rounding: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> None:
         self._weight = weight
-        self._block = block
+        self._rounding = rounding
 
     @property
     def T(self) -> RoundedInput:  # noqa: N802
@@ -38,17 +59,14 @@ class RoundedInput:
         return self._weight[ids]
 
     def __rmatmul__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        blocks = x.reshape(len(x), -1, self._block)
-        scales = np.abs(blocks).max(-1, keepdims=True) / 127
-        rounded = np.rint(blocks / np.where(scales > 0, scales, 1)) * scales
-        return rounded.reshape(x.shape) @ self._weight.T
+        return self._rounding(x) @ self._weight.T
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", type=Path, help="GGUF files of modest size, with an .npz of tokens beside")
     args = parser.parse_args()
-    print(f"{'model':24}" + "".join(f"{f'per {block}':>12}" for block in BLOCKS))
+    print(f"{'model':24}" + "".join(f"{name:>12}" for name in ROUNDINGS))
     for path in args.models:
         if not path.with_suffix(".npz").exists():
             continue
@@ -56,8 +74,8 @@ def main() -> None:
         tokens = np.load(path.with_suffix(".npz"))["tokens"]
         exact = reference.forward(weights, config, tokens)
         row = []
-        for block in BLOCKS:
-            rounded = {name: RoundedInput(w, block) if w.ndim == 2 else w for name, w in weights.items()}
+        for rounding in ROUNDINGS.values():
+            rounded = {name: RoundedInput(w, rounding) if w.ndim == 2 else w for name, w in weights.items()}
             row.append(reference.mean_kl(exact, reference.forward(rounded, config, tokens)))
         print(f"{path.stem:24}" + "".join(f"{kl:12.2e}" for kl in row))
 

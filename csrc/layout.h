@@ -11,8 +11,8 @@
 
 #define SC_LANES 16       /* rows per panel */
 #define SC_PAIR 32        /* rows per pair of panels */
-#define SC_GROUP 32       /* columns that share one activation scale */
-#define SC_BLOCK 256      /* columns per superblock: 8 groups */
+#define SC_GROUP 32       /* columns whose activations share a factor */
+#define SC_BLOCK 256      /* columns per superblock: 8 groups; their activations share a step */
 #define SC_GROUPS 8       /* groups per superblock */
 #define SC_QUERIES 16     /* most queries per attention tile */
 

@@ -109,7 +109,7 @@ def checkpoint(data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """What a fuzzer may begin with."""
     if name == "session":
-        header = HEADER.pack(b"SCSESS01", bytes.fromhex(_FINGERPRINT), 2, _BLOCK_BYTES, 1)
+        header = HEADER.pack(b"SCSESS02", bytes.fromhex(_FINGERPRINT), 2, _BLOCK_BYTES, 1)
         return [b"", header, header + bytes(8 + _BLOCK_BYTES + 32)]
     if name == "tokenizer":
         return [

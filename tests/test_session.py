@@ -183,6 +183,12 @@ class TestSessionFiles:
         assert len(session) == 0
         assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
 
+    def test_another_version(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
+        old = tmp_path / "old"
+        old.write_bytes(b"SCSESS01" + saved.read_bytes()[8:])
+        with pytest.raises(santacoder.SessionFormatError, match=r"is a session of version '01', and this .* reads '02'$"):
+            model.session().load(old)
+
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
     def test_what_is_no_file_is_not_replaced(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
         pipe = tmp_path / "pipe"

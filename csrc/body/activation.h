@@ -1,5 +1,5 @@
 /* Between the linear layers: LayerNorm, GELU, the residual stream, and quantisation of activations to int8.
- * One scale per 32 columns keeps an outlier local; docs/numerics.md measures it against one per 256. */
+ * A factor per 32 columns keeps an outlier local; docs/numerics.md measures it against others. */
 #ifndef SC_BODY_ACTIVATION_H
 #define SC_BODY_ACTIVATION_H
 

@@ -118,7 +118,7 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
             const f32x16 term = f32_fma(f32_from_bits(i32_load(dot[t])), *d, offset);
             sum[t].part = f32_fma(term, f32_set1(x[t].scale[0]), sum[t].part);
         } else {
-            const i32x16 both = i16_pair_load(dot[t], dot[t + TILE_ROWS]);
+            const i32x16 both = i16_pair(i32_load(dot[t]), i32_load(dot[t + TILE_ROWS]));
             add_unit(format, &sum[t], both, *scale, both, offset, x + t, 0);
         }
     }

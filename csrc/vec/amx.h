@@ -29,13 +29,6 @@ static inline void tiles_close(const tile_shapes *before)
     else _tile_release();
 }
 
-/* i16_pair of two vectors in memory. Loading the second two bytes lower puts its lower halves into the upper ones: a shift
- * would be one more of the operations that wait for each other while tile instructions are in flight. */
-static inline i32x16 i16_pair_load(const int32_t *low, const int32_t *high)
-{
-    return _mm512_mask_loadu_epi16(i32_load(low), 0xAAAAAAAA, (const int16_t *)(const void *)high - 1);
-}
-
 /* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight one of
  * the two units that convert and multiply takes none, so a conversion less is worth a load more. */
 static _Alignas(64) const int32_t tile_start[16] = {

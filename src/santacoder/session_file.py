@@ -26,7 +26,8 @@ from santacoder.atomic_file import atomic_file, naming
 from santacoder.errors import SessionFormatError
 from santacoder.kv_cache import BLOCK, KVCache
 
-MAGIC: Final = b"SCSESS01"
+#: The last two characters are the version: of the layout, and of the arithmetic that made the keys and values.
+MAGIC: Final = b"SCSESS02"
 HEADER: Final = struct.Struct("<8s32sIII")
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
@@ -58,6 +59,9 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file, str(path))
         magic, model, count, block_bytes, blocks = HEADER.unpack(reader.read(HEADER.size))
+        if magic != MAGIC and magic[:-2] == MAGIC[:-2]:
+            version, known = (x[-2:].decode("ascii", "replace") for x in (magic, MAGIC))
+            raise SessionFormatError(f"{path} is a session of version {version!r}, and this santacoder reads {known!r}")
         if magic != MAGIC:
             raise SessionFormatError(f"{path} is not a session file")
         if model.hex() != fingerprint:

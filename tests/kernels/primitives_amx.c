@@ -39,17 +39,6 @@ static void check_tile(int rows, int columns, int fill, int offset)
     end();
 }
 
-static void check_pair_load(void)
-{
-    begin("i16_pair_load");
-    int32_t *memory = buffer(0, 33 * sizeof *memory), *low = memory, *high = memory + 17; /* something lies before `high` */
-    ints16 expected;
-    for (int i = 0; i < 16; i++) expected.v[i] = (int32_t)((uint32_t)high[i] << 16 | ((uint32_t)low[i] & 0xFFFF));
-    const ints16 got = ints_of(i16_pair_load(low, high));
-    expect_equal("lower halves", &got, &expected, sizeof got);
-    end();
-}
-
 /* Shapes that somebody else set outlive ours. */
 static void check_shapes(int lines)
 {
@@ -70,7 +59,6 @@ static void check_shapes(int lines)
 void primitives_amx(void)
 {
     check_all();
-    for (int i = 0; i < 20; i++) check_pair_load();
     for (int lines = 1; lines <= TILE_ROWS; lines++) check_shapes(lines);
     for (int rows = 1; rows <= TILE_ROWS; rows++)
         for (int fill = 0; fill < 3; fill++) {
