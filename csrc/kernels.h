@@ -23,8 +23,8 @@ typedef struct {
      * are zero. An infinity or NaN makes the step and scales of its block NaN. */
     void (*quantize)(const float *x, size_t n, sc_act *out, size_t stride);
 
-    /* `groups` groups of 32 columns, group g from x[g*stride] on, to one block. */
-    void (*quantize_block)(const float *x, size_t stride, int groups, sc_act *out);
+    /* A block of each token from the outputs (tokens, 32) of `groups` <= 8 pairs, those of pair g from x[g*stride] on. */
+    void (*quantize_pairs)(const float *x, size_t stride, int groups, size_t tokens, sc_act *out);
 
     /* out = (x - mean) / sqrt(variance + epsilon) * weight + bias over n columns; all arrays hold `padded` floats (a
      * multiple of 16), zero beyond n. out may be x. */

@@ -95,9 +95,8 @@ static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t r
         for (size_t t = 0; t < rows; t++)
             memcpy(e->u.floats + t * e->u.stride + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
     else if (pair == SC_GROUPS - 1 || row + SC_PAIR == e->u.width)
-        for (size_t t = 0; t < rows; t++)
-            e->kernels->quantize_block(acc - pair * sc_pair_outputs(rows) + t * SC_PAIR, sc_pair_outputs(rows), (int)pair + 1,
-                                       e->u.blocks + row / SC_BLOCK * rows + t);
+        e->kernels->quantize_pairs(acc - pair * sc_pair_outputs(rows), sc_pair_outputs(rows), (int)pair + 1, rows,
+                                   e->u.blocks + row / SC_BLOCK * rows);
 }
 
 static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_t rows, const float *acc)

@@ -19,59 +19,101 @@ INLINE int32_t round_half(const float *x, f32x16 inverse, int8_t *q)
     return i32_sum16(i32_add(n, i32_shl(i32_abs(n), 16)));
 }
 
-/* A group with the given factor. Returns the larger of its halves' sums of |q|. */
-INLINE int round_group(const float *x, int factor, sc_act *out, int g)
+/* A group. Returns the larger of its halves' sums of |q| and puts what round_half gave in `half`. */
+INLINE int round_group(const float *x, float inverse, int8_t *q, int32_t half[2])
 {
-    const float scale = (float)factor * out->step;
-    const f32x16 inverse = f32_set1(1.0f / scale);
-    const int32_t half[2] = {round_half(x, inverse, out->q + 32 * g), round_half(x + 16, inverse, out->q + 32 * g + 16)};
-    const int sum[2] = {(int16_t)half[0], (int16_t)half[1]}, both = sum[0] + sum[1];
-    const int size[2] = {(half[0] - sum[0]) >> 16, (half[1] - sum[1]) >> 16};
-    out->factor[g] = (int16_t)factor;
-    out->sum[g] = (int16_t)((factor * both + (1 << SC_SUM_SHIFT >> 1)) >> SC_SUM_SHIFT);
-    out->zero32[g] = (int16_t)(-16 * both);
-    out->zero16[2 * g] = (int16_t)(-32 * sum[0]);
-    out->zero16[2 * g + 1] = (int16_t)(-32 * sum[1]);
-    out->scale[g] = scale;
+    half[0] = round_half(x, f32_set1(inverse), q);
+    half[1] = round_half(x + 16, f32_set1(inverse), q + 16);
+    const int size[2] = {(half[0] - (int16_t)half[0]) >> 16, (half[1] - (int16_t)half[1]) >> 16};
     return size[0] > size[1] ? size[0] : size[1];
 }
 
-/* `groups` groups of 32 columns of one token, `stride` floats apart, into a block. */
-static void quantize_block(const float *x, size_t stride, int groups, sc_act *out)
+/* What a block's groups are divided by. */
+typedef struct {
+    float factor[SC_LANES], inverse[SC_LANES], step; /* step is NaN where an x is not finite, 0 where all are as good as 0 */
+} block_scales;
+
+INLINE void find_scales(const float *x, size_t stride, int groups, block_scales *out)
 {
-    int32_t magnitude[SC_GROUPS], most = 0;
-    for (int g = 0; g < groups; g++) {
-        magnitude[g] = magnitude_of(x + (size_t)g * stride);
-        most = magnitude[g] > most ? magnitude[g] : most;
-    }
+    int32_t magnitude[SC_LANES] = {0};
+    for (int g = 0; g < groups; g++) magnitude[g] = magnitude_of(x + (size_t)g * stride);
+    const f32x16 peak = f32_from_bits(i32_load(magnitude));
+    const int32_t most = i32_max16(i32_load(magnitude));
     float largest;
     memcpy(&largest, &most, sizeof largest);
-    const int finite = most < 0x7F800000;
     /* Scales of weights are multiples of 2^-24 and steps, with this, of 2^-104: no sum of a linear layer underflows to -0,
      * to which a term of -0 or of 0 would make a difference. Also, 1/scale is finite. */
-    if (!finite || largest < 1e-20f || groups < SC_GROUPS) memset(out, 0, sizeof *out);
-    if (!finite) out->step = NAN;
-    for (int g = 0; g < groups && !finite; g++) out->scale[g] = NAN;
-    if (!finite || largest < 1e-20f) return;
-    out->step = largest / (127.0f * SC_FACTOR);
+    out->step = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * SC_FACTOR);
+    /* NaN, where there is no step, becomes 1: conversion must be defined. */
+    const f32x16 fit = f32_mul(peak, f32_set1(SC_FACTOR / largest));
+    const f32x16 wanted = f32_min(f32_max(fit, f32_set1(1)), f32_set1(SC_FACTOR));
+    const f32x16 near = f32_from_i32(i32_from_f32(wanted));
+    const f32x16 factors = f32_select_lt(near, wanted, f32_add(near, f32_set1(1)), near);
+    f32_store(out->factor, factors);
+    f32_store(out->inverse, f32_div(f32_set1(1), f32_mul(factors, f32_set1(out->step))));
+}
+
+/* What depends on factors and sums of q. */
+INLINE void put_sums(const block_scales *scales, const int32_t half[2 * SC_GROUPS], sc_act *out)
+{
+    int sum[2 * SC_GROUPS];
+    for (int i = 0; i < 2 * SC_GROUPS; i++) sum[i] = (int16_t)half[i];
+    for (int i = 0; i < 2 * SC_GROUPS; i++) out->zero16[i] = (int16_t)(-32 * sum[i]);
+    for (int g = 0; g < SC_GROUPS; g++) {
+        const int both = sum[2 * g] + sum[2 * g + 1];
+        out->factor[g] = (int16_t)scales->factor[g];
+        out->sum[g] = (int16_t)((out->factor[g] * both + (1 << SC_SUM_SHIFT >> 1)) >> SC_SUM_SHIFT);
+        out->zero32[g] = (int16_t)(-16 * both);
+        out->scale[g] = scales->factor[g] * scales->step;
+    }
+    out->step = scales->step;
+}
+
+INLINE void round_block(const float *x, size_t stride, int groups, block_scales *scales, sc_act *out)
+{
+    int32_t half[2 * SC_GROUPS] = {0};
+    if (groups < SC_GROUPS || !(scales->step > 0)) memset(out, 0, sizeof *out);
+    if (!(scales->step > 0)) {
+        out->step = scales->step;
+        for (int g = 0; g < groups; g++) out->scale[g] = scales->step;
+        return;
+    }
     for (int g = 0; g < groups; g++) {
-        float amax;
-        memcpy(&amax, &magnitude[g], sizeof amax);
-        const float wanted = amax * (SC_FACTOR / largest);
-        int factor = (int)wanted;
-        factor += (float)factor < wanted;
-        factor = factor < 1 ? 1 : factor > SC_FACTOR ? SC_FACTOR : factor;
-        const int size = round_group(x + (size_t)g * stride, factor, out, g);
+        const float *from = x + (size_t)g * stride;
+        float *factor = &scales->factor[g];
+        const int size = round_group(from, scales->inverse[g], out->q + SC_GROUP * g, half + 2 * g);
+        if (size <= SC_HALF_SUM) continue;
         /* |q| was up to a half less than it is to be divided by, and may come up to a half more than the quotient. */
-        if (size > SC_HALF_SUM)
-            round_group(x + (size_t)g * stride, (factor * (size + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8), out, g);
+        *factor = (float)(((int)*factor * (size + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8));
+        round_group(from, 1.0f / (*factor * scales->step), out->q + SC_GROUP * g, half + 2 * g);
+    }
+    for (int g = groups; g < SC_GROUPS; g++) scales->factor[g] = 0;
+    put_sums(scales, half, out);
+}
+
+/* Blocks `x_step` floats and `out_step` blocks apart, whose groups are `stride` floats apart. The scales of each are found while
+ * the one before it is rounded: divisions take their time. */
+INLINE void quantize_blocks(const float *x, size_t x_step, size_t stride, int groups, size_t blocks, sc_act *out, size_t out_step)
+{
+    block_scales scales[2];
+    if (blocks) find_scales(x, stride, groups, &scales[0]);
+    for (size_t i = 0; i < blocks; i++, x += x_step, out += out_step) {
+        if (i + 1 < blocks) find_scales(x + x_step, stride, groups, &scales[(i + 1) % 2]);
+        round_block(x, stride, groups, &scales[i % 2], out);
     }
 }
 
 static void quantize(const float *x, size_t n, sc_act *out, size_t stride)
 {
-    for (size_t k = 0; k < n; k += SC_BLOCK, out += stride)
-        quantize_block(x + k, SC_GROUP, n - k < SC_BLOCK ? (int)((n - k) / SC_GROUP) : SC_GROUPS, out);
+    const size_t whole = n / SC_BLOCK;
+    quantize_blocks(x, SC_BLOCK, SC_GROUP, SC_GROUPS, whole, out, stride);
+    quantize_blocks(x + whole * SC_BLOCK, 0, SC_GROUP, (int)(n % SC_BLOCK / SC_GROUP), n % SC_BLOCK != 0, out + whole * stride, 0);
+}
+
+/* The block of each token whose groups lie in pairs' outputs. */
+static void quantize_pairs(const float *x, size_t stride, int groups, size_t tokens, sc_act *out)
+{
+    quantize_blocks(x, SC_PAIR, stride, groups, tokens, out, 1);
 }
 
 static void layer_norm(const float *x, const float *weight, const float *bias, float epsilon, size_t n, size_t padded,

@@ -105,7 +105,7 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
     const i32x16 *scale = &m->w.scale[at.panel][u];
     const f32x16 *d = &m->w.d[at.panel][u];
     /* Exact: d has 11 bits. So the fused product below rounds what a multiplication would. Where the sum is 0 it may have
-     * another sign: see quantize_block. */
+     * another sign: see find_scales. */
     const f32x16 offset = format == SC_Q8_0 ? f32_mul(*d, f32_set1(-TILE_START)) : f32_set1(0);
     const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, u) + first;
     /* Moved so that add_unit finds unit u's factors, four bytes each, where those of unit 0 would be. */

@@ -18,7 +18,7 @@ const sc_kernels ISA_TABLE = {
     .linear = {[SC_F32] = linear_f32, [SC_F16] = linear_f16, [SC_BF16] = linear_bf16, [SC_Q4_K] = linear_q4_k,
                [SC_Q5_K] = linear_q5_k, [SC_Q6_K] = linear_q6_k, [SC_Q8_0] = linear_q8_0},
     .quantize = quantize,
-    .quantize_block = quantize_block,
+    .quantize_pairs = quantize_pairs,
     .layer_norm = layer_norm,
     .gelu = gelu,
     .add_residual = add_residual,

@@ -13,7 +13,7 @@
 
 /* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. */
 #define CHECKS(X) \
-    X(primitives) X(linear) X(quantize) X(quantize_block) X(layer_norm) X(gelu) X(add_residual) X(multiply) X(f16_clamped) \
+    X(primitives) X(linear) X(quantize) X(quantize_pairs) X(layer_norm) X(gelu) X(add_residual) X(multiply) X(f16_clamped) \
     X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
     X(fit_affine) X(fit_signed) X(fit_plain) X(limit_read) X(limit_dot)
 

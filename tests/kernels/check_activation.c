@@ -58,24 +58,24 @@ static void expect_bounds(const sc_act *block, int groups)
     }
 }
 
-void check_quantize_block(int level, const sc_kernels *kernels)
+void check_quantize_pairs(int level, const sc_kernels *kernels)
 {
     (void)level;
     for (int i = 0; i < 4000; i++) {
         const int groups = i % SC_GROUPS + 1, fill = i / SC_GROUPS % (GROUP_FILLS + 1);
-        const size_t stride = i % 3 ? SC_GROUP : SC_GROUP + 16 * (size_t)random_int(1, 9);
-        begin("%d groups, stride %zu, fill %d", groups, stride, fill);
-        const size_t n = (size_t)(groups - 1) * stride + SC_GROUP;
+        const size_t tokens = (size_t)i % 5 + 1, stride = SC_PAIR * tokens + 16 * (size_t)random_int(0, 9);
+        begin("%d groups, tokens %zu, stride %zu, fill %d", groups, tokens, stride, fill);
+        const size_t n = (size_t)(groups - 1) * stride + SC_PAIR * tokens, bytes = tokens * sizeof(sc_act);
         float *x = buffer(0, n * sizeof *x);
-        sc_act *got = buffer(1, sizeof *got), *expected = buffer(2, sizeof *expected);
+        sc_act *got = buffer(1, bytes), *expected = buffer(2, bytes);
         fill_group(fill < GROUP_FILLS ? fill : FILL_RANDOM, x, n);
         for (size_t k = 0; fill == GROUP_FILLS && k < n; k++) /* flat: many values as large as the largest */
             x[k] = (k / SC_GROUP % 2 ? 1.0f : 0.1f) * (x[k] < 0 ? -1.0f : 1.0f) * (float)random_int(i % 100, 100);
-        *got = *expected; /* padding */
-        kernels->quantize_block(x, stride, groups, got);
-        sc_kernels_scalar.quantize_block(x, stride, groups, expected);
-        expect_equal("block", got, expected, sizeof *got);
-        expect_bounds(got, groups);
+        memcpy(got, expected, bytes); /* padding */
+        kernels->quantize_pairs(x, stride, groups, tokens, got);
+        sc_kernels_scalar.quantize_pairs(x, stride, groups, tokens, expected);
+        expect_equal("blocks", got, expected, bytes);
+        for (size_t t = 0; t < tokens; t++) expect_bounds(got + t, groups);
         end();
     }
     for (int lane = 0; lane < SC_BLOCK; lane++) {
@@ -86,7 +86,7 @@ void check_quantize_block(int level, const sc_kernels *kernels)
             sc_act *got = buffer(1, sizeof *got);
             fill_floats(FILL_RANDOM, x, SC_BLOCK);
             x[lane] = poisons[i];
-            kernels->quantize_block(x, SC_GROUP, SC_GROUPS, got);
+            kernels->quantize(x, SC_BLOCK, got, 1);
             expect(isnan(got->step), "the step does not show that a value is not finite");
             for (int g = 0; g < SC_GROUPS; g++) expect(isnan(got->scale[g]), "nor does a scale");
             end();
