@@ -182,7 +182,7 @@ def softmax(x: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Activations:
-    """Activations as the kernels take them: x = codes * factors * steps. Floats are float32, so that all agree exactly."""
+    """Activations as the kernels take them, x = codes * factors * steps, in float32, so that all agree exactly."""
 
     codes: NDArray[np.int64]  # (n, width)
     factors: NDArray[np.int64]  # (n, width / 32)

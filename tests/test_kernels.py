@@ -13,7 +13,7 @@ import gguf_builder
 import numpy as np
 import pytest
 import reference
-from kernel_library import ACT, FLOATS, FORMATS, Array, Built, Kernels, build, packed, quantize
+from kernel_library import FLOATS, FORMATS, Array, Built, Kernels, build, packed, quantize
 from numpy.typing import NDArray
 
 from santacoder._isa import available

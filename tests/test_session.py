@@ -186,7 +186,7 @@ class TestSessionFiles:
     def test_another_version(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
         old = tmp_path / "old"
         old.write_bytes(b"SCSESS01" + saved.read_bytes()[8:])
-        with pytest.raises(santacoder.SessionFormatError, match=r"is a session of version '01', and this .* reads '02'$"):
+        with pytest.raises(santacoder.SessionFormatError, match=r"session of version '01', and this .* reads '02'$"):
             model.session().load(old)
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
