@@ -157,15 +157,27 @@ INLINE block_sum block_start(int format, f32x16 acc)
     return (block_sum){i32_set1(0), format == SC_Q8_0 ? acc : f32_set1(0)};
 }
 
-/* Adds a unit from its sums and scales, or for Q8_0 from its sum and d. */
-INLINE void add_unit(int format, block_sum *sum, i32x16 both, i32x16 scale, i32x16 dot, f32x16 d, const sc_act *x, int u)
+/* Adds a unit of a K-quant from both its sums and their scales. */
+INLINE void add_sums(int format, block_sum *sum, i32x16 both, i32x16 scale, const sc_act *x, int u)
 {
-    if (is_affine(format)) {
+    if (is_affine(format))
         sum->total = i16_dot_add(sum->total, both, i16_mul(scale, i16_broadcast2(x->factor + 2 * u)));
-    } else {
-        const f32x16 term = format == SC_Q6_K ? f32_from_i32(i16_dot(both, scale)) : f32_mul(f32_from_i32(dot), d);
-        sum->part = f32_fma(term, f32_set1(x->scale[u]), sum->part);
-    }
+    else
+        sum->part = f32_fma(f32_from_i32(i16_dot(both, scale)), f32_set1(x->scale[u]), sum->part);
+}
+
+/* Adds a group of Q8_0 from its sum times d. */
+INLINE void add_term(block_sum *sum, f32x16 term, const sc_act *x, int g)
+{
+    sum->part = f32_fma(term, f32_set1(x->scale[g]), sum->part);
+}
+
+/* Adds a unit from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
+INLINE void add_unit(int format, block_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d, const sc_act *x,
+                     int u)
+{
+    if (format == SC_Q8_0) add_term(sum, f32_mul(f32_from_i32(one), *d), x, u);
+    else add_sums(format, sum, unit_sums(format, one, two, x, u), *scale, x, u);
 }
 
 /* The sum over a superblock's groups of its factors, two to a lane, times act.sum. */
@@ -207,16 +219,14 @@ INLINE const char *soon(const char *block, const char *end, const char *ahead, s
 INLINE void few_unit(int format, int tokens, const char *block, int panel, int u, const six_bits *six, const sc_act *x,
                      block_sum sum[FEW_TOKENS])
 {
-    i32x16 dot[2][2][TILE_TOKENS], scale = i32_set1(0);
-    f32x16 d = f32_set1(0);
+    i32x16 dot[2][2][TILE_TOKENS], scale;
+    f32x16 d;
     if (format == SC_Q8_0) d = load_d(format, block, panel, u);
     else scale = unit_scale(format, block, panel, u, six);
     dot_unit(format, 1, tokens, NULL, block, panel, x, u, dot);
     UNROLL(FEW_TOKENS)
-    for (int t = 0; t < tokens; t++) {
-        const i32x16 both = format == SC_Q8_0 ? scale : unit_sums(format, dot[0][0][t], dot[1][0][t], x + t, u);
-        add_unit(format, &sum[t], both, scale, dot[0][0][t], d, x + t, u);
-    }
+    for (int t = 0; t < tokens; t++)
+        add_unit(format, &sum[t], dot[0][0][t], dot[sums_per_unit(format) - 1][0][t], &scale, &d, x + t, u);
 }
 
 /* out += one panel's superblock, few tokens. */

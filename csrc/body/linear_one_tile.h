@@ -108,19 +108,15 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
      * another sign: see find_scales. */
     const f32x16 offset = format == SC_Q8_0 ? f32_mul(*d, f32_set1(-TILE_START)) : f32_set1(0);
     const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, u) + first;
-    /* Moved so that add_unit finds unit u's factors, four bytes each, where those of unit 0 would be. */
+    /* Moved so that add_sums finds unit u's factors, four bytes each, where those of unit 0 would be. */
     const sc_act *x = (const sc_act *)(const void *)((const float *)(const void *)(at.x + first) + u);
     OPAQUE(dot);
     OPAQUE(x);
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) {
-        if (format == SC_Q8_0) {
-            const f32x16 term = f32_fma(f32_from_bits(i32_load(dot[t])), *d, offset);
-            sum[t].part = f32_fma(term, f32_set1(x[t].scale[0]), sum[t].part);
-        } else {
-            const i32x16 both = i16_pair(i32_load(dot[t]), i32_load(dot[t + TILE_ROWS]));
-            add_unit(format, &sum[t], both, *scale, both, offset, x + t, 0);
-        }
+        const i32x16 one = i32_load(dot[t]);
+        if (format == SC_Q8_0) add_term(&sum[t], f32_fma(f32_from_bits(one), *d, offset), x + t, 0);
+        else add_sums(format, &sum[t], i16_pair(one, i32_load(dot[t + TILE_ROWS])), *scale, x + t, 0);
     }
 }
 

@@ -22,12 +22,11 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         dot_unit(format, TILE_PANELS, tokens, w, packed, p0, x, u, dot);
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
-            const i32x16 scale = w->scale[p0 + p][u];
+            const i32x16 *scale = &w->scale[p0 + p][u];
+            const f32x16 *d = &w->d[p0 + p][u];
             UNROLL(TILE_TOKENS)
-            for (int t = 0; t < tokens; t++) {
-                const i32x16 both = format == SC_Q8_0 ? scale : unit_sums(format, dot[0][p][t], dot[1][p][t], x + t, u);
-                add_unit(format, &sum[p][t], both, scale, dot[0][p][t], w->d[p0 + p][u], x + t, u);
-            }
+            for (int t = 0; t < tokens; t++)
+                add_unit(format, &sum[p][t], dot[0][p][t], dot[sums_per_unit(format) - 1][p][t], scale, d, x + t, u);
         }
     }
     UNROLL(TILE_TOKENS)
