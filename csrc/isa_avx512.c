@@ -7,7 +7,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")
 #define ISA_TABLE sc_kernels_avx512
 #define ISA_CHUNK 512
 #define TILE_PANELS 2 /* a register tile is panels x tokens */
-#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define TILE_TOKENS 4 /* int8: two sums per token and panel, and what they add up to */
 #define FEW_TOKENS 4 /* as many are unpacked in registers */
 #define UNPACK_IN_TILE(format) (format == SC_Q4_K) /* whether bytes are unpacked for each tile, or once per superblock to L1 */
 #define FLOAT_TOKENS 8

@@ -7,7 +7,7 @@ TARGET_BEGIN("+simd")
 #define ISA_TABLE sc_kernels_neon
 #define ISA_CHUNK 256
 #define TILE_PANELS 1 /* a register tile is panels x tokens */
-#define TILE_TOKENS 4 /* int8: a sum per token and panel, and its float */
+#define TILE_TOKENS 4 /* int8: two sums per token and panel, and what they add up to */
 #define FEW_TOKENS 1 /* as many are unpacked in registers */
 #define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
 #define FLOAT_TOKENS 6

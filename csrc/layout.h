@@ -21,7 +21,8 @@
  * turns, so that hardware that looks ahead finds one stream. */
 
 /* Small factors of a row lie in its lane too, four bytes to a line, in an order in which the even bytes belong to two groups
- * that follow each other, and the odd ones to the next two: as 16-bit numbers they are multiplied two at a time. */
+ * (of Q6_K: halves of a group) that follow each other, and the odd ones to the next two: as 16-bit numbers they are multiplied
+ * two at a time. */
 #define SC_FACTOR_BYTE(i) ((i) % 4 / 2 + (i) % 2 * 2) /* of factor i in its lane; 0, 2, 1, 3 */
 
 /* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Line g/4 of `six` has
@@ -74,20 +75,20 @@ typedef struct {
 
 /* 256 columns of one token, quantised: x = step*factor*q, with a factor per group. Groups beyond the vector are zero. */
 enum {
-    SC_FACTOR = 63,    /* of a group whose largest |x| is the block's; others' are less */
-    SC_FACTOR_MAX = 127, /* where the next bound asks for it */
+    SC_FACTOR = 63,      /* of a group whose largest |x| is the block's; of others as much at most */
+    SC_FACTOR_MAX = 127, /* where the next bound asks for more */
     SC_HALF_SUM = 1023, /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32, and of 32
                         * columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
     SC_SUM_SHIFT = 3
 };
 typedef struct {
     int8_t q[256];      /* -127..127 */
-    int16_t factor[8];  /* 1..SC_FACTOR_MAX, or 0 in a block of zeros */
-    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: what a weight's minimum is multiplied with */
+    int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0 for want of columns or of a step */
+    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: what minima, and 5-bit weights' zero point, are multiplied with */
     int16_t zero32[8];  /* -16 * (sum of q): takes off the zero point 16 of 5-bit weights */
     float step;         /* NaN if an x is not finite */
     float padding[3];
-    int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 32 and 6-bit weights */
+    int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 32 and 6-bit weights, and for 128 and Q8_0 */
     float scale[8];     /* step*factor */
 } sc_act;
 
@@ -95,6 +96,8 @@ typedef struct {
 _Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_HALF_SUM <= INT16_MAX &&
                16 * 2 * SC_HALF_SUM <= INT16_MAX && 2 * SC_HALF_SUM * SC_FACTOR_MAX >> SC_SUM_SHIFT < INT16_MAX,
                "sums of a superblock fit their integers");
+/* The factor that body/activation.h raises one to, if all |q| of 16 columns are 127. */
+_Static_assert((SC_FACTOR * (16 * 127 + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8) <= SC_FACTOR_MAX, "it is as large as that");
 
 /* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for Q8_0). */
 static inline size_t sc_pair_bytes(int format, size_t columns)

@@ -119,7 +119,7 @@ def packed(kernels: Kernels, type_name: str, blocks: bytes, rows: int, columns: 
 def quantize(kernels: Kernels, x: NDArray[np.float32]) -> Array:
     """(tokens, columns) to (columns / 256, tokens) blocks."""
     tokens, columns = x.shape
-    blocks = np.zeros((-(-columns // 256), tokens), ACT)
+    blocks = np.full((-(-columns // 256), tokens), 0xFF, np.uint8).repeat(ACT.itemsize, -1).view(ACT)
     for t in range(tokens):
         kernels.call("quantize", x[t], columns, blocks[0, t:], tokens)
     return blocks

@@ -124,6 +124,30 @@ def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, toke
     assert not result[:, rows:].any()
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("quants", [0x00, 0xFF])
+@pytest.mark.parametrize("type_name", ["Q4_K", "Q5_K", "Q6_K"])
+def test_linear_at_the_bounds_of_int32(kernels: Kernels, type_name: str, quants: int, sign: int) -> None:
+    """All quants and scales as far from zero as they go, and as many large codes as there may be."""
+    shape, (block_bytes, _, _) = (32, 512), reference.FORMATS[type_name]
+    data = np.full((32 * 2, block_bytes), quants, np.uint8)
+    if type_name == "Q6_K":
+        data[:, 192:208] = 0x80
+        data[:, 208:210] = np.frombuffer(np.float16(0.01).tobytes(), np.uint8)
+    else:
+        data[:, 4:16] = 0xFF
+        data[:, :4] = np.frombuffer(np.float16([0.01, 0.01]).tobytes(), np.uint8)
+    blocks = data.tobytes()
+    panels = packed(kernels, type_name, blocks, *shape)
+    x = np.full((17, 512), sign, np.float32)
+    result = equal_to_scalar(kernels, lambda kernels: run_linear(kernels, type_name, panels, x))
+    if result is None:
+        return
+    weight = reference.dequantize(blocks, type_name, shape)
+    expected = reference.quantized_linear(x, weight, base_of(type_name, blocks, shape))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=32 * ULP * 512 * np.abs(weight).max())
+
+
 @pytest.mark.parametrize("rows", SIZES)
 @pytest.mark.parametrize("type_name", FORMATS)
 def test_linear_rows(kernels: Kernels, type_name: str, rows: int) -> None:

@@ -41,7 +41,7 @@ INLINE void find_scales(const float *x, size_t stride, int groups, block_scales 
     const int32_t most = i32_max16(i32_load(magnitude));
     float largest;
     memcpy(&largest, &most, sizeof largest);
-    /* Scales of weights are multiples of 2^-24 and steps, with this, of 2^-104: no sum of a linear layer underflows to -0,
+    /* Scales of weights are multiples of 2^-24 and steps, with this, of 2^-103: no sum of a linear layer underflows to -0,
      * to which a term of -0 or of 0 would make a difference. Also, 1/scale is finite. */
     out->step = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * SC_FACTOR);
     /* NaN, where there is no step, becomes 1: conversion must be defined. */
@@ -97,17 +97,17 @@ INLINE void quantize_blocks(const float *x, size_t x_step, size_t stride, int gr
 {
     block_scales scales[2];
     if (blocks) find_scales(x, stride, groups, &scales[0]);
-    for (size_t i = 0; i < blocks; i++, x += x_step, out += out_step) {
-        if (i + 1 < blocks) find_scales(x + x_step, stride, groups, &scales[(i + 1) % 2]);
-        round_block(x, stride, groups, &scales[i % 2], out);
+    for (size_t i = 0; i < blocks; i++) {
+        if (i + 1 < blocks) find_scales(x + (i + 1) * x_step, stride, groups, &scales[(i + 1) % 2]);
+        round_block(x + i * x_step, stride, groups, &scales[i % 2], out + i * out_step);
     }
 }
 
 static void quantize(const float *x, size_t n, sc_act *out, size_t stride)
 {
-    const size_t whole = n / SC_BLOCK;
+    const size_t whole = n / SC_BLOCK, rest = n % SC_BLOCK;
     quantize_blocks(x, SC_BLOCK, SC_GROUP, SC_GROUPS, whole, out, stride);
-    quantize_blocks(x + whole * SC_BLOCK, 0, SC_GROUP, (int)(n % SC_BLOCK / SC_GROUP), n % SC_BLOCK != 0, out + whole * stride, 0);
+    if (rest) quantize_blocks(x + whole * SC_BLOCK, 0, SC_GROUP, (int)(rest / SC_GROUP), 1, out + whole * stride, 0);
 }
 
 /* The block of each token whose groups lie in pairs' outputs. */

@@ -1,7 +1,8 @@
 /* Quantised linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
  * call. Whether one token or many are in flight, integers are exact and float operations the same, in the same order:
  *   Q4_K, Q5_K  a superblock is integers: total = sum of dot*scale*factor over its groups, mins = sum of min*act.sum;
- *               acc = fma(fma(total, d, mins*(-8*dmin)), step, acc)
+ *               acc = fma(fma(total, d, rest), step, acc), where rest = mins*(-8*dmin), and for Q5_K, whose dots are of
+ *               weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
  *   Q6_K        so is a group: total = dot*scale + dot*scale of its halves; part = fma(total, act.scale, part) over a
  *               superblock; acc = fma(part, d, acc)
  *   Q8_0        acc = fma(dot*d, act.scale, acc) */

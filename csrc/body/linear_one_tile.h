@@ -1,5 +1,5 @@
 /* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of integers,
- * by way of L1, and only the float operations are left to vectors. While one group's products are added up, those of the
+ * by way of L1, and only the arithmetic above them is left to vectors. While one unit's products are added up, those of the
  * next are stored, and those of the one after it made. */
 #ifndef SC_BODY_LINEAR_ONE_TILE_H
 #define SC_BODY_LINEAR_ONE_TILE_H

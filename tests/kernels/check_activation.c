@@ -31,7 +31,7 @@ void check_quantize(int level, const sc_kernels *kernels)
                 float *x = buffer(0, n * sizeof *x);
                 sc_act *got = buffer(1, bytes), *expected = buffer(2, bytes);
                 fill_group(fill, x, n);
-                memcpy(got, expected, bytes); /* what the kernel must leave alone is equal, too */
+                memcpy(got, expected, bytes); /* padding */
                 kernels->quantize(x, n, got, stride);
                 sc_kernels_scalar.quantize(x, n, expected, stride);
                 expect_equal("blocks", got, expected, bytes);
@@ -75,7 +75,10 @@ void check_quantize_pairs(int level, const sc_kernels *kernels)
         kernels->quantize_pairs(x, stride, groups, tokens, got);
         sc_kernels_scalar.quantize_pairs(x, stride, groups, tokens, expected);
         expect_equal("blocks", got, expected, bytes);
-        for (size_t t = 0; t < tokens; t++) expect_bounds(got + t, groups);
+        for (size_t t = 0; t < tokens; t++) {
+            expect_bounds(got + t, groups);
+            for (int g = groups; g < SC_GROUPS; g++) expect(got[t].factor[g] == 0 && got[t].q[SC_GROUP * g] == 0, "no group");
+        }
         end();
     }
     for (int lane = 0; lane < SC_BLOCK; lane++) {

@@ -47,13 +47,13 @@ static const int float_fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FIL
 static const char *const float_names[] = {"random", "with outliers", "tiny", "alternating", "zero"};
 
 /* One group as `quantize` might leave it. The largest codes come where instruction sets add in int16: 127 in two columns of
- * every four, which leaves 7 for all others. */
+ * every four, and in one more the 7 that are left. */
 static void fill_codes_of_group(int fill, sc_act *block, size_t g)
 {
     int sum[2] = {0, 0}, left[2] = {SC_HALF_SUM, SC_HALF_SUM};
     const int pair = random_int(0, 1);
     for (size_t i = 0; i < SC_GROUP; i++) {
-        const int most = left[i / 16] < 127 ? left[i / 16] : 127, large = (int)(i % 4) / 2 == pair ? most : 0;
+        const int most = left[i / 16] < 127 ? left[i / 16] : 127, large = (int)(i % 4) / 2 == pair || most < 127 ? most : 0;
         const int codes[CODES] = {random_int(-most, most), large, -large, i % 2 ? -large : large, 0};
         block->q[SC_GROUP * g + i] = (int8_t)codes[fill];
         sum[i / 16] += codes[fill];
