@@ -35,6 +35,14 @@
 /* How many tokens the next register tile takes when `left` remain and `most` fit. */
 INLINE size_t next_tile(size_t left, size_t most) { return left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
+/* Four bytes, to be given to all lanes. */
+INLINE int32_t four_bytes(const void *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return four;
+}
+
 /* Keeps the compiler from loading far ahead of the arithmetic, which costs more in spilled registers than it gains. */
 #define NO_LOADS_AHEAD() __asm__ volatile("" : : : "memory")
 

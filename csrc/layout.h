@@ -73,18 +73,24 @@ typedef struct {
 
 /* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
 
-/* 256 columns of one token, quantised: x = step*factor*q, with a factor per group. Groups beyond the vector are zero. */
+/* Bounds of quantised activations. */
 enum {
-    SC_FACTOR = 63,      /* of a group whose largest |x| is the block's; of others as much at most */
+    SC_FACTOR = 63,      /* factor of a group whose largest |x| is the block's; of others as much at most */
     SC_FACTOR_MAX = 127, /* where the next bound asks for more */
-    SC_HALF_SUM = 1023, /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32, and of 32
-                        * columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
+    SC_HALF_SUM = 1023,  /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32, and of
+                          * 32 columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
     SC_SUM_SHIFT = 3
 };
+/* The factor with which that holds, if with `factor` |q| add up to `size`: |q| was up to a half less than it is to be divided
+ * by, and may come up to a half more than the quotient, 16 times. */
+#define SC_RAISED(factor, size) (((factor) * ((size) + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8))
+
+/* 256 columns of one token, quantised: x = step*factor*q, with a factor per group. Groups beyond the vector are zero. */
 typedef struct {
     int8_t q[256];      /* -127..127 */
     int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0 for want of columns or of a step */
-    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: what minima, and 5-bit weights' zero point, are multiplied with */
+    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: minima and 5-bit weights' zero point are multiplied
+                         * with it */
     int16_t zero32[8];  /* -16 * (sum of q): takes off the zero point 16 of 5-bit weights */
     float step;         /* NaN if an x is not finite */
     float padding[3];
@@ -96,8 +102,7 @@ typedef struct {
 _Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_HALF_SUM <= INT16_MAX &&
                16 * 2 * SC_HALF_SUM <= INT16_MAX && 2 * SC_HALF_SUM * SC_FACTOR_MAX >> SC_SUM_SHIFT < INT16_MAX,
                "sums of a superblock fit their integers");
-/* The factor that body/activation.h raises one to, if all |q| of 16 columns are 127. */
-_Static_assert((SC_FACTOR * (16 * 127 + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8) <= SC_FACTOR_MAX, "it is as large as that");
+_Static_assert(SC_RAISED(SC_FACTOR, 16 * 127) <= SC_FACTOR_MAX, "factors are raised no higher");
 
 /* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for Q8_0). */
 static inline size_t sc_pair_bytes(int format, size_t columns)

@@ -189,10 +189,14 @@ class Activations:
     steps: NDArray[np.float32]  # (n, width / 256, rounded up)
 
     @property
+    def exact_sums(self) -> NDArray[np.int64]:
+        """(n, width / 32): the sum of codes * factors of each group."""
+        return self.factors * self.codes.reshape(*self.factors.shape, GROUP).sum(-1)
+
+    @property
     def sums(self) -> NDArray[np.int64]:
-        """(n, width / 32): what minima are multiplied with, rounded to a multiple of 8, divided by 8."""
-        exact = self.factors * self.codes.reshape(*self.factors.shape, GROUP).sum(-1)
-        return (exact + 4) // 8
+        """(n, width / 32): what minima are multiplied with, an eighth of the exact sums, rounded."""
+        return (self.exact_sums + 4) // 8
 
     @property
     def values(self) -> Floats:
@@ -235,9 +239,8 @@ def quantized_linear(x: ArrayLike, weight: ArrayLike, base: ArrayLike | None = N
     product: Floats = rounded.values @ np.asarray(weight, np.float64).T
     if base is None:
         return product
-    exact = rounded.factors * rounded.codes.reshape(*rounded.factors.shape, GROUP).sum(-1)
     steps = np.repeat(rounded.steps.astype(np.float64), BLOCK // GROUP, axis=-1)
-    return product + ((8 * rounded.sums - exact) * steps) @ np.asarray(base, np.float64).T
+    return product + ((8 * rounded.sums - rounded.exact_sums) * steps) @ np.asarray(base, np.float64).T
 
 
 def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:

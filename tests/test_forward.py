@@ -113,6 +113,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "head_dim 7": {"width": 21, "heads": 3},
     "head_dim 40, all heads": {"width": 120, "heads": 3, "kv_heads": 3},
     "head_dim 1": {"width": 17, "heads": 17, "kv_heads": 17},
+    "head_dim 32, four are half a block of activations": {"width": 256, "heads": 8, "kv_heads": 1},
+    "head_dim 64, four are a block of activations": {"width": 256, "heads": 4, "kv_heads": 1},
     "more heads than a tile": {"width": 96, "heads": 24, "kv_heads": 1},
     "width 50": {"width": 50},
     "odd MLP": {"width": 34, "hidden": 91},

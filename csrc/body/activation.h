@@ -7,7 +7,8 @@
 INLINE int32_t magnitude_of(const float *x)
 {
     const i32x16 magnitude = i32_set1(0x7FFFFFFF);
-    return i32_max16(i32_max(i32_and(i32_from_bits(f32_load(x)), magnitude), i32_and(i32_from_bits(f32_load(x + 16)), magnitude)));
+    const i32x16 low = i32_from_bits(f32_load(x)), high = i32_from_bits(f32_load(x + 16));
+    return i32_max16(i32_max(i32_and(low, magnitude), i32_and(high, magnitude)));
 }
 
 /* q = x*inverse for 16 columns. Returns the sum of q in the lower half and, less what that borrows, of |q| in the upper. */
@@ -37,15 +38,15 @@ INLINE void find_scales(const float *x, size_t stride, int groups, block_scales 
 {
     int32_t magnitude[SC_LANES] = {0};
     for (int g = 0; g < groups; g++) magnitude[g] = magnitude_of(x + (size_t)g * stride);
-    const f32x16 peak = f32_from_bits(i32_load(magnitude));
-    const int32_t most = i32_max16(i32_load(magnitude));
+    const i32x16 bits = i32_load(magnitude);
+    const int32_t most = i32_max16(bits);
     float largest;
     memcpy(&largest, &most, sizeof largest);
     /* Scales of weights are multiples of 2^-24 and steps, with this, of 2^-103: no sum of a linear layer underflows to -0,
      * to which a term of -0 or of 0 would make a difference. Also, 1/scale is finite. */
     out->step = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * SC_FACTOR);
     /* NaN, where there is no step, becomes 1: conversion must be defined. */
-    const f32x16 fit = f32_mul(peak, f32_set1(SC_FACTOR / largest));
+    const f32x16 fit = f32_mul(f32_from_bits(bits), f32_set1(SC_FACTOR / largest));
     const f32x16 wanted = f32_min(f32_max(fit, f32_set1(1)), f32_set1(SC_FACTOR));
     const f32x16 near = f32_from_i32(i32_from_f32(wanted));
     const f32x16 factors = f32_select_lt(near, wanted, f32_add(near, f32_set1(1)), near);
@@ -83,17 +84,17 @@ INLINE void round_block(const float *x, size_t stride, int groups, block_scales 
         float *factor = &scales->factor[g];
         const int size = round_group(from, scales->inverse[g], out->q + SC_GROUP * g, half + 2 * g);
         if (size <= SC_HALF_SUM) continue;
-        /* |q| was up to a half less than it is to be divided by, and may come up to a half more than the quotient. */
-        *factor = (float)(((int)*factor * (size + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8));
+        *factor = (float)SC_RAISED((int)*factor, size);
         round_group(from, 1.0f / (*factor * scales->step), out->q + SC_GROUP * g, half + 2 * g);
     }
     for (int g = groups; g < SC_GROUPS; g++) scales->factor[g] = 0;
     put_sums(scales, half, out);
 }
 
-/* Blocks `x_step` floats and `out_step` blocks apart, whose groups are `stride` floats apart. The scales of each are found while
- * the one before it is rounded: divisions take their time. */
-INLINE void quantize_blocks(const float *x, size_t x_step, size_t stride, int groups, size_t blocks, sc_act *out, size_t out_step)
+/* Blocks `x_step` floats and `out_step` blocks apart, whose groups are `stride` floats apart. The scales of each are found
+ * while the one before it is rounded: divisions take their time. */
+INLINE void quantize_blocks(const float *x, size_t x_step, size_t stride, int groups, size_t blocks, sc_act *out,
+                            size_t out_step)
 {
     block_scales scales[2];
     if (blocks) find_scales(x, stride, groups, &scales[0]);

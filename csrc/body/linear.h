@@ -29,6 +29,7 @@ INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K
 /* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves (Q6_K);
  * a group of Q8_0, by itself. */
 INLINE int groups_per_unit(int format) { return is_affine(format) ? 2 : 1; }
+INLINE int units_per_block(int format) { return SC_GROUPS / groups_per_unit(format); }
 INLINE int sums_per_unit(int format) { return format == SC_Q8_0 ? 1 : 2; }
 
 /* Step s of group g of one panel, as unsigned bytes. */
@@ -202,10 +203,10 @@ INLINE f32x16 block_end(int format, f32x16 acc, block_sum sum, const i32x16 *sca
     return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->step), acc);
 }
 
-/* Groups of the superblock that begins at column k. */
-INLINE int groups_left(size_t columns, size_t k)
+/* Units of the superblock that begins at column k. */
+INLINE int units_left(int format, size_t columns, size_t k)
 {
-    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) : SC_GROUPS;
+    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_unit(format) : units_per_block(format);
 }
 
 /* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next if
@@ -257,11 +258,11 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
                        const char *ahead, float *out)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const size_t part = block_bytes / SC_GROUPS * (size_t)groups_per_unit(format);
+    const size_t part = block_bytes / (size_t)units_per_block(format);
     const char *end = blocks + sc_pair_bytes(format, columns);
     memset(out, 0, (size_t)tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int units = groups_left(columns, k) / groups_per_unit(format);
+        const int units = units_left(format, columns, k);
         const char *next = soon(blocks, end, ahead, block_bytes);
         six_bits six[2];
         block_sum sum[2][FEW_TOKENS];
@@ -274,7 +275,7 @@ INLINE void linear_few(int format, int tokens, const char *blocks, size_t column
         const six_bits *factors = six; /* in memory: few registers hold them */
         OPAQUE(factors);
         UNROLL(8)
-        for (int u = 0; u < SC_GROUPS / groups_per_unit(format); u++) {
+        for (int u = 0; u < units_per_block(format); u++) {
             if (format == SC_Q8_0 && u >= units) break;
             if (PREFETCH_BLOCKS) prefetch(next + (size_t)u * part, part);
             if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)u * part, part);
@@ -316,7 +317,7 @@ INLINE void unpack_block(int format, const char *block, int units, int bytes, ui
 {
     for (int p = 0; p < 2; p++)
         UNROLL(8)
-        for (int u = 0; u < SC_GROUPS / groups_per_unit(format); u++) {
+        for (int u = 0; u < units_per_block(format); u++) {
             if (format == SC_Q8_0 && u >= units) break;
             unpack_unit(format, block, p, u, bytes, zero, w);
         }

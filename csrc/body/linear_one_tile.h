@@ -37,13 +37,18 @@ enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
 INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int u))[SC_LANES]
 {
-    const size_t entry = (size_t)((SC_GROUPS / groups_per_unit(format) * panel + u) % ring);
+    const size_t entry = (size_t)((units_per_block(format) * panel + u) % ring);
     return m->dots + entry * (size_t)sums_per_unit(format) * TILE_ROWS;
 }
 
-/* The two sums of a unit: 32 columns each, or 16. */
+/* The sums of a unit: of 32 columns, one or two, or of 16. */
 #define MAKE_SUMS_(format, first, second, q, w)                         \
     do {                                                                \
+        if (format == SC_Q8_0) {                                        \
+            TILE_OFFSET(first);                                         \
+            TILE_DOT32(first, q, sizeof(sc_act), w);                    \
+            break;                                                      \
+        }                                                               \
         TILE_ZERO(first);                                               \
         TILE_ZERO(second);                                              \
         if (format == SC_Q6_K) {                                        \
@@ -64,17 +69,8 @@ INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
     const int8_t *q = at.x->q + SC_GROUP * g;
     const u8x64 *w = m->w.q[at.panel][g];
     TILE_FENCE();
-    if (format == SC_Q8_0 && u % 2) {
-        TILE_OFFSET(6);
-        TILE_DOT32(6, q, sizeof *at.x, w);
-    } else if (format == SC_Q8_0) {
-        TILE_OFFSET(4);
-        TILE_DOT32(4, q, sizeof *at.x, w);
-    } else if (u % 2) {
-        MAKE_SUMS_(format, 6, 7, q, w);
-    } else {
-        MAKE_SUMS_(format, 4, 5, q, w);
-    }
+    if (u % 2) MAKE_SUMS_(format, 6, 7, q, w);
+    else MAKE_SUMS_(format, 4, 5, q, w);
     TILE_FENCE();
 }
 
@@ -126,7 +122,7 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
                       tile_ahead ahead, tile_memory *m, float *out)
 {
     block_sum sum[TILE_ROWS];
-    const int groups = groups_per_unit(format), units = SC_GROUPS / groups, p = now.panel;
+    const int groups = groups_per_unit(format), units = units_per_block(format), p = now.panel;
     const size_t part = ahead.part * (size_t)groups;
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) sum[t] = block_start(format, f32_load(out + SC_PAIR * t));
@@ -175,8 +171,7 @@ INLINE void linear_one_tile(int format, const char *blocks, size_t columns, cons
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), half = block_bytes / 2;
     const char *end = blocks + sc_pair_bytes(format, columns);
     tile_memory m;
-    const int groups = groups_per_unit(format);
-    tile_work now = {blocks, x, 0, groups_left(columns, 0) / groups}, next;
+    tile_work now = {blocks, x, 0, units_left(format, columns, 0)}, next;
     for (int u = 0; u < now.units; u++) unpack_unit(format, blocks, 0, u, 1, zero_point(format), &m.w);
     start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
     for (size_t k = 0; now.x; now = next) {
@@ -186,7 +181,7 @@ INLINE void linear_one_tile(int format, const char *blocks, size_t columns, cons
         next.panel ^= 1;
         if (now.panel) {
             k += SC_BLOCK;
-            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, groups_left(columns, k) / groups};
+            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, units_left(format, columns, k)};
         }
         if (tokens == TILE_ROWS)
             add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);

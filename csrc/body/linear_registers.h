@@ -14,7 +14,7 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) sum[p][t] = block_start(format, f32_load(out + 32 * t + 16 * (p0 + p)));
     const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
-    const size_t all = SC_GROUPS / (size_t)groups_per_unit(format), own = (size_t)tokens * sizeof *x / all;
+    const size_t all = (size_t)units_per_block(format), own = (size_t)tokens * sizeof *x / all;
     for (int u = 0; u < units; u++) {
         if (ahead) prefetch(ahead + (size_t)u * (part / all), part / all);
         prefetch_near((const char *)(x + tokens) + (size_t)u * own, own);
@@ -51,7 +51,7 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int units = groups_left(columns, k) / groups_per_unit(format);
+        const int units = units_left(format, columns, k);
         const char *next = soon(blocks, end, ahead, block_bytes);
         unpack_block(format, blocks, units, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)

@@ -54,7 +54,7 @@ INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, co
     const int far = columns / SC_BLOCK * tokens * sizeof *x > FAR_TOKENS;
     tile_memory m;
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int units = groups_left(columns, k) / groups_per_unit(format);
+        const int units = units_left(format, columns, k);
         unpack_block(format, blocks, units, 1, zero_point(format), &m.w);
         add_block(format, units, x, tokens, far, soon(blocks, end, ahead, block_bytes), &m, out);
     }

@@ -29,8 +29,8 @@ static inline void tiles_close(const tile_shapes *before)
     else _tile_release();
 }
 
-/* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight one of
- * the two units that convert and multiply takes none, so a conversion less is worth a load more. */
+/* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight
+ * one of the two units that convert and multiply takes none, so a conversion less is worth a load more. */
 static _Alignas(64) const int32_t tile_start[16] = {
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,

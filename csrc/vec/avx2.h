@@ -86,15 +86,11 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
 }
 
 /* 16-bit integers, two to a lane. */
-static inline i32x16 i16_broadcast2(const int16_t *p)
-{
-    int32_t two;
-    memcpy(&two, p, sizeof two);
-    return i32_set1(two);
-}
+static inline i32x16 i16_broadcast2(const int16_t *p) { return i32_set1(four_bytes(p)); }
 static inline i32x16 i16_pair(i32x16 low, i32x16 high)
 {
-    return (i32x16){_mm256_blend_epi16(low.a, _mm256_slli_epi32(high.a, 16), 0xAA), _mm256_blend_epi16(low.b, _mm256_slli_epi32(high.b, 16), 0xAA)};
+    return (i32x16){_mm256_blend_epi16(low.a, _mm256_slli_epi32(high.a, 16), 0xAA),
+                    _mm256_blend_epi16(low.b, _mm256_slli_epi32(high.b, 16), 0xAA)};
 }
 static inline i32x16 i16_add(i32x16 x, i32x16 y) { return (i32x16){_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)}; }
 static inline i32x16 i16_mul(i32x16 x, i32x16 y)

@@ -18,12 +18,7 @@ static inline u8x64 u8_sub(u8x64 x, uint8_t y) { return _mm512_sub_epi8(x, _mm51
 
 /* Dot products. vpdpbusd does not saturate; its ...s form does and is never used. */
 #define DOT_WIDE_OFFSET 0 /* i32_dot4_wide keeps weights as stored, offset by +128 */
-static inline u8x64 i8_broadcast4(const int8_t *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
+static inline u8x64 i8_broadcast4(const int8_t *p) { return _mm512_set1_epi32(four_bytes(p)); }
 static inline dotx16 dot_start(i32x16 sum) { return sum; }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a) { return _mm512_dpbusd_epi32(acc, w, a); }
 static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; return acc; }
@@ -44,12 +39,7 @@ static inline i32x16 i32_from_f32(f32x16 x) { return _mm512_cvtps_epi32(x); }
 static inline void i32_store_i8(int8_t *p, i32x16 x) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(x)); }
 
 /* 16-bit integers, two to a lane. */
-static inline i32x16 i16_broadcast2(const int16_t *p)
-{
-    int32_t two;
-    memcpy(&two, p, sizeof two);
-    return _mm512_set1_epi32(two);
-}
+static inline i32x16 i16_broadcast2(const int16_t *p) { return i32_set1(four_bytes(p)); }
 static inline i32x16 i16_pair(i32x16 low, i32x16 high)
 {
     return _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16));

@@ -7,9 +7,7 @@ typedef i32x16 dotx16;
 #define DOT_WIDE_OFFSET 0
 static inline u8x64 i8_broadcast4(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    const __m256i x = _mm256_set1_epi32(four);
+    const __m256i x = _mm256_set1_epi32(four_bytes(p));
     return (u8x64){x, x};
 }
 static inline dotx16 dot_start(i32x16 sum) { return sum; }

@@ -7,8 +7,7 @@ typedef i32x16 dotx16;
 
 static inline u8x64 i8_broadcast4(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
+    const int32_t four = four_bytes(p);
     QUADS_(u8x64, vreinterpretq_u8_s32(vdupq_n_s32(four)));
 }
 static inline dotx16 dot_start(i32x16 sum) { return sum; }

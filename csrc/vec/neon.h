@@ -58,12 +58,7 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
 /* 16-bit integers, two to a lane. */
 static inline int16x8_t i16_(int32x4_t x) { return vreinterpretq_s16_s32(x); }
 static inline int32x4_t i32_(int16x8_t x) { return vreinterpretq_s32_s16(x); }
-static inline i32x16 i16_broadcast2(const int16_t *p)
-{
-    int32_t two;
-    memcpy(&two, p, sizeof two);
-    return i32_set1(two);
-}
+static inline i32x16 i16_broadcast2(const int16_t *p) { return i32_set1(four_bytes(p)); }
 static inline i32x16 i16_pair(i32x16 low, i32x16 high) { QUADS_(i32x16, vsliq_n_s32(low.v[i], high.v[i], 16)); }
 static inline i32x16 i16_add(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vaddq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
 static inline i32x16 i16_mul(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vmulq_s16(i16_(x.v[i]), i16_(y.v[i])))); }

@@ -59,11 +59,11 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file, str(path))
         magic, model, count, block_bytes, blocks = HEADER.unpack(reader.read(HEADER.size))
-        if magic != MAGIC and magic[:-2] == MAGIC[:-2]:
+        if magic[:-2] != MAGIC[:-2]:
+            raise SessionFormatError(f"{path} is not a session file")
+        if magic != MAGIC:
             version, known = (x[-2:].decode("ascii", "replace") for x in (magic, MAGIC))
             raise SessionFormatError(f"{path} is a session of version {version!r}, and this santacoder reads {known!r}")
-        if magic != MAGIC:
-            raise SessionFormatError(f"{path} is not a session file")
         if model.hex() != fingerprint:
             raise SessionFormatError(f"{path} belongs to another model")
         if count > cache.capacity or block_bytes != cache.block_bytes or blocks != -(-count // BLOCK):
