@@ -58,16 +58,16 @@ SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
-		$(PYTHON) -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS) -k "not flat"
+		$(PYTHON) -m pytest -q --capture=sys -p no:cacheprovider $(SANITIZED_TESTS) -k "not flat"
 
 # The thread team, concurrent generation and the quantiser under the thread sanitizer. It does not follow threads into a
-# forked child, and its own memory grows, which two tests measure.
+# forked child, and its own memory grows, which two tests measure. Its reports go to the descriptor that pytest would keep.
 THREADED = $(BUILD)/tsan/package
 THREADED_TESTS = tests/test_threads.py tests/test_leadership.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_quantization.py
 tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
-		$(PYTHON) -m pytest -q -p no:cacheprovider $(THREADED_TESTS) -k "not fork and not flat"
+		$(PYTHON) -m pytest -q --capture=sys -p no:cacheprovider $(THREADED_TESTS) -k "not fork and not flat"
 
 # The checks of the scalar and AVX2 kernels, which read no byte that was not written.
 valgrind: $(BUILD)/native/check_kernels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -50,3 +51,32 @@ class TestAsync:
         while threading.active_count() > before and time.monotonic() < limit:
             time.sleep(0.01)
         assert threading.active_count() <= before
+
+    def test_the_loop_is_left_alone_after_the_end(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        under_way = 0
+
+        async def work() -> None:
+            loop = asyncio.get_running_loop()
+            wake = loop.call_soon_threadsafe
+
+            def slowly(*arguments: Any) -> asyncio.Handle:
+                nonlocal under_way
+                under_way += 1
+                handle = wake(*arguments)
+                time.sleep(0.05)
+                under_way -= 1
+                return handle
+
+            monkeypatch.setattr(loop, "call_soon_threadsafe", slowly)
+            assert (await model.acomplete("a", max_tokens=1)).tokens
+            assert under_way == 0
+            async with aclosing(model.astream("a", max_tokens=100, ignore_eos=True)) as pieces:
+                await anext(pieces)
+            assert under_way == 0
+            async for _ in model.astream("a", max_tokens=4, ignore_eos=True):
+                pass
+            assert under_way == 0
+
+        asyncio.run(work())

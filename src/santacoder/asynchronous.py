@@ -15,9 +15,8 @@ T = TypeVar("T")
 
 async def in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
     """The result of `work()`, run in a thread of its own; `cancel` makes it stop when nobody waits any more."""
-    async for result in iterate(lambda: iter((work(),)), cancel):
-        return result
-    raise AssertionError("work gives one result")
+    async with contextlib.aclosing(iterate(lambda: iter((work(),)), cancel)) as results:
+        return await anext(results)
 
 
 async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> AsyncGenerator[T, None]:
@@ -26,10 +25,14 @@ async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) 
 
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[tuple[T] | BaseException | None] = asyncio.Queue()
+    # Waking a loop writes to its pipe, whose descriptor may be another file once the loop is closed.
+    waking = threading.Lock()
+    listening = True
 
     def send(item: tuple[T] | BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+        with waking, contextlib.suppress(RuntimeError):  # a loop closed without ending its generators
+            if listening:
+                loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def run() -> None:
         try:
@@ -46,4 +49,6 @@ async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) 
                 raise item
             yield item[0]
     finally:
+        with waking:
+            listening = False
         cancel()

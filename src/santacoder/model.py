@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import aclosing, closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -205,8 +205,9 @@ class SantaCoder:
         """`stream` for asyncio; leaving the loop closes it once the generator is closed."""
         sample, echo = self._sample(prompt, options)
         pieces = iterate(lambda: self._scheduler.stream(sample, echo), lambda: self._scheduler.cancel([sample]))
-        async for piece in pieces:
-            yield piece
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
     def infill(
         self,
