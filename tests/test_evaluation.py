@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import lzma
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +27,6 @@ from santacoder.evaluation import (
     windows,
     xz_bytes,
 )
-from santacoder.progress import progress_bar
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"
@@ -293,19 +290,6 @@ class TestCommand:
         assert fails("eval", "kl", good, status=2).endswith("(see santacoder eval kl --help)")
         assert fails("eval", status=2).endswith("(see santacoder eval --help)")
         assert fails("eval", "kl", "-r", "none.gguf", good) == "none.gguf: there is no such model file"
-
-
-class TestProgress:
-    @pytest.mark.parametrize("terminal", [True, False])
-    def test_only_a_terminal_sees_it(self, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-        screen = io.StringIO()
-        monkeypatch.setattr(screen, "isatty", lambda: terminal)
-        monkeypatch.setattr(sys, "stderr", screen)
-        with progress_bar(10, "tokens") as bar:
-            bar.delay = 0
-            bar.update(4)
-            bar.refresh()
-        assert ("4/10" in screen.getvalue()) is terminal
 
 
 class TestHoles:

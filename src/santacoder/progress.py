@@ -1,21 +1,91 @@
-"""A progress bar on standard error."""
+"""A progress bar on standard error.
+
+tqdm's own bars share a lock with all processes forked from this one and start a thread that watches them. A worker that
+is killed while it holds that lock would stop all others for ever, so ours have a lock of their own, within the process.
+Where no bar is drawn there is none: neither lock nor thread nor tqdm.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import os
+import sys
+import threading
+import weakref
+from types import TracebackType
+from typing import Any, ClassVar, Protocol
 
 
-def progress_bar(total: int, unit: str, shown: bool | None = None, done: int = 0) -> Any:
-    """A tqdm bar, gone when the work ends; None shows it on a terminal alone, and not for work of under a second.
+class ProgressBar(Protocol):
+    """What the users of a bar call."""
 
-    `done` of the total were done before, and do not count for the rate.
+    def update(self, n: int, /) -> None:
+        """Count `n` more of the total."""
+        ...
+
+    def set_postfix_str(self, s: str, refresh: bool = ...) -> None:
+        """Show a text behind the figures."""
+        ...
+
+    def __enter__(self) -> ProgressBar: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object: ...
+
+
+class _NoBar:
+    """A bar that is not drawn."""
+
+    def update(self, n: int, /) -> None:
+        pass
+
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        pass
+
+    def __enter__(self) -> _NoBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def progress_bar(total: int, unit: str, shown: bool | None = None, done: int = 0) -> ProgressBar:
+    """Make a bar that is gone when the work ends.
+
+    Args:
+        total: what `update` counts up to.
+        unit: what is counted; "bytes" are shown with prefixes: 1.2 G bytes.
+        shown: whether to draw it; None draws it only on a terminal, and not for work of under a second.
+        done: how much of the total was done before; it does not count for the rate.
     """
+    if not (_on_terminal() if shown is None else shown):
+        return _NoBar()
+    bar: ProgressBar = _bar_class()(
+        total=total, unit=f" {unit}", unit_scale=unit == "bytes", leave=False, delay=0.0 if shown else 1.0,
+        smoothing=0.05, initial=done,
+    )  # fmt: skip
+    return bar
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # None under pythonw, or closed
+        return False
+
+
+@functools.cache
+def _bar_class() -> Any:
     from tqdm import tqdm  # comes with gguf
 
-    disable = None if shown is None else not shown
-    delay = 0.0 if shown else 1.0
-    scaled = unit == "bytes"  # whose numbers are long: 1.2 G bytes
-    return tqdm(
-        total=total, unit=f" {unit}", unit_scale=scaled, leave=False, disable=disable, delay=delay, smoothing=0.05,
-        initial=done,
-    )  # fmt: skip
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # no thread
+        _instances: ClassVar[Any] = weakref.WeakSet()  # guarded by our lock, so without other people's bars
+
+    def renew_lock() -> None:
+        Bar.set_lock(threading.RLock())
+
+    renew_lock()
+    if hasattr(os, "register_at_fork"):  # a thread that holds the lock does not exist in the child
+        os.register_at_fork(after_in_child=renew_lock)
+    return Bar
