@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from samples import CODE, PROMPTS, alone, facts
+from samples import CODE, FILE, PROMPTS, alone, facts
 
 import santacoder
 
@@ -80,3 +80,16 @@ class TestAsync:
             assert under_way == 0
 
         asyncio.run(work())
+
+    def test_arguments_are_checked_at_the_call(self, model: santacoder.SantaCoder) -> None:
+        async def work() -> None:
+            with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is 0"):
+                model.astream("a", max_tokens=0)
+            with pytest.raises(santacoder.ContextOverflowError):
+                model.astream([1] * 300)
+
+        asyncio.run(work())
+        closed = santacoder.load(FILE, threads=1)
+        closed.close()
+        with pytest.raises(santacoder.ModelClosedError):
+            closed.astream("a")

@@ -9,9 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from harness_samples import FILES, SAMPLING, lines, problems_of, settings_of
+from harness_samples import SAMPLING, lines, problems_of, settings_of
 
 import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
@@ -335,53 +334,3 @@ def test_an_engine_that_leaves_something_out(tmp_path: Path) -> None:
 def test_bad_sampling(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         replace(SAMPLING, **change)
-
-
-@pytest.mark.parametrize("index", ["a", None, 1.5, True, -1, 2**63, 2**70])
-def test_a_bad_index_of_a_request(index: Any) -> None:
-    with pytest.raises(InvalidRequestError) as error:
-        santacoder.Request("x", {}, index)
-    assert str(error.value) == f"index is {index!r}, but it must be an integer in 0..9223372036854775807"
-
-
-@pytest.mark.parametrize(("options", "kind"), [(None, "NoneType"), ([], "list"), ("max_tokens", "str")])
-def test_bad_options_of_a_request(options: Any, kind: str) -> None:
-    with pytest.raises(InvalidRequestError, match=f"options is a {kind}, but it must be a dict"):
-        santacoder.Request("x", options)
-
-
-def test_complete_each_refuses_what_is_no_request() -> None:
-    with santacoder.load(threads=1) as model:
-        good = santacoder.Request("x", {"max_tokens": 1}, np.int64(3))  # type: ignore[arg-type]
-        bad: list[tuple[Any, str]] = [
-            (["def f("], r"requests\[0\] is a str, but it must be a Request"),
-            ([good, {"prompt": "x"}], r"requests\[1\] is a dict, but it must be a Request"),
-            ([santacoder.Request(None, {})], r"requests\[0\]: the prompt is a NoneType"),  # type: ignore[arg-type]
-            ("def f(", "requests is a str, but it must be an iterable of Request"),
-            (good, "requests is a Request, but it must be an iterable of Request"),
-            (None, "requests is a NoneType, but it must be an iterable of Request"),
-        ]
-        for requests, message in bad:
-            with pytest.raises(InvalidRequestError, match=message):
-                next(model.complete_each(requests))
-        last = santacoder.Request("x", {"max_tokens": 1, "seed": 1, "temperature": 1.0}, 2**63 - 1)
-        assert [position for position, _ in model.complete_each([good, last])] in ([0, 1], [1, 0])
-        assert type(good.index) is int
-
-
-def test_complete_each_mixes_options_and_names_errors() -> None:
-    with santacoder.load(threads=1) as model:
-        requests = [
-            santacoder.Request("def f(", {"max_tokens": 3, "seed": 1, "temperature": 0.8}, index) for index in range(5)
-        ] + [santacoder.Request("import", {"max_tokens": 5, "temperature": 0.0, "echo": True})]
-        found = dict(model.complete_each(iter(requests)))
-        expected = model.complete_many(["def f("], n=5, max_tokens=3, seed=1, temperature=0.8, progress=False)[0]
-        assert [found[i].text for i in range(5)] == [completion.text for completion in expected]
-        assert found[5].text == model.complete("import", max_tokens=5, temperature=0.0, echo=True).text
-        assert list(model.complete_each([])) == []
-        with pytest.raises(InvalidRequestError, match=r"requests\[1\]: max_tokens is 0"):
-            list(model.complete_each([requests[0], santacoder.Request("x", {"max_tokens": 0})]))
-        many = model.complete_each(santacoder.Request("def", {"max_tokens": 8, "seed": 1}, i) for i in range(300))
-        next(many)
-        many.close()
-        assert FILES["fim"].exists()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_generation import EOT, TOKENIZER, Script, tokens_of
 
 import santacoder
+from santacoder.calls import Call
 from santacoder.generation import Completion
 from santacoder.gguf_file import GGUFFile
 from santacoder.infilling import STEP, fit, infill_filters, infill_prompt
@@ -159,7 +160,7 @@ def complete(text: str, suffix: str, restore: bool = False, **params: Any) -> Co
     filters = partial(infill_filters, "print(", suffix, False)
     sample = new_sample(TOKENIZER, [1], SamplingParams(**params), 256, filters=filters)
     scheduler = Scheduler(Script([*tokens_of(text), EOT]))
-    scheduler.submit([sample])
+    scheduler.submit(Call(), [sample])
     while not sample.finished:
         scheduler._step()
         if restore and not sample.finished:

@@ -15,7 +15,7 @@ from samples import CODE, FILE, alone, facts
 
 import santacoder
 from santacoder.errors import DeadlockError
-from santacoder.leadership import Leadership
+from santacoder.leadership import Leadership, Waiter
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -37,7 +37,7 @@ class TestTurns:
 
         def steps() -> None:
             while not over.is_set():
-                turns.step(over.is_set, step, lambda _: math.inf)
+                turns.step(Waiter(over.is_set), step, lambda _: math.inf)
 
         def others() -> None:
             for _ in range(20):
@@ -71,6 +71,28 @@ class TestTurns:
             thread.join()
         assert order == list(range(8))
 
+    def test_a_leader_that_will_not_lead_again_is_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was not done when its step ended, so it woke nobody; then somebody cancelled what it waited for."""
+        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+        turns, led = Leadership(), threading.Event()
+        over = False
+        leader = Waiter(lambda: over)
+        other = threading.Thread(
+            target=lambda: turns.step(Waiter(led.is_set), led.set, lambda _: math.inf), daemon=True
+        )
+
+        def step() -> None:
+            other.start()
+            wait_for(lambda: turns._for_steps)
+
+        turns.step(leader, step, lambda _: math.inf)
+        over = True
+        assert not led.is_set()
+        with turns.lock:
+            turns.wake([leader])
+        other.join(600)
+        assert led.is_set()
+
     @pytest.mark.parametrize("kind", ["step", "alone"])
     def test_an_interrupt_leaves_the_turn_to_others(self, kind: str) -> None:
         for at in itertools.count():
@@ -80,7 +102,7 @@ class TestTurns:
                 if kind == "alone":
                     turns.alone(int)
                 else:
-                    turns.step(lambda: False, int, lambda _: math.inf)
+                    turns.step(Waiter(), int, lambda _: math.inf)
 
             more = interrupt(take_turns, at)
             led: list[int] = []
@@ -96,13 +118,13 @@ class TestTurns:
         turns = Leadership()
         inside: list[Callable[[], object]] = [
             lambda: turns.alone(int),
-            lambda: turns.step(lambda: False, int, lambda _: math.inf),
+            lambda: turns.step(Waiter(), int, lambda _: math.inf),
         ]
         for ask in inside:
             with pytest.raises(DeadlockError, match=r"^this thread is at work for the model already"):
                 turns.alone(ask)
             with pytest.raises(DeadlockError):
-                turns.step(lambda: False, ask, lambda _: math.inf)
+                turns.step(Waiter(), ask, lambda _: math.inf)
         assert turns.alone(lambda: 7) == 7
 
 

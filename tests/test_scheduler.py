@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from samples import CODE, FILE, PROMPTS, Counted, alone, facts
 
 import santacoder
+from santacoder.calls import Call
+from santacoder.leadership import Waiter
 from santacoder.requests import new_sample
 from santacoder.sample import Sample
 from santacoder.sampling import Sampler, SamplingParams
@@ -190,6 +193,88 @@ class TestThreads:
         assert len(engine.rows) < 300  # of 400 tokens
         assert max(engine.rows) >= 3
 
+    def test_a_step_wakes_only_whom_it_serves(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread sleeps until its request is done, and perhaps once more until it leads: not for each step."""
+        sleeps = 0
+        sleep = Waiter.sleep
+
+        def counted(self: Waiter, lock: Any, seconds: float) -> None:
+            nonlocal sleeps
+            sleeps += 1
+            sleep(self, lock, seconds)
+
+        monkeypatch.setattr(Waiter, "sleep", counted)
+        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+        count = 150
+        begin = threading.Barrier(count)
+
+        def work(number: int) -> None:
+            begin.wait()
+            model.complete(f"# {number}\n", max_tokens=2, temperature=1.0, ignore_eos=True)
+
+        in_threads(count, work)
+        assert sleeps <= 3 * count
+
+    def test_no_wake_up_is_lost(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody looks again by himself here, so a lost wake-up leaves threads waiting."""
+        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+
+        def work(number: int) -> None:
+            options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": number, "ignore_eos": True}
+            for turn in range(12):
+                prompt = f"# {number} {turn}\n"
+                kind = (number + turn) % 6
+                if kind == 0:
+                    model.complete(prompt, **options)
+                elif kind == 1:
+                    list(model.stream(prompt, **options))
+                elif kind == 2:
+                    model.score(prompt)
+                elif kind == 3:
+                    model.complete(prompt, **options, deadline=0.002 * (turn % 3))
+                elif kind == 4:
+                    stream = model.stream(prompt, **options)
+                    next(stream)
+                    stream.close()
+                else:
+
+                    async def leave(prompt: str = prompt, turn: int = turn) -> None:
+                        task = asyncio.ensure_future(model.acomplete(prompt, **options))
+                        await asyncio.sleep(0.001 * turn)
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
+
+                    asyncio.run(leave())
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(900)
+        assert not any(thread.is_alive() for thread in threads)
+
+    def test_callers_take_turns(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        """Where places come free one by one, a single request gets the next, not the rest of a job before it."""
+        transformer, tokenizer = parts
+        scheduler = Scheduler(transformer)
+        job, single = Call(), Call()
+        lengths = range(2, MAX_RUNNING + 12)
+        samples = [
+            new_sample(
+                tokenizer, [5 + i % 200, 9], SamplingParams(max_tokens=length, ignore_eos=True, lookup=False), 256
+            )
+            for i, length in enumerate(lengths)
+        ]
+        scheduler.submit(job, samples)
+        scheduler._step()
+        [request] = [new_sample(tokenizer, [7], SamplingParams(max_tokens=2), 256)]
+        scheduler.submit(single, [request])
+        while not request.running:
+            scheduler._step()
+        assert sum(sample.running or sample.finished for sample in samples) <= MAX_RUNNING + 1
+
     def test_a_small_request_need_not_wait_for_a_large_job(self, model: santacoder.SantaCoder) -> None:
         ended: list[str] = []
 
@@ -273,11 +358,12 @@ class TestInterruptions:
                 raise KeyboardInterrupt
 
         samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
-        scheduler.submit(samples)
+        request = Call()
+        scheduler.submit(request, samples)
         monkeypatch.setattr(Sampler, "follow", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            scheduler.run_until(lambda: all(sample.finished for sample in samples), samples)
-        scheduler.run_until(lambda: all(sample.finished for sample in samples), samples)
+            scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
+        scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
         assert [sample.completion("").text for sample in samples] == expected
 
     def test_deadline(self, model: santacoder.SantaCoder) -> None:
@@ -372,10 +458,11 @@ def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenize
     scheduler = Interrupting(transformer)
     scheduler.place, scheduler.countdown = place, countdown
     samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
-    scheduler.submit(samples)
+    call = Call()
+    scheduler.submit(call, samples)
     for _ in range(2):
         try:
-            scheduler.run_until(lambda: all(sample.finished for sample in samples), samples)
+            scheduler.run_until(call, lambda: all(sample.finished for sample in samples))
         except KeyboardInterrupt:
             assert scheduler._leadership._leader is None
     assert [sample.tokens for sample in samples] == expected

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer
+from santacoder.arguments import check_integer, wrong
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
-from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.loading import open_transformer
 from santacoder.progress import progress_bar
+from santacoder.request_stream import OnError, RequestStream
 from santacoder.requests import (
     Prompt,
     Request,
@@ -148,43 +148,45 @@ class SantaCoder:
             self._scheduler.finish(samples, bar.update)
         return [[sample.completion(echo) for sample, echo in job] for job in jobs]
 
-    def complete_each(self, requests: Iterable[Request]) -> Generator[tuple[int, Completion], None, None]:
+    @overload
+    def complete_each(
+        self, requests: Iterable[Request], *, on_error: Literal["raise"] = "raise"
+    ) -> Generator[tuple[int, Completion], None, None]: ...
+    @overload
+    def complete_each(
+        self, requests: Iterable[Request], *, on_error: OnError
+    ) -> Generator[tuple[int, Completion | SantaCoderError], None, None]: ...
+    def complete_each(self, requests: Iterable[Request], *, on_error: OnError = "raise") -> Generator[Any, None, None]:
         """Continue any number of prompts in one batch, each with its own options, and give what is done as it is done.
 
         Requests are taken as room for them comes, so they may be made on the way. Closing the generator ends the work.
 
+        A request that fails takes no other with it. With `on_error` "raise" no more requests are taken, those that were
+        taken before are finished and given, and then the first error is raised; its message names the position. With
+        "return" the error is given in the completion's place, and the work goes on.
+
         Yields:
             The position of a request, counted from 0, and its completion: equal to the one that `complete_many` gives
-            for the same prompt, options and number of sample.
+            for the same prompt, options and number of sample. Or, with "return", its error.
 
         Raises:
-            InvalidRequestError: as in `complete`, when the request's turn comes; the message names its position. Or
-                `requests` is a text or cannot be gone through, or one of them is no `Request`.
-            ContextOverflowError: likewise.
-            NumericalError: a sample's logits are not finite; the others are given up.
-            ModelClosedError: the model is closed.
+            InvalidRequestError: `requests` cannot be gone through or is a text, or `on_error` is neither of the two; of
+                a request: it is no `Request`, or as in `complete`.
+            ContextOverflowError: of a request, likewise.
+            NumericalError: of a request: its logits are not finite.
+            ModelClosedError: the model is closed; this one is raised at once.
         """
         if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
             kind = type(requests).__name__
             raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
-        waiting: dict[int, tuple[int, str]] = {}  # by identity of the sample
+        if on_error not in get_args(OnError):
+            raise wrong("on_error", on_error, "'raise' or 'return'")
+        _ = self._scheduler.engine  # it is not closed
 
-        def samples() -> Iterator[Sample]:
-            for position, request in enumerate(requests):
-                if not isinstance(request, Request):
-                    kind = type(request).__name__
-                    raise InvalidRequestError(f"requests[{position}] is a {kind}, but it must be a Request")
-                try:
-                    sample, echo = self._sample(request.prompt, request.options, request.index)
-                except SantaCoderError as error:
-                    raise type(error)(f"requests[{position}]: {error}") from None
-                waiting[id(sample)] = position, echo
-                yield sample
+        def make(request: Request) -> tuple[Sample, str]:
+            return self._sample(request.prompt, request.options, request.index)
 
-        with closing(self._scheduler.as_finished(samples())) as ended:
-            for sample in ended:
-                position, echo = waiting.pop(id(sample))
-                yield position, sample.completion(echo)
+        return RequestStream(self._scheduler, requests, make, on_error).run()
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece; the texts of the pieces join to that of `complete`.
@@ -201,13 +203,10 @@ class SantaCoder:
         await in_thread(lambda: self._scheduler.finish([sample]), lambda: self._scheduler.cancel([sample]))
         return sample.completion(echo)
 
-    async def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
-        """`stream` for asyncio; leaving the loop closes it once the generator is closed."""
+    def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
+        """`stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
         sample, echo = self._sample(prompt, options)
-        pieces = iterate(lambda: self._scheduler.stream(sample, echo), lambda: self._scheduler.cancel([sample]))
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
+        return iterate(lambda: self._scheduler.stream(sample, echo), lambda: self._scheduler.cancel([sample]))
 
     def infill(
         self,
@@ -316,6 +315,21 @@ class SantaCoder:
         sequences = each_prompt(prompts, self._whole)
         with progress_bar(sum(len(tokens) - 1 for tokens in sequences), "tokens", progress) as bar:
             return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
+
+    def fits(self, prompt: Prompt, max_tokens: int) -> bool:
+        """Whether `prompt`, as in `complete`, and up to `max_tokens` new tokens fit in the context together.
+
+        Raises:
+            InvalidRequestError: the prompt is no text and no list of ids within the vocabulary, or max_tokens is no
+                integer of 0 or more.
+            ModelClosedError: the model is closed.
+        """
+        max_tokens = check_integer("max_tokens", max_tokens, 0, None)
+        try:
+            check_context(len(prompt_tokens(self.tokenizer, prompt)), max_tokens, self.context)
+        except ContextOverflowError:
+            return False
+        return True
 
     @property
     def context(self) -> int:

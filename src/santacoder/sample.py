@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from time import monotonic, perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.calls import Call
 from santacoder.drafting import Drafter
 from santacoder.errors import SantaCoderError
 from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
@@ -31,7 +31,7 @@ class Sample:
         pieces: what became final so far; the last one says why the text ended, once it has.
         error: what ended it instead.
         cancelled: nobody waits for it any more.
-        owner: the thread that waits for it.
+        call: the call that waits for it; None before it is submitted.
         stale: an interruption may have left the choice of a token half done: see `restore`.
     """
 
@@ -60,7 +60,7 @@ class Sample:
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self.error: BaseException | None = None
         self.cancelled = False
-        self.owner = threading.get_ident()
+        self.call: Call | None = None
         self.stale = False
         self._tokenizer = tokenizer
         self._filters = filters
@@ -133,6 +133,16 @@ class Sample:
     def finished(self) -> bool:
         """Whether nothing is to be done for it any more."""
         return self.reason is not None or self.error is not None or self.cancelled
+
+    @property
+    def running(self) -> bool:
+        """Whether steps of the model may be at work for it."""
+        return self._sampler is not None
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the clock may end it."""
+        return min(self._deadlines) < math.inf
 
     @property
     def time_left(self) -> float:

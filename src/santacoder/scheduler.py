@@ -17,13 +17,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.calls import Call
 from santacoder.errors import ModelClosedError, SantaCoderError
 from santacoder.generation import Completion, Piece
 from santacoder.kv_cache import BLOCK, KVCache
@@ -68,9 +68,8 @@ class Scheduler(Generic[E]):
         self._engine: E | None = engine
         self._most_blocks = max(cache_bytes // engine.block_bytes, 1)
         self._prefixes = PrefixCache()
-        self._queues: list[deque[Sample]] = []  # one of each caller
+        self._calls: dict[Call, None] = {}  # those that have samples in their queues; the first one's turn is next
         self._running: list[Sample] = []
-        self._ended = 0  # samples so far
         self._leadership = Leadership()
         _SCHEDULERS.add(self)
 
@@ -90,8 +89,8 @@ class Scheduler(Generic[E]):
         """Whether `close` was called."""
         return self._engine is None
 
-    def submit(self, samples: Sequence[Sample]) -> None:
-        """Queue samples; they run while somebody waits, for them or for others.
+    def submit(self, call: Call, samples: Sequence[Sample]) -> None:
+        """Queue samples of a call; they run while somebody waits, for them or for others.
 
         Raises:
             ModelClosedError: the model is closed.
@@ -100,53 +99,66 @@ class Scheduler(Generic[E]):
             sample.start()
         with self._leadership.lock:
             _ = self.engine
-            self._queues.append(deque(samples))
+            call.add(samples)
+            self._calls[call] = None
 
-    def cancel(self, samples: Sequence[Sample]) -> None:
+    def cancel(self, samples: Iterable[Sample]) -> None:
         """Give up the samples that are not finished: their work stops within tens of milliseconds."""
         with self._leadership.lock:
             for sample in samples:
-                sample.cancelled = not sample.finished or sample.cancelled
-            self._leadership.changed.notify_all()
+                if sample.finished:
+                    continue
+                sample.cancelled = True
+                if not sample.running:  # else the next step takes it out
+                    self._end(sample)
+                elif sample.call is not None:
+                    self._leadership.wake([sample.call])
 
-    def run_until(self, done: Callable[[], bool], samples: Sequence[Sample]) -> None:
-        """Lead or wait until `done()`, which looks at `samples`, the caller's own.
+    def run_until(self, call: Call, done: Callable[[], bool]) -> None:
+        """Lead or wait until `done()`, which looks at the call's samples.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
         """
-        for sample in samples:
-            sample.owner = threading.get_ident()
+        call.owner, call.done = threading.get_ident(), done
         while not done():
-            self._leadership.step(done, self._step, lambda quiet: self._patience(samples, quiet))
+            self._leadership.step(call, self._step, lambda quiet: self._patience(call, quiet))
+            self._patience(call, quiet=False)
 
-    def _patience(self, samples: Sequence[Sample], quiet: bool) -> float:
-        """Seconds to the next deadline of samples that wait; those whose deadline is over end, if no step runs."""
+    def _patience(self, call: Call, quiet: bool) -> float:
+        """Seconds to the next deadline of the call's samples; those that are late and that no step runs end here."""
         left = math.inf
-        for sample in samples:
-            if sample.finished:
-                continue
-            if not sample.expired:
-                left = min(left, sample.time_left)
-            elif quiet:
-                sample.expire()
-                self._ended += 1
-                left = 0
+        if call.has_deadlines:
+            with self._leadership.lock:
+                for sample in call.unfinished():
+                    if not sample.expired:
+                        left = min(left, sample.time_left)
+                    elif quiet or not sample.running:
+                        sample.expire()
+                        self._end(sample)
+                        left = 0
         return max(left, 0)
+
+    def _end(self, sample: Sample) -> None:
+        """Tell a sample's call that it is finished; with the lock held."""
+        call = sample.call
+        if call is not None:
+            call.end(sample)
+            self._leadership.wake([call])
 
     def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
         """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
         if echo:
             yield Piece(echo, (), None, None if sample.params.logprobs is None else ())
-        taken = 0
+        call, taken = Call(), 0
 
         def more() -> bool:
             return len(sample.pieces) > taken or sample.finished
 
         try:
-            self.submit([sample])
+            self.submit(call, [sample])
             while sample.reason is None or taken < len(sample.pieces):
-                self.run_until(more, [sample])
+                self.run_until(call, more)
                 if sample.error is not None:
                     raise sample.error
                 if sample.cancelled:
@@ -164,41 +176,25 @@ class Scheduler(Generic[E]):
         Raises:
             NumericalError: or what else ended one of them: the others are cancelled.
         """
-        with closing(self.as_finished(samples, len(samples))) as ended:
-            for _ in ended:
-                advanced(1)
-
-    def as_finished(self, samples: Iterable[Sample], most: int = 2 * MAX_RUNNING) -> Generator[Sample, None, None]:
-        """Run samples and give each as it ends; closing the generator cancels the others.
-
-        They are taken from the iterable as room comes: at most `most` run or wait at a time.
-
-        Raises:
-            NumericalError: or what else ended one of them: the others are cancelled.
-        """
-        source, left, seen = iter(samples), list[Sample](), 0
-
-        def more() -> bool:  # cheap, however many samples there are
-            return self._ended != seen
-
+        call = Call()
         try:
-            while True:
-                seen = self._ended
-                if len(left) <= most // 2 and (new := list(islice(source, most - len(left)))):
-                    left += new
-                    self.submit(new)
-                if not left:
-                    return
-                ended = [sample for sample in left if sample.finished]
-                if not ended:
-                    self.run_until(more, left)
-                left = [sample for sample in left if not sample.finished] if ended else left
-                for sample in ended:
+            self.submit(call, samples)
+            while call:
+                for sample in self.await_ended(call):
                     if sample.error is not None:
                         raise sample.error
-                    yield sample
+                    advanced(1)
         finally:
-            self.cancel(left)
+            self.cancel(samples)
+
+    def await_ended(self, call: Call) -> list[Sample]:
+        """Run a call's samples until some of those that are left have ended, and take these.
+
+        Raises:
+            DeadlockError: the thread is in the middle of a step.
+        """
+        self.run_until(call, lambda: call.has_ended)
+        return call.take_ended()
 
     def exclusive(self, work: Callable[[E], T]) -> T:
         """`work(engine)`, while no step runs.
@@ -216,10 +212,10 @@ class Scheduler(Generic[E]):
             for sample in self._all():
                 if not sample.finished:
                     sample.error = ModelClosedError("the model is closed")
-            self._queues, self._running = [], []
-            self._ended += 1
+                self._end(sample)
+            self._calls, self._running = {}, []
             self._prefixes = PrefixCache()
-            self._leadership.changed.notify_all()
+            self._leadership.wake_all()
             self._leadership.await_others()
 
     def forget(self) -> None:
@@ -232,11 +228,11 @@ class Scheduler(Generic[E]):
         self._leadership.renew()
         mine = threading.get_ident()
         for sample in self._all():
-            sample.cancelled |= sample.owner != mine
+            sample.cancelled |= sample.call is None or sample.call.owner != mine
             sample.stale = True
 
     def _all(self) -> Iterator[Sample]:
-        return chain(*self._queues, self._running)
+        return chain(*(call.queue for call in self._calls), self._running)
 
     # A step. Only the leader comes here. An exception at any point leaves queues and batch as before or as after.
 
@@ -268,29 +264,43 @@ class Scheduler(Generic[E]):
                 cache = sample.release()
                 if cache is not None:
                     self._prefixes.add(sample.prompt + sample.tokens, cache)
-                self._ended += 1
+                self._end(sample)
         self._running = [sample for sample in self._running if not sample.finished]
 
     def _admit(self, engine: Engine) -> None:
-        """Start waiting samples, from all callers in turn, but for those whose beginning is just being read."""
-        heads = [list(islice(queue, MAX_RUNNING)) for queue in self._queues]
+        """Start waiting samples, of all calls in turn, but for those whose beginning is just being read."""
         gone = set(map(id, self._running))  # started or finished
-        for sample in filter(None, chain.from_iterable(zip_longest(*heads))):
-            if sample.expired and not sample.finished:
-                sample.expire()
+        changed: dict[Call, None] = {}
+        skipped = 0
+        for call, sample in self._waiting():
+            if skipped == MAX_RUNNING or (len(self._running) >= MAX_RUNNING and not sample.finished):
+                break
             if sample.finished:
-                self._ended += 1
-            elif id(sample) not in gone and (len(self._running) >= MAX_RUNNING or not self._start(engine, sample)):
+                self._end(sample)
+            elif id(sample) not in gone and not self._start(engine, sample):
+                skipped += 1
                 continue
             gone.add(id(sample))
-        queues = []
-        for queue, head in zip(self._queues, heads, strict=True):
-            kept = [sample for sample in head if id(sample) not in gone]
-            if len(kept) < len(head):
-                queue = deque(chain(kept, islice(queue, len(head), None)))
-            if queue:
-                queues.append(queue)
-        self._queues = queues
+            changed[call] = None
+        for call in changed:
+            call.drop(gone, MAX_RUNNING)
+        if changed:  # they stand behind those that wait for their turn
+            order = chain((call for call in self._calls if call not in changed), changed)
+            self._calls = {call: None for call in order if call.queue}
+
+    def _waiting(self) -> Iterator[tuple[Call, Sample]]:
+        """The first samples of each call's queue, the next one of each call in turn."""
+        others: deque[tuple[Call, Iterator[Sample]]] = deque()
+        for call in tuple(self._calls):
+            samples: Iterator[Sample] = islice(call.queue, MAX_RUNNING)
+            for sample in islice(samples, 1):
+                yield call, sample
+                others.append((call, samples))
+        while others:
+            call, samples = others.popleft()
+            for sample in islice(samples, 1):
+                yield call, sample
+                others.append((call, samples))
 
     def _start(self, engine: Engine, sample: Sample) -> bool:
         """Give a sample its cache, if there is room and nothing to wait for."""
@@ -364,6 +374,8 @@ class Scheduler(Generic[E]):
                     sample.error = error
             sample.stale = False
             row += wanted
+        with self._leadership.lock:
+            self._leadership.wake({sample.call for sample, _, wanted in plan if wanted and sample.call is not None})
 
 
 _SCHEDULERS: Final[weakref.WeakSet[Scheduler[Any]]] = weakref.WeakSet()
