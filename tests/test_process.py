@@ -408,3 +408,51 @@ def test_cycles_of_loading_leave_nothing(tmp_path: Path) -> None:
     before, threads, files, after, threads_after, files_after = map(int, re.findall(r"\d+", done.stdout))
     assert (threads_after, files_after) == (threads, files)
     assert after - before < 4096  # KB
+
+
+def test_long_texts_start_no_threads_and_survive_a_fork() -> None:
+    run("""
+        def threads():
+            return len(os.listdir("/proc/self/task"))
+        model = santacoder.load(FILE, threads=1)
+        before = threads()
+        model.complete(PROMPT, max_tokens=2)
+        assert threads() == before
+        text = "def f(x):\\n    return x + 1\\n" * 22_000
+        expected = model.tokenizer.encode(text)
+        assert len(text) > 590_000 and threads() == before
+        child = os.fork()
+        found = model.tokenizer.encode(text)
+        if not child:
+            os._exit(0 if found == expected and threads() == 1 else 1)
+        assert found == expected and threads() <= before  # a fork ends those of NumPy's
+        join(child)
+    """)
+
+
+def test_a_text_that_cannot_fit_is_not_tokenised() -> None:
+    run("""
+        model = santacoder.load(FILE, threads=1)
+        session = model.session()
+        def refuse(*_):
+            raise AssertionError("the text was tokenised")
+        model.tokenizer.encode = refuse
+        most = model.context * model.tokenizer.longest
+        for length, tokens in ((most + 1, model.context + 1), (600_000, -(-600_000 // model.tokenizer.longest))):
+            text = "x" * length
+            for ask in (model.logits, model.score, model.iter_logits):
+                try:
+                    ask(text)
+                    raise SystemExit(f"{ask} took it")
+                except santacoder.ContextOverflowError as error:
+                    told = f"the prompt has at least {tokens} tokens, but the context has {model.context} positions"
+                    assert str(error) == told, error
+            for ask in (model.complete, model.stream, session.complete, session.stream):
+                try:
+                    ask(text, max_tokens=3)
+                    raise SystemExit(f"{ask} took it")
+                except santacoder.ContextOverflowError as error:
+                    told = f"at least {tokens} tokens and max_tokens is 3, together at least {tokens + 3}, but"
+                    assert told in str(error), error
+            assert not model.fits(text, 0)
+    """)

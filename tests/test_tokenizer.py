@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from santacoder.config import check_tensors, read_config
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGUFFile, Metadata
-from santacoder.tokenizer import StreamDecoder, Tokenizer
+from santacoder.tokenizer import PART, StreamDecoder, Tokenizer
 
 DATA = Path(__file__).parent / "data"
 TOKENS, TYPES, MERGES_KEY = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"
@@ -419,3 +419,64 @@ def overwrite(handle: Any, at: int, byte: int) -> None:
     """Overwrite one byte of an open file."""
     handle.seek(at)
     handle.write(bytes([byte]))
+
+
+PIECES = [
+    "a",
+    "Z",
+    "5",
+    "12",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r\n",
+    "'s",
+    "'",
+    "é",
+    "字",
+    "\u00a0",
+    "\u3000",
+    "<fim-prefix>",
+    "<|endoftext|>",
+    "<q",
+    "q>",
+    "_",
+    ".",
+    "\x1c",
+    "\x85",
+]
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=60), st.booleans(), st.integers(1, 9)
+)
+def test_a_long_text_has_the_tokens_of_its_parts(starcoder: Tokenizer, text: str, special: bool, part: int) -> None:
+    encoder = starcoder._encoder if special else starcoder._plain_encoder
+    text = text.translate(dict.fromkeys(range(0x40000, 0x80000)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("santacoder.tokenizer.PART", part)
+        assert starcoder.encode(text, special) == encoder.encode(text, add_special_tokens=False).ids
+
+
+def test_a_token_with_a_blank_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, types = vocabulary(byte_symbols())
+    found = {}
+    for name in ("a b", " ab"):
+        tokenizer = tiny(tokens=[*tokens[:-1], name], token_type=np.array([*types[:-1], 4]))
+        monkeypatch.setattr("santacoder.tokenizer.PART", 1)
+        found[name] = tokenizer.encode("x" + name + name + " y")
+    assert found["a b"].count(N_TOKENS - 1) == found[" ab"].count(N_TOKENS - 1) == 2
+
+
+def test_the_longest_token(starcoder: Tokenizer) -> None:
+    assert starcoder.longest == max(len(starcoder.token_bytes(i)) for i in range(starcoder.n_tokens))
+
+
+def test_other_threads_run_while_a_long_text_is_tokenised(starcoder: Tokenizer) -> None:
+    """Each part is a call of its own, between two of which the interpreter may switch."""
+    text = "def f(x):\n    return x + 1\n" * 22_000
+    parts = list(starcoder._parts(text))
+    assert "".join(parts) == text
+    assert max(map(len, parts)) < PART + 30

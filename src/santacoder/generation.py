@@ -151,16 +151,19 @@ class TextStream:
         return self._filter.feed(self._decoder.flush()) + self._filter.flush(cut_off)
 
 
-def check_context(prompt_tokens: int, max_tokens: int, context: int) -> None:
-    """Check that a request fits.
+def check_context(prompt_tokens: int, max_tokens: int, context: int, at_least: bool = False) -> None:
+    """Check that a request fits; `at_least` says that the prompt may have more tokens than that.
 
     Raises:
         ContextOverflowError: it needs more positions than there are.
     """
+    least = "at least " if at_least else ""
     if max_tokens == 0 and prompt_tokens > context:
-        raise ContextOverflowError(f"the prompt has {prompt_tokens} tokens, but the context has {context} positions")
+        raise ContextOverflowError(
+            f"the prompt has {least}{prompt_tokens} tokens, but the context has {context} positions"
+        )
     if prompt_tokens + max_tokens > context:
         raise ContextOverflowError(
-            f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}, together "
-            f"{prompt_tokens + max_tokens}, but the context has {context} positions"
+            f"the prompt has {least}{prompt_tokens} tokens and max_tokens is {max_tokens}, together "
+            f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions"
         )

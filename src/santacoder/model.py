@@ -326,7 +326,8 @@ class SantaCoder:
         """
         max_tokens = check_integer("max_tokens", max_tokens, 0, None)
         try:
-            check_context(len(prompt_tokens(self.tokenizer, prompt)), max_tokens, self.context)
+            tokens = prompt_tokens(self.tokenizer, prompt, self.context, max_tokens)
+            check_context(len(tokens), max_tokens, self.context)
         except ContextOverflowError:
             return False
         return True
@@ -385,7 +386,7 @@ class SantaCoder:
 
     def _whole(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt that may fill the context."""
-        tokens = prompt_tokens(self.tokenizer, prompt)
+        tokens = prompt_tokens(self.tokenizer, prompt, self.context)
         check_context(len(tokens), 0, self.context)
         return tokens
 
@@ -402,7 +403,7 @@ class SantaCoder:
     def _sample(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> tuple[Sample, str]:
         """A sample of a prompt, and the text to begin its completion with."""
         params = sampling_params(options)
-        tokens = prompt_tokens(self.tokenizer, prompt)
+        tokens = prompt_tokens(self.tokenizer, prompt, self.context, params.max_tokens)
         sample = new_sample(self.tokenizer, tokens, params, self.context, index)
         return sample, echoed(self.tokenizer, prompt, tokens, params)
 

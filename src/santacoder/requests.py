@@ -134,14 +134,19 @@ def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: 
     return prompt if isinstance(prompt, str) else tokenizer.decode(tokens if len(prompt) else ())
 
 
-def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
+def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, context: int | None = None, max_tokens: int = 0) -> list[int]:
     """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
 
+    With a `context`, a text that cannot fit beside `max_tokens`, whatever its tokens, is refused unread.
+
     Raises:
+        ContextOverflowError: it cannot fit.
         InvalidRequestError: it is no text and no sequence of ids within the vocabulary, or it is empty and
             the model has no end of text.
     """
     if isinstance(prompt, str):
+        if context is not None:
+            check_context(-(-len(prompt) // tokenizer.longest), max_tokens, context, at_least=True)
         tokens = tokenizer.encode(prompt)
     elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
         tokens = [tokenizer.check_id(token) for token in prompt.tolist()]

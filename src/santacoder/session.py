@@ -88,14 +88,12 @@ class Session:
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """As `SantaCoder.complete`."""
         params = sampling_params(options)
-        tokens = prompt_tokens(self._tokenizer, prompt)
-        return self._finish(self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params))
+        return self._finish(*self._continuation(prompt, params))
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
         params = sampling_params(options)
-        tokens = prompt_tokens(self._tokenizer, prompt)
-        return self._stream(self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params))
+        return self._stream(*self._continuation(prompt, params))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the text and its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
@@ -157,6 +155,11 @@ class Session:
     ) -> tuple[list[int], MakeFilters]:
         context = self._scheduler.engine.context
         return infill_request(self._tokenizer, prefix, suffix, mode, single_line, params, context, typing=True)
+
+    def _continuation(self, prompt: Prompt, params: SamplingParams) -> tuple[Sample, str]:
+        """A sample that continues a prompt, and the text to begin its completion with."""
+        tokens = prompt_tokens(self._tokenizer, prompt, self._scheduler.engine.context, params.max_tokens)
+        return self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params)
 
     def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Sample:
         return new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, filters=filters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, SupportsIndex, get_args
 
 import numpy as np
@@ -45,6 +45,10 @@ _FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "middle": ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
     "pad": ("tokenizer.ggml.fim_pad_token_id",),
 }
+#: Characters of a long text that are tokenised at a time: tokenizers holds the interpreter's lock for so long, 3 ms.
+PART: Final = 4096
+#: Where a text may be cut, in front of the blank, with the same tokens: no word and no other run goes on there.
+_CUT: Final = re.compile(r"(?<=[!-~])[\n ]")
 _PADDING_NAME: Final = re.compile(r"\[PAD\d*\]")
 
 
@@ -74,6 +78,7 @@ class Tokenizer:
         fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
             it says nothing.
         end_ids: the tokens that end a completion.
+        longest: bytes of the longest token, and so the most characters that a token can stand for.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
         never_sampled: ascending ids that a model must not produce: unused tokens, padding rows, and the markers of an
             infilling prompt, which mean nothing in a text.
@@ -103,6 +108,10 @@ class Tokenizer:
         special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
         user_defined = set(np.flatnonzero(types == _USER_DEFINED).tolist()) - unused - special
         self._literal = frozenset(unused | special | user_defined)
+        self._can_be_cut = not any(_CUT.search(self._tokens[i]) for i in self._literal)  # never within one of them
+        self.longest = max(
+            len(token.encode()) if i in self._literal else len(token) for i, token in enumerate(self._tokens)
+        )
         self.special_ids = frozenset(special)
         self._build(metadata, sorted(special), sorted(user_defined))
 
@@ -142,7 +151,21 @@ class Tokenizer:
                 f"the text holds U+{ord(bad):04X}, which the vocabulary cannot spell: it lacks a byte token"
             )
         encoder = self._encoder if special else self._plain_encoder
-        return encoder.encode(text, add_special_tokens=False).ids
+        ids: list[int] = []
+        for part in self._parts(text):
+            ids += encoder.encode(part, add_special_tokens=False).ids
+        return ids
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """The text in parts that have its tokens, so that other threads run in between.
+
+        `encode_batch` of tokenizers lets go of the interpreter's lock, but starts threads, after which a fork may hang.
+        """
+        start = 0
+        while self._can_be_cut and start + PART < len(text) and (cut := _CUT.search(text, start + PART)):
+            yield text[start : cut.start()]
+            start = cut.start()
+        yield text[start:]
 
     def decode(self, tokens: Iterable[SupportsIndex]) -> str:
         """The text of `tokens`, special tokens written out; bytes that are not UTF-8 become U+FFFD.
