@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from santacoder.arguments import check_integer
 from santacoder.errors import InvalidRequestError
+from santacoder.float_state import default_float_state
 from santacoder.scoring import log_softmax
 from santacoder.tokenizer import Tokenizer
 
@@ -266,6 +267,7 @@ def _nats(logits: NDArray[np.float32], target: int, position: int) -> float:
     return -float(log_softmax(logits, position)[target])
 
 
+@default_float_state()
 def _compare(logits: NDArray[np.float32], reference: NDArray[np.float32], target: int, position: int) -> _Position:
     actual, expected = log_softmax(logits, position), log_softmax(reference, position)
     return _Position(

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from santacoder._native import lib
 
 
 @contextmanager
 def default_float_state() -> Iterator[None]:
-    """Round to nearest and keep subnormals while the block runs, on this thread; also a decorator.
+    """Round to nearest, keep subnormals and raise nothing while the block runs, on this thread; also a decorator.
 
-    The kernels see to this themselves. NumPy, and numbers on their way to C, follow the state that they find.
+    The kernels see to this themselves. NumPy, and numbers on their way to C, follow the state that they find, and NumPy
+    raises or warns as `numpy.seterr` says: here what is not finite is looked for where it matters, and an underflow is
+    a right result.
     """
     state = lib.sc_float_state_default()
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         lib.sc_float_state_restore(state)

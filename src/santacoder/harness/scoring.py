@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.atomic_file import atomic_file
+from santacoder.float_state import default_float_state
 from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json
 from santacoder.harness.sandbox import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
@@ -37,6 +38,7 @@ class Estimate:
     high: float
 
 
+@default_float_state()
 def pass_at_k(n: int, correct: Sequence[int], k: int) -> NDArray[np.float64]:
     """The unbiased estimate, for each problem, of the chance that one of `k` samples passes.
 
