@@ -81,7 +81,7 @@ def test_a_long_context_keeps_its_end(lm: Any) -> None:
     text = "".join(f"value_{i} = {i}\n" for i in range(400))
     before, after = split(lm.model, text, "value_400 =")
     assert len(before) + len(after) > lm.max_length
-    kept = [*before, *after][-lm.max_length :]
+    kept = [*before, *after][-lm.max_length - 1 :]
     expected = exact(lm.model, kept[: -len(after)], after)
     assert lm.loglikelihood(instances((text, "value_400 =")), disable_tqdm=True)[0][0] == pytest.approx(expected[0])
     with pytest.raises(ContextOverflowError, match="a continuation has"):
@@ -95,7 +95,7 @@ def test_rolling(lm: Any) -> None:
     found = lm.loglikelihood_rolling(instances((short,), (long,)), disable_tqdm=True)
     assert found[0] == pytest.approx(exact(model, [lm.eot_token_id], model.tokenizer.encode(short))[0], abs=1e-9)
     tokens = model.tokenizer.encode(long)
-    most = lm.max_length - 1
+    most = lm.max_length
     assert most < len(tokens) < 2 * most
     rest = len(tokens) - most
     first = exact(model, [lm.eot_token_id], tokens[:most])[0]

@@ -33,7 +33,7 @@ def random_tokens(count: int, seed: int = 0) -> list[int]:
 
 def by_definition(model: santacoder.SantaCoder, tokens: list[int]) -> Score:
     """From the logits of all positions at once."""
-    rows = model.logits(tokens)[:-1].astype(np.float64)
+    rows = model.logits(tokens[:-1] or tokens)[: len(tokens) - 1].astype(np.float64)
     shifted = [row - row.max() for row in rows]
     logprobs = [row - np.log(np.exp(row).sum()) for row in shifted]
     return Score(
@@ -44,7 +44,7 @@ def by_definition(model: santacoder.SantaCoder, tokens: list[int]) -> Score:
 
 
 class TestScore:
-    @pytest.mark.parametrize("count", [1, 2, 17, 18, 129, 256])
+    @pytest.mark.parametrize("count", [1, 2, 17, 18, 129, 256, 257])
     def test_is_the_log_softmax_of_the_logits(self, model: santacoder.SantaCoder, count: int) -> None:
         tokens = random_tokens(count, count)
         assert model.score(tokens) == by_definition(model, tokens)
@@ -98,10 +98,10 @@ class TestScore:
 
 
 def mixed_sequences() -> list[list[int]]:
-    """Some begin alike, some are equal, some the beginning of others, some have nothing in common; 1 to 256 tokens."""
+    """Some begin alike, some are equal, some the beginning of others, some have nothing in common; 1 to 257 tokens."""
     rng = np.random.default_rng(3)
-    trunk = random_tokens(256, 4)
-    sequences = [trunk, trunk[:100], [7], trunk, random_tokens(256, 5), trunk[:1]]
+    trunk = random_tokens(257, 4)
+    sequences = [trunk, trunk[:100], [7], trunk, random_tokens(257, 5), trunk[:1], trunk[:256]]
     for seed in range(60):
         common, own = rng.integers(0, 230), rng.integers(1, 25)
         sequences.append(trunk[:common] + random_tokens(own, 100 + seed))
@@ -206,8 +206,9 @@ class TestMistakes:
             (["a", [0, 512]], santacoder.InvalidRequestError, "prompts[1]: token id 512 is not in 0..511"),
             (["a", "b", 7], santacoder.InvalidRequestError,
              "prompts[2]: the prompt is a int, but it must be a text or a list of token ids"),
-            (["a", [1] * 257], santacoder.ContextOverflowError,
-             "prompts[1]: the prompt has 257 tokens, but the context has 256 positions"),
+            (["a", [1] * 258], santacoder.ContextOverflowError,
+             "prompts[1]: the prompt has 258 tokens, but at most 257 can be scored: the context has 256 positions, and "
+             "the last token needs none"),
             ("abc", santacoder.InvalidRequestError,
              "prompts is a str, but it must be a list of texts or of lists of token ids"),
             (None, santacoder.InvalidRequestError,
@@ -227,9 +228,9 @@ class TestMistakes:
         with pytest.raises(santacoder.InvalidRequestError, match=r"^token id 512 is not in 0\.\.511$"):
             model.score([512])
         with pytest.raises(
-            santacoder.ContextOverflowError, match=r"^the prompt has 257 tokens, but the context has 256"
+            santacoder.ContextOverflowError, match=r"^the prompt has 258 tokens, but at most 257 can be scored"
         ):
-            model.score([1] * 257)
+            model.score([1] * 258)
 
     def test_closed(self) -> None:
         model = santacoder.load(DATA / "mqa-q4_k_m.gguf")

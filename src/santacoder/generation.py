@@ -167,3 +167,16 @@ def check_context(prompt_tokens: int, max_tokens: int, context: int, at_least: b
             f"the prompt has {least}{prompt_tokens} tokens and max_tokens is {max_tokens}, together "
             f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions"
         )
+
+
+def check_scored(tokens: int, context: int) -> None:
+    """Check that a text to be scored fits; its last token is predicted but not read, so it needs no position.
+
+    Raises:
+        ContextOverflowError: it needs more positions than there are.
+    """
+    if tokens - 1 > context:
+        raise ContextOverflowError(
+            f"the prompt has {tokens} tokens, but at most {context + 1} can be scored: the context has {context} "
+            "positions, and the last token needs none"
+        )

@@ -15,7 +15,7 @@ from santacoder.arguments import check_integer, wrong
 from santacoder.asynchronous import in_thread, iterate
 from santacoder.config import Config
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
-from santacoder.generation import Completion, Piece, check_context
+from santacoder.generation import Completion, Piece, check_context, check_scored
 from santacoder.infilling import Mode
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.loading import open_transformer
@@ -290,15 +290,16 @@ class SantaCoder:
     def score(self, prompt: Prompt) -> Score:
         """How probable each token of a prompt is after those before it; the prompt is as in `complete`.
 
-        Beside the sequence's cache it needs memory for 16 rows of logits.
+        It may have one token more than the context: the last one is predicted but not read. Beside the sequence's
+        cache it needs memory for 16 rows of logits.
 
         Raises:
             InvalidRequestError: the prompt is no text and no list of ids within the vocabulary.
-            ContextOverflowError: it does not fit in the context.
+            ContextOverflowError: it has more than context + 1 tokens.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        return score_sequences(SharedSteps(self._scheduler), [self._whole(prompt)])[0]
+        return score_sequences(SharedSteps(self._scheduler), [self._scored(prompt)])[0]
 
     def score_many(self, prompts: Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
         """`score` for each of several prompts, in their order and with the same numbers, but together.
@@ -312,7 +313,7 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        sequences = each_prompt(prompts, self._whole)
+        sequences = each_prompt(prompts, self._scored)
         with progress_bar(sum(len(tokens) - 1 for tokens in sequences), "tokens", progress) as bar:
             return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
 
@@ -388,6 +389,12 @@ class SantaCoder:
         """The ids of a prompt that may fill the context."""
         tokens = prompt_tokens(self.tokenizer, prompt, self.context)
         check_context(len(tokens), 0, self.context)
+        return tokens
+
+    def _scored(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt whose last one is predicted but not read."""
+        tokens = prompt_tokens(self.tokenizer, prompt)
+        check_scored(len(tokens), self.context)
         return tokens
 
     def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:

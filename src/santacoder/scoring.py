@@ -55,7 +55,8 @@ class Score:
     Attributes:
         tokens: all T of them; nothing stands before the first, so it has no score.
         logprobs: T log-probabilities, the first None.
-        greedy: T tokens, the first None: the one with the largest logit, of equals the lowest id.
+        greedy: T tokens, the first None: the one with the largest logit, of equals the lowest id. Those that
+            `complete` never samples count too.
     """
 
     tokens: list[int]
@@ -163,7 +164,7 @@ class SharedSteps:
 def score_sequences(
     engine: Engine, sequences: Sequence[Sequence[int]], progress: Callable[[int], object] = lambda scored: None
 ) -> list[Score]:
-    """The scores of sequences that are known to be good: each (T,), at least one token, at most the context.
+    """The scores of sequences that are known to be good: each (T,), at least one token, at most one above the context.
 
     A sequence's score is the same in any company. The last token of each predicts nothing and does not run.
     `progress` is told how many tokens were scored since it was told last.

@@ -92,7 +92,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def max_length(self) -> int:
-        """Tokens of a sequence."""
+        """Positions of the context: tokens that are read, where the one after them can be scored too."""
         return self.model.context
 
     @property
@@ -107,28 +107,43 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **unused: Any
     ) -> list[tuple[float, bool]]:
-        """The log-probability of each continuation, and whether it is what greedy decoding would say.
+        """The log-probability of each continuation, and whether all of it has the largest logits.
 
-        Of a context that is too long the end is kept.
+        Of a context that is too long the end is kept: the model reads `max_length` tokens, all but the last one.
         """
-        sequences = []
-        for texts, before, after in requests:
-            if len(after) >= self.max_length:
+        sequences, lengths = [], []
+        for texts, before, own in requests:
+            # lm-eval splits the tokens of both texts together, and one that reaches into both counts as the context's.
+            after = own or self.tok_encode(texts[1])
+            if len(after) > self.max_length:
                 raise ContextOverflowError(
-                    f"a continuation has {len(after)} tokens, but with one before it the context has {self.max_length}"
+                    f"a continuation has {len(after)} tokens, but the context has {self.max_length} positions"
                 )
-            if not after:
-                raise InvalidRequestError(f"a continuation has no token of its own after its context: {texts!r:.200}")
-            sequences.append([*(before or [self.eot_token_id]), *after][-self.max_length :])
+            sequences.append([*(before or [self.eot_token_id]), *after][-self.max_length - 1 :])
+            lengths.append(len(after))
         scores = self.model.score_many(sequences, progress=False if disable_tqdm else None)
         results: list[tuple[float, bool]] = []
-        for (texts, _, after), score in zip(requests, scores, strict=True):
-            start = len(score.tokens) - len(after)
+        for (texts, _, _), length, score in zip(requests, lengths, scores, strict=True):
+            start = len(score.tokens) - length
             total = sum(value for value in score.logprobs[start:] if value is not None)
             result = total, all(score.is_greedy[start:])
             results.append(result)
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, result)
+        return results
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """The log-probability of each continuation after its context, and whether all of it has the largest logits.
+
+        Raises:
+            InvalidRequestError: a continuation is empty.
+            ContextOverflowError: one is longer than the context.
+        """
+        for request in requests:
+            context, continuation = request.args
+            if not continuation:
+                raise InvalidRequestError(f"the continuation of {context!r:.200} is empty: there is nothing to score")
+        results: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         return results
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
@@ -141,7 +156,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
                 get_rolling_token_windows(
                     token_list=self.tok_encode(request.args[0]),
                     prefix_token=self.eot_token_id,
-                    max_seq_len=self.max_length - 1,
+                    max_seq_len=self.max_length,
                     context_len=1,
                 ),
             )
