@@ -38,9 +38,9 @@ def ids_of(model: CausalLM, text: str) -> np.ndarray[Any, Any]:
 
 
 def continued(model: CausalLM, text: str, **options: Any) -> list[int]:
-    """What the library itself generates, the end of text included."""
-    ends = sorted(model.engine.tokenizer.end_ids)
-    completion = model.engine.complete(text, stop_tokens=ends, ignore_eos=True, **options)
+    """What the library itself generates from all tokens, the end of text included."""
+    ends = model.engine.tokenizer.eot_id
+    completion = model.engine.complete(text, stop_tokens=ends, ignore_eos=True, any_token=True, **options)
     return [*ids_of(model, text)[0].tolist(), *completion.tokens]
 
 

@@ -394,6 +394,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("seed", 1 << 64, "seed is 18446744073709551616, but it must be an integer in 0..18446744073709551615"),
     ("echo", 1, "echo is 1, but it must be True or False"),
     ("ignore_eos", "no", "ignore_eos is 'no', but it must be True or False"),
+    ("any_token", 1, "any_token is 1, but it must be True or False"),
 ]
 
 

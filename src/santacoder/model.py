@@ -76,6 +76,9 @@ class SantaCoder:
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Continue `prompt`.
 
+        The markers of an infilling prompt, padding rows and unused tokens are never chosen, also where they have the
+        largest logit, unless `any_token`.
+
         Args:
             prompt: text, in which special tokens may be written out, or token ids; an empty one starts from
                 the end of text. What it has in common with one of the last prompts is not computed again.
@@ -94,6 +97,8 @@ class SantaCoder:
             seed (int = None): 0..2^64-1 makes the completion repeatable; None draws one, which the completion names.
             echo (bool = False): begin the completion's text with the prompt.
             ignore_eos (bool = False): go on after an end of text, which becomes a token like any other.
+            any_token (bool = False): choose from all rows of the embedding; what else is never chosen has little
+                meaning in a text.
             deadline (float or pair = None): seconds after which the text so far is returned, with the finish reason
                 "deadline"; of a pair the first holds for the prompt, the second for prompt and completion together.
             logprobs (int = None): 0..100: with each token its log-probability, before all of the above changed

@@ -45,6 +45,7 @@ class SamplingOptions(TypedDict, total=False):
     seed: int | None
     echo: bool
     ignore_eos: bool
+    any_token: bool
     deadline: float | tuple[float, float] | None
     logprobs: int | None
     lookup: bool

@@ -109,7 +109,8 @@ class Sample:
 
     def _new_sampler(self) -> Sampler:
         tokenizer = self._tokenizer
-        return Sampler(self.params, tokenizer.vocab_size, tokenizer.never_sampled, *self._key, prompt=self.prompt)
+        never = () if self.params.any_token else tokenizer.never_sampled
+        return Sampler(self.params, tokenizer.vocab_size, never, *self._key, prompt=self.prompt)
 
     def _begin(self) -> None:
         """The text as it is before the first token, but for what is out already."""

@@ -2,8 +2,9 @@
 
 The steps and their order: `repetition_penalty` over prompt and generated tokens (as in CTRL and
 transformers); `frequency_penalty` and `presence_penalty` over generated tokens (as OpenAI has them);
-`logit_bias`; tokens that are never sampled. Then temperature 0 takes the largest logit (ties: the lowest
-id); any other divides the logits, and top-k, top-p and min-p filter in this order what the softmax gives:
+`logit_bias`; tokens that are never sampled, unless `any_token`. Then temperature 0 takes the largest logit
+(ties: the lowest id); any other divides the logits, and top-k, top-p and min-p filter in this order what the
+softmax gives:
 
 - `top_k` keeps the k largest logits (ties: lower ids first); 0 is off.
 - `top_p` keeps the fewest most probable tokens that hold this part of what top-k left, always one; 1 is off.
@@ -56,6 +57,7 @@ class SamplingParams:
         seed: 0..2^64-1, or None to draw one.
         echo: begin the text with the prompt.
         ignore_eos: the end of text is a token like any other.
+        any_token: so are markers of an infilling prompt, padding rows and unused tokens, which else are never chosen.
         deadline: seconds for prompt and completion together, or a pair: for the prompt, for both; None is no limit.
         logprobs: how many of the most probable tokens to name with each token; None is off.
         lookup: guess tokens from earlier places of the text; changes the speed alone.
@@ -78,6 +80,7 @@ class SamplingParams:
     seed: int | None = None
     echo: bool = False
     ignore_eos: bool = False
+    any_token: bool = False
     deadline: float | tuple[float, float] | None = None
     logprobs: int | None = None
     lookup: bool = True
@@ -97,6 +100,7 @@ class SamplingParams:
         self._set("seed", None if self.seed is None else check_integer("seed", self.seed, 0, MAX_SEED))
         self._set("echo", _flag("echo", self.echo))
         self._set("ignore_eos", _flag("ignore_eos", self.ignore_eos))
+        self._set("any_token", _flag("any_token", self.any_token))
         self._set("deadline", _deadline(self.deadline))
         self._set("logprobs", None if self.logprobs is None else check_integer("logprobs", self.logprobs, 0, 100))
         self._set("lookup", _flag("lookup", self.lookup))

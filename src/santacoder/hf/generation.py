@@ -126,6 +126,7 @@ def sampling_options(
         "stop": _or(config.stop_strings, ()),
         "stop_tokens": ends,
         "ignore_eos": True,  # `ends` has the end of text if it is one
+        "any_token": True,
         "seed": seed,
     }
     if config.do_sample:

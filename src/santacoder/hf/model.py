@@ -201,7 +201,7 @@ class CausalLM:
         tokenizer: object = None,
         **options: Any,
     ) -> Any:
-        """Continue prompts.
+        """Continue prompts; every row of the embedding may be chosen, markers and padding too, as in `transformers`.
 
         Args:
             inputs: (B, T) ids, a NumPy array or a PyTorch tensor; None starts from the end of text.
@@ -246,9 +246,10 @@ class CausalLM:
         return np.array([[self.config.bos_token_id]])
 
     def _ends(self) -> list[int]:
-        """The model's own end tokens, the end of text first."""
+        """The model's own end tokens, the end of text first; <fim-pad> is one elsewhere, but not in `transformers`."""
         tokenizer = self.engine.tokenizer
-        return sorted(tokenizer.end_ids, key=lambda token: (token != tokenizer.eot_id, token))
+        ends = {token for token in tokenizer.end_ids if token == tokenizer.eot_id or token != tokenizer.fim_pad_id}
+        return sorted(ends, key=lambda token: (token != tokenizer.eot_id, token))
 
     def _pad(self, config: GenerationConfig, ends: Sequence[int]) -> int | None:
         """The token that fills up shorter sequences, or None if nothing says which."""

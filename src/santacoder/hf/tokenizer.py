@@ -232,9 +232,9 @@ class CodeTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the vocabulary; the padding at the end of the model's embedding is none."""
-        used = set(range(self._tokenizer.n_tokens)).difference(self._tokenizer.never_sampled)
-        return max(used, default=-1) + 1
+        """Tokens of the vocabulary, special ones included; the padding at the end of the model's embedding is none."""
+        unused = set(self._tokenizer.never_sampled).difference(self._tokenizer.special_ids)
+        return max(set(range(self._tokenizer.n_tokens)) - unused, default=-1) + 1
 
     def __len__(self) -> int:
         return self.vocab_size
