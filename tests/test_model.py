@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf_builder import tiny_builder
+from samples import CODE
 
 import santacoder
+from santacoder.errors import InvalidRequestError
 from santacoder.generation import Usage
 from santacoder.requests import prompt_tokens
 
@@ -234,3 +236,22 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
         santacoder.load(tmp_path / "none.gguf")
     with pytest.raises(santacoder.ModelFormatError, match="directory"):
         santacoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("prompt", ["", CODE, [1] * 255, [1] * 256, [1] * 300, "x" * 10**6])
+@pytest.mark.parametrize("max_tokens", [0, 1, 56, 255, 256, 257])
+def test_fits_is_what_complete_takes(model: santacoder.SantaCoder, prompt: Any, max_tokens: int) -> None:
+    try:
+        model.stream(prompt, max_tokens=max_tokens) if max_tokens else model.iter_logits(prompt)
+        fits = True
+    except santacoder.ContextOverflowError:
+        fits = False
+    assert model.fits(prompt, max_tokens) is fits
+
+
+@pytest.mark.parametrize("max_tokens", [-1, True, "5", 2.0])
+def test_fits_checks_its_arguments(model: santacoder.SantaCoder, max_tokens: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^max_tokens is .*, but it must be an integer of 0 or more$"):
+        model.fits("x", max_tokens)
+    with pytest.raises(InvalidRequestError, match=r"^the prompt is a int"):
+        model.fits(5, 1)  # type: ignore[arg-type]

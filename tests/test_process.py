@@ -440,7 +440,7 @@ def test_a_text_that_cannot_fit_is_not_tokenised() -> None:
         most = model.context * model.tokenizer.longest
         for length, tokens in ((most + 1, model.context + 1), (600_000, -(-600_000 // model.tokenizer.longest))):
             text = "x" * length
-            for ask in (model.logits, model.score, model.iter_logits):
+            for ask in (model.logits, model.iter_logits):
                 try:
                     ask(text)
                     raise SystemExit(f"{ask} took it")
@@ -455,4 +455,9 @@ def test_a_text_that_cannot_fit_is_not_tokenised() -> None:
                     told = f"at least {tokens} tokens and max_tokens is 3, together at least {tokens + 3}, but"
                     assert told in str(error), error
             assert not model.fits(text, 0)
+        try:
+            model.score("x" * (most + model.tokenizer.longest + 1))
+            raise SystemExit("score took it")
+        except santacoder.ContextOverflowError as error:
+            assert str(error).startswith(f"the prompt has at least {model.context + 2} tokens, but at most"), error
     """)

@@ -151,7 +151,7 @@ class TextStream:
         return self._filter.feed(self._decoder.flush()) + self._filter.flush(cut_off)
 
 
-def check_context(prompt_tokens: int, max_tokens: int, context: int, at_least: bool = False) -> None:
+def check_context(max_tokens: int, context: int, prompt_tokens: int, at_least: bool = False) -> None:
     """Check that a request fits; `at_least` says that the prompt may have more tokens than that.
 
     Raises:
@@ -169,14 +169,17 @@ def check_context(prompt_tokens: int, max_tokens: int, context: int, at_least: b
         )
 
 
-def check_scored(tokens: int, context: int) -> None:
+def check_scored(context: int, tokens: int, at_least: bool = False) -> None:
     """Check that a text to be scored fits; its last token is predicted but not read, so it needs no position.
+
+    `at_least` is as in `check_context`.
 
     Raises:
         ContextOverflowError: it needs more positions than there are.
     """
     if tokens - 1 > context:
+        least = "at least " if at_least else ""
         raise ContextOverflowError(
-            f"the prompt has {tokens} tokens, but at most {context + 1} can be scored: the context has {context} "
-            "positions, and the last token needs none"
+            f"the prompt has {least}{tokens} tokens, but at most {context + 1} can be scored: the context "
+            f"has {context} positions, and the last token needs none"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args, overload
 
@@ -332,8 +333,7 @@ class SantaCoder:
         """
         max_tokens = check_integer("max_tokens", max_tokens, 0, None)
         try:
-            tokens = prompt_tokens(self.tokenizer, prompt, self.context, max_tokens)
-            check_context(len(tokens), max_tokens, self.context)
+            prompt_tokens(self.tokenizer, prompt, partial(check_context, max_tokens, self.context))
         except ContextOverflowError:
             return False
         return True
@@ -392,15 +392,11 @@ class SantaCoder:
 
     def _whole(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt that may fill the context."""
-        tokens = prompt_tokens(self.tokenizer, prompt, self.context)
-        check_context(len(tokens), 0, self.context)
-        return tokens
+        return prompt_tokens(self.tokenizer, prompt, partial(check_context, 0, self.context))
 
     def _scored(self, prompt: Prompt) -> list[int]:
         """The ids of a prompt whose last one is predicted but not read."""
-        tokens = prompt_tokens(self.tokenizer, prompt)
-        check_scored(len(tokens), self.context)
-        return tokens
+        return prompt_tokens(self.tokenizer, prompt, partial(check_scored, self.context))
 
     def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
         cache = self._scheduler.engine.new_cache()
@@ -415,7 +411,7 @@ class SantaCoder:
     def _sample(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> tuple[Sample, str]:
         """A sample of a prompt, and the text to begin its completion with."""
         params = sampling_params(options)
-        tokens = prompt_tokens(self.tokenizer, prompt, self.context, params.max_tokens)
+        tokens = prompt_tokens(self.tokenizer, prompt, partial(check_context, params.max_tokens, self.context))
         sample = new_sample(self.tokenizer, tokens, params, self.context, index)
         return sample, echoed(self.tokenizer, prompt, tokens, params)
 

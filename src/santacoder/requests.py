@@ -28,6 +28,10 @@ MAX_INDEX: Final = 2**63 - 1
 Prompt = str | Sequence[int] | NDArray[np.integer]
 
 
+#: Raises ContextOverflowError where a prompt has too many tokens: how many, and whether it may have more than that.
+CheckLength = Callable[[int, bool], None]
+
+
 class SamplingOptions(TypedDict, total=False):
     """The keywords of `SantaCoder.complete`; `SamplingParams` has their defaults and checks them."""
 
@@ -101,7 +105,7 @@ def new_sample(
         ContextOverflowError: the prompt and max_tokens do not fit.
         InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
     """
-    check_context(len(tokens), params.max_tokens, context)
+    check_context(params.max_tokens, context, len(tokens))
     seed = secrets.randbits(64) if params.seed is None else params.seed
     return Sample(tokenizer, tokens, params, seed, index, filters)
 
@@ -135,19 +139,19 @@ def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: 
     return prompt if isinstance(prompt, str) else tokenizer.decode(tokens if len(prompt) else ())
 
 
-def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, context: int | None = None, max_tokens: int = 0) -> list[int]:
+def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> list[int]:
     """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
 
-    With a `context`, a text that cannot fit beside `max_tokens`, whatever its tokens, is refused unread.
+    `check` refuses prompts that are too long: a text that is, whatever its tokens, is not tokenised.
 
     Raises:
-        ContextOverflowError: it cannot fit.
+        ContextOverflowError: `check` raised it.
         InvalidRequestError: it is no text and no sequence of ids within the vocabulary, or it is empty and
             the model has no end of text.
     """
     if isinstance(prompt, str):
-        if context is not None:
-            check_context(-(-len(prompt) // tokenizer.longest), max_tokens, context, at_least=True)
+        if check is not None:
+            check(-(-len(prompt) // tokenizer.longest), True)
         tokens = tokenizer.encode(prompt)
     elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
         tokens = [tokenizer.check_id(token) for token in prompt.tolist()]
@@ -156,11 +160,13 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, context: int | None = No
     else:
         kind = type(prompt).__name__
         raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
-    if tokens:
-        return tokens
-    if tokenizer.eot_id is None:
-        raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
-    return [tokenizer.eot_id]
+    if not tokens:
+        if tokenizer.eot_id is None:
+            raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
+        tokens = [tokenizer.eot_id]
+    if check is not None:
+        check(len(tokens), False)
+    return tokens
 
 
 def each_prompt(prompts: Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:

@@ -7,12 +7,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from santacoder.errors import DeadlockError, ModelClosedError
-from santacoder.generation import Completion, Piece
+from santacoder.generation import Completion, Piece, check_context
 from santacoder.infilling import Mode
 from santacoder.kv_cache import KVCache
 from santacoder.prefix_cache import common_prefix
@@ -158,7 +159,8 @@ class Session:
 
     def _continuation(self, prompt: Prompt, params: SamplingParams) -> tuple[Sample, str]:
         """A sample that continues a prompt, and the text to begin its completion with."""
-        tokens = prompt_tokens(self._tokenizer, prompt, self._scheduler.engine.context, params.max_tokens)
+        check = partial(check_context, params.max_tokens, self._scheduler.engine.context)
+        tokens = prompt_tokens(self._tokenizer, prompt, check)
         return self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params)
 
     def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Sample:

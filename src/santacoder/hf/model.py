@@ -229,7 +229,7 @@ class CausalLM:
         ends = end_tokens(config.eos_token_id, self._ends(), self.config.vocab_size)
         longest, context = max(map(len, prompts), default=0), self.engine.context
         max_tokens = new_tokens(config, ids.shape[1], longest, context)
-        check_context(longest, max_tokens, context)
+        check_context(max_tokens, context, longest)
         seed = draw_seed(kind) if config.do_sample and config.seed is None else config.seed
         rows = complete_all(
             self.engine, prompts, config.num_return_sequences, sampling_options(config, ends, max_tokens, seed)
