@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import santacoder
 from santacoder.evaluation import Divergence, LogitSource, check_stride, measure_divergence, text_tokens
 from santacoder.progress import progress_bar
+from santacoder.text_file import decode_text
 from santacoder.tokenizer import Tokenizer
 
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, help="tokens that each window scores (default: half of the context)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the results there too")
     arguments = parser.parse_args()
-    texts = [path.read_bytes().decode() for path in arguments.files]
+    texts = [decode_text(path.read_bytes(), path) for path in arguments.files]
     reference = santacoder.load(arguments.reference, arguments.threads, arguments.context)
     ours = santacoder.load(arguments.model, arguments.threads, arguments.context)
     stride = check_stride(arguments.stride, ours.context)

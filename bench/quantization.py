@@ -31,6 +31,7 @@ from santacoder.evaluation import check_stride
 from santacoder.gguf_file import GGUFFile
 from santacoder.quantization import MIXES, Quantizer
 from santacoder.quantize import quantize
+from santacoder.text_file import decode_text
 
 TYPES = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 SHAPE = (1024, 2048)  # of random weights
@@ -82,8 +83,8 @@ def errors(arguments: argparse.Namespace) -> None:
 
 def files(arguments: argparse.Namespace) -> None:
     """Print the mean KL divergence from the model of floats."""
-    texts = [path.read_bytes().decode() for path in arguments.texts]
-    calibration = [path.read_bytes().decode() for path in arguments.calibrate]
+    texts = [decode_text(path.read_bytes(), path) for path in arguments.texts]
+    calibration = [decode_text(path.read_bytes(), path) for path in arguments.calibrate]
     print("| type | llama.cpp | ours | ratio | ours, calibrated | ratio to ours |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, santacoder.load(arguments.model, arguments.threads) as reference:
         for mix in arguments.types:

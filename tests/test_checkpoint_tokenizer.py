@@ -134,7 +134,7 @@ def test_tokens_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=r"^the tokenizer's '\\udcff' holds a lone surrogate"):
         read(tmp_path, values)
     (tmp_path / "tokenizer.json").write_bytes("{}".encode("utf-16"))
-    with pytest.raises(ModelFormatError, match=r"^tokenizer\.json is not JSON: "):
+    with pytest.raises(ModelFormatError, match=r"^tokenizer\.json is UTF-16, but it must be UTF-8$"):
         read_tokenizer(tmp_path, "here")
 
 

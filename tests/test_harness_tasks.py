@@ -117,11 +117,14 @@ def test_bad_rows(tmp_path: Path, name: str, key: str, value: object, message: s
     assert str(caught.value) == f"{path}, line 2, is no problem of {name}: {message}"
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"\x1f\x8b\x08rest"])
-def test_unreadable_files(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / ("problems.jsonl.gz" if data[0] == 0x1F else "problems.jsonl")
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [("a.jsonl", b"\xff", "is not UTF-8 at byte 0"), ("a.jsonl.gz", b"\x1f\x8b\x08rest", "cannot be read: ")],
+)
+def test_unreadable_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(InvalidRequestError, match="cannot be read"):
+    with pytest.raises(InvalidRequestError, match=f"^{path} {message}"):
         read_problems(find_task("humaneval"), path)
 
 

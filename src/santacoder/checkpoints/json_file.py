@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder.errors import ModelFormatError
+from santacoder.text_file import decode_text
 
 MAX_BYTES: Final = 1 << 25  # the tokenizer.json of 2^18 tokens takes some 20 MB
 
@@ -40,10 +41,11 @@ def parse_object(data: bytes, name: object) -> dict[str, Any]:
     """The JSON object in `data`; errors call it `name`.
 
     Raises:
-        ModelFormatError: it is not JSON, or holds something else than an object.
+        ModelFormatError: it is not UTF-8 or not JSON, or holds something else than an object.
     """
+    text = decode_text(data, name, ModelFormatError)
     try:
-        value = json.loads(data.decode())
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{name} is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from santacoder.checkpoints.json_file import parse_object, read_bytes, read_object
 from santacoder.errors import ModelFormatError
 from santacoder.gguf_file import printable
+from santacoder.text_file import decode_text
 
 _FILE: Final = "tokenizer.json"
 _VOCABULARY, _MERGES, _ADDED = "vocab.json", "merges.txt", "added_tokens.json"
@@ -64,7 +65,7 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
     """
     if (folder / _FILE).is_file():
         data = read_bytes(folder / _FILE)
-        return _texts(_parse(parse_object(data, _FILE), data.decode()))
+        return _texts(_parse(parse_object(data, _FILE), decode_text(data, _FILE, ModelFormatError)))
     if not (folder / _VOCABULARY).is_file() or not (folder / _MERGES).is_file():
         raise ModelFormatError(f"{place} has no tokenizer: neither {_FILE} nor {_VOCABULARY} with {_MERGES}")
     vocabulary = _vocabulary(read_object(folder / _VOCABULARY), _VOCABULARY)
@@ -75,10 +76,7 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
                 f"{_VOCABULARY} has the token {token!r:.80}, so digits are not split, but without {_FILE} only "
                 "tokenizers with single digits are known"
             )
-    try:
-        lines = read_bytes(folder / _MERGES).decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise ModelFormatError(f"{_MERGES} is not UTF-8 at byte {error.start}") from None
+    lines = decode_text(read_bytes(folder / _MERGES), _MERGES, ModelFormatError).split("\n")
     merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith("#version")]
     return _texts(TokenizerFiles(vocabulary, merges, [AddedToken(i, text, True) for text, i in added.items()], None))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from santacoder.cli import options
 from santacoder.errors import InvalidRequestError
@@ -50,7 +49,7 @@ def _parts(args: argparse.Namespace) -> tuple[str, str]:
         return args.prefix or "", args.suffix or ""
     if args.file is None:
         raise options.UsageError("there is nothing to fill: pass FILE, or --prefix and --suffix")
-    text = options.read_stdin() if args.file == "-" else options.decode(Path(args.file).read_bytes(), args.file)
+    text = options.read_stdin() if args.file == "-" else options.read_text(args.file)
     count = text.count(args.marker) if args.marker else 0
     if count != 1:
         raise InvalidRequestError(f"{args.file} holds the marker {args.marker!r} {count} times, not once")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from santacoder import load
-from santacoder.errors import InvalidRequestError
+from santacoder.text_file import decode_text
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
@@ -162,7 +162,7 @@ def read_prompt(args: argparse.Namespace) -> str:
 
 
 def read_stdin() -> str:
-    """All of standard input.
+    """All of standard input, without a byte order mark.
 
     Raises:
         InvalidRequestError: it is not UTF-8.
@@ -170,19 +170,17 @@ def read_stdin() -> str:
     """
     if sys.stdin is None:
         raise UsageError("standard input is closed")
-    return decode(sys.stdin.buffer.read(), "standard input")
+    return decode_text(sys.stdin.buffer.read(), "standard input")
 
 
-def decode(data: bytes, name: str) -> str:
-    """UTF-8 bytes as text.
+def read_text(name: str) -> str:
+    """The text of a file, without a byte order mark.
 
     Raises:
-        InvalidRequestError: they are not UTF-8.
+        OSError: it cannot be read.
+        InvalidRequestError: it is not UTF-8.
     """
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"{name} is not UTF-8 at byte {error.start}") from None
+    return decode_text(Path(name).read_bytes(), name)
 
 
 def escaped(text: str) -> str:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Round the model; say how large it is now."""
-    texts = [options.decode(Path(name).read_bytes(), name) for name in args.calibrate]
+    texts = [options.read_text(name) for name in args.calibrate]
     from santacoder.progress import progress_bar
     from santacoder.quantize import quantize
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder.errors import InvalidRequestError, MissingPackageError
+from santacoder.text_file import decode_text
 
 #: The stop strings of every task beside its own: how a StarCoder ends a file.
 FILE_SEPARATOR: Final = "<file_sep>"
@@ -231,7 +232,7 @@ def read_lines(path: Path) -> Iterable[str]:
         raise InvalidRequestError(f"{path} is not a regular file, but a pipe, a device or a folder")
     data = path.read_bytes()
     try:
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        content = gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidRequestError(f"{path} cannot be read: {error}") from None
-    return text.split("\n")
+    return decode_text(content, path).split("\n")

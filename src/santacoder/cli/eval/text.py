@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from santacoder.cli import options
@@ -50,7 +49,6 @@ class Text:
     """A file to measure."""
 
     name: str
-    data: bytes
     text: str
 
 
@@ -98,7 +96,7 @@ def _measure_likelihood(args: argparse.Namespace, columns: Sequence[Column], xz:
             texts, model, lambda text, progress: measure_likelihood(model, text, stride, progress=progress)
         )
         report: Row = {"model": path, "context": model.context, "stride": stride}
-    sizes = [xz_bytes(text.data) if xz else None for text in texts]
+    sizes = [xz_bytes(text.text.encode()) if xz else None for text in texts]
     rows = [_likelihood_row(part, size) for part, size in zip(parts, sizes, strict=True)]
     total = _likelihood_row(Likelihood.total(parts), sum(size or 0 for size in sizes) if xz else None)
     _print_report(args, report, columns, texts, rows, total)
@@ -176,15 +174,15 @@ def read_texts(args: argparse.Namespace) -> list[Text]:
         raise options.UsageError("there is nothing to measure: pass FILES or --files-from LIST")
     texts = []
     for name in names:
-        data = Path(name).read_bytes()
-        if not data:
+        text = options.read_text(name)
+        if not text:
             raise InvalidRequestError(f"{name} is empty: there is nothing to measure")
-        texts.append(Text(name, data, options.decode(data, name)))
+        texts.append(Text(name, text))
     return texts
 
 
 def _read_list(name: str) -> list[str]:
-    text = options.read_stdin() if name == "-" else options.decode(Path(name).read_bytes(), name)
+    text = options.read_stdin() if name == "-" else options.read_text(name)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
