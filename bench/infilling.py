@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import santacoder
+from santacoder.line_breaks import as_lf
 from santacoder.progress import progress_bar
+from santacoder.text_file import decode_text
 
 NEIGHBOURS = 3  # lines that a hole has before and after it, at least
 MIN_LENGTH = 10  # characters of a hole that are no space
@@ -91,7 +93,7 @@ def choose(
 
     Lines are counted one by one, which gives a few tokens more than they are together.
     """
-    files = {name: re.findall(r"[^\n]*\n|[^\n]+", text.replace("\r\n", "\n")) for name, text in sorted(texts.items())}
+    files = {name: re.findall(r"[^\n]*\n|[^\n]+", as_lf(text)) for name, text in sorted(texts.items())}
     places = [(name, index) for name, lines in files.items() for index in range(len(lines)) if is_hole(lines, index)]
     random.Random(seed).shuffle(places)
     costs: dict[str, list[int]] = {}
@@ -167,7 +169,7 @@ def main() -> None:
     """Measure, and print the rates."""
     parser = options()
     arguments = parser.parse_args()
-    texts = {str(path): path.read_bytes().decode() for path in arguments.files}
+    texts = {str(path): decode_text(path.read_bytes(), path) for path in arguments.files}
     with santacoder.load(arguments.model, arguments.threads) as model:
 
         def count_tokens(line: str) -> int:

@@ -294,6 +294,13 @@ def test_infilling(tmp_path: Path) -> None:
         assert model.complete(text, max_tokens=24, temperature=0.8, seed=5, stop=problem.stops).text == texts[0][0]
 
 
+def test_line_breaks_are_sent_as_they_are() -> None:
+    problem = replace(problems_of("fim")[0], prompt="a\r\n", suffix="\r\nb")
+    with santacoder.load(threads=1) as model:
+        expected = model.tokenizer.encode("<fim-prefix>a\r\n<fim-suffix>\r\nb<fim-middle>")
+        assert encode_problem(model.tokenizer, model.context, problem, SAMPLING)[0] == expected
+
+
 def test_length_is_bounded(tmp_path: Path) -> None:
     problem = problems_of("humaneval")[0]
     with santacoder.load(threads=1) as model:

@@ -16,10 +16,10 @@ from test_generation import EOT, TOKENIZER, Script, tokens_of
 
 import santacoder
 from santacoder.calls import Call
-from santacoder.generation import Completion
 from santacoder.gguf_file import GGUFFile
 from santacoder.infilling import STEP, fit, infill_filters, infill_prompt
 from santacoder.requests import new_sample
+from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.scheduler import Scheduler
 from santacoder.tokenizer import Tokenizer
@@ -154,10 +154,10 @@ class TestFit:
         assert all(later - first >= step for first, later in zip(moves, moves[3:], strict=False))
 
 
-def complete(text: str, suffix: str, restore: bool = False, **params: Any) -> Completion:
-    """The completion of a model that writes this text byte by byte, perhaps with an interruption at each."""
+def infilled(prefix: str, suffix: str, text: str, restore: bool = False, **params: Any) -> Sample:
+    """The sample of a model that writes this text byte by byte, perhaps with an interruption at each."""
     params = {"temperature": 0, "lookup": False, **params}
-    filters = partial(infill_filters, "print(", suffix, False)
+    filters = partial(infill_filters, prefix, suffix, False)
     sample = new_sample(TOKENIZER, [1], SamplingParams(**params), 256, filters=filters)
     scheduler = Scheduler(Script([*tokens_of(text), EOT]))
     scheduler.submit(Call(), [sample])
@@ -165,7 +165,7 @@ def complete(text: str, suffix: str, restore: bool = False, **params: Any) -> Co
         scheduler._step()
         if restore and not sample.finished:
             sample.restore()
-    return sample.completion("")
+    return sample
 
 
 class TestCompletion:
@@ -178,7 +178,7 @@ class TestCompletion:
     ])  # fmt: skip
     def test_reason(self, text: str, max_tokens: int, expected: str, reason: str, n_tokens: int) -> None:
         for restore in (False, True):
-            got = complete(text, SUFFIX, restore, max_tokens=max_tokens)
+            got = infilled("print(", SUFFIX, text, restore, max_tokens=max_tokens).completion("")
             assert (got.text, got.finish_reason, len(got.tokens)) == (expected, reason, n_tokens)
 
     def test_deadline(self) -> None:

@@ -44,6 +44,23 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
     raise wrong(name, value, f"an integer of {low} or more" if open_ended else f"an integer in {low}..{most}")
 
 
+def check_text(text: object) -> bytes:
+    """A text in UTF-8.
+
+    Raises:
+        InvalidRequestError: it is no str, or holds a lone surrogate.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"the text is a {type(text).__name__}, but it must be a str")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise InvalidRequestError(
+            f"character {error.start} of the text is the lone surrogate U+{code:04X}, no valid Unicode"
+        ) from None
+
+
 def no_path(name: str | os.PathLike[str]) -> str:
     """What a name holds that the operating system takes for no path."""
     return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"

@@ -130,16 +130,21 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
-class TextStream:
-    """From tokens to final text: whole characters, and nothing of a stop string; `filters` stand behind that."""
+def stop_filters(stops: Sequence[str]) -> list[TextFilter]:
+    """The filters of a text that ends before a stop string, and is otherwise as the model writes it."""
+    return [StopFilter(stops)]
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], filters: Sequence[TextFilter] = ()) -> None:
+
+class TextStream:
+    """From tokens to final text: whole characters, of which filters let pass what the caller wants."""
+
+    def __init__(self, tokenizer: Tokenizer, filters: Sequence[TextFilter]) -> None:
         self._decoder = StreamDecoder(tokenizer)
-        self._filter = FilterChain([StopFilter(stops), *filters])
+        self._filter = FilterChain(filters)
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string appeared, or a filter ended the text."""
+        """Whether a filter ended the text."""
         return self._filter.stopped
 
     def feed(self, token: int) -> str:

@@ -6,10 +6,13 @@ docs/infilling.md explains the rules to authors of editors.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from santacoder.arguments import wrong
 from santacoder.errors import ContextOverflowError, InvalidRequestError
+from santacoder.generation import StopFilter
+from santacoder.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 from santacoder.text_filters import TextFilter
 from santacoder.tokenizer import FimMode, Tokenizer
 
@@ -101,16 +104,23 @@ def _round_up(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
-def infill_filters(prefix: str, suffix: str, single_line: bool) -> list[TextFilter]:
-    """New filters for one infilled text, to stand behind that for stop strings.
+def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[str]) -> list[TextFilter]:
+    """New filters for one infilled text: stop strings act first, then the single line, then the suffix.
+
+    All of them compare texts with LF for every line break, and the text comes out with the line breaks of its file.
 
     Raises:
         InvalidRequestError: `single_line` is not a bool.
     """
     if not isinstance(single_line, bool):
         raise wrong("single_line", single_line, "True or False")
-    trimmer = SuffixTrimmer(prefix, suffix)
-    return [FirstLine(prefix), trimmer] if single_line else [trimmer]
+    filters: list[TextFilter] = [ReadLineBreaks(), StopFilter([as_lf(stop) for stop in stops])]
+    if single_line:
+        filters.append(FirstLine(as_lf(prefix)))
+    filters.append(SuffixTrimmer(as_lf(prefix), as_lf(suffix)))
+    if uses_crlf(prefix, suffix):
+        filters.append(WriteCRLF())
+    return filters
 
 
 class FirstLine:
@@ -222,7 +232,7 @@ class SuffixTrimmer:
         words = _words(rest)
         if cut_off:
             return words >= ENOUGH
-        whole = rest.endswith("\n") or self._lead[len(rest) :].startswith(("\n", "\r\n"))
+        whole = rest.endswith("\n") or self._lead[len(rest) :].startswith("\n")
         return whole and (words > 0 or (rest[:1] == "\n" and not rest.isspace()))
 
     def _find(self) -> int:

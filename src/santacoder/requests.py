@@ -11,10 +11,11 @@ from typing import Any, Final, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer
+from santacoder.arguments import check_integer, check_text
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.generation import check_context
+from santacoder.generation import check_context, stop_filters
 from santacoder.infilling import Mode, infill_filters, infill_prompt
+from santacoder.line_breaks import as_lf
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.text_filters import MakeFilters
@@ -97,7 +98,7 @@ def new_sample(
     params: SamplingParams,
     context: int,
     index: int = 0,
-    filters: MakeFilters = tuple,
+    filters: MakeFilters = stop_filters,
 ) -> Sample:
     """Sample number `index` of a prompt (T,); without a seed in `params` one is drawn.
 
@@ -122,13 +123,19 @@ def infill_request(
 ) -> tuple[list[int], MakeFilters]:
     """The prompt (T,) that asks for what is between two texts, and what makes the filters of a sample of it.
 
+    The model sees LF for every line break of both.
+
     Raises:
-        InvalidRequestError: an argument is of a wrong type, or the model has no fill-in-the-middle tokens.
+        InvalidRequestError: an argument is of a wrong type, a text holds a lone surrogate, or the model has no
+            fill-in-the-middle tokens.
         ContextOverflowError: max_tokens leaves no room for a prompt.
     """
-    tokens = infill_prompt(tokenizer, prefix, suffix, mode, context - params.max_tokens, typing=typing)
+    for text in (prefix, suffix):
+        check_text(text)  # an error names a place in the caller's text
+    room = context - params.max_tokens
+    tokens = infill_prompt(tokenizer, as_lf(prefix), as_lf(suffix), mode, room, typing=typing)
     filters = partial(infill_filters, prefix, suffix, single_line)
-    filters()  # checks the arguments before anything runs
+    filters(params.stop)  # checks the arguments before anything runs
     return tokens, filters
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from santacoder.calls import Call
 from santacoder.drafting import Drafter
 from santacoder.errors import SantaCoderError
-from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage
+from santacoder.generation import Completion, FinishReason, Piece, TextStream, Timings, Usage, stop_filters
 from santacoder.kv_cache import BLOCK, KVCache
 from santacoder.sampling import Sampler, SamplingParams, check_tokens
 from santacoder.scoring import TokenLogprobs, token_logprobs
@@ -42,9 +42,9 @@ class Sample:
         params: SamplingParams,
         seed: int,
         index: int = 0,
-        filters: MakeFilters = tuple,
+        filters: MakeFilters = stop_filters,
     ) -> None:
-        """Prepare sample number `index`. `filters` makes new ones, to stand behind the stop strings.
+        """Prepare sample number `index`, of whose text `filters` makes what the caller wants.
 
         Raises:
             InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
@@ -114,7 +114,7 @@ class Sample:
 
     def _begin(self) -> None:
         """The text as it is before the first token, but for what is out already."""
-        self._stream = TextStream(self._tokenizer, self.params.stop, self._filters())
+        self._stream = TextStream(self._tokenizer, self._filters(self.params.stop))
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters that are out already
 

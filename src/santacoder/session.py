@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from santacoder.errors import DeadlockError, ModelClosedError
-from santacoder.generation import Completion, Piece, check_context
+from santacoder.generation import Completion, Piece, check_context, stop_filters
 from santacoder.infilling import Mode
 from santacoder.kv_cache import KVCache
 from santacoder.prefix_cache import common_prefix
@@ -163,7 +163,7 @@ class Session:
         tokens = prompt_tokens(self._tokenizer, prompt, check)
         return self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params)
 
-    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = tuple) -> Sample:
+    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = stop_filters) -> Sample:
         return new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, filters=filters)
 
     def _finish(self, sample: Sample, echo: str) -> Completion:

@@ -26,8 +26,8 @@ class TextFilter(Protocol):
         ...
 
 
-#: Makes the filters of one text, new ones at each call.
-MakeFilters = Callable[[], Sequence[TextFilter]]
+#: Makes the filters of one text that has these stop strings, new ones at each call.
+MakeFilters = Callable[[Sequence[str]], Sequence[TextFilter]]
 
 
 class FilterChain:

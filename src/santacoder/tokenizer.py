@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as HFTokenizer
 
-from santacoder.arguments import shown, wrong
+from santacoder.arguments import check_text, shown, wrong
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.gguf_file import GGUFFile, Metadata, type_word
@@ -136,15 +136,7 @@ class Tokenizer:
             InvalidRequestError: the text is not a str, holds a lone surrogate, or holds a character that the
                 vocabulary has no byte token for (StarCoder's has none for U+40000 to U+7FFFF).
         """
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"the text is a {type(text).__name__}, but it must be a str")
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            code = ord(text[error.start])
-            raise InvalidRequestError(
-                f"character {error.start} of the text is the lone surrogate U+{code:04X}, no valid Unicode"
-            ) from None
+        data = check_text(text)
         if self._missing and len(data.translate(None, self._missing)) < len(data):
             bad = next(c for c in text if not set(c.encode()).isdisjoint(self._missing))
             raise InvalidRequestError(

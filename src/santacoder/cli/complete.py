@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from santacoder.cli import options
+from santacoder.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
+from santacoder.text_filters import FilterChain
 
 HELP = "continue a prompt"
 
@@ -19,16 +22,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Stream the completion to standard output."""
+    """Stream the completion to standard output, with the prompt's line breaks; the model sees LF."""
     prompt = options.read_prompt(args)
     path = options.model_path(args)
+    sampling = options.sampling(args)
+    echo = prompt if sampling.pop("echo", False) else ""
+    breaks = FilterChain([])
+    if uses_crlf(prompt):
+        breaks = FilterChain([ReadLineBreaks(), WriteCRLF()])
+        stops = [as_lf(stop) for stop in sampling.get("stop", ())]
+        sampling["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write either
     with options.open_model(path, args) as model:
         if args.json:
-            completion = model.complete(prompt, **options.sampling(args))
-            options.print_json(completion)
+            completion = model.complete(as_lf(prompt), **sampling)
+            text = breaks.feed(completion.text) + breaks.flush(completion.finish_reason != "stop")
+            options.print_json(replace(completion, text=echo + text))
             return
-        text = ""
-        for piece in model.stream(prompt, **options.sampling(args)):
-            options.write(piece.text)
-            text = piece.text or text
+        pieces = model.stream(as_lf(prompt), **sampling)
+        options.write(echo)
+        text = echo
+        for piece in pieces:
+            part = breaks.feed(piece.text)
+            if piece.finish_reason:
+                part += breaks.flush(piece.finish_reason != "stop")
+            options.write(part)
+            text = part or text
         options.end_line(text)

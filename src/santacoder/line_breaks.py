@@ -1,0 +1,57 @@
+"""Line breaks: a text is read with LF alone, and what is written for it has the line breaks of its file.
+
+A line break is LF, or CRLF with however many CRs: text that was converted twice has several. Any other CR is a
+character like all others.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+def as_lf(text: str) -> str:
+    """The text with LF for each of its line breaks."""
+    if "\r" not in text:
+        return text
+    *lines, last = text.split("\n")
+    return "\n".join([*(line.rstrip("\r") for line in lines), last])
+
+
+def uses_crlf(*texts: str) -> bool:
+    """Whether most of the line breaks of texts are CRLF; where as many are LF, or there is none, they are not."""
+    return 2 * sum(text.count("\r\n") for text in texts) > sum(text.count("\n") for text in texts)
+
+
+class ReadLineBreaks:
+    """Passes text on as `as_lf` has it. A CR at the end of a text that was cut off is the beginning of a line break."""
+
+    stopped: Final = False
+
+    def __init__(self) -> None:
+        self._held = ""  # CRs, which an LF may follow
+
+    def feed(self, text: str) -> str:
+        """See `TextFilter.feed`."""
+        text = self._held + text
+        end = len(text.rstrip("\r"))
+        self._held = text[end:]
+        return as_lf(text[:end])
+
+    def flush(self, cut_off: bool = False) -> str:
+        """See `TextFilter.flush`."""
+        held, self._held = self._held, ""
+        return "\n" if held and cut_off else held
+
+
+class WriteCRLF:
+    """Passes text on with CRLF for each LF, both at once."""
+
+    stopped: Final = False
+
+    def feed(self, text: str) -> str:
+        """See `TextFilter.feed`."""
+        return text.replace("\n", "\r\n")
+
+    def flush(self, cut_off: bool = False) -> str:
+        """See `TextFilter.flush`."""
+        return ""
