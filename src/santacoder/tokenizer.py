@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import operator
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, SupportsIndex, get_args
 
@@ -39,6 +40,8 @@ _PRE_TOKENIZERS: Final = frozenset({"default", "starcoder", "refact", "command-r
 
 _END_OF_TEXT: Final = "<|endoftext|>"
 _FIM_PARTS: Final = ("prefix", "suffix", "middle", "pad")
+_FIM_SPELLINGS: Final = ("<fim-{}>", "<fim_{}>")  # SantaCoder's, StarCoder's
+_OTHER_FIM_SPELLINGS: Final = ("<|fim_{}|>",)  # of models that do not run here
 _FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "prefix": ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"),
     "suffix": ("tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"),
@@ -112,6 +115,7 @@ class Tokenizer:
         self.longest = max(
             len(token.encode()) if i in self._literal else len(token) for i, token in enumerate(self._tokens)
         )
+        self._foreign_markers = self._find_foreign_markers()
         self.special_ids = frozenset(special)
         self._build(metadata, sorted(special), sorted(user_defined))
 
@@ -130,7 +134,8 @@ class Tokenizer:
 
         Args:
             text: any text that UTF-8 can carry.
-            special: special tokens written out in the text become their ids; otherwise they are plain text.
+            special: special tokens written out in the text become their ids; otherwise they are plain text. All three
+                markers of an infilling prompt as another model spells them are a warning, and plain text in any case.
 
         Raises:
             InvalidRequestError: the text is not a str, holds a lone surrogate, or holds a character that the
@@ -142,6 +147,8 @@ class Tokenizer:
             raise InvalidRequestError(
                 f"the text holds U+{ord(bad):04X}, which the vocabulary cannot spell: it lacks a byte token"
             )
+        if special:
+            self._warn_of_foreign_markers(text)
         encoder = self._encoder if special else self._plain_encoder
         ids: list[int] = []
         for part in self._parts(text):
@@ -213,13 +220,28 @@ class Tokenizer:
         fim: dict[str, int | None] = {}
         for part in _FIM_PARTS:
             by_key = [metadata.integer(key, 0, last) for key in _FIM_KEYS[part]]
-            by_name = [self._ids.get(f"<fim-{part}>"), self._ids.get(f"<fim_{part}>")]
+            by_name = [self._ids.get(spelling.format(part)) for spelling in _FIM_SPELLINGS]
             fim[part] = next((i for i in by_key + by_name if i is not None), None)
         self.fim_prefix_id = fim["prefix"]
         self.fim_suffix_id = fim["suffix"]
         self.fim_middle_id = fim["middle"]
         self.fim_pad_id = fim["pad"]
         self.fim_mode = _fim_mode(metadata)
+
+    def _find_foreign_markers(self) -> list[tuple[str, ...]]:
+        """Other models' markers of an infilling prompt, (prefix, suffix, middle), that are plain text to this one."""
+        spellings = (*_FIM_SPELLINGS, *_OTHER_FIM_SPELLINGS)
+        markers = [tuple(spelling.format(part) for part in _FIM_PARTS[:3]) for spelling in spellings]
+        return [three for three in markers if all(self._ids.get(marker) not in self._literal for marker in three)]
+
+    def _warn_of_foreign_markers(self, text: str) -> None:
+        markers = next((three for three in self._foreign_markers if all(marker in text for marker in three)), None)
+        if markers is None:
+            return
+        own = (self.fim_prefix_id, self.fim_suffix_id, self.fim_middle_id)
+        spellings = [self._tokens[token] for token in own if token is not None]
+        told = f"it spells them {_listed(spellings)}" if len(spellings) == len(own) else "it cannot infill"
+        warnings.warn(f"{_listed(markers)} are plain text to this model: {told}", stacklevel=3)
 
     def _build(self, metadata: Metadata, special: Sequence[int], user_defined: Sequence[int]) -> None:
         """Make the two encoders, which share one BPE model: with and without special tokens in the text."""
@@ -255,6 +277,11 @@ class StreamDecoder:
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = map(shown, words)
+    return f"{', '.join(first)} and {last}"
 
 
 def _fim_mode(metadata: Metadata) -> FimMode:
