@@ -19,7 +19,7 @@ from santacoder.line_breaks import as_lf
 from santacoder.sample import Sample
 from santacoder.sampling import SamplingParams
 from santacoder.text_filters import MakeFilters
-from santacoder.tokenizer import Tokenizer
+from santacoder.tokenizer import PART, Tokenizer
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: 
 def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> list[int]:
     """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
 
-    `check` refuses prompts that are too long: a text that is, whatever its tokens, is not tokenised.
+    `check` refuses prompts that are too long: a long text that is, whatever its tokens, is not tokenised.
 
     Raises:
         ContextOverflowError: `check` raised it.
@@ -157,7 +157,7 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | Non
             the model has no end of text.
     """
     if isinstance(prompt, str):
-        if check is not None:
+        if check is not None and len(prompt) > PART:
             check(-(-len(prompt) // tokenizer.longest), True)
         tokens = tokenizer.encode(prompt)
     elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
