@@ -81,6 +81,50 @@ PARTS = ("pre_tokenizer", "pretokenizers")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
+EOT = SPECIALS[0]
+
+
+def template(*single: str, pair: tuple[str, ...] = ("A", "B")) -> dict[str, Any]:
+    """A post-processor of texts (one letter) and tokens, as `tokenizers` writes it."""
+
+    def pieces(names: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [{"Sequence" if len(name) == 1 else "SpecialToken": {"id": name, "type_id": 0}} for name in names]
+
+    tokens = {EOT: {"id": EOT, "ids": [BPE], "tokens": [EOT]}} if EOT in (*single, *pair) else {}
+    return {
+        "type": "TemplateProcessing", "single": pieces(single), "pair": pieces(pair), "special_tokens": tokens
+    }  # fmt: skip
+
+
+def in_row(*processors: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "processors": list(processors)}
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        template("A"),  # what transformers 5 saves for a tokenizer without one
+        template("A", pair=("B", "A")),
+        in_row(),
+        in_row(BYTE_LEVEL, in_row(template("A"), BYTE_LEVEL)),
+    ],
+)
+def test_post_processors_that_add_nothing(tmp_path: Path, processor: dict[str, Any]) -> None:
+    values = builder.tokenizer() | {"post_processor": processor}
+    found = read(tmp_path, values)
+    ours = encoder(found, build_vocabulary(found, ROWS, None, None))
+    theirs = HFTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in TEXTS:
+        assert ours.encode(text) == theirs.encode(text, add_special_tokens=True).ids
+
+
+def test_post_processors_in_deep_sequences(tmp_path: Path) -> None:
+    processor = BYTE_LEVEL
+    for _ in range(400):
+        processor = in_row(processor)
+    assert read(tmp_path, builder.tokenizer() | {"post_processor": processor}).merges == builder.MERGES
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -107,7 +151,15 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Tr
         (put(*PARTS, 1, "use_regex", value=False), "use_regex=False), but it must be"),
         (put(*PARTS, value=[BYTE_LEVEL]), "pre_tokenizer is Sequence of ByteLevel("),
         (put(*PARTS, value=[BYTE_LEVEL, {"type": "Digits", "individual_digits": True}]), "Sequence of ByteLevel("),
-        (put("post_processor", value={"type": "TemplateProcessing"}), "post_processor is TemplateProcessing()"),
+        (put("post_processor", value=7), "post_processor is 7, but only one that adds no tokens runs here"),
+        (put("post_processor", value={"type": "RobertaProcessing"}), "post_processor is RobertaProcessing(), but only"),
+        (put("post_processor", value={"type": "Sequence"}), "post_processor is Sequence(), but only one that adds no"),
+        (put("post_processor", value=template()), "post_processor is TemplateProcessing(single=[], "),
+        (put("post_processor", value=template("A", "A")), "template for a single text must be that text alone"),
+        (put("post_processor", value=template("B")), "template for a single text must be that text alone"),
+        (put("post_processor", value=template("A", EOT)), f"is TemplateProcessing with '{EOT}', but no token may be"),
+        (put("post_processor", value=template("A", pair=("A", EOT, "B"))), f"TemplateProcessing with '{EOT}', but no"),
+        (put("post_processor", value=in_row(BYTE_LEVEL, template(EOT, "A"))), f"TemplateProcessing with '{EOT}'"),
         (put("decoder", value={"type": "BPEDecoder", "suffix": "</w>"}), "decoder is BPEDecoder(suffix='</w>')"),
         (put("added_tokens", value={}), None),
         (put("added_tokens", value={"a": 1}), "added_tokens is no list"),

@@ -105,10 +105,10 @@ def _parse(values: Mapping[str, Any], text: str) -> TokenizerFiles:
     if values.get("normalizer") is not None:
         raise _error("normalizer is there, but text must be taken as it is")
     _check_pre_tokenizer(values.get("pre_tokenizer"))
-    for key in ("post_processor", "decoder"):
-        part = values.get(key)
-        if part is not None and not (isinstance(part, dict) and part.get("type") == "ByteLevel"):
-            raise _error(f"{key} is {_kind(part)}, but only ByteLevel, or none, runs here")
+    _check_post_processor(values.get("post_processor"))
+    decoder = values.get("decoder")
+    if decoder is not None and not (isinstance(decoder, dict) and decoder.get("type") == "ByteLevel"):
+        raise _error(f"decoder is {_kind(decoder)}, but only ByteLevel, or none, runs here")
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise _error("model.merges is missing, or no list")
@@ -133,6 +133,40 @@ def _check_pre_tokenizer(value: object) -> None:
         f"pre_tokenizer is {_kind(value)}, but it must be Sequence of Digits with individual_digits and ByteLevel "
         "with use_regex and without add_prefix_space"
     )
+
+
+def _check_post_processor(value: object) -> None:
+    """Refuse a post-processor that adds tokens to a text: we add none."""
+    waiting = [] if value is None else [value]
+    while waiting:
+        part = waiting.pop()
+        values = part if isinstance(part, dict) else {}
+        kind, inner = values.get("type"), values.get("processors")
+        if kind == "Sequence" and isinstance(inner, list):
+            waiting += inner
+        elif kind == "TemplateProcessing":
+            _check_template(values)
+        elif kind != "ByteLevel":  # which moves offsets alone
+            raise _error(f"post_processor is {_kind(part)}, but only one that adds no tokens runs here")
+
+
+def _check_template(values: Mapping[str, Any]) -> None:
+    """Of templates, only those that hold nothing but the text, or both texts of a pair, add no tokens."""
+    single, pair = _pieces(values.get("single")), _pieces(values.get("pair"))
+    for kind, name in (*single, *pair):
+        if kind != "Sequence":
+            raise _error(f"post_processor is TemplateProcessing with {name!r:.80}, but no token may be added to a text")
+    if single != [("Sequence", "A")]:
+        raise _error(f"post_processor is {_kind(values)}, but its template for a single text must be that text alone")
+
+
+def _pieces(template: object) -> list[tuple[object, object]]:
+    """The kind ("Sequence", "SpecialToken") and name of each piece of a template."""
+    found: list[tuple[object, object]] = []
+    for piece in template if isinstance(template, list) else []:
+        kind, value = next(iter(piece.items()), (None, None)) if isinstance(piece, dict) else (None, piece)
+        found.append((kind, value.get("id") if isinstance(value, dict) else value))
+    return found
 
 
 def _kind(value: object, depth: int = 2) -> str:
