@@ -59,6 +59,18 @@ def _q8_0(blocks: Bytes) -> Floats:
     return _as("<f2", blocks[:, 0:2]) * _as("i1", blocks[:, 2:34])
 
 
+def _q1_0(blocks: Bytes) -> Floats:
+    """f16 d; u8 q[16]: value i is bit i % 8 of byte i // 8, which stands for its sign: 1 is plus."""
+    signs = [[2 * (int(block[2 + i // 8]) >> i % 8 & 1) - 1 for i in range(128)] for block in blocks]
+    return _as("<f2", blocks[:, 0:2]) * np.array(signs)
+
+
+def _q2_0(blocks: Bytes) -> Floats:
+    """f16 d; u8 q[16]: value i is bits 2 * (i % 4) and the next one of byte i // 4, less 1."""
+    codes = [[(int(block[2 + i // 4]) >> 2 * (i % 4) & 3) - 1 for i in range(64)] for block in blocks]
+    return _as("<f2", blocks[:, 0:2]) * np.array(codes)
+
+
 def _q4_0(blocks: Bytes) -> Floats:
     """f16 d; u8 q[16]: low nibbles are values 0-15, high nibbles 16-31."""
     nibbles = _bits(blocks[:, 2:18], (0, 4), 15).reshape(-1, 32)
@@ -112,6 +124,8 @@ FORMATS: dict[str, tuple[int, int, Callable[[Bytes], Floats]]] = {
     "Q8_0": (34, 32, _q8_0),
     "Q4_0": (18, 32, _q4_0),
     "Q5_0": (22, 32, _q5_0),
+    "Q1_0": (18, 128, _q1_0),
+    "Q2_0": (18, 64, _q2_0),
     "Q4_K": (144, 256, _q4_k),
     "Q5_K": (176, 256, _q5_k),
     "Q6_K": (210, 256, _q6_k),

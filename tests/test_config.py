@@ -117,7 +117,7 @@ def test_other_integer_types_and_arrays_of_equal_numbers(load: Load) -> None:
 
 
 def test_matrix_types_are_those_that_gguf_dequantises() -> None:
-    for name in MATRIX_TYPES:
+    for name in MATRIX_TYPES - {"Q1_0", "Q2_0"}:  # which it may know by name
         kind = gguf.GGMLQuantizationType[name]
         block, size = gguf.GGML_QUANT_SIZES[kind]
         data = np.zeros((1, size), dtype=np.uint8)

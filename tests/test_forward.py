@@ -13,12 +13,13 @@ import gguf
 import numpy as np
 import pytest
 import reference
-from gguf_builder import GGUFBuilder, tiny_builder
+from gguf_builder import WEIGHT_TYPES, GGUFBuilder, tiny_builder
 from numpy.typing import NDArray
 
 from santacoder._isa import available
 from santacoder.errors import ModelFormatError
 from santacoder.loading import open_transformer
+from santacoder.ternary import DEQUANTIZERS
 from santacoder.transformer import Transformer
 
 DATA = Path(__file__).parent / "data"
@@ -221,6 +222,46 @@ def test_types_without_a_kernel_load_with_one_warning(tmp_path: Path, type_name:
     config = reference.Config(layers=2, width=256, heads=4, kv_heads=1, context=16, epsilon=1e-5)
     tokens = list(range(16))
     assert reference.mean_kl(reference.forward(weights, config, tokens), logits_of(model, tokens)) < 1e-3
+
+
+@pytest.mark.parametrize(("type_name", "kind"), [("Q1_0", 41), ("Q2_0", 42)])
+def test_types_that_gguf_does_not_dequantise(tmp_path: Path, type_name: str, kind: int) -> None:
+    block_bytes, block_values, _ = reference.FORMATS[type_name]
+    builder = tiny_builder(width=128, heads=4, layers=2)
+    rng = np.random.default_rng(1)
+    matrices = [t for t in builder.tensors if len(t.dims) == 2 and "position" not in str(t.name)]
+    for tensor in matrices:
+        columns, rows = tensor.dims
+        blocks = rng.integers(0, 256, (rows * columns // block_values, block_bytes), np.uint8)
+        scales = rng.uniform(0.5, 1.0, (len(blocks), 1)) * columns**-0.5
+        blocks[:, :2] = scales.astype("<f2").view(np.uint8)
+        tensor.kind, tensor.data = kind, blocks.tobytes()
+    path = write(tmp_path, builder)
+    with pytest.warns(UserWarning, match=f"{type_name} has no kernel of its own and was rounded to Q8_0$"):
+        model, _ = open_transformer(path)
+    names = {number: name for name, (number, *_) in WEIGHT_TYPES.items()} | {kind: type_name}
+    weights = {str(t.name): reference.dequantize(t.data, names[t.kind], t.dims[::-1]) for t in builder.tensors}
+    config = reference.Config(layers=2, width=128, heads=4, kv_heads=1, context=16, epsilon=1e-5)
+    tokens = list(range(16))
+    assert reference.mean_kl(reference.forward(weights, config, tokens), logits_of(model, tokens)) < 1e-3
+
+    tensor = matrices[-1]
+    tensor.data = tensor.data[:-block_bytes] + np.float16(np.inf).tobytes() + bytes([0b01_01_01_01] * 16)
+    path = write(tmp_path, builder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rounded to Q8_0")
+        with pytest.raises(ModelFormatError, match="infinite or not a number"):
+            open_transformer(path)
+
+
+@pytest.mark.parametrize("type_name", DEQUANTIZERS)
+def test_ternary_values_are_exact(type_name: str) -> None:
+    block_bytes, block_values, unpack = reference.FORMATS[type_name]
+    blocks = np.random.default_rng(1).integers(0, 256, (300, block_bytes), np.uint8)
+    blocks[:, :2] = np.random.default_rng(2).standard_normal((300, 1)).astype("<f2").view(np.uint8)
+    values = DEQUANTIZERS[type_name](blocks)
+    assert (values.dtype, values.shape) == (np.float32, (300, block_values))
+    np.testing.assert_array_equal(values, unpack(blocks))
 
 
 def foreign_blocks(

@@ -22,10 +22,10 @@ MAX_DIM: Final = 1 << 24
 
 #: Types of 1-D tensors: biases and norms.
 VECTOR_TYPES: Final = frozenset({"F32", "F16", "BF16"})
-#: Types of matrices: the floats, and what the `gguf` package can dequantise.
+#: Types of matrices: the floats, and what we or the `gguf` package can dequantise.
 MATRIX_TYPES: Final = VECTOR_TYPES | {
     "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4",
-    "NVFP4", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M", "IQ4_NL", "IQ4_XS",
+    "NVFP4", "Q1_0", "Q2_0", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M", "IQ4_NL", "IQ4_XS",
 }  # fmt: skip
 
 

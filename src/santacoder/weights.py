@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from santacoder._native import ffi, lib
 from santacoder.config import Config, expected_tensors
-from santacoder.gguf_file import GGUFFile, TensorInfo
+from santacoder.gguf_file import GGML_TYPES, GGUFFile, TensorInfo
+from santacoder.ternary import DEQUANTIZERS
 
 #: GGUF type -> (layout of the source, packed format). Q4_0 and Q5_0 fit Q8_0 exactly: the same scales, small integers.
 PACKED: Final[dict[str, tuple[int, int]]] = {
@@ -118,10 +119,12 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Any, team: Any) -> Any:
 
 def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8]:
     """The float32 values of a type without a kernel, as bytes."""
-    from gguf import GGMLQuantizationType, quants  # slow to import, and seldom needed
+    if info.type_name in DEQUANTIZERS:
+        values = DEQUANTIZERS[info.type_name](blocks.reshape(-1, GGML_TYPES[info.type][2]))
+    else:
+        from gguf import GGMLQuantizationType, quants  # slow to import, and seldom needed
 
-    rows = blocks.reshape(info.shape[0], -1)
-    values = quants.dequantize(rows, GGMLQuantizationType(info.type))
+        values = quants.dequantize(blocks.reshape(info.shape[0], -1), GGMLQuantizationType(info.type))
     return np.ascontiguousarray(values, dtype=np.float32).view(np.uint8).reshape(-1)
 
 
