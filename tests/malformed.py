@@ -111,8 +111,12 @@ def directories() -> Iterator[Case]:
         ((8, 8), 1000, f"the type of {up} is 1000 at byte @kind:{up}@, no ggml type in use"),
         ((8, 8), 25, f"tensor {up} at byte @tensor:{up}@ has the type I16, but it must be one of"),
         ((8, 8), 12, f"a row of {up} has 8 values at byte @dims:{up}@, but Q4_K needs a multiple of 256"),
-        ((4, 16), 1, f"tensor {up} at byte @tensor:{up}@ has the shape (16, 4), but the metadata asks for (8, 8)"),
-        ((64,), 1, f"tensor {up} at byte @tensor:{up}@ has the shape (64,), but the metadata asks for (8, 8)"),
+        (
+            (4, 16),
+            1,
+            f"tensor {up} at byte @tensor:{up}@ has the shape (16, 4), but the model's dimensions ask for (8, 8)",
+        ),
+        ((64,), 1, f"tensor {up} at byte @tensor:{up}@ has the shape (64,), but the model's dimensions ask for (8, 8)"),
     ):
         yield tensor(f"dims {dims}, type {kind}", problem, dims=dims, kind=kind)
     last = "output_norm.bias"

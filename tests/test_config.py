@@ -109,6 +109,35 @@ def test_defaults(load: Load) -> None:
     assert (config.feed_forward_length, config.head_count_kv, config.name) == (128, 1, "")
 
 
+KV_HEADS = "starcoder.attention.head_count_kv"
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4, 8])
+@pytest.mark.parametrize("multi_query", [True, False])
+def test_without_the_number_of_kv_heads(load: Load, heads: int, multi_query: bool) -> None:
+    """llama.cpp takes as many as query heads then, and old converters meant one: the tensors tell which."""
+    kv_heads = 1 if multi_query else heads
+    config = load(tiny_builder(layers=2, heads=heads, kv_heads=kv_heads, metadata={KV_HEADS: None}))
+    assert config.head_count_kv == kv_heads
+
+
+def test_without_the_number_of_kv_heads_and_with_shapes_that_do_not_tell(reject: Reject) -> None:
+    tensor = "blk.0.attn_qkv.weight"
+    out = tiny_builder(heads=4, kv_heads=2, metadata={KV_HEADS: None})
+    assert reject(out) == (
+        f"tensor {tensor} at byte {out.offsets['tensor:' + tensor]} has the shape (64, 32), which fits neither 1 nor 4 "
+        f"KV heads of 8 values, and {KV_HEADS}, which would tell their number, is missing"
+    )
+    out = tiny_builder(metadata={KV_HEADS: None})
+    out.tensors = [entry for entry in out.tensors if entry.name != tensor]
+    assert reject(out) == f"tensor {tensor} is missing, and {KV_HEADS}, which its shape would tell, too"
+    out = tiny_builder(layers=2, heads=4, metadata={KV_HEADS: None})
+    wide = tiny_builder(layers=2, heads=4, kv_heads=4).tensor("blk.1.attn_qkv.weight")
+    out.tensor("blk.1.attn_qkv.weight").dims, out.tensor("blk.1.attn_qkv.weight").data = wide.dims, wide.data
+    assert "blk.1.attn_qkv.weight" in (message := reject(out))
+    assert "has the shape (96, 32), but the model's dimensions ask for (48, 32)" in message
+
+
 def test_other_integer_types_and_arrays_of_equal_numbers(load: Load) -> None:
     out = tiny_builder(layers=2, heads=4, kv_heads=2)
     out.set(key("attention.head_count_kv"), [2, 2]).set(key("block_count"), scalar(U64, 2))
@@ -244,10 +273,10 @@ def test_wrong_shapes(reject: Reject, name: str) -> None:
 def test_swapped_and_flattened_shapes(reject: Reject) -> None:
     out = tiny_builder()
     out.tensor("blk.0.ffn_up.weight").dims = (128, 32)
-    assert "has the shape (32, 128), but the metadata asks for (128, 32)" in reject(out)
+    assert "has the shape (32, 128), but the model's dimensions ask for (128, 32)" in reject(out)
     out = tiny_builder()
     out.tensor("blk.0.ffn_up.weight").dims = (32 * 128,)
-    assert "has the shape (4096,), but the metadata asks for (128, 32)" in reject(out)
+    assert "has the shape (4096,), but the model's dimensions ask for (128, 32)" in reject(out)
     out = tiny_builder()
     out.tensor("token_embd.weight").dims = (32 * 269,)
     assert "tensor token_embd.weight at byte" in reject(out)

@@ -67,9 +67,9 @@ def read_config(file: GGUFFile) -> Config:
     width = _required(file, "embedding_length", MAX_DIM)
     layers = _required(file, "block_count", MAX_LAYERS)
     heads = _per_layer(file, "attention.head_count", MAX_HEADS, layers)
-    kv_heads = _per_layer(file, "attention.head_count_kv", heads, layers, default=1)
     if width % heads:
         raise metadata.error(_key("attention.head_count"), f"is {heads}, which does not divide the width {width}")
+    kv_heads = _kv_heads(file, width, heads, layers)
     if heads % kv_heads:
         problem = f"is {kv_heads}, which does not divide the {heads} query heads"
         raise metadata.error(_key("attention.head_count_kv"), problem)
@@ -139,7 +139,7 @@ def check_tensors(file: GGUFFile, config: Config) -> None:
 
 def _check_tensor(file: GGUFFile, info: TensorInfo, shape: tuple[int, ...]) -> None:
     if info.shape != shape:
-        raise file.error(info.name, f"has the shape {info.shape}, but the metadata asks for {shape}")
+        raise file.error(info.name, f"has the shape {info.shape}, but the model's dimensions ask for {shape}")
     allowed = VECTOR_TYPES if len(shape) == 1 else MATRIX_TYPES
     if info.type_name not in allowed:
         raise file.error(info.name, f"has the type {info.type_name}, but it must be one of {sorted(allowed)}")
@@ -193,6 +193,21 @@ def _per_layer(file: GGUFFile, name: str, high: int, layers: int, default: int |
     if not 1 <= first <= high:
         raise file.metadata.error(key, f"holds {first}, but it must be in 1..{high}")
     return first
+
+
+def _kv_heads(file: GGUFFile, width: int, heads: int, layers: int) -> int:
+    """The number of KV heads; where the key is missing, one or as many as query heads, whichever the tensors have."""
+    name, tensor = "attention.head_count_kv", "blk.0.attn_qkv.weight"
+    if _key(name) in file.metadata:
+        return _per_layer(file, name, heads, layers)
+    if tensor not in file.tensors:
+        raise file.error(tensor, f"is missing, and {_key(name)}, which its shape would tell, too")
+    shape = file.tensors[tensor].shape
+    for kv_heads in (1, heads):
+        if shape == (width + 2 * kv_heads * (width // heads), width):
+            return kv_heads
+    problem = f"has the shape {shape}, which fits neither 1 nor {heads} KV heads of {width // heads} values"
+    raise file.error(tensor, f"{problem}, and {_key(name)}, which would tell their number, is missing")
 
 
 def _epsilon(file: GGUFFile) -> float:
