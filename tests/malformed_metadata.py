@@ -119,7 +119,10 @@ def vocabularies() -> Iterator[Case]:
     yield built("1e6 merges", merges, f"the length of {MERGES} is {10**6} at byte")
     circle = model(metadata={TOKENS: [*tokens, "", *(f"<{i}>" for i in range(n - 9))], MERGES: [" a"]})
     yield built("a merge with an empty token", circle, f"{MERGES} at byte @value:{MERGES}@ has the entry [0] ' a'")
-    for name in ("bos", "eos", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "prefix", "suffix", "middle"):
+    for key in ("santacoder.end_token_ids", "santacoder.swapped_token_ids"):
+        for value in ([n], [0, -1], [0.5], ["a"], 1, True):
+            yield keys(key, value, f"{key} at byte @value:{key}@ ")
+    for name in ("bos", "eos", "eot", "eom", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "prefix", "suffix", "middle"):
         for value in (n, 2**32 - 1, scalar(I32, -1), "1"):
             key = f"tokenizer.ggml.{name}_token_id"
             yield keys(key, value, f"{key} at byte @value:{key}@ is ")

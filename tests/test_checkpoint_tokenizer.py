@@ -11,6 +11,7 @@ import pytest
 from gguf_builder import SPECIALS
 from tokenizers import Tokenizer as HFTokenizer
 
+from santacoder.checkpoints.end_tokens import NamedEnd, read_ends
 from santacoder.checkpoints.metadata import as_read, tokenizer_fields
 from santacoder.checkpoints.tokenizer_json import AddedToken, TokenizerFiles, read_tokenizer
 from santacoder.checkpoints.vocabulary import Vocabulary, build_vocabulary
@@ -39,6 +40,10 @@ def files(*added: AddedToken, more: dict[str, int] | None = None) -> TokenizerFi
     return TokenizerFiles(model["vocab"] | (more or {}), model["merges"], list(added), None)
 
 
+def ends(*tokens: object) -> list[NamedEnd]:
+    return [NamedEnd("config.json: eos_token_id", token) for token in tokens]
+
+
 def santacoder_tokens(first: int = BPE) -> list[AddedToken]:
     return [AddedToken(first + i, token, True) for i, token in enumerate(SPECIALS)]
 
@@ -49,7 +54,7 @@ def encoder(found: TokenizerFiles, vocabulary: Vocabulary) -> Tokenizer:
 
 def test_ids_are_those_of_the_original(tmp_path: Path) -> None:
     found = read(tmp_path, builder.tokenizer())
-    ours = encoder(found, build_vocabulary(found, ROWS, 50256, None))
+    ours = encoder(found, build_vocabulary(found, ROWS, ends(50256), None))
     theirs = HFTokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in TEXTS:
         assert ours.encode(text) == theirs.encode(text, add_special_tokens=False).ids
@@ -112,7 +117,7 @@ def in_row(*processors: dict[str, Any]) -> dict[str, Any]:
 def test_post_processors_that_add_nothing(tmp_path: Path, processor: dict[str, Any]) -> None:
     values = builder.tokenizer() | {"post_processor": processor}
     found = read(tmp_path, values)
-    ours = encoder(found, build_vocabulary(found, ROWS, None, None))
+    ours = encoder(found, build_vocabulary(found, ROWS, [], None))
     theirs = HFTokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in TEXTS:
         assert ours.encode(text) == theirs.encode(text, add_special_tokens=True).ids
@@ -207,7 +212,7 @@ def test_vocab_and_merges(tmp_path: Path, added: dict[str, int] | None) -> None:
     found = read_tokenizer(tmp_path, "here")
     expected = read(tmp_path, builder.tokenizer())
     assert (found.vocabulary, found.merges) == (expected.vocabulary, expected.merges)
-    assert build_vocabulary(found, ROWS, None, None) == build_vocabulary(expected, ROWS, None, None)
+    assert build_vocabulary(found, ROWS, [], None) == build_vocabulary(expected, ROWS, [], None)
     assert found.json is None
 
 
@@ -232,18 +237,18 @@ def test_merges_that_are_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("added", [[], santacoder_tokens()[:1], santacoder_tokens()])
 def test_special_tokens_are_forced(added: list[AddedToken], fim: bool | None) -> None:
     """Early revisions lack them all, or all but the end of text; the middle is second."""
-    vocabulary = build_vocabulary(files(*added), ROWS, 50256, fim)
+    vocabulary = build_vocabulary(files(*added), ROWS, ends(50256), fim)
     assert vocabulary.tokens[BPE:] == [*SPECIALS, "[PAD267]", "[PAD268]", "[PAD269]", "[PAD270]"]
     assert vocabulary.types == [1] * BPE + [3] * 5 + [5] * 4
     assert vocabulary.fim == {"prefix": BPE + 1, "middle": BPE + 2, "suffix": BPE + 3, "pad": BPE + 4}
-    assert vocabulary.eos == BPE
+    assert vocabulary.ends == [BPE]
 
 
 def test_santacoder_itself() -> None:
     """49152 tokens and 49280 rows: 123 rows of padding."""
     found = TokenizerFiles({f"t{i}": i for i in range(49152)}, ["a b"], [], None)
-    vocabulary = build_vocabulary(found, 49280, 50256, None)
-    assert vocabulary.eos == 49152
+    vocabulary = build_vocabulary(found, 49280, ends(50256), None)
+    assert vocabulary.ends == [49152]
     assert vocabulary.fim == {"prefix": 49153, "middle": 49154, "suffix": 49155, "pad": 49156}
     assert vocabulary.types.count(5) == 123
 
@@ -252,7 +257,7 @@ def test_santacoder_itself() -> None:
 def test_without_fim(added: list[AddedToken]) -> None:
     """The rows of the markers become padding, whose spelling means nothing to any reader."""
     found = files(*added)
-    vocabulary = build_vocabulary(found, ROWS, None, False)
+    vocabulary = build_vocabulary(found, ROWS, [], False)
     assert vocabulary.fim == {}
     assert vocabulary.tokens[BPE:] == ["<|endoftext|>", *(f"[PAD{i}]" for i in range(BPE + 1, ROWS))]
     assert vocabulary.types[BPE:] == [3] + [5] * 8
@@ -265,10 +270,10 @@ def test_without_fim(added: list[AddedToken]) -> None:
 @pytest.mark.parametrize("rows", [BPE + 1, BPE + 4])
 def test_no_room_for_fim(rows: int) -> None:
     """A fine-tune that has cut the rows off."""
-    assert build_vocabulary(files(), rows, None, None).fim == {}
+    assert build_vocabulary(files(), rows, [], None).fim == {}
     message = f"there is no room for fill-in-the-middle tokens: ids {BPE}..{BPE + 4} are needed"
     with pytest.raises(InvalidRequestError, match=f"^{message}"):
-        build_vocabulary(files(), rows, None, True)
+        build_vocabulary(files(), rows, [], True)
 
 
 def test_spellings_of_starcoder() -> None:
@@ -277,23 +282,72 @@ def test_spellings_of_starcoder() -> None:
     vocabulary = {name: i for i, name in enumerate(names)}
     vocabulary |= {token: i + len(names) for token, i in files().vocabulary.items()}
     found = TokenizerFiles(vocabulary, builder.MERGES, [AddedToken(i, n, True) for i, n in enumerate(names)], None)
-    built = build_vocabulary(found, len(vocabulary), 0, None)
+    built = build_vocabulary(found, len(vocabulary), ends(0), None)
     assert built.fim == {"prefix": 1, "middle": 2, "suffix": 3, "pad": 4}
-    assert built.eos == 0
+    assert built.ends == [0]
     assert built.types == [3] * 6 + [1] * BPE
 
 
-def test_tokens_of_a_fine_tune() -> None:
-    """Rows beyond SantaCoder's, of which one ends a text and one is no special token."""
-    more = [AddedToken(BPE + 5, "<|end|>", True), AddedToken(BPE + 6, "<code>", False)]
-    vocabulary = build_vocabulary(files(*santacoder_tokens(), *more), BPE + 7, BPE + 5, None)
-    assert vocabulary.eos == BPE + 5
-    assert vocabulary.types[BPE:] == [3] * 6 + [4]
+def fine_tune(special: bool = True) -> TokenizerFiles:
+    """Rows beyond SantaCoder's: one that ends a turn, and one that is no special token."""
+    more = [AddedToken(BPE + 5, "<|turn|>", special, not special), AddedToken(BPE + 6, "<code>", False, True)]
+    return files(*santacoder_tokens(), *more)
 
 
-@pytest.mark.parametrize("eos", [None, 0, 50256, BPE + 6, ROWS])
-def test_ends_that_are_none(eos: int | None) -> None:
-    assert build_vocabulary(files(*santacoder_tokens()), ROWS, eos, None).eos == BPE
+END, CODE, NEWLINE = BPE + 5, BPE + 6, builder.tokenizer()["model"]["vocab"]["Ċ"]
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ([END], [END]),
+        ([BPE, END], [BPE, END]),
+        ([END, BPE, END], [END, BPE]),
+        (["<|turn|>", BPE], [END, BPE]),
+        ([NEWLINE, END], [END, NEWLINE]),
+        ([NEWLINE], [BPE, NEWLINE]),  # what begins a text is never one of the BPE model's
+        ([CODE, BPE + 1, NEWLINE], [CODE, BPE + 1, NEWLINE]),
+        ([50256], [BPE]),
+        ([], [BPE]),
+    ],
+)
+@pytest.mark.parametrize("special", [True, False])
+def test_ends_of_a_fine_tune(named: list[object], expected: list[int], special: bool) -> None:
+    found = fine_tune(special)
+    vocabulary = build_vocabulary(found, BPE + 7, ends(*named), None)
+    assert (vocabulary.ends, vocabulary.unknown, vocabulary.start) == (expected, [], BPE)
+    assert vocabulary.types[BPE:] == [3] * 5 + [3 if special else 4, 4]
+    fields = as_read(tokenizer_fields(found, vocabulary))
+    keys = {key.rpartition(".")[2]: value for key, value in fields.items()}
+    assert [keys["bos_token_id"], keys["eos_token_id"]] == [BPE, expected[0]]
+    assert keys.get("eot_token_id") == (expected[1] if len(expected) > 1 else None)
+    assert list(keys.get("end_token_ids", [])) == expected[2:]
+    assert encoder(found, vocabulary).end_ids == {*expected, BPE, BPE + 4}
+
+
+@pytest.mark.parametrize("eos", [-1, True, 1.5, "<x>", ROWS - 1, ROWS, 2**70, {"content": 1}, [BPE]])
+def test_ends_that_are_none(eos: object) -> None:
+    vocabulary = build_vocabulary(files(*santacoder_tokens()), ROWS, ends(eos), None)
+    assert (vocabulary.ends, vocabulary.unknown) == ([BPE], ends(eos))
+
+
+def test_where_ends_are_named(tmp_path: Path) -> None:
+    assert read_ends(tmp_path, {}) == read_ends(tmp_path, {"eos_token_id": None}) == []
+    builder.write_json(tmp_path / "generation_config.json", {"eos_token_id": [3, 4]})
+    builder.write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<e>"})
+    assert [(end.place, end.token) for end in read_ends(tmp_path, {"eos_token_id": 7})] == [
+        ("config.json: eos_token_id", 7),
+        ("generation_config.json: eos_token_id", 3),
+        ("generation_config.json: eos_token_id", 4),
+        ("tokenizer_config.json: eos_token", "<e>"),
+    ]
+    builder.write_json(tmp_path / "tokenizer_config.json", {"eos_token": {"content": "<f>", "lstrip": False}})
+    assert read_ends(tmp_path, {})[-1].token == "<f>"
+    for name in ("generation_config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text("[]")
+        with pytest.raises(ModelFormatError, match=f"{name} holds a JSON list, not an object"):
+            read_ends(tmp_path, {})
+        builder.write_json(tmp_path / name, {})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +366,7 @@ def test_ends_that_are_none(eos: int | None) -> None:
 )  # fmt: skip
 def test_tokens_that_do_not_fit(found: TokenizerFiles, rows: int, message: str) -> None:
     with pytest.raises(ModelFormatError) as caught:
-        build_vocabulary(found, rows, None, None)
+        build_vocabulary(found, rows, [], None)
     assert message in str(caught.value)
 
 
@@ -321,7 +375,7 @@ def test_merges_that_do_not_fit() -> None:
     with pytest.raises(
         ModelFormatError, match=r"tokenizer\.ggml\.merges has the entry \[1\] 'x yz', but 'yz' is no token"
     ):
-        encoder(found, build_vocabulary(found, ROWS, None, None))
+        encoder(found, build_vocabulary(found, ROWS, [], None))
     found = TokenizerFiles(files().vocabulary, [], santacoder_tokens(), None)
     with pytest.raises(ModelFormatError, match=r"^the tokenizer has no merges"):
-        tokenizer_fields(found, build_vocabulary(found, ROWS, None, None))
+        tokenizer_fields(found, build_vocabulary(found, ROWS, [], None))

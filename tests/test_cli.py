@@ -153,6 +153,7 @@ class TestInfo:
             "special_tokens": {
                 "end_of_text": 0, "fim_prefix": 1, "fim_suffix": 3, "fim_middle": 2, "fim_pad": 4,
             },
+            "end_tokens": [0, 4],
         }  # fmt: skip
 
     def test_table(self) -> None:
@@ -161,6 +162,7 @@ class TestInfo:
         assert code == 0
         assert lines["isa"] == santacoder.isa()
         assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
+        assert lines["end"] == "tokens           0, 4"
 
     def test_what_a_file_says(self, tmp_path: Path) -> None:
         """In any locale, and without controlling the terminal."""

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from santacoder.arguments import wrong
 from santacoder.checkpoints.config import CheckpointConfig, parse_config
+from santacoder.checkpoints.end_tokens import NamedEnd, read_ends
 from santacoder.checkpoints.json_file import read_object
 from santacoder.checkpoints.layouts import TensorMap
-from santacoder.checkpoints.metadata import as_read, model_fields, read_licence, source_fields, tokenizer_fields
+from santacoder.checkpoints.metadata import (
+    FOREIGN_ENDS,
+    as_read,
+    model_fields,
+    read_licence,
+    source_fields,
+    tokenizer_fields,
+)
 from santacoder.checkpoints.sources import Source, locate
 from santacoder.checkpoints.tokenizer_json import read_tokenizer
-from santacoder.checkpoints.vocabulary import build_vocabulary
+from santacoder.checkpoints.vocabulary import Vocabulary, build_vocabulary
 from santacoder.checkpoints.weights import read_weights
 from santacoder.config import ARCHITECTURE, Config, expected_tensors
 from santacoder.errors import InvalidRequestError, ModelFormatError
@@ -23,7 +32,7 @@ from santacoder.float_state import default_float_state
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.progress import progress_bar
 from santacoder.quantization import Quantizer, find_mix, tensor_types
-from santacoder.tokenizer import FIM_MODES, FimMode, Tokenizer
+from santacoder.tokenizer import END_IDS_KEY, FIM_MODES, FimMode, Tokenizer
 
 
 @default_float_state()
@@ -71,11 +80,13 @@ def convert(
     quantizer = Quantizer(threads)
     check_target(out, force)
     place = locate(os.fspath(source), revision)
-    checkpoint = parse_config(_read_config(place))
+    values = _read_config(place)
+    checkpoint = parse_config(values)
     files, stored = read_weights(place.folder, place.place)
     tensors = TensorMap(checkpoint, stored)
     config = _model_config(place, checkpoint, tensors)
-    fields = model_fields(config, mix.file_type) + _tokenizer(place, checkpoint, config, fim, fim_mode)
+    ends = read_ends(place.folder, values)
+    fields = model_fields(config, mix.file_type) + _tokenizer(place, ends, config, fim, fim_mode)
     types = tensor_types(mix, config)
     sources = [
         TensorSource(name, shape, types[name], functools.partial(tensors.load, name))
@@ -111,18 +122,33 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
 
 
 def _tokenizer(
-    source: Source, checkpoint: CheckpointConfig, config: Config, fim: bool | None, fim_mode: FimMode | None
+    source: Source, ends: list[NamedEnd], config: Config, fim: bool | None, fim_mode: FimMode | None
 ) -> list[Field]:
     """The tokenizer's fields, of which our own tokenizer could be built."""
     if fim is None and source.is_no_fim:
         fim = False
     files = read_tokenizer(source.folder, source.place)
-    vocabulary = build_vocabulary(files, config.vocab_size, checkpoint.eos, fim)
+    vocabulary = build_vocabulary(files, config.vocab_size, ends, fim)
+    _warn_of_ends(vocabulary)
     if fim_mode is not None and not vocabulary.fim:
         raise InvalidRequestError(f"fim_mode is {fim_mode!r}, but this model is not one that fills in the middle")
     fields = tokenizer_fields(files, vocabulary, fim_mode)
     Tokenizer.from_gguf(as_read(fields), config.vocab_size)
     return fields
+
+
+def _warn_of_ends(vocabulary: Vocabulary) -> None:
+    """Say what does not end a text here, or not in other programs, though the checkpoint asks for it."""
+    if vocabulary.unknown:
+        first, n_more = vocabulary.unknown[0], len(vocabulary.unknown) - 1
+        more = f", and {n_more} more that are named" if n_more else ""
+        warnings.warn(f"{first.place} has {first.token!r:.80}{more}: no token, so it ends no text", stacklevel=4)
+    if len(vocabulary.ends) > FOREIGN_ENDS:
+        n = len(vocabulary.ends)
+        warnings.warn(
+            f"{n} tokens end a text; llama.cpp will find {FOREIGN_ENDS}, the others are kept under {END_IDS_KEY}",
+            stacklevel=4,
+        )
 
 
 def _provenance(source: Source, files: list[Path], progress: Callable[[int], object]) -> list[Field]:

@@ -26,6 +26,10 @@ from santacoder.gguf_file import GGUFFile, Metadata, type_word
 FimMode = Literal["psm", "spm"]
 FIM_MODES: Final[tuple[FimMode, ...]] = get_args(FimMode)
 FIM_MODE_KEY: Final = "santacoder.fim_mode"
+#: Keys of our own, both arrays of ids. Tokens that end a text beside those that other keys name; and tokens that are
+#: found in a text in the other pass than others of their type (control tokens come first, user-defined ones second).
+END_IDS_KEY: Final = "santacoder.end_token_ids"
+SWAPPED_KEY: Final = "santacoder.swapped_token_ids"
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MERGES: Final = "tokenizer.ggml.merges"
@@ -33,12 +37,18 @@ _MISSING: Final = "is missing: the file has no tokenizer"
 #: Of tokens that are found in a text as they are written: tokenizers takes 90 bytes of memory for each.
 _MAX_LITERAL_BYTES: Final = 1 << 18
 _TYPES: Final = "tokenizer.ggml.token_type"
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # values of the token_type array
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # values of the token_type array
 
 #: Names of llama.cpp's pre-tokenizers that split as this one does; older files have "default" or no name.
 _PRE_TOKENIZERS: Final = frozenset({"default", "starcoder", "refact", "command-r", "smollm", "codeshell"})
 
 _END_OF_TEXT: Final = "<|endoftext|>"
+#: Keys of what ends a turn or a message, beside `eos_token_id`; llama.cpp ends a text there too.
+_END_KEYS: Final = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+#: Names by which llama.cpp knows a turn's end without a key.
+_TURN_ENDS: Final = (
+    "<|im_end|>", "<|end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end_of_turn|>", "<|end_of_text|>", "<EOT>"
+)  # fmt: skip
 _FIM_PARTS: Final = ("prefix", "suffix", "middle", "pad")
 _FIM_SPELLINGS: Final = ("<fim-{}>", "<fim_{}>")  # SantaCoder's, StarCoder's
 _OTHER_FIM_SPELLINGS: Final = ("<|fim_{}|>",)  # of models that do not run here
@@ -52,6 +62,7 @@ _FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
 PART: Final = 4096
 #: Where a text may be cut, in front of the blank, with the same tokens: no word and no other run goes on there.
 _CUT: Final = re.compile(r"(?<=[!-~])[\n ]")
+_Types = np.ndarray[tuple[int], np.dtype[np.int64]]
 _PADDING_NAME: Final = re.compile(r"\[PAD\d*\]")
 
 
@@ -80,7 +91,7 @@ class Tokenizer:
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
             it says nothing.
-        end_ids: the tokens that end a completion.
+        end_ids: the tokens that end a completion: the end of text and of a turn, and <fim-pad>.
         longest: bytes of the longest token, and so the most characters that a token can stand for.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
         never_sampled: ascending ids that a model must not produce: unused tokens, padding rows, and the markers of an
@@ -98,14 +109,14 @@ class Tokenizer:
         types = _types(metadata, self.n_tokens)
         self._find_special_ids(metadata)
         fim = (self.fim_prefix_id, self.fim_suffix_id, self.fim_middle_id, self.fim_pad_id)
-        ends = (self.eot_id, self._ids.get(_END_OF_TEXT), self.fim_pad_id)
-        named = {i for i in (*ends, *fim) if i is not None}
-        self.end_ids = frozenset(i for i in ends if i is not None)
+        named = {i for i in (*fim, self._ids.get(_END_OF_TEXT)) if i is not None}
+        if self.eot_id is not None and self._stands_apart(self.eot_id, metadata, types):
+            named.add(self.eot_id)
         brackets = [(i, token) for i, token in enumerate(self._tokens) if token.startswith("[PAD")]
         padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token) and types[i] != _CONTROL}
         # Fine-tunes add tokens of such names; early converters declared padding like them, with its own id in the name.
         padding -= {i for i, token in brackets if types[i] == _USER_DEFINED and token != f"[PAD{i}]"}
-        unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named
+        unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named - self.end_ids
         markers = {i for i in fim[:3] if i is not None}
         self.never_sampled = tuple(sorted(unused | markers))
         special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
@@ -117,6 +128,7 @@ class Tokenizer:
         )
         self._foreign_markers = self._find_foreign_markers()
         self.special_ids = frozenset(special)
+        self._warn_of_turn_ends(metadata, types)
         self._build(metadata, sorted(special), sorted(user_defined))
 
     @classmethod
@@ -227,6 +239,29 @@ class Tokenizer:
         self.fim_middle_id = fim["middle"]
         self.fim_pad_id = fim["pad"]
         self.fim_mode = _fim_mode(metadata)
+        ends = (self.eot_id, self._ids.get(_END_OF_TEXT), self.fim_pad_id)
+        by_key = [metadata.integer(key, 0, last) for key in _END_KEYS]
+        ours = _id_array(metadata, END_IDS_KEY, self.n_tokens)
+        self.end_ids = frozenset(i for i in (*ends, *by_key, *ours) if i is not None)
+
+    def _stands_apart(self, index: int, metadata: Metadata, types: _Types) -> bool:
+        """Whether an end of text is a special token: it is not where its type says so, or BPE itself makes it."""
+        if types[index] != _NORMAL:
+            return bool(types[index] != _USER_DEFINED)
+        token = self._tokens[index]
+        return len(token) > 1 and all(merge.replace(" ", "") != token for merge in _strings(metadata, _MERGES))
+
+    def _warn_of_turn_ends(self, metadata: Metadata, types: _Types) -> None:
+        """Say it where a control token is named like the end of a turn, and nothing in the file calls it an end."""
+        for name in _TURN_ENDS:
+            index = self._ids.get(name)
+            if index is not None and types[index] == _CONTROL and index not in self.end_ids:
+                path = f"{metadata.path}: " if metadata.path else ""
+                warnings.warn(
+                    f"{path}the token {name} has the name of a turn's end, but no key calls it one: it ends no text "
+                    f"unless it is one of stop_tokens ({index})",
+                    stacklevel=4,
+                )
 
     def _find_foreign_markers(self) -> list[tuple[str, ...]]:
         """Other models' markers of an infilling prompt, (prefix, suffix, middle), that are plain text to this one."""
@@ -246,14 +281,17 @@ class Tokenizer:
     def _build(self, metadata: Metadata, special: Sequence[int], user_defined: Sequence[int]) -> None:
         """Make the two encoders, which share one BPE model: with and without special tokens in the text."""
         self._missing = bytes(b for b in _UTF8_BYTES if chr(_SYMBOL_OF_BYTE[b]) not in self._ids)
+        swapped = set(_id_array(metadata, SWAPPED_KEY, self.n_tokens))
         literal = sum(len(self._tokens[i].encode()) for i in {*special, *user_defined})
         if literal > _MAX_LITERAL_BYTES:
             raise metadata.error(
                 _TOKENS, f"has {literal} bytes of special tokens, but at most {_MAX_LITERAL_BYTES} are read"
             )
         bpe = _bpe(metadata, self._ids)
-        self._plain_encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [])
-        self._encoder = _encoder(bpe, [self._tokens[i] for i in user_defined], [self._tokens[i] for i in special])
+        always = [AddedToken(self._tokens[i], normalized=i not in swapped) for i in user_defined]
+        asked = [AddedToken(self._tokens[i], normalized=i in swapped, special=True) for i in special]
+        self._plain_encoder = _encoder(bpe, always, [])
+        self._encoder = _encoder(bpe, always, asked)
 
 
 class StreamDecoder:
@@ -321,7 +359,7 @@ def _strings(metadata: Metadata, key: str) -> list[str]:
     return value
 
 
-def _types(metadata: Metadata, n_tokens: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _types(metadata: Metadata, n_tokens: int) -> _Types:
     """The type of each token, (n_tokens,); all normal where the file does not say."""
     if _TYPES not in metadata:
         return np.ones(n_tokens, dtype=np.int64)
@@ -331,6 +369,19 @@ def _types(metadata: Metadata, n_tokens: int) -> np.ndarray[tuple[int], np.dtype
     if value.size != n_tokens:
         raise metadata.error(_TYPES, f"holds {value.size} types for {n_tokens} tokens")
     return value.astype(np.int64)
+
+
+def _id_array(metadata: Metadata, key: str, n_tokens: int) -> list[int]:
+    """The token ids under a key of ours; none where it is absent."""
+    if key not in metadata:
+        return []
+    value = metadata[key]
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        raise metadata.error(key, f"is {type_word(value)}, but it must be an array of integers")
+    outside = value[(value < 0) | (value >= n_tokens)]
+    if outside.size:
+        raise metadata.error(key, f"holds {outside[0]}, but token ids are in 0..{n_tokens - 1}")
+    return [int(index) for index in value]
 
 
 def _bpe(metadata: Metadata, ids: dict[str, int]) -> models.BPE:
@@ -359,7 +410,7 @@ def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[st
     return metadata.error(_MERGES, "cannot be used")
 
 
-def _encoder(bpe: models.BPE, user_defined: list[str], special: list[str]) -> HFTokenizer:
+def _encoder(bpe: models.BPE, user_defined: list[AddedToken], special: list[AddedToken]) -> HFTokenizer:
     encoder = HFTokenizer(bpe)
     encoder.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -367,7 +418,7 @@ def _encoder(bpe: models.BPE, user_defined: list[str], special: list[str]) -> HF
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    # Where both kinds overlap in a text the special ones are found first: they stand before normalisation.
-    encoder.add_tokens([AddedToken(text, normalized=True) for text in user_defined])
-    encoder.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in special])
+    # Those without `normalized` are found first, where they overlap with others: usually the special ones.
+    encoder.add_tokens(user_defined)
+    encoder.add_special_tokens(special)
     return encoder

@@ -60,7 +60,6 @@ class CheckpointConfig:
         vocab_size: rows of the embedding, or None where it does not say.
         multi_query: whether all query heads share one of keys and values, or None where it does not say.
         tied: whether the output matrix is the embedding, or None where it does not say.
-        eos: the id that it calls the end of a text, which early revisions have wrong, or None.
     """
 
     family: Family
@@ -73,7 +72,6 @@ class CheckpointConfig:
     vocab_size: int | None
     multi_query: bool | None
     tied: bool | None
-    eos: int | None
 
     @property
     def head_dim(self) -> int:
@@ -112,7 +110,6 @@ def parse_config(values: Mapping[str, Any]) -> CheckpointConfig:
         vocab_size=None if values.get("vocab_size") is None else _integer(values, "vocab_size", MAX_DIM),
         multi_query=_multi_query(values),
         tied=_flag(values, "tie_word_embeddings"),
-        eos=_token_id(values.get("eos_token_id")),
     )
 
 
@@ -177,7 +174,3 @@ def _multi_query(values: Mapping[str, Any]) -> bool | None:
     if flag not in (None, HEAD_TYPES[head_type]):
         raise _error("attention_head_type", f"is {head_type!r}, which contradicts multi_query, {flag}")
     return HEAD_TYPES[head_type]
-
-
-def _token_id(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -17,11 +17,13 @@ from santacoder.config import ARCHITECTURE, Config
 from santacoder.errors import ModelFormatError
 from santacoder.gguf_cursor import MetadataValue
 from santacoder.model_writer import Field
-from santacoder.tokenizer import FIM_MODE_KEY, FimMode
+from santacoder.tokenizer import END_IDS_KEY, FIM_MODE_KEY, SWAPPED_KEY, FimMode
 
 _STRING, _U32, _F32, _BOOL = GGUFValueType.STRING, GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.BOOL
 _I32, _ARRAY = GGUFValueType.INT32, GGUFValueType.ARRAY
 _FIM_KEYS: Final = {"prefix": "fim_pre", "suffix": "fim_suf", "middle": "fim_mid", "pad": "fim_pad"}
+#: How many of a vocabulary's ends other programs find: under `eos_token_id` and `eot_token_id`.
+FOREIGN_ENDS: Final = 2
 #: tokenizer.json goes into the file if it is no larger: the header as a whole is bounded.
 _MAX_EMBEDDED: Final = 1 << 24
 _MAX_CARD: Final = 1 << 16  # bytes of a model card that is read
@@ -59,14 +61,18 @@ def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: Fi
         ("tokenizer.ggml.tokens", vocabulary.tokens, _ARRAY, _STRING),
         ("tokenizer.ggml.token_type", vocabulary.types, _ARRAY, _I32),
         ("tokenizer.ggml.merges", files.merges, _ARRAY, _STRING),
-        ("tokenizer.ggml.bos_token_id", vocabulary.eos, _U32, None),
-        ("tokenizer.ggml.eos_token_id", vocabulary.eos, _U32, None),
-        ("tokenizer.ggml.unknown_token_id", vocabulary.eos, _U32, None),
+        ("tokenizer.ggml.bos_token_id", vocabulary.start, _U32, None),
+        ("tokenizer.ggml.eos_token_id", vocabulary.ends[0], _U32, None),
+        ("tokenizer.ggml.unknown_token_id", vocabulary.start, _U32, None),
         ("tokenizer.ggml.add_bos_token", False, _BOOL, None),
         ("tokenizer.ggml.add_eos_token", False, _BOOL, None),
     ]
     for role, index in vocabulary.fim.items():
         fields.append((f"tokenizer.ggml.{_FIM_KEYS[role]}_token_id", index, _U32, None))
+    fields += [("tokenizer.ggml.eot_token_id", index, _U32, None) for index in vocabulary.ends[1:FOREIGN_ENDS]]
+    for key, ids in ((END_IDS_KEY, vocabulary.ends[FOREIGN_ENDS:]), (SWAPPED_KEY, vocabulary.swapped)):
+        if ids:
+            fields.append((key, ids, _ARRAY, _U32))
     if fim_mode is not None:
         fields.append((FIM_MODE_KEY, fim_mode, _STRING, None))
     if files.json is not None and len(files.json.encode()) <= _MAX_EMBEDDED:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from santacoder.checkpoints.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
 from santacoder.checkpoints.weights import weights_files
 from santacoder.errors import InvalidRequestError
 from santacoder.hub import download_files
 
 #: Files beside the weights that a conversion reads, where they are there.
-_SMALL_FILES: Final = ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "README.md")
+_SMALL_FILES: Final = (
+    "config.json", GENERATION_CONFIG, "tokenizer.json", TOKENIZER_CONFIG, "vocab.json", "merges.txt",
+    "added_tokens.json", "README.md",
+)  # fmt: skip
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 #: A repository's folder in the hub's cache.

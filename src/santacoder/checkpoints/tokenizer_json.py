@@ -30,11 +30,20 @@ _JOINED_DIGITS: Final = re.compile(r"\d.|.\d", re.DOTALL)
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token outside the BPE model: its id and spelling, and whether it is special."""
+    """A token outside the BPE model.
+
+    Attributes:
+        id: its id.
+        content: its spelling.
+        special: whether it is a special token.
+        normalized: whether it is found in a text after all those that are not; there is no other difference where a
+            tokenizer has no normalizer.
+    """
 
     id: int
     content: str
     special: bool
+    normalized: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,5 +227,6 @@ def _added(values: Mapping[str, Any]) -> list[AddedToken]:
         for option in _GREEDY:
             if entry.get(option):
                 raise _error(f"added_tokens has {content!r:.80} with {option}, which does not run here")
-        added.append(AddedToken(index, content, bool(entry.get("special"))))
+        special = bool(entry.get("special"))
+        added.append(AddedToken(index, content, special, bool(entry.get("normalized", not special))))
     return added

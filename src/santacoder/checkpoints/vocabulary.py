@@ -6,11 +6,13 @@ tokens of all checkpoints, and a tokenizer may have them for a model that never 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gguf import TokenType
 
+from santacoder.checkpoints.end_tokens import NamedEnd
 from santacoder.checkpoints.tokenizer_json import TokenizerFiles
 from santacoder.errors import InvalidRequestError, ModelFormatError
 
@@ -20,6 +22,8 @@ SPECIAL_TOKENS: Final = (END_OF_TEXT, "<fim-prefix>", "<fim-middle>", "<fim-suff
 #: Role -> spellings: SantaCoder's and StarCoder's.
 FIM_TOKENS: Final = {role: (f"<fim-{role}>", f"<fim_{role}>") for role in ("prefix", "middle", "suffix", "pad")}
 _NEEDED: Final = ("prefix", "middle", "suffix")
+#: GPT-2's end of text, which configurations have by default: early revisions of SantaCoder, which has no such token.
+_DEFAULT_END: Final = 50256
 #: Rows of padding at most: training rounds a vocabulary up to 128 for each of a few parallel parts.
 _MAX_PADDING: Final = 1024
 
@@ -31,24 +35,30 @@ class Vocabulary:
     Attributes:
         tokens: spellings, (V,); padding is "[PADn]".
         types: GGUF's token types, (V,).
-        eos: the id that ends a text.
+        start: the id of <|endoftext|>.
+        ends: the ids that end a text; the first is none of the BPE model's.
+        unknown: what the checkpoint calls an end, and is no token of it.
+        swapped: added tokens that are found in a text before those of the other type, though their type comes second,
+            or the other way round; control tokens come first.
         fim: role -> id of the fill-in-the-middle tokens; empty for a checkpoint without them.
     """
 
     tokens: list[str]
     types: list[int]
-    eos: int
+    start: int
+    ends: list[int]
+    unknown: list[NamedEnd]
+    swapped: list[int]
     fim: dict[str, int]
 
 
-def build_vocabulary(files: TokenizerFiles, rows: int, eos: int | None, fim: bool | None) -> Vocabulary:
+def build_vocabulary(files: TokenizerFiles, rows: int, named: Sequence[NamedEnd], fim: bool | None) -> Vocabulary:
     """Place every token at its id.
 
     Args:
         files: the tokenizer.
         rows: rows of the embedding.
-        eos: what config.json calls the end of a text; taken if it is the id of a special token, which it is not in
-            early revisions (50256, from GPT-2).
+        named: what the checkpoint calls the end of a text; where none of it is a token, <|endoftext|> is the end.
         fim: whether the checkpoint was trained to fill in the middle; None is "as the tokenizer says, or if it says
             nothing and there is room for SantaCoder's tokens, yes".
 
@@ -67,7 +77,7 @@ def build_vocabulary(files: TokenizerFiles, rows: int, eos: int | None, fim: boo
                 del placed[index]  # the row becomes padding: nothing must look like a marker
         found = {}
     special |= {by_name[END_OF_TEXT], *found.values()}
-    end = eos if eos in special and eos in placed else by_name[END_OF_TEXT]
+    ends, unknown = _find_ends(named, placed, {token.id for token in files.added} | special, by_name[END_OF_TEXT])
     padding = rows - len(placed)
     if padding > _MAX_PADDING:
         raise ModelFormatError(
@@ -78,7 +88,10 @@ def build_vocabulary(files: TokenizerFiles, rows: int, eos: int | None, fim: boo
     return Vocabulary(
         tokens=[placed.get(i, f"[PAD{i}]") for i in range(rows)],
         types=[int(_type(i, placed, special, user_defined)) for i in range(rows)],
-        eos=end,
+        start=by_name[END_OF_TEXT],
+        ends=ends,
+        unknown=unknown,
+        swapped=sorted({t.id for t in files.added if t.id in placed and t.normalized != (t.id in user_defined)}),
         fim=found,
     )
 
@@ -143,6 +156,25 @@ def _find_fim(by_name: dict[str, int]) -> dict[str, int]:
     if found and missing:
         raise ModelFormatError(f"the tokenizer has fill-in-the-middle tokens, but lacks that for the {missing[0]}")
     return found
+
+
+def _find_ends(
+    named: Sequence[NamedEnd], placed: dict[int, str], added: set[int], default: int
+) -> tuple[list[int], list[NamedEnd]]:
+    """The ids that are named, each once, those in `added` first, or else `default`; and what names no token."""
+    by_name = {token: i for i, token in placed.items()}
+    ends: dict[int, None] = {}
+    unknown = []
+    for end in named:
+        index = by_name.get(end.token) if isinstance(end.token, str) else end.token
+        if index == _DEFAULT_END and index not in added:
+            continue
+        if isinstance(index, int) and not isinstance(index, bool) and index in placed:
+            ends[index] = None
+        else:
+            unknown.append(end)
+    first = [index for index in ends if index in added] or [default]
+    return [*first, *(index for index in ends if index not in first)], unknown
 
 
 def _type(index: int, placed: dict[int, str], special: set[int], user_defined: set[int]) -> TokenType:

@@ -47,6 +47,7 @@ def describe(model: SantaCoder) -> dict[str, Any]:
         "threads": model.threads,
         "fim_mode": model.tokenizer.fim_mode,
         "special_tokens": special_tokens(model.tokenizer),
+        "end_tokens": sorted(model.tokenizer.end_ids),
     }
 
 
@@ -64,6 +65,8 @@ def special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:
 def _shown(name: str, value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item is not None)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if name.endswith("_bytes") and isinstance(value, int):
         return f"{value / 2**20:.1f} MiB"
     return str(value)
