@@ -17,6 +17,7 @@ import numpy as np
 from gguf_builder import ARRAY, I32, STRING, U8, U16, GGUFBuilder, Tensor, array, scalar
 from malformed_case import LAYER, MERGES, SYMBOLS, TOKENS, Case, built, file, keys, model, tensor
 from malformed_metadata import hyperparameters, metadata, vocabularies
+from malformed_split import splits
 
 __all__ = ["Case", "cases", "flips", "model", "truncations"]
 
@@ -33,6 +34,7 @@ def cases() -> Iterator[Case]:
     yield from directories()
     yield from numbers()
     yield from paths()
+    yield from splits()
     yield from odd_but_valid()
 
 

@@ -34,12 +34,12 @@ def test_a_truncation_while_it_is_loaded(tmp_path: Path, monkeypatch: pytest.Mon
     """After some tensors were packed: the rest is not touched."""
     path, release, calls = tmp_path / "m.gguf", GGUFFile.release, 0
 
-    def releasing(file: GGUFFile, offset: int) -> None:
+    def releasing(file: GGUFFile, offset: int, part: int) -> None:
         nonlocal calls
         calls += 1
         if calls == 5:
             os.truncate(path, 0)
-        release(file, offset)
+        release(file, offset, part)
 
     path.write_bytes(FILE.read_bytes())
     monkeypatch.setattr(GGUFFile, "release", releasing)

@@ -166,10 +166,6 @@ def test_another_architecture(reject: Reject) -> None:
     assert "is an integer" in reject(tiny_builder(metadata={"general.architecture": 7})).replace("a int", "an int")
 
 
-def test_part_of_a_split_model(reject: Reject) -> None:
-    assert "is 3: merge the parts" in reject(tiny_builder(metadata={"split.count": 3}))
-
-
 @pytest.mark.parametrize("name", REQUIRED)
 def test_required_keys(reject: Reject, name: str) -> None:
     assert reject(tiny_builder(metadata={key(name): None})) == f"{key(name)} is missing from the metadata"

@@ -35,6 +35,7 @@ from santacoder._native import lib
 from santacoder.arguments import check_integer
 from santacoder.benchmark_report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
 from santacoder.generation import Timings
+from santacoder.gguf_file import GGUFFile
 from santacoder.kv_cache import KVCache
 from santacoder.loading import open_transformer
 from santacoder.sample import Sample
@@ -354,7 +355,9 @@ def _python_share(steps: Sequence[tuple[float, float, float]]) -> PythonShare:
 
 
 def _memory(transformer: Transformer, path: Path) -> Memory:
-    peak, size = peak_bytes(), path.stat().st_size
+    peak = peak_bytes()
+    with GGUFFile.open(path) as file:
+        size = file.size
     return Memory(peak, transformer.weights_bytes, size, peak / size)
 
 

@@ -157,9 +157,6 @@ def _check_architecture(file: GGUFFile) -> str:
     if architecture != ARCHITECTURE:
         problem = f"is {architecture[:80]!r}, but only models of the architecture {ARCHITECTURE!r} run here"
         raise file.metadata.error(key, problem)
-    parts = file.metadata.integer("split.count", 0, MAX_DIM, default=1)
-    if parts > 1:
-        raise file.metadata.error("split.count", f"is {parts}: merge the parts into one file first")
     return architecture
 
 

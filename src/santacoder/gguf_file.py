@@ -13,11 +13,9 @@ while a piece of some megabytes is read. Replace a model file by renaming a new 
 
 from __future__ import annotations
 
-import errno
 import math
 import mmap
 import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,9 +25,11 @@ from typing import Final, Literal, final, overload
 import numpy as np
 import numpy.typing as npt
 
-from santacoder.arguments import no_path
 from santacoder.errors import ModelClosedError, ModelFormatError
+from santacoder.file_magic import check_magic
 from santacoder.gguf_cursor import Cursor, MetadataValue
+from santacoder.gguf_split import check_part, check_tensors_count, other_parts
+from santacoder.mapped_file import map_file, open_regular, printable
 
 #: ggml type id -> (name, weights per block, bytes per block).
 GGML_TYPES: Final[dict[int, tuple[str, int, int]]] = {
@@ -45,7 +45,6 @@ GGML_TYPES: Final[dict[int, tuple[str, int, int]]] = {
     41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
 }  # fmt: skip
 
-_HEADER_BYTES: Final = 24
 _MIN_KV_BYTES: Final = 8 + 1 + 4 + 1  # key length, key, type, value
 _MIN_TENSOR_BYTES: Final = 8 + 1 + 4 + 8 + 4 + 8  # name length, name, rank, one dimension, type, offset
 _MAX_HEADER_BYTES: Final = 1 << 26  # bounds memory; a vocabulary of 2^18 tokens takes some 20 MB
@@ -55,21 +54,13 @@ _MAX_NAME_BYTES: Final = 63  # ggml keeps names in 64 bytes with a final NUL
 _MAX_DIMS: Final = 4
 _MAX_ALIGNMENT: Final = 1 << 16
 
-_FOREIGN_MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"version https://git-lfs", "is a git-LFS pointer, not the model itself: fetch it with 'git lfs pull'"),
-    (b"PK\x03\x04", "is a zip archive (a PyTorch checkpoint?), not GGUF: convert it first"),
-    (b"\x80\x02", "is a Python pickle (a PyTorch checkpoint?), not GGUF: convert it first"),
-    (b"lmgg", "is in the old GGML format: convert it to GGUF first"),
-    (b"GGML", "is in the old GGML format: convert it to GGUF first"),
-    (b"fmgg", "is in the old GGMF format: convert it to GGUF first"),
-    (b"tjgg", "is in the old GGJT format: convert it to GGUF first"),
-    (b"ggjt", "is in the old GGJT format: convert it to GGUF first"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where one tensor lies: shape in NumPy order (rows, columns), offset in bytes from the file's start."""
+    """Where one tensor lies: shape in NumPy order (rows, columns), offset in bytes from the start of its file.
+
+    `part` is the number of that file, counted from 0, where a model is split into several.
+    """
 
     name: str
     type: int
@@ -77,6 +68,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     offset: int
     n_bytes: int
+    part: int = 0
 
 
 class Metadata(dict[str, MetadataValue]):
@@ -131,26 +123,21 @@ def type_word(value: MetadataValue) -> str:
     return {"str": "a string", "int": "an integer"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
-def printable(text: str) -> str:
-    """A path, key or name as an error message shows it: control characters and stray bytes are escaped."""
-    return text if text.isprintable() else ascii(text)
-
-
 def _align(n: int, alignment: int) -> int:
     return (n + alignment - 1) & -alignment
 
 
 @final
 class GGUFFile:
-    """A mapped GGUF file: metadata, tensor directory and the tensors' bytes.
+    """A mapped GGUF file: metadata, tensor directory and the tensors' bytes; of a split model, all its files.
 
     Attributes:
         path: the path it was opened with.
-        size: bytes in the file.
+        size: bytes in the file, or in all of them.
         version: 2 or 3.
         alignment: bytes; every tensor starts at a multiple of it from the start of the data section.
         metadata: key -> value.
-        tensors: name -> TensorInfo, in the file's order.
+        tensors: name -> TensorInfo, in the file's order, those of part 2 after those of part 1.
     """
 
     def __init__(self, path: str, descriptor: int, mapping: mmap.mmap, status: os.stat_result) -> None:
@@ -163,25 +150,37 @@ class GGUFFile:
         self.tensors: dict[str, TensorInfo] = {}
         self._map: mmap.mmap | None = mapping
         self._entries: dict[str, int] = {}
+        self._others: list[GGUFFile] = []  # parts 2 and on
         self._parse(Cursor(mapping, min(size, _MAX_HEADER_BYTES)))
         self.metadata.path = printable(path)  # from here on; `open` names the path in what _parse raises
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> GGUFFile:
-        """Map the file and check its header.
+        """Map the file and check its header; of a split model `path` is the first file, and all of them are mapped.
 
         Raises:
-            ModelFormatError: it is not a regular file, or not a GGUF file that can be read safely.
+            ModelFormatError: it is not a regular file, or not a GGUF file that can be read safely. Or it is another
+                part of a split model than the first, or the others are not there or do not belong to it.
             FileNotFoundError, PermissionError: as the operating system says.
             MemoryError: there is no room to map it.
         """
-        name = os.fsdecode(path)
+        file = cls._open_one(os.fsdecode(path))
+        try:
+            file._join()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @classmethod
+    def _open_one(cls, name: str) -> GGUFFile:
+        """A file by itself, whole or a part."""
         shown = printable(name)
-        descriptor = _open_regular(name)
+        descriptor = open_regular(name)
         mapping = None
         try:
             status = os.fstat(descriptor)
-            mapping = _map(descriptor, status.st_size)
+            mapping = map_file(descriptor, status.st_size)
             return cls(name, descriptor, mapping, status)
         except BaseException as error:
             if mapping is not None:
@@ -191,11 +190,44 @@ class GGUFFile:
                 raise ModelFormatError(f"{shown}: {error}") from None
             raise
 
+    def _join(self) -> None:
+        """Open the other parts of a split model, and take in their tensors."""
+        paths = other_parts(self.path, self.metadata)
+        for number, path in enumerate(paths, 1):
+            try:
+                part = GGUFFile._open_one(path)
+            except FileNotFoundError:
+                problem = f"the model is split into {len(paths) + 1} files, but part {number + 1}, {printable(path)},"
+                raise ModelFormatError(f"{self.metadata.path}: {problem} is not there") from None
+            self._others.append(part)
+            check_part(part.metadata, number, self.metadata)
+            self.size += part.size
+            for name, info in part.tensors.items():
+                if name in self.tensors:
+                    raise part.error(name, f"is in {self._part_of(name).metadata.path} too")
+                self.tensors[name] = replace(info, part=number)
+        if paths:
+            check_tensors_count(self.metadata, len(self.tensors))
+
+    def _part_of(self, tensor: str) -> GGUFFile:
+        """The file that holds a tensor; this one where none does."""
+        return self._part(self.tensors[tensor].part) if tensor in self.tensors else self
+
+    def _part(self, number: int) -> GGUFFile:
+        return self._others[number - 1] if number else self
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the file, or of all parts of a split model in their order."""
+        return [self.path, *(part.path for part in self._others)]
+
     def close(self) -> None:
         """Let the mapping go; may be called again.
 
         Arrays from `data` stay valid: the last one to go unmaps the file.
         """
+        for part in self._others:
+            part.close()
         mapping, self._map = self._map, None
         if mapping is not None:
             os.close(self._descriptor)
@@ -218,11 +250,12 @@ class GGUFFile:
             ModelClosedError: after close().
             ModelFormatError: the file has changed since it was opened.
         """
-        self._check_unchanged()
-        return np.frombuffer(self._open_map(), dtype=np.uint8, count=info.n_bytes, offset=info.offset)
+        part = self._part(info.part)
+        part._check_unchanged()
+        return np.frombuffer(part._open_map(), dtype=np.uint8, count=info.n_bytes, offset=info.offset)
 
-    def release(self, offset: int) -> None:
-        """Tell the kernel that all bytes before `offset` were consumed; reading them again fetches them anew.
+    def release(self, offset: int, part: int = 0) -> None:
+        """Tell the kernel that all bytes of a part before `offset` were consumed; reading them again fetches them anew.
 
         All of them each time: reading a page may bring its neighbours back, up to 2 MB of them.
 
@@ -230,16 +263,18 @@ class GGUFFile:
             ModelClosedError: after close().
             ModelFormatError: the file has changed since it was opened, so that they may not be what they were.
         """
-        mapping = self._open_map()
-        self._check_unchanged()
+        file = self._part(part)
+        mapping = file._open_map()
+        file._check_unchanged()
         stop = offset & -mmap.PAGESIZE
         if stop and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED, 0, stop)
 
     def error(self, tensor: str, problem: str) -> ModelFormatError:
         """The error "tensor NAME at byte N PROBLEM" (N is its directory entry), for the caller to raise."""
-        where = f" at byte {self._entries[tensor]}" if tensor in self._entries else ""
-        return ModelFormatError(f"{self.metadata.path}: tensor {printable(tensor)}{where} {problem}")
+        part = self._part_of(tensor)
+        where = f" at byte {part._entries[tensor]}" if tensor in part._entries else ""
+        return ModelFormatError(f"{part.metadata.path}: tensor {printable(tensor)}{where} {problem}")
 
     def _check_unchanged(self) -> None:
         if self._map is None:
@@ -254,7 +289,7 @@ class GGUFFile:
         return self._map
 
     def _parse(self, cursor: Cursor) -> None:
-        _check_magic(cursor.buffer[:512], self.size)
+        check_magic(cursor.buffer[:512], self.size)
         cursor.pos = 4
         self.version = cursor.u32("the version")
         if self.version not in (2, 3):
@@ -344,59 +379,3 @@ class GGUFFile:
             )
         for info in entries:
             self.tensors[info.name] = replace(info, offset=start + info.offset)
-
-
-def _check_magic(start: bytes, size: int) -> None:
-    """Reject what is not GGUF, naming it where its first 512 bytes, `start`, tell."""
-    if start[:4] == b"GGUF":
-        if size < _HEADER_BYTES:
-            raise ModelFormatError(f"the file ends at byte {size}, inside the {_HEADER_BYTES}-byte GGUF header")
-        return
-    for magic, problem in _FOREIGN_MAGICS:
-        if start.startswith(magic):
-            raise ModelFormatError(f"the file {problem} (byte 0)")
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ModelFormatError("the file is a web page, not a model (byte 0): the download failed")
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
-        raise ModelFormatError("the file is in the safetensors format (byte 0), not GGUF: convert it first")
-    if size < _HEADER_BYTES:
-        raise ModelFormatError(f"the file is too short for GGUF: it ends at byte {size} of {_HEADER_BYTES}")
-    raise ModelFormatError(f"the file is not GGUF: it starts with {start[:4]!r} at byte 0, not with b'GGUF'")
-
-
-def _map(descriptor: int, size: int) -> mmap.mmap:
-    if size == 0:
-        raise ModelFormatError("the file is empty: it ends at byte 0")
-    try:
-        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:  # ValueError: the file shrank meanwhile
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            raise MemoryError(f"no room to map a file of {size} bytes") from None
-        raise ModelFormatError(f"the file cannot be mapped ({error})") from None
-
-
-def _open_regular(path: str) -> int:
-    """A descriptor of a regular file, open for reading; never waits on a pipe or touches a device."""
-    shown = printable(path)
-    try:
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            raise ModelFormatError(f"{shown}: the path is a {_kind_of_file(mode)}, not a file")
-        # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.
-        return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "there is no such model file", path) from None
-    except PermissionError:
-        raise PermissionError(errno.EACCES, "this user may not read the model file", path) from None
-    except OSError as error:
-        raise ModelFormatError(f"{shown}: the file cannot be opened ({error.strerror})") from None
-    except ValueError:
-        raise ModelFormatError(f"{shown}: the path {no_path(path)}") from None
-
-
-def _kind_of_file(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "directory"
-    if stat.S_ISFIFO(mode):
-        return "named pipe"
-    return "socket" if stat.S_ISSOCK(mode) else "device"

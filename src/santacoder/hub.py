@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
 from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
+from santacoder.gguf_split import part_names
 
 _SHOWN_FILES: Final = 20
 _TIMEOUT: Final = 10.0  # seconds
@@ -26,11 +28,12 @@ def download(
 ) -> str:
     """The path of a GGUF file of a repository, downloaded unless the local cache has it.
 
+    All files of a split model are downloaded; the path is that of the first.
     The hub's environment variables count as always: HF_HUB_OFFLINE, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT.
 
     Args:
         repo: "owner/name".
-        filename: the file; None takes the only GGUF file, or the only Q4_K_M one.
+        filename: the file, or the first part of a split model; None takes the only GGUF file, or the only Q4_K_M one.
         revision: a branch, tag or commit; None is the default branch.
         cache_dir: the folder of the cache; None is the usual one.
         local_files_only: look nowhere but in the cache.
@@ -38,22 +41,38 @@ def download(
         token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
-        InvalidRequestError: the repository has no such file, no GGUF file, or several.
-        HubError: the repository or the file cannot be had: no network, no such name, no permission.
+        InvalidRequestError: the repository has no such file, no GGUF file, or several; or the file is another part than
+            the first.
+        HubError: the repository or a file cannot be had: no network, no such name, no permission.
     """
     import huggingface_hub
 
     access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
     access["local_files_only"] = local_files_only
+    with _telling(repo, filename, access):
+        name = filename or choose(repo, _files(repo, access))
+        first, *others = part_names(name)
+        if name != first:
+            raise InvalidRequestError(f"{name!r} is a part of a split model: name its first, {first!r}")
+        path = Path(huggingface_hub.hf_hub_download(repo, name, force_download=force_download, **access))
+    for part in others:  # all of one commit, wherever the branch moves meanwhile
+        access["revision"] = path.parents[part.count("/")].name
+        with _telling(repo, part, access):
+            huggingface_hub.hf_hub_download(repo, part, force_download=force_download, **access)
+    return str(path)
+
+
+@contextmanager
+def _telling(repo: str, filename: str | None, access: dict[str, Any]) -> Iterator[None]:
+    """Turn the hub's errors about a file into ours."""
     try:
-        chosen = filename or choose(repo, _files(repo, access))
-        return str(huggingface_hub.hf_hub_download(repo, chosen, force_download=force_download, **access))
+        yield
     except InvalidRequestError:
         raise
     except Exception as error:  # the hub's own, its HTTP library's, ValueError for a malformed name
         if _is(error, "EntryNotFoundError") and not _is(error, "LocalEntryNotFoundError"):
             raise InvalidRequestError(f"{repo!r} has no file {filename!r}; {listing(_files(repo, access))}") from error
-        at = "" if revision is None else f" at {revision!r}"
+        at = "" if access["revision"] is None else f" at {access['revision']!r}"
         reason = _reason(error, _cached_files(repo, access))
         raise HubError(f"cannot get {filename or 'a model'} from {repo!r}{at}: {reason}") from error
 
@@ -101,13 +120,13 @@ def download_files(
 
 
 def choose(place: str, names: Iterable[str]) -> str:
-    """The only GGUF file among the `names` in a repository or folder, or the only Q4_K_M one.
+    """The only GGUF file among the `names` in a repository or folder, or the only Q4_K_M one; the first of a split one.
 
     Raises:
         InvalidRequestError: there is no such file.
     """
     names = sorted(names)
-    found = [name for name in names if name.lower().endswith(".gguf")]
+    found = [name for name in names if name.lower().endswith(".gguf") and part_names(name)[0] == name]
     preferred = [name for name in found if fnmatch(name.lower(), "*q4_k_m*")]
     for candidates in (found, preferred):
         if len(candidates) == 1:

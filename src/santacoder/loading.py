@@ -28,7 +28,7 @@ def open_transformer(
     """Load the model at `path`; the file is not needed afterwards.
 
     Args:
-        path: a GGUF file.
+        path: a GGUF file; of a split model its first part.
         threads: how many threads compute; None takes what the machine allows (see `cpus`).
         context: positions to use, at most what the model has learned; None takes all.
         tokenizer: the file's own, where it was built before.

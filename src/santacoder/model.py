@@ -62,7 +62,7 @@ class SantaCoder:
         """Load a GGUF file.
 
         Args:
-            path: the file, of the architecture "starcoder".
+            path: the file, of the architecture "starcoder"; of a split model its first part.
             threads: how many threads compute; None takes what the machine allows.
             context: positions to use, prompt and completion together; None takes all that the model has.
 

@@ -18,6 +18,7 @@ from santacoder.config import Config, check_tensors, expected_tensors, read_conf
 from santacoder.errors import InvalidRequestError
 from santacoder.float_state import default_float_state
 from santacoder.gguf_file import GGUFFile, TensorInfo
+from santacoder.gguf_split import SPLIT_PREFIX
 from santacoder.model_writer import Field, TensorSource, check_target, write_model
 from santacoder.quantization import Mix, Quantizer, find_mix, tensor_types
 from santacoder.weights import widen_bfloat16
@@ -63,7 +64,7 @@ def quantize(
     """Round the matrices of a model; memory holds one tensor at a time, and `target` appears whole or not at all.
 
     Args:
-        source: a GGUF file whose matrices are F32, F16 or BF16.
+        source: a GGUF file, or part 1 of a split one, whose matrices are F32, F16 or BF16.
         target: the file to write.
         type: a name of `quantization.MIXES`.
         calibration: texts like those that the model will see. The model reads them first; columns that are multiplied
@@ -141,7 +142,7 @@ class _Job:
         fields = [
             (key, value, gguf.GGUFValueType(metadata.kinds[key]), _item_kind(value))
             for key, value in metadata.items()
-            if key not in _WRITTEN
+            if key not in _WRITTEN and not key.startswith(SPLIT_PREFIX)  # the target is whole
         ]
         number = gguf.GGUFValueType.UINT32
         return [
@@ -169,7 +170,7 @@ class _Job:
         self.reports.append(report)
         if self._progress:
             self._progress(info.n_bytes)
-        self._file.release(info.offset + info.n_bytes)  # not needed again, and unchanged until now
+        self._file.release(info.offset + info.n_bytes, info.part)  # not needed again, and unchanged until now
         return quantized.blocks
 
     def _target(self, info: TensorInfo) -> str:

@@ -65,13 +65,13 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
     _warn_converted(file, matrices)
     used = 0
     packed, vectors = {}, {}
-    for name, info in sorted(infos.items(), key=lambda item: item[1].offset):
+    for name, info in sorted(infos.items(), key=lambda item: (item[1].part, item[1].offset)):
         if name in matrices:
             packed[name] = _pack(file, info, ffi.cast("char *", arena) + used, team)
             used += sizes[name]
         else:
             vectors[name] = _vector(file, info)
-        file.release(info.offset + info.n_bytes)
+        file.release(info.offset + info.n_bytes, info.part)
     return Weights(
         matrices=packed,
         vectors={name: ffi.from_buffer("float *", values) for name, values in vectors.items()},
@@ -113,7 +113,7 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Any, team: Any) -> Any:
         if status == lib.SC_NOT_FINITE:
             raise file.error(info.name, "holds a weight or scale that is infinite or not a number")
         if info.type_name in PACKED:
-            file.release(info.offset + last * row_bytes)
+            file.release(info.offset + last * row_bytes, info.part)
     return ffi.new("sc_matrix *", (packed_format, rows, columns, panels))
 
 

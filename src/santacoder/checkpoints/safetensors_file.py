@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from santacoder.checkpoints.stored import DTYPES, StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
-from santacoder.gguf_file import printable
+from santacoder.mapped_file import printable
 
 _LENGTH_BYTES: Final = 8
 _MAX_HEADER_BYTES: Final = 1 << 20  # a tensor takes about 100 bytes

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import printable
+from santacoder.mapped_file import printable
 
 #: Type names of weights as safetensors spells them -> how an array holds them: bfloat16 as its bits.
 DTYPES: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from santacoder.checkpoints.json_file import parse_object, read_bytes, read_object
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import printable
+from santacoder.mapped_file import printable
 from santacoder.text_file import decode_text
 
 _FILE: Final = "tokenizer.json"

@@ -13,8 +13,8 @@ from santacoder.checkpoints.safetensors_file import read_safetensors
 from santacoder.checkpoints.stored import StoredTensor
 from santacoder.checkpoints.torch_file import read_torch
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import printable
 from santacoder.hub import listing
+from santacoder.mapped_file import printable
 
 #: The ways to keep weights, best first: one file, or an index with the files' pattern; and who reads them.
 _KINDS: Final[tuple[tuple[str, str | None, Callable[[Path], list[StoredTensor]]], ...]] = (

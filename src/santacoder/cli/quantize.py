@@ -18,7 +18,9 @@ HELP = "round a model's weights to fewer bits"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16")
+    parser.add_argument(
+        "source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16, or its first part"
+    )
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     parser.add_argument(
         "--type", type=str.lower, choices=TYPES, default="q4_k_m", help="what matrices become (default: %(default)s)"
@@ -35,10 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Round the model; say how large it is now."""
     texts = [options.read_text(name) for name in args.calibrate]
+    from santacoder.gguf_file import GGUFFile
     from santacoder.progress import progress_bar
     from santacoder.quantize import quantize
 
-    before = Path(args.source).stat().st_size
+    with GGUFFile.open(args.source) as file:
+        before = file.size
     with (
         orderly(),
         progress_bar(sum(map(len, texts)), "characters read") as read,

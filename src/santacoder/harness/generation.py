@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from santacoder.arguments import check_integer
 from santacoder.config import read_config
 from santacoder.errors import ContextOverflowError, SantaCoderError
-from santacoder.file_digest import file_sha256
+from santacoder.file_digest import file_sha256, model_sha256
 from santacoder.gguf_file import GGUFFile
 from santacoder.harness.machine import Session
 from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
@@ -164,7 +164,7 @@ def run_settings(
         "data_sha256": file_sha256(data),
         "problems": len(problems),
         "model": config.name or model_path.name,
-        "model_sha256": file_sha256(model_path),
+        "model_sha256": model_sha256(model_path),
         "context": length if context is None else check_integer("context", context, 1, length),
         **asdict(sampling),
     }

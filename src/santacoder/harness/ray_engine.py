@@ -15,7 +15,7 @@ from typing import Any, Final
 from santacoder.arguments import check_integer
 from santacoder.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
-from santacoder.file_digest import file_sha256
+from santacoder.file_digest import model_sha256
 from santacoder.harness.generation import Sampling, sample_problems
 from santacoder.harness.record import Sampled
 from santacoder.harness.tasks import Problem
@@ -37,7 +37,7 @@ class Sampler:
         Raises:
             InvalidRequestError: the file on this machine is not the one that the run is of.
         """
-        if file_sha256(Path(path)) != sha256:
+        if model_sha256(Path(path)) != sha256:
             raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
         self._model = SantaCoder.load(path, threads, context)
 
