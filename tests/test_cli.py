@@ -269,7 +269,7 @@ class TestFailures:
         message = fails("info", model="owner/name", HF_HUB_OFFLINE="1")
         assert message == (
             "cannot get a model from 'owner/name': it is not in the local cache, "
-            "and the hub cannot be reached (offline?)"
+            "and the hub cannot be reached (offline?); nor is there a file or folder 'owner/name'"
         )
 
     @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def from_pretrained(
         context: as in `SantaCoder.load`.
 
     Raises:
-        InvalidRequestError: the repository has no such file, no GGUF file, or several.
+        InvalidRequestError: `repo` is a path, or the repository has no such file, no GGUF file, or several.
         HubError: the repository or the file cannot be had.
         SantaCoderError: any error of `SantaCoder.load`.
     """

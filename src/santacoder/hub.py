@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -12,8 +13,31 @@ from typing import Any, Final
 from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
 from santacoder.gguf_split import part_names
 
+#: OWNER/NAME, neither of which looks like a folder of a path.
+_REPOSITORY: Final = re.compile(r"(?![.~])[\w.-]+/[\w.-]+(?<!\.gguf)", re.IGNORECASE)
 _SHOWN_FILES: Final = 20
 _TIMEOUT: Final = 10.0  # seconds
+
+
+def may_be_repository(name: str) -> bool:
+    """Whether `name`, if no file or folder has it, may be a repository on the hub: OWNER/NAME.
+
+    What begins with ".", "/" or "~" or ends with ".gguf" is a path.
+    """
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+@contextmanager
+def or_path(name: str) -> Iterator[None]:
+    """Around what gets the repository `name`, which no file or folder has: where the hub fails too, say both.
+
+    Raises:
+        HubError: the one that comes from within, with that added.
+    """
+    try:
+        yield
+    except HubError as error:
+        raise HubError(f"{error}; nor is there a file or folder {name!r}") from error.__cause__
 
 
 def download(
@@ -41,12 +65,14 @@ def download(
         token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
-        InvalidRequestError: the repository has no such file, no GGUF file, or several; or the file is another part than
-            the first.
+        InvalidRequestError: `repo` is a path; the repository has no such file, no GGUF file, or several; or the file is
+            another part than the first.
         HubError: the repository or a file cannot be had: no network, no such name, no permission.
     """
     import huggingface_hub
 
+    if repo.startswith((".", "/", "~")):
+        raise InvalidRequestError(f"{repo!r} is a path, but a repository on the hub is OWNER/NAME: load() takes paths")
     access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
     access["local_files_only"] = local_files_only
     with _telling(repo, filename, access):

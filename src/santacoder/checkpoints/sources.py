@@ -11,14 +11,13 @@ from typing import Final
 from santacoder.checkpoints.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
 from santacoder.checkpoints.weights import weights_files
 from santacoder.errors import InvalidRequestError
-from santacoder.hub import download_files
+from santacoder.hub import download_files, may_be_repository, or_path
 
 #: Files beside the weights that a conversion reads, where they are there.
 _SMALL_FILES: Final = (
     "config.json", GENERATION_CONFIG, "tokenizer.json", TOKENIZER_CONFIG, "vocab.json", "merges.txt",
     "added_tokens.json", "README.md",
 )  # fmt: skip
-_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 #: A repository's folder in the hub's cache.
 _CACHED: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
@@ -89,14 +88,15 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
     if folder.exists():
         raise InvalidRequestError(f"{source} is a file: name the folder that has the checkpoint")
     repo = str(source)
-    if not _REPOSITORY.fullmatch(repo):
+    if not may_be_repository(repo):
         raise InvalidRequestError(f"{source} is neither a folder nor OWNER/NAME on the hub")
 
     def needed(names: Iterable[str]) -> list[str]:
         names = list(names)
         return [*weights_files(repo, names), *(name for name in _SMALL_FILES if name in names)]
 
-    snapshot = download_files(repo, needed, revision)
+    with or_path(repo):
+        snapshot = download_files(repo, needed, revision)
     return Source(snapshot, repo, revision, snapshot.name, _branches(snapshot))
 
 

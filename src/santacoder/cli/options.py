@@ -25,7 +25,7 @@ PACKAGED_NOTE = (
     "santacoder: this is the small demonstration model of the package, not SantaCoder: "
     f"choose another with --model PATH|REPO or {VARIABLE}"
 )
-_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?::(.+))?")
+_NAME_AND_FILE = re.compile(r"([^:]+)(?::(.+))?")
 
 #: Parameters of sampling: type, default (for the help text: the library has the default) and meaning.
 SAMPLING: dict[str, tuple[type, object, str]] = {
@@ -127,20 +127,21 @@ def model_path(args: argparse.Namespace) -> str:
 
 
 def resolve_model(name: str) -> str:
-    """The path of a GGUF file, downloaded if `name` is that of a repository on the hub.
+    """The path of a GGUF file, downloaded if `name` is that of a repository on the hub: see `hub.may_be_repository`.
 
     Raises:
         SantaCoderError: the download failed.
     """
-    found = _REPOSITORY.fullmatch(name)
-    if not found or Path(name).exists() or (found[2] is None and name.lower().endswith(".gguf")):
+    from santacoder.hub import download, may_be_repository, or_path
+
+    found = _NAME_AND_FILE.fullmatch(name)
+    if not found or Path(name).exists() or not may_be_repository(found[1]):
         return name
     import logging
 
-    from santacoder.hub import download
-
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
-    return download(found[1], found[2])
+    with or_path(name):
+        return download(found[1], found[2])
 
 
 def open_model(path: str, args: argparse.Namespace) -> SantaCoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -12,12 +11,10 @@ from santacoder.arguments import no_path
 from santacoder.config import Config, read_config
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf_file import GGUFFile
-from santacoder.hub import choose, download, listing
+from santacoder.hub import choose, download, listing, may_be_repository, or_path
 from santacoder.loading import open_transformer
 from santacoder.model import SantaCoder
 from santacoder.tokenizer import Tokenizer
-
-_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(?<!\.gguf)", re.IGNORECASE)
 
 #: Tokenizers in use, by the identity of their file.
 _TOKENIZERS: Final[WeakValueDictionary[tuple[int, ...], Tokenizer]] = WeakValueDictionary()
@@ -43,9 +40,10 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
         if gguf_file is not None and not (path / gguf_file).is_file():
             raise InvalidRequestError(f"{str(path)!r} has no file {gguf_file!r}; {listing(names)}")
         return str(path / (gguf_file or choose(str(path), names)))
-    if path.exists() or not isinstance(checkpoint, str) or not _REPOSITORY.fullmatch(checkpoint):
+    if path.exists() or not isinstance(checkpoint, str) or not may_be_repository(checkpoint):
         return str(path)
-    return download(checkpoint, gguf_file, **access)
+    with or_path(checkpoint):
+        return download(checkpoint, gguf_file, **access)
 
 
 def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 import santacoder
 from santacoder.arguments import check_integer, wrong
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
+from santacoder.hub import may_be_repository, or_path
 from santacoder.model import SantaCoder
 from santacoder.requests import Request, SamplingOptions
 
@@ -237,9 +238,10 @@ def _stops(until: object) -> list[str]:
 
 
 def _load(name: str | None, threads: int | None, context: int | None) -> SantaCoder:
-    if name is None or Path(name).exists() or name.lower().endswith(".gguf"):
+    if name is None or Path(name).exists() or not may_be_repository(name):
         return santacoder.load(name, threads, context)
-    return santacoder.from_pretrained(name, threads=threads, context=context)
+    with or_path(name):
+        return santacoder.from_pretrained(name, threads=threads, context=context)
 
 
 def main(arguments: Sequence[str]) -> None:
