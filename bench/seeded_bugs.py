@@ -69,6 +69,20 @@ BUGS = (
         READER,
     ),
     Bug(
+        "a part of a split model is taken for another",
+        "src/santacoder/gguf_split.py",
+        "if found != number:",
+        "if False:",
+        READER,
+    ),
+    Bug(
+        "only one token ends a text",
+        "src/santacoder/tokenizer.py",
+        "by_key = [metadata.integer(key, 0, last) for key in _END_KEYS]",
+        "by_key = [None for key in _END_KEYS]",
+        ("tests/test_end_tokens.py",),
+    ),
+    Bug(
         "rows need no whole blocks",
         "src/santacoder/gguf_file.py",
         "if dims[0] % block:",

@@ -49,7 +49,7 @@ def tokenizer(data: bytes) -> None:
         "tokenizer.ggml.merges": [merge for merge in merges.split("\t") if merge],
         "tokenizer.ggml.tokens": tokens.split("\t"),
     }
-    for name, digit in zip(("eos", "fim_pre", "fim_suf", "fim_mid", "fim_pad"), special, strict=False):
+    for name, digit in zip(("eos", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "eot", "eom"), special, strict=False):
         metadata[f"tokenizer.ggml.{name}_token_id"] = ord(digit) - ord("0")
     if types:
         import numpy as np

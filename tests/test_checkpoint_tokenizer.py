@@ -123,6 +123,19 @@ def test_post_processors_that_add_nothing(tmp_path: Path, processor: dict[str, A
         assert ours.encode(text) == theirs.encode(text, add_special_tokens=True).ids
 
 
+@pytest.mark.filterwarnings("ignore")  # of what transformers imports
+@pytest.mark.parametrize("processor", [None, BYTE_LEVEL])
+def test_what_transformers_saves(tmp_path: Path, processor: object) -> None:
+    transformers = pytest.importorskip("transformers")
+    builder.write_json(tmp_path / "tokenizer.json", builder.tokenizer() | {"post_processor": processor})
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    theirs.save_pretrained(tmp_path / "saved")
+    found = read_tokenizer(tmp_path / "saved", "here")
+    ours = encoder(found, build_vocabulary(found, ROWS, [], None))
+    for text in TEXTS:
+        assert ours.encode(text) == theirs(text)["input_ids"]
+
+
 def test_post_processors_in_deep_sequences(tmp_path: Path) -> None:
     processor = BYTE_LEVEL
     for _ in range(400):

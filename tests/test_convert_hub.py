@@ -59,6 +59,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         snapshot = folder / "snapshots" / commit_of(branch)
         early = branch in ("stars", "comments")  # whose tokenizer lacks the special tokens
         builder.write_checkpoint(snapshot, layout, tensors=tensors_of(branch), special=not early)
+        builder.write_json(snapshot / "generation_config.json", {"eos_token_id": [builder.BPE_TOKENS, 10]})
+        builder.write_json(snapshot / "tokenizer_config.json", {"eos_token": "<|endoftext|>"})
         for path in snapshot.iterdir():
             blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
             path.rename(blob)
@@ -93,6 +95,7 @@ def test_every_checkpoint(tmp_path: Path, branch: str) -> None:
     assert metadata["general.license"] == "bigcode-openrail-m"
     expected = hashlib.sha256(builder.safetensors(tensors_of(branch))).hexdigest()
     assert metadata["santacoder.source.sha256"] == [expected]
+    assert metadata["tokenizer.ggml.eot_token_id"] == 10
     assert ("tokenizer.ggml.fim_pre_token_id" in metadata) == (branch != "no-fim")
     with santacoder.load(out, threads=1) as model:
         assert len(model.complete("def f", max_tokens=4, ignore_eos=True).tokens) == 4
@@ -179,6 +182,7 @@ def test_only_what_is_needed_is_downloaded(cache: Path, tmp_path: Path, monkeypa
     """Of a repository with weights in every form, the safetensors and the small files."""
     asked: dict[str, Any] = {}
     here = ["config.json", "tokenizer.json", "README.md", "model.safetensors"]
+    here += ["generation_config.json", "tokenizer_config.json"]  # which say what ends a text
     others = [
         "pytorch_model.bin",
         "flax_model.msgpack",

@@ -110,7 +110,7 @@ class Tokenizer:
         self._find_special_ids(metadata)
         fim = (self.fim_prefix_id, self.fim_suffix_id, self.fim_middle_id, self.fim_pad_id)
         named = {i for i in (*fim, self._ids.get(_END_OF_TEXT)) if i is not None}
-        if self.eot_id is not None and self._stands_apart(self.eot_id, metadata, types):
+        if self.eot_id is not None and self.eot_id not in named and self._stands_apart(self.eot_id, metadata, types):
             named.add(self.eot_id)
         brackets = [(i, token) for i, token in enumerate(self._tokens) if token.startswith("[PAD")]
         padding = {i for i, token in brackets if _PADDING_NAME.fullmatch(token) and types[i] != _CONTROL}

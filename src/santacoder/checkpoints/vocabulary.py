@@ -174,7 +174,7 @@ def _find_ends(
         else:
             unknown.append(end)
     first = [index for index in ends if index in added] or [default]
-    return [*first, *(index for index in ends if index not in first)], unknown
+    return [*first, *(index for index in ends if index not in added)], unknown
 
 
 def _type(index: int, placed: dict[int, str], special: set[int], user_defined: set[int]) -> TokenType:
