@@ -149,6 +149,19 @@ def test_errors_name_the_part(tmp_path: Path) -> None:
     assert str(caught.value) == f"{paths[2]}: {problem}"
 
 
+def test_odd_paths(tmp_path: Path) -> None:
+    """What would control a terminal is escaped."""
+    paths = write_parts(tmp_path, split(small_model()), "a\n\x1b[31m")
+    santacoder.load(paths[0], threads=1).close()
+    for path, problem in ((paths[1], "so open its part 1, "), (paths[0], "but part 2, ")):
+        with pytest.raises(ModelFormatError) as caught:
+            GGUFFile.open(path)
+        assert problem in str(caught.value)
+        assert str(caught.value).isprintable()
+        assert "a\\n\\x1b[31m-0000" in str(caught.value)
+        paths[1].unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_damage(tmp_path: Path, number: int) -> None:
     """Single bytes and truncations of each part, drawn by SANTACODER_SEED: loading succeeds or names a part."""

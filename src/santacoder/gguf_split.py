@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from santacoder.mapped_file import printable
+
 if TYPE_CHECKING:
     from santacoder.gguf_file import Metadata
 
@@ -41,12 +43,12 @@ def other_parts(path: str, metadata: Metadata) -> list[str]:
     number = metadata.integer(_NO, 0, _MAX_NUMBER, default=0)
     names = part_names(path)
     if number:
-        first = f", {names[0]}" if len(names) == count else ""
+        first = f", {printable(names[0])}" if len(names) == count else ""
         raise metadata.error(_NO, f"is {number}: this is part {number + 1} of a split model, so open its part 1{first}")
     if count <= 1:
         return []
     if len(names) != count or names[0] != path:
-        ending = part_names(f"-00001-of-{count:05}.gguf")[0]
+        ending = f"-00001-of-{count:05}.gguf"
         raise metadata.error(_COUNT, f"is {count}, but the name does not end with {ending}, so its parts are unknown")
     if _TENSORS not in metadata:
         raise metadata.error(_TENSORS, f"is missing from part 1 of {count}")
