@@ -91,7 +91,8 @@ class Tokenizer:
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
             it says nothing.
-        end_ids: the tokens that end a completion: the end of text and of a turn, and <fim-pad>.
+        stated_end_ids: the tokens that the file calls the end of a text or of a turn, and <|endoftext|>.
+        end_ids: the tokens that end a completion: those, and <fim-pad>.
         longest: bytes of the longest token, and so the most characters that a token can stand for.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
         never_sampled: ascending ids that a model must not produce: unused tokens, padding rows, and the markers of an
@@ -239,10 +240,11 @@ class Tokenizer:
         self.fim_middle_id = fim["middle"]
         self.fim_pad_id = fim["pad"]
         self.fim_mode = _fim_mode(metadata)
-        ends = (self.eot_id, self._ids.get(_END_OF_TEXT), self.fim_pad_id)
+        ends = (self.eot_id, self._ids.get(_END_OF_TEXT))
         by_key = [metadata.integer(key, 0, last) for key in _END_KEYS]
         ours = _id_array(metadata, END_IDS_KEY, self.n_tokens)
-        self.end_ids = frozenset(i for i in (*ends, *by_key, *ours) if i is not None)
+        self.stated_end_ids = frozenset(i for i in (*ends, *by_key, *ours) if i is not None)
+        self.end_ids = self.stated_end_ids | {i for i in (self.fim_pad_id,) if i is not None}
 
     def _stands_apart(self, index: int, metadata: Metadata, types: _Types) -> bool:
         """Whether an end of text is a special token: it is not where its type says so, or BPE itself makes it."""

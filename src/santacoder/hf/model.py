@@ -248,8 +248,7 @@ class CausalLM:
     def _ends(self) -> list[int]:
         """The model's own end tokens, the end of text first; <fim-pad> is one elsewhere, but not in `transformers`."""
         tokenizer = self.engine.tokenizer
-        ends = {token for token in tokenizer.end_ids if token == tokenizer.eot_id or token != tokenizer.fim_pad_id}
-        return sorted(ends, key=lambda token: (token != tokenizer.eot_id, token))
+        return sorted(tokenizer.stated_end_ids, key=lambda token: (token != tokenizer.eot_id, token))
 
     def _pad(self, config: GenerationConfig, ends: Sequence[int]) -> int | None:
         """The token that fills up shorter sequences, or None if nothing says which."""
