@@ -15,6 +15,8 @@ import pytest
 from harness_samples import FILES
 from test_cli import fails, run
 
+from santacoder.errors import InvalidRequestError
+from santacoder.harness.record import check_inputs
 from santacoder.packaged import packaged_model
 
 MODEL = str(packaged_model())
@@ -38,6 +40,9 @@ def test_humaneval(tmp_path: Path) -> None:
     assert {"samples.jsonl", "generations.json", "executions.jsonl", "results.json", "report.md", "report.json"} <= {
         path.name for path in tmp_path.iterdir()
     }
+    for path in tmp_path.iterdir():
+        with pytest.raises(InvalidRequestError, match="is a file that is read"):
+            check_inputs(tmp_path, [path])
     again, _ = evaluate("report", str(tmp_path))
     assert again == (tmp_path / "report.md").read_text()
 
@@ -80,6 +85,17 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
 
 
 class TestMistakes:
+    @pytest.mark.parametrize("name", ["settings.json", "record.jsonl", "samples.jsonl", "results.json"])
+    @pytest.mark.parametrize("option", ["--data", "--model"])
+    def test_what_is_read_has_the_place_of_a_result(self, tmp_path: Path, option: str, name: str) -> None:
+        """The problems or the model, which the run would cut off, remove or replace."""
+        file = tmp_path / name
+        data = FILES["humaneval"].read_bytes() if option == "--data" else packaged_model().read_bytes()
+        file.write_bytes(data)
+        message = fails("eval", "humaneval", *SMALL, option, str(file), "--out", str(tmp_path))
+        assert message == f"{file} is a file that is read ({file}): name another to write"
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {file: data}
+
     def test_no_data(self, tmp_path: Path) -> None:
         message = fails("eval", "mbpp", "--out", str(tmp_path / "x"), status=2)
         assert message == "name the problems of mbpp with --data FILE"

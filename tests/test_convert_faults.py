@@ -292,6 +292,30 @@ def test_a_target_that_exists_is_seen_first(tmp_path: Path) -> None:
         convert(tmp_path / "none", tmp_path / "m.gguf")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("force", [False, True])
+def test_no_file_of_the_checkpoint_is_replaced(tmp_path: Path, force: bool, linked: bool) -> None:
+    """Nor are weights that another kind is preferred to; what a conversion does not read may be replaced."""
+    folder = builder.write_checkpoint(tmp_path / "c")
+    others = ("vocab.json", "merges.txt", "added_tokens.json", "model-00001-of-00002.safetensors", "pytorch_model.bin")
+    for name in (*others, "model.safetensors.index.json", "pytorch_model-00001-of-00001.bin", "old.gguf"):
+        (folder / name).write_text("precious")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in before:
+        out = folder / name
+        if linked:
+            out = tmp_path / name
+            out.symlink_to(folder / name)
+        if name == "old.gguf":
+            continue
+        with pytest.raises(InvalidRequestError) as caught:
+            convert(folder, out, force=force)
+        assert str(caught.value) == f"{out} is a file that is read ({folder / name}): name another to write"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    convert(folder, folder / "old.gguf", force=True)
+    assert (folder / "old.gguf").read_bytes()[:4] == b"GGUF"
+
+
 def set_header(data: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
     """A safetensors file with another header."""
     length = int.from_bytes(data[:8], "little")

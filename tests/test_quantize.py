@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +130,35 @@ class TestBadInput:
         quantize(source, target, force=True)
         assert target.read_bytes()[:4] == b"GGUF"
 
-    def test_the_source_itself(self, source: Path, tmp_path: Path) -> None:
-        """It may be replaced: the new file takes its name when it is whole."""
-        path = tmp_path / "model.gguf"
+    @pytest.mark.parametrize("force", [False, True])
+    @pytest.mark.parametrize("name", ["model.gguf", "../here/model.gguf", "link", "again"])
+    def test_the_source_itself(self, source: Path, tmp_path: Path, name: str, force: bool) -> None:
+        """Under whatever name, and from either end."""
+        path, target = tmp_path / "here" / "model.gguf", tmp_path / "here" / name
+        path.parent.mkdir()
         path.write_bytes(source.read_bytes())
-        quantize(path, path, "q8_0", force=True)
-        assert divergence(path, source) <= LARGEST_KL["q8_0"]
+        if name == "link":
+            target.symlink_to("model.gguf")
+        elif name == "again":
+            target.hardlink_to(path)
+        for one, other in ((path, target), (target, path)):
+            match = f"^{re.escape(f'{other} is a file that is read ({one}): name another to write')}$"
+            self.refuse(InvalidRequestError, match, one, other, "q8_0", force=force)
+            assert path.read_bytes() == source.read_bytes()
+
+    def test_a_target_that_becomes_the_source(self, source: Path, tmp_path: Path) -> None:
+        """While the model is rounded."""
+        target = tmp_path / "out.gguf"
+
+        def change(_: int) -> None:
+            if not target.is_symlink():
+                target.symlink_to(source)
+
+        before = source.read_bytes()
+        with pytest.raises(InvalidRequestError, match=r"out\.gguf is a file that is read"):
+            quantize(source, target, force=True, progress=change)
+        assert source.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [target]
 
     @pytest.mark.parametrize("number", [1, 40])
     def test_a_source_that_changes(self, source: Path, tmp_path: Path, number: int) -> None:
@@ -176,6 +200,7 @@ class TestBadInput:
         (tmp_path / "in.gguf").write_bytes(b"GGUF")
         self.refuse(ModelFormatError, "in.gguf", tmp_path / "in.gguf", tmp_path / "out.gguf")
         self.refuse(FileNotFoundError, "no such model file", tmp_path / "none.gguf", tmp_path / "out.gguf")
+        self.refuse(ModelFormatError, "holds a NUL", Path("a\0b"), tmp_path / "in.gguf", force=True)
 
     def test_little_to_calibrate_on(self, source: Path, tmp_path: Path) -> None:
         match = r"^the calibration texts have \d+ tokens, but at least 512 are needed$"
@@ -232,3 +257,13 @@ class TestCommand:
         assert target.read_bytes() == b"precious"
         assert main([*command, "--force"]) == 0
         assert target.read_bytes()[:4] == b"GGUF"
+
+    def test_a_text_to_calibrate_on_is_not_replaced(
+        self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = tmp_path / "code.py"
+        text.write_text(TEXT, "utf-8")
+        assert main(["quantize", "--force", str(source), str(text), "--calibrate", str(source), str(text)]) == 1
+        message = f"santacoder: {text} is a file that is read ({text}): name another to write\n"
+        assert capsys.readouterr().err == message
+        assert text.read_text("utf-8") == TEXT

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -75,6 +75,20 @@ def is_file(target: Path) -> bool:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
     return True
+
+
+def check_not_read(target: Path, reads: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that `target` is none of the files that are read to write it, under whatever name.
+
+    Raises:
+        InvalidRequestError: it is one of them.
+    """
+    for path in reads:
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # what is not there, or no path, is not replaced either
+            same = target.samefile(path)
+        if same:
+            raise InvalidRequestError(f"{target} is a file that is read ({os.fspath(path)}): name another to write")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from santacoder.checkpoints.metadata import (
     source_fields,
     tokenizer_fields,
 )
-from santacoder.checkpoints.sources import Source, locate
+from santacoder.checkpoints.sources import Source, checkpoint_files, locate
 from santacoder.checkpoints.tokenizer_json import read_tokenizer
 from santacoder.checkpoints.vocabulary import Vocabulary, build_vocabulary
 from santacoder.checkpoints.weights import read_weights
@@ -62,12 +62,12 @@ def convert(
         fim_mode: the order of an infilling prompt that the model does best with, "psm" or "spm": what `infill` takes
             where none is asked for. None leaves it to `infill`.
         threads: how many threads compute; None takes what the machine allows.
-        force: whether a file that exists is replaced.
+        force: whether a file that exists is replaced; one of the checkpoint never is.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
 
     Raises:
         InvalidRequestError: an unknown type or fim_mode, fim_mode for a model that does not fill in, no such folder, a
-            revision of a folder, threads out of range.
+            revision of a folder, threads out of range, an `out` that is a file of the checkpoint.
         ModelFormatError: the checkpoint cannot run or is damaged; the key or tensor is named.
         MissingPackageError: what reads its weights is not installed.
         HubError: the hub does not give it.
@@ -78,7 +78,8 @@ def convert(
     if fim_mode not in (None, *FIM_MODES):
         raise wrong("fim_mode", fim_mode, "'psm' or 'spm'")
     quantizer = Quantizer(threads)
-    check_target(out, force)
+    folder = Path(source)
+    check_target(out, force, checkpoint_files(folder) if folder.is_dir() else ())
     place = locate(os.fspath(source), revision)
     values = _read_config(place)
     checkpoint = parse_config(values)
@@ -95,7 +96,8 @@ def convert(
     n_bytes = sum(path.stat().st_size for path in files) + sum(tensor.n_bytes for tensor in sources)
     with progress_bar(n_bytes, "bytes", progress) as bar:
         fields += _provenance(place, files, bar.update)
-        write_model(out, fields, sources, quantizer.encode, force=force, progress=bar.update)
+        reads = checkpoint_files(place.folder)
+        write_model(out, fields, sources, quantizer.encode, force=force, reads=reads, progress=bar.update)
 
 
 def _read_config(source: Source) -> dict[str, object]:

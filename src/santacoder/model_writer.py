@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.atomic_file import atomic_file, is_file, naming
+from santacoder.atomic_file import atomic_file, check_not_read, is_file, naming
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf_file import GGML_TYPES, GGUFFile
 
@@ -63,18 +63,27 @@ class TensorSource:
         return math.prod(self.shape) // block * size
 
 
-def check_target(path: str | os.PathLike[str], force: bool = False) -> None:
+def check_target(
+    path: str | os.PathLike[str], force: bool = False, reads: Iterable[str | os.PathLike[str]] = ()
+) -> None:
     """Check that a model may be written to `path`, before any work is done.
+
+    Args:
+        path: the file to write.
+        force: whether a file that exists may be replaced.
+        reads: the files that the model is made of, which may not be replaced in any case.
 
     Raises:
         FileExistsError: there is a file, and not `force`.
         OSError: there is something else than a file, or no folder to put it in, or `path` ends like a folder's.
-        InvalidRequestError: `path` holds what no path can.
+        InvalidRequestError: `path` holds what no path can, or is one of `reads`.
     """
     target = Path(path)
     if os.fspath(path).endswith(os.sep):
         raise IsADirectoryError(errno.EISDIR, "this names a folder, not a file to write", os.fspath(path))
-    if is_file(target) and not force:
+    exists = is_file(target)
+    check_not_read(target, reads)
+    if exists and not force:
         raise FileExistsError(errno.EEXIST, "the file exists; --force (force=True) overwrites it", str(target))
 
 
@@ -85,6 +94,7 @@ def write_model(
     encode: Encode,
     *,
     force: bool = False,
+    reads: Sequence[str | os.PathLike[str]] = (),
     progress: Callable[[int], object] | None = None,
 ) -> None:
     """Write a GGUF file (version 3) under a temporary name beside `path`, and rename it when it is on the disk.
@@ -95,16 +105,17 @@ def write_model(
         tensors: written in order, aligned to `general.alignment` (32 where that is not given).
         encode: makes a tensor's bytes; as many as its type and shape ask for.
         force: whether a file that exists is replaced.
+        reads: the files that `tensors` are loaded from, which are not replaced.
         progress: told after every tensor how many bytes of the file were written since it was told last.
 
     Raises:
         FileExistsError: `path` exists, and not `force`.
         OSError: the file cannot be written (no space, no permission); the error names `path`.
         ModelFormatError: a row does not divide into blocks, or `load` or `encode` raises it.
-        InvalidRequestError: a field that GGUF cannot hold: an array without items.
+        InvalidRequestError: a field that GGUF cannot hold: an array without items; `path` is one of `reads`.
     """
     target = Path(path)
-    check_target(target, force)
+    check_target(target, force, reads)
     writer = _header(fields, tensors)
     with atomic_file(target) as file:
         with naming(target):
@@ -121,7 +132,7 @@ def write_model(
         with naming(target):
             file.flush()
         GGUFFile.open(file.name).close()  # what we write, we can read
-        check_target(target, force)  # it may have come into being meanwhile
+        check_target(target, force, reads)  # it may have come into being meanwhile
 
 
 def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GGUFWriter:

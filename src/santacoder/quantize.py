@@ -71,7 +71,7 @@ def quantize(
             with large inputs are then rounded with more care, and what the rounding adds to an output on average is
             taken off its bias. That needs memory for the whole model.
         threads: how many threads compute; None takes what the machine allows.
-        force: whether a file that exists is replaced.
+        force: whether a file that exists is replaced; `source` never is.
         progress: told after every tensor how many bytes of the source were read for it.
         calibration_progress: told how many characters of the texts were read since it was told last.
 
@@ -83,21 +83,21 @@ def quantize(
         OSError: a file cannot be read or written.
         ModelFormatError: `source` is no model, or holds a value that is not finite or too large for its type.
         NumericalError: the model reaches infinite numbers on the calibration texts.
-        InvalidRequestError: `type` is unknown, the source is quantised already, or `calibration` is no list of
-            texts, or of too short ones.
+        InvalidRequestError: `type` is unknown, the source is quantised already or the same file as `target`, or
+            `calibration` is no list of texts, or of too short ones.
     """
     mix = find_mix(type)
     listed = isinstance(calibration, Sequence) and not isinstance(calibration, str)
     if not listed or not all(isinstance(text, str) for text in calibration):
         raise wrong("calibration", calibration, "a list of texts")
-    check_target(target, force)
+    check_target(target, force, [source])
     with GGUFFile.open(source) as file:
         config = read_config(file)
         check_tensors(file, config)
         check_source(file)
         inputs = observe_inputs(file, calibration, threads, calibration_progress) if calibration else {}
         job = _Job(file, config, mix, Quantizer(threads), inputs, progress)
-        write_model(target, job.fields(), job.tensors(), job.encode, force=force)
+        write_model(target, job.fields(), job.tensors(), job.encode, force=force, reads=[source])
         return job.reports
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from santacoder.checkpoints.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
-from santacoder.checkpoints.weights import weights_files
+from santacoder.checkpoints.weights import is_weights_file, weights_files
 from santacoder.errors import InvalidRequestError
 from santacoder.hub import download_files, may_be_repository, or_path
 
@@ -98,6 +98,15 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
     with or_path(repo):
         snapshot = download_files(repo, needed, revision)
     return Source(snapshot, repo, revision, snapshot.name, _branches(snapshot))
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files of a folder that a conversion may read; weights of every kind, of which it reads the best.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return sorted(path for path in folder.iterdir() if path.name in _SMALL_FILES or is_weights_file(path.name))
 
 
 def _of_folder(folder: Path) -> Source:

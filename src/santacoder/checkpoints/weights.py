@@ -40,6 +40,11 @@ def weights_files(place: str, names: Iterable[str]) -> list[str]:
     raise ModelFormatError(f"{place} has no weights (none of {expected}); {listing(names)}")
 
 
+def is_weights_file(name: str) -> bool:
+    """Whether a file of this name in a checkpoint's folder would be taken for its weights, or for their index."""
+    return any(name == first or (pattern is not None and fnmatchcase(name, pattern)) for first, pattern, _ in _KINDS)
+
+
 def read_weights(folder: Path, place: str) -> tuple[list[Path], dict[str, StoredTensor]]:
     """The files with weights in them, and their tensors by name; no tensor is read yet.
 

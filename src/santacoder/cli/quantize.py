@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from santacoder.atomic_file import check_not_read
 from santacoder.cli import options
 from santacoder.cli.convert import TYPES
 from santacoder.cli.stopping import orderly
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Round the model; say how large it is now."""
+    check_not_read(Path(args.target), args.calibrate)
     texts = [options.read_text(name) for name in args.calibrate]
     from santacoder.gguf_file import GGUFFile
     from santacoder.progress import progress_bar

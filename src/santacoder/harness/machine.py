@@ -8,13 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import santacoder
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.harness.record import dump_json, read_json
-
-SESSIONS: Final = "sessions.json"
+from santacoder.harness.record import SESSIONS, dump_json, read_json
 
 
 def describe_machine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final, get_type_hints
 
-from santacoder.atomic_file import atomic_file
+from santacoder.atomic_file import atomic_file, check_not_read
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 
@@ -26,6 +26,11 @@ SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
 PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
+SESSIONS, REPORT, REPORT_JSON = "sessions.json", "report.md", "report.json"
+#: All that a run writes into its folder.
+_WRITTEN: Final = (
+    SETTINGS, RECORD, SAMPLES, GENERATIONS, PROBLEMS, RESULTS, EXECUTIONS, PLOT, SESSIONS, REPORT, REPORT_JSON,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,16 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequestError(f"{path} is damaged: it holds {value!r:.80}, not a JSON object")
     return value
+
+
+def check_inputs(folder: Path, files: Sequence[Path]) -> None:
+    """Check that a run in `folder` replaces none of the files that it reads.
+
+    Raises:
+        InvalidRequestError: one has the place of a file that the run writes.
+    """
+    for name in _WRITTEN:
+        check_not_read(folder / name, files)
 
 
 def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:

@@ -10,9 +10,7 @@ from santacoder.atomic_file import atomic_file
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.machine import read_sessions
 from santacoder.harness.published import Published, published
-from santacoder.harness.record import PLOT, RESULTS, SAMPLES, SETTINGS, dump_json, read_object
-
-REPORT, REPORT_JSON = "report.md", "report.json"
+from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json, read_object
 
 
 def make_report(folder: Path) -> dict[str, Any]:

@@ -105,8 +105,10 @@ def run(args: argparse.Namespace) -> None:
         check_isolation()
     model_path = Path(options.model_path(args))
     from santacoder.harness.generation import Sampling, generate, run_seed, run_settings
+    from santacoder.harness.record import check_inputs
 
     folder = Path(args.out)
+    check_inputs(folder, [data, model_path])
     sampling = Sampling(
         args.n_samples, args.max_tokens, args.max_length, run_seed(folder, args.seed), args.temperature, args.top_p,
         args.top_k,
