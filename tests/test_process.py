@@ -197,42 +197,6 @@ def test_a_model_that_forked_workers_share(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.05])
-def test_the_interpreter_ends_during_generation(threads: int, delay: float) -> None:
-    done = run(f"""
-        model = santacoder.load(FILE, threads={threads})
-        def forever():
-            while True:
-                model.complete(PROMPT, max_tokens=200, temperature=1.0, ignore_eos=True)
-        for _ in range(3):
-            threading.Thread(target=forever, daemon=True).start()
-        time.sleep({delay})
-        print("end")
-    """)
-    assert (done.stdout, done.stderr) == ("end\n", "")
-
-
-def test_the_interpreter_ends_during_load() -> None:
-    done = run("""
-        def forever():
-            while True:
-                once()
-        threading.Thread(target=forever, daemon=True).start()
-        time.sleep(0.05)
-    """)
-    assert "Fatal" not in done.stderr
-
-
-def test_the_interpreter_ends_with_an_open_stream() -> None:
-    done = run("""
-        model = santacoder.load(FILE, threads=2)
-        stream = model.stream(PROMPT, max_tokens=100, ignore_eos=True)
-        next(stream)
-    """)
-    assert done.stderr == ""
-
-
 def test_no_signal_handler_is_installed() -> None:
     run("""
         handlers = [signal.getsignal(number) for number in signal.valid_signals()]

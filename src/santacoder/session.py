@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator
@@ -53,6 +54,8 @@ class Session:
     request is a `DeadlockError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
     do not push it out.
     """
+
+    _at_exit = staticmethod(sys.is_finalizing)
 
     def __init__(self, scheduler: Scheduler[Transformer], tokenizer: Tokenizer) -> None:
         self._scheduler = scheduler
@@ -229,6 +232,8 @@ class Session:
 
     def _take_back(self, sample: Sample, cache: KVCache, turn: _Turn) -> None:
         """Hold the text of a sample that is done or given up, as far as its cache does."""
+        if self._at_exit():  # a stream was left open: what this needs of other modules may be gone
+            return
 
         def take_back(_: Transformer) -> None:  # no step writes to the cache now, nor later
             sample.cancelled = sample.cancelled or not sample.finished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
     arena = lib.sc_allocate(total)
     if arena == ffi.NULL:
         raise MemoryError(f"no memory for {total} bytes of weights")
-    arena = ffi.gc(arena, lambda memory: lib.sc_release(memory, total), total)
+    arena = ffi.gc(arena, _releaser(total), total)
     _warn_converted(file, matrices)
     used = 0
     packed, vectors = {}, {}
@@ -80,6 +80,12 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
         panels=arena,
         _memory=[vectors],
     )
+
+
+def _releaser(n_bytes: int) -> Callable[[Any], None]:
+    """Make what frees an allocation of `n_bytes`. It needs no global: these may go before the weights at exit."""
+    release = lib.sc_release
+    return lambda memory: release(memory, n_bytes)
 
 
 def _format(info: TensorInfo) -> tuple[int, int]:
