@@ -53,7 +53,7 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = atomic_file bench cli compare evaluation exit hf hf_greedy hf_tokenizer hub infill_filters kernels \
+UNSANITIZED = atomic_file bench cli compare evaluation exit frozen hf hf_greedy hf_tokenizer hub infill_filters kernels \
 	lm_eval_windows numpy_errors packaged peer process readme reference
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:

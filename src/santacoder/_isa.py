@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import _cffi_backend  # noqa: F401 - `_native` imports it from C, which tools that freeze programs do not see
+
 from santacoder._native import lib
 from santacoder.errors import UnsupportedISAError
 

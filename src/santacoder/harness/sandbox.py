@@ -118,6 +118,8 @@ def run_program(program: str, limits: Limits) -> Verdict:
 
 
 def _run(program: str, limits: Limits, processes: _Processes) -> Verdict:
+    if getattr(sys, "frozen", False):  # sys.executable is that program, which would start itself
+        raise IsolationError("a frozen program has no Python interpreter to execute others with")
     passed = secrets.token_hex(16)
     job = {
         "program": program,
