@@ -29,6 +29,7 @@ int sc_isa_available(int level);
 
 /* Zeroed memory in huge pages where the system gives them; NULL when there is none. */
 void *sc_allocate(size_t bytes);
+/* Give memory back: as many bytes as were allocated. NULL is nothing to give back. */
 void sc_release(void *memory, size_t bytes);
 
 /* A team of threads. They start with the first work, sleep when idle, and start anew in a forked child. When the system

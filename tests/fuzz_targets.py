@@ -19,7 +19,7 @@ import santacoder
 from santacoder.conversion import convert
 from santacoder.gguf_file import Metadata
 from santacoder.kv_cache import KVCache
-from santacoder.session_file import HEADER, read_session
+from santacoder.session_file import HEADER, MAGIC, read_session
 from santacoder.tokenizer import StreamDecoder, Tokenizer
 
 _FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp")
@@ -109,7 +109,7 @@ def checkpoint(data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """What a fuzzer may begin with."""
     if name == "session":
-        header = HEADER.pack(b"SCSESS02", bytes.fromhex(_FINGERPRINT), 2, _BLOCK_BYTES, 1)
+        header = HEADER.pack(MAGIC, bytes.fromhex(_FINGERPRINT), 2, _BLOCK_BYTES, 1)
         return [b"", header, header + bytes(8 + _BLOCK_BYTES + 32)]
     if name == "tokenizer":
         return [

@@ -14,6 +14,7 @@ import pytest
 from samples import CODE, FILE
 
 import santacoder
+from santacoder._native import ffi, lib
 from santacoder.kv_cache import KVCache
 
 SOURCE = Path(__file__).parent / "native" / "failing_allocator.c"
@@ -83,6 +84,27 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     total, errors, refused = map(int, done.stdout.split())
     assert total == errors + refused
     assert (errors, refused) == (7, 2)  # the team's four, the weights, the engine's two; two threads besides the caller
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("size", [0, 1, (1 << 21) - 1, 1 << 21, (1 << 21) + 1])
+def test_what_is_allocated_is_there(size: int) -> None:
+    """In whole huge pages, zeroed, until it is released; no bytes have a place too."""
+    huge, times = 1 << 21, 1000
+
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmSize:")[1].split()[0]) << 10
+
+    memory = lib.sc_allocate(size)
+    contents = np.frombuffer(ffi.buffer(memory, -(-max(size, 1) // huge) * huge), np.uint8)
+    assert not contents.any()
+    contents[-1] = 1
+    lib.sc_release(memory, size)
+    before = mapped()
+    for _ in range(times):
+        lib.sc_release(lib.sc_allocate(size), size)
+    assert mapped() - before < times * huge // 2
 
 
 def test_every_block_of_the_cache_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:

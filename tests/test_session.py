@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from interrupting import interrupt
 from samples import CODE, FILE, Counted, alone, facts
 
 import santacoder
+from santacoder import session_file
 from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
 from santacoder.requests import new_sample
 from santacoder.sampling import SamplingParams
@@ -182,6 +184,11 @@ class TestSessionFiles:
             session.load(bad)
         assert len(session) == 0
         assert facts(session.complete("a", **self.OPTIONS)) == alone(model, "a", **self.OPTIONS)
+
+    def test_the_layout_that_is_written_down(self, saved: Path) -> None:
+        documented = re.findall(r'"(SCSESS\d\d)"', session_file.__doc__ or "")
+        assert documented == [session_file.MAGIC.decode()]
+        assert saved.read_bytes().startswith(session_file.MAGIC)
 
     def test_another_version(self, model: santacoder.SantaCoder, saved: Path, tmp_path: Path) -> None:
         old = tmp_path / "old"

@@ -1,6 +1,6 @@
 """Sessions in files: a header, the tokens, the blocks of keys and values, a checksum over all of it.
 
-    bytes 0..7      "SCSESS01"
+    bytes 0..7      "SCSESS02"
     8..39           SHA-256 of the model's weights and shape
     40..51          number of tokens, bytes of a block, number of blocks: uint32, little-endian
     then            the tokens, int32, little-endian; the blocks; SHA-256 of all before
