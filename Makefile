@@ -53,8 +53,8 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = atomic_file bench cli compare evaluation exit frozen hf hf_greedy hf_tokenizer hub infill_filters kernels \
-	lm_eval_windows numpy_errors packaged peer process readme reference
+UNSANITIZED = atomic_file bench build cli compare evaluation exit frozen hf hf_greedy hf_tokenizer hub infill_filters \
+	kernels lm_eval_windows numpy_errors packaged peer process readme reference
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)

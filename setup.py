@@ -1,9 +1,91 @@
 """The native part of the build; everything else is in pyproject.toml."""
 
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
 from setuptools import setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import PlatformError
+
+ADVICE = "on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev"
+#: What each C file of the extension needs beside our own headers.
+PROBE = "#include <stdlib.h>\n#include <pthread.h>\n#include <Python.h>\n"
+
+
+def check_compiler() -> None:
+    """Check that the C compiler is there and finds the headers of the system and of Python.
+
+    Raises:
+        PlatformError: something is missing; the message is one sentence.
+    """
+    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")  # setuptools' own choice
+    if shutil.which(command[0]) is None:
+        raise PlatformError(
+            f"santacoder has a part in C, but the C compiler {command[0]!r} is not there: install it, or name another "
+            f"with the environment variable CC ({ADVICE})"
+        )
+    includes = {sysconfig.get_path(name) for name in ("include", "platinclude")}
+    probe = [*command, *(f"-I{folder}" for folder in includes), "-fsyntax-only", "-x", "c", "-"]
+    done = subprocess.run(probe, input=PROBE, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
+        raise PlatformError(f"santacoder has a part in C, but {command[0]!r} cannot compile it: {said} ({ADVICE})")
+
+
+def side_by_side(compiler: Any, jobs: int) -> Callable[..., list[str]]:
+    """The method `compile` of a compiler, with `jobs` files at a time.
+
+    It raises the first file's error, after all that had begun have ended.
+    """
+
+    def compile(*args: Any, **options: Any) -> list[str]:
+        one, running = compiler._compile, list[Future[None]]()
+        with ThreadPoolExecutor(jobs) as pool:
+            compiler._compile = lambda *file: running.append(pool.submit(one, *file))
+            try:
+                objects: list[str] = whole(*args, **options)
+                for job in running:
+                    job.result()
+            finally:
+                compiler._compile = one
+                pool.shutdown(cancel_futures=True)
+        return objects
+
+    whole = compiler.compile
+    return compile
+
+
+class Build(build):  # type: ignore[misc]
+    """Sees to the compiler before anything is copied."""
+
+    def run(self) -> None:
+        """Check, and build."""
+        check_compiler()
+        super().run()
+
+
+class BuildExtension(build_ext):  # type: ignore[misc]
+    """Compiles the C files side by side: `--parallel` at a time, or as many as there are CPUs."""
+
+    def build_extensions(self) -> None:
+        """Check, since this command may come alone, and build."""
+        check_compiler()
+        self.compiler.compile = side_by_side(self.compiler, self.parallel or len(os.sched_getaffinity(0)))
+        super().build_extensions()
+
 
 setup(
     cffi_modules=["src/santacoder/_build.py:ffi"],
+    cmdclass={"build": Build, "build_ext": BuildExtension},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
     zip_safe=False,
 )
