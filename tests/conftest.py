@@ -1,16 +1,25 @@
-"""The fixture file, loaded once for a module's tests."""
+"""For all tests: the fixture file, loaded once for a module, and how Hypothesis runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from samples import FILE
 
 import santacoder
 from santacoder.loading import open_transformer
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Transformer
+
+# How long examples take is the machine's affair. They share a fixture of their test: each writes its files anew.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import malformed
 import numpy as np
 import pytest
 from samples import CODE, FILE
+from waiting import HANG
 
 import santacoder
 from santacoder._native import ffi, lib
@@ -79,7 +80,7 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     path.write_bytes(malformed.model(context=64).build())
     environment = {**os.environ, "LD_PRELOAD": str(allocator), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     program = [sys.executable, "-c", PROGRAM, str(allocator), str(path)]
-    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr
     total, errors, refused = map(int, done.stdout.split())
     assert total == errors + refused

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from samples import CODE, FILE, PROMPTS, alone, facts
+from waiting import wait_for
 
 import santacoder
+from santacoder.transformer import StepAbandonedError
 
 
 class TestAsync:
@@ -36,21 +38,29 @@ class TestAsync:
         bans = dict.fromkeys(range(512), -100.0)
         assert asyncio.run(model.acomplete("a", max_tokens=1, logit_bias=bans)).usage.completion_tokens <= 1
 
-    def test_cancelling_stops_the_work(self, model: santacoder.SantaCoder) -> None:
+    def test_cancelling_stops_the_work(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In the middle of a step, which otherwise would last for ever."""
+        begun = threading.Event()
+
+        def forward(parts: Any, outputs: Any, abandon: Any) -> Any:
+            begun.set()
+            wait_for(abandon)
+            raise StepAbandonedError
+
         async def work() -> None:
             task = asyncio.create_task(model.acomplete(CODE, max_tokens=100, ignore_eos=True, temperature=1.0))
-            await asyncio.sleep(0.005)
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         before = threading.active_count()
-        asyncio.run(work())
-        model.complete("a", max_tokens=1)
-        limit = time.monotonic() + 5
-        while threading.active_count() > before and time.monotonic() < limit:
-            time.sleep(0.01)
-        assert threading.active_count() <= before
+        with monkeypatch.context() as patched:
+            patched.setattr(model._scheduler.engine, "forward_batch", forward)
+            asyncio.run(work())
+            wait_for(lambda: threading.active_count() <= before)
+        assert model.complete("a", max_tokens=1).tokens
 
     def test_the_loop_is_left_alone_after_the_end(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch

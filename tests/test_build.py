@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANG
 
 import santacoder
 from santacoder.packaged import packaged_model
@@ -88,7 +89,7 @@ def side_by_side(monkeypatch: pytest.MonkeyPatch, compiler: Compiler, jobs: int)
 def test_files_are_compiled_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each waits until three have begun."""
     together = threading.Barrier(3)
-    compiler = Compiler(lambda _: together.wait(60))
+    compiler = Compiler(lambda _: together.wait(HANG))
     assert side_by_side(monkeypatch, compiler, 3)(list("abcdef"), suffix=".obj") == [f"{x}.obj" for x in "abcdef"]
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness_samples import FILES
 from test_cli import fails, run
+from waiting import HANG
 
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.record import check_inputs
@@ -64,24 +63,27 @@ def test_others(tmp_path: Path, name: str) -> None:
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
-    """kill -9 when something is on disk: the rest is generated, and the files are those of an uninterrupted run."""
+    """kill -9 when 12 samples are on disk: the rest is generated, and the files are those of an uninterrupted run."""
     long = ("--n-samples", "40", "-n", "64", "--temperature", "1.0", "--top-p", "1.0")
     arguments = ("humaneval", *SMALL, *long, "--out")
     evaluate(*arguments, str(tmp_path / "whole"))
-    command = [sys.executable, "-m", "santacoder", "eval", *arguments, str(tmp_path / "killed")]
-    record = tmp_path / "killed" / "record.jsonl"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and (not record.exists() or record.stat().st_size < 2000):
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    done = record.read_bytes().count(b"\n")
-    assert 0 < done < 120
+    code = (
+        "import os, sys; from santacoder import cli; from santacoder.harness.record import Record; add = Record.add\n"
+        "def add_and_die(record, sample):\n"
+        "    add(record, sample)\n"
+        "    if len(record.samples) == 12:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "Record.add = add_and_die; cli.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "eval", *arguments, str(tmp_path / "killed")]
+    killed = subprocess.run(command, capture_output=True, timeout=HANG, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "record.jsonl").read_bytes().count(b"\n") == 12
     evaluate(*arguments, str(tmp_path / "killed"))
     for name in ("samples.jsonl", "generations.json", "settings.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     sessions = json.loads((tmp_path / "killed" / "sessions.json").read_bytes())
-    assert [session["samples"] for session in sessions] == [120 - done]
+    assert [session["samples"] for session in sessions] == [120 - 12]
 
 
 class TestMistakes:

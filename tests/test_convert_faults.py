@@ -16,6 +16,7 @@ from typing import Any
 import checkpoint_builder as builder
 import numpy as np
 import pytest
+from waiting import HANG
 
 pytest.importorskip("safetensors")
 
@@ -480,7 +481,7 @@ sys.exit(main(["convert", sys.argv[1], "--out", sys.argv[2]]))
         assert process.stdout.readline() == b"ready\n"
         assert len(list(tmp_path.iterdir())) == 2
         os.kill(process.pid, number)
-        assert process.wait(30) == 128 + number
+        assert process.wait(HANG) == 128 + number
         assert process.stderr.read() == b""
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 

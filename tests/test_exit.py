@@ -21,7 +21,7 @@ def test_the_interpreter_ends_during_generation(threads: int, delay: float) -> N
                 model.complete(PROMPT, max_tokens=200, temperature=1.0, ignore_eos=True)
         for _ in range(3):
             threading.Thread(target=forever, daemon=True).start()
-        time.sleep({delay})
+        time.sleep({delay})  # whatever moment this is
         print("end")
     """)
     assert (done.stdout, done.stderr) == ("end\n", "")

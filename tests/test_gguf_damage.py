@@ -23,7 +23,7 @@ from gguf_builder import (
     string,
     tiny_builder,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelFormatError
@@ -332,7 +332,7 @@ def test_flipped_bytes_load_or_are_rejected(tmp_path: Path, flip: Callable[[int]
             assert "byte" in str(error)  # noqa: PT017 (either outcome is right)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150)
 @given(
     edits=st.lists(
         st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from([1, 4, 8]), st.integers(0, 2**64 - 1)),

@@ -33,7 +33,7 @@ from gguf_builder import (
     small_builder,
     tiny_model,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelClosedError, ModelFormatError
@@ -339,7 +339,7 @@ VALUES = st.one_of(
 KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100)
 @given(metadata=st.dictionaries(KEYS.filter(lambda key: key != "general.alignment"), VALUES, max_size=8))
 def test_any_valid_metadata_loads(tmp_path: Path, metadata: dict[str, Any]) -> None:
     out = GGUFBuilder()

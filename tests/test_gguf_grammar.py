@@ -29,7 +29,7 @@ from gguf_builder import (
     scalar,
     string,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelFormatError
@@ -38,7 +38,7 @@ from santacoder.gguf_file import GGUFFile
 INTEGERS = {U8: (0, 8), I8: (1, 8), U16: (0, 16), I16: (1, 16), U32: (0, 32), I32: (1, 32), U64: (0, 64), I64: (1, 64)}
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SETTINGS = settings(max_examples=150)
 
 
 def numbers(kind: int) -> st.SearchStrategy[Any]:

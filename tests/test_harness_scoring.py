@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from harness_samples import FILES, SAMPLING, Answers, lines, problems_of, settings_of
+from waiting import HANG
 
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.generation import generate
@@ -25,7 +26,7 @@ from santacoder.harness.tasks import find_task, humaneval_file, read_problems
 
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
 
-LIMITS = Limits(seconds=20.0)
+LIMITS = Limits(seconds=HANG)
 
 
 def solved(problem: Any, index: int) -> Any:

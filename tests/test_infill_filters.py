@@ -116,7 +116,7 @@ class TestSuffixTrimmer:
 
     CODE = st.lists(st.sampled_from(["\n", "\n    ", " ", "ab", "abcd", "é", ")", "}", "\r", "d\n"]), max_size=7)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(data=st.data(), cut_off=st.booleans())
     def test_any_split_gives_the_same(self, data: st.DataObject, cut_off: bool) -> None:
         prefix, suffix = ("".join(data.draw(self.CODE)) for _ in range(2))

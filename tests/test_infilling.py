@@ -79,7 +79,6 @@ class TestPrompt:
         expected = [PRE, *head[dropped:], SUF, *tail[:kept], MIDDLE]
         assert infill_prompt(starcoder, prefix, suffix, "psm", 2003) == expected
 
-    @settings(deadline=None)
     @given(prefix=st.text("ab \n(é🎅", max_size=60), suffix=st.text("ab \n)é🎅", max_size=60), room=st.integers(3, 90))
     def test_always_fits(self, starcoder: Tokenizer, prefix: str, suffix: str, room: int) -> None:
         prompt = infill_prompt(starcoder, prefix, suffix, "spm", room)
@@ -141,7 +140,7 @@ class TestFit:
         if prefix + suffix <= room:
             assert (dropped, kept) == (0, suffix)
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(suffix=st.integers(0, 5000), room=st.integers(64, 3000))
     def test_stable_while_the_prefix_grows(self, suffix: int, room: int) -> None:
         """Both cuts move one way, and at most three times while the prefix grows by a step."""

@@ -5,22 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from interrupting import interrupt
 from samples import CODE, FILE, alone, facts
+from waiting import HANG, wait_for
 
 import santacoder
 from santacoder.errors import DeadlockError
 from santacoder.leadership import Leadership, Waiter
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.001)
 
 
 class TestTurns:
@@ -108,7 +103,7 @@ class TestTurns:
             led: list[int] = []
             other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)  # type: ignore[misc]
             other.start()
-            other.join(20)
+            other.join(HANG)
             assert led == [0], f"interrupted at place {at}"
             if not more:
                 assert at >= 5
@@ -178,7 +173,7 @@ def test_a_deadline_while_another_has_the_engine(model: santacoder.SantaCoder) -
 
     def hold(_: object) -> bool:
         taken.set()
-        return answered.wait(60)
+        return answered.wait(HANG)
 
     in_time: list[bool] = []
     holder = threading.Thread(target=lambda: in_time.append(model._scheduler.exclusive(hold)))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reference
 from huggingface_hub import constants
+from waiting import HANG
 
 import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError
@@ -194,7 +195,7 @@ def test_a_real_task_of_lm_eval(lm: Any, tmp_path: Path) -> None:
         environment["PYTHONPATH"] = os.pathsep.join(
             str(Path(part).resolve()) for part in environment["PYTHONPATH"].split(os.pathsep)
         )
-    done = subprocess.run(command, cwd=DATA, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=DATA, env=environment, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr
     (samples_file,) = tmp_path.glob("out/**/samples_*.jsonl")
     (results_file,) = tmp_path.glob("out/**/results_*.json")

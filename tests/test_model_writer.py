@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from gguf import GGUFValueType
 from numpy.typing import NDArray
+from waiting import HANG
 
 from santacoder.cli import describe
 from santacoder.errors import InvalidRequestError, ModelFormatError
@@ -223,7 +224,7 @@ def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
         [temporary] = only(tmp_path)
         assert temporary.startswith(".m.gguf-")
         process.send_signal(number)
-        status = process.wait(30)
+        status = process.wait(HANG)
     assert status == (-signal.SIGINT if number == signal.SIGINT else 128 + number)
     assert only(tmp_path) == []
 

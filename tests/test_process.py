@@ -13,6 +13,7 @@ from pathlib import Path
 import malformed
 import pytest
 from samples import FILE
+from waiting import HANG
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, forks and sets limits")
 
@@ -39,14 +40,14 @@ def join(child):
 def run(
     code: str, environment: dict[str, str] | None = None, path: Path | None = None, status: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program, perhaps a file of its own; it has to end with this status within a minute."""
+    """Run a program, perhaps a file of its own; it has to end with this status."""
     program = PRELUDE + textwrap.dedent(code)
     command = [sys.executable, "-c", program]
     if path is not None:
         path.write_text(program)
         command = [sys.executable, str(path)]
     everything = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **(environment or {})}
-    done = subprocess.run(command, env=everything, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=everything, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == status, done.stderr
     return done
 

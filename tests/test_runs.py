@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from santacoder.kv_cache import BLOCK, KVCache
@@ -20,7 +20,6 @@ def all_runs(plan: Plan) -> list[Run]:
     return runs
 
 
-@settings(deadline=None)
 @given(SEQUENCES)
 def test_every_beginning_runs_once(sequences: list[list[int]]) -> None:
     plan = plan_runs(sequences)
@@ -31,7 +30,6 @@ def test_every_beginning_runs_once(sequences: list[list[int]]) -> None:
     assert set(ran) == {tuple(tokens[:stop]) for tokens in sequences for stop in range(1, len(tokens) + 1)}
 
 
-@settings(deadline=None)
 @given(SEQUENCES)
 def test_every_row_serves_all_that_begin_alike(sequences: list[list[int]]) -> None:
     plan = plan_runs(sequences)
@@ -42,7 +40,6 @@ def test_every_row_serves_all_that_begin_alike(sequences: list[list[int]]) -> No
             assert sorted(plan.served(run, position)) == expected
 
 
-@settings(deadline=None)
 @given(SEQUENCES)
 def test_a_parent_has_what_its_children_need(sequences: list[list[int]]) -> None:
     for run in all_runs(plan_runs(sequences)):
@@ -89,7 +86,6 @@ class Recorder:
         return KVCache(64, self.context, dim=1, item_bytes=1)
 
 
-@settings(deadline=None)
 @given(SEQUENCES, st.integers(1, 12))
 def test_steps_hold_up_to_a_chunk(sequences: list[list[int]], chunk: int) -> None:
     steps = Recorder(sequences, chunk, 16).steps

@@ -83,7 +83,7 @@ class TestSession:
         def read_on() -> None:
             next(stream)
             began.set()
-            time.sleep(0.2)
+            time.sleep(0.2)  # a request that did not wait would end before
             order.append("closed")
             stream.close()
 

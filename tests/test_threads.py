@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 import santacoder
 
@@ -40,13 +41,13 @@ def test_idle_threads_sleep() -> None:
         model.complete("a", max_tokens=2, ignore_eos=True)
         team = tasks() - before_load
         assert len(team) == 3  # and the caller
-        for _ in range(100):
+
+        def asleep() -> bool:
             before = {thread: state_and_ticks(thread) for thread in team}
             time.sleep(0.05)
-            if before == {thread: ("S", state_and_ticks(thread)[1]) for thread in team}:
-                break
-        else:
-            pytest.fail(f"after five seconds: {before}")
+            return before == {thread: ("S", state_and_ticks(thread)[1]) for thread in team}
+
+        wait_for(asleep)
 
 
 @pytest.mark.parametrize("threads", [2, 3])

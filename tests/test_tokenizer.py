@@ -111,7 +111,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT, special=st.booleans())
 def test_decode_undoes_encode(text: str, special: bool) -> None:
     for tokenizer in (SMALL, FIXTURE):
@@ -120,7 +120,7 @@ def test_decode_undoes_encode(text: str, special: bool) -> None:
         assert not set(ids) & (set(tokenizer.never_sampled) - tokenizer.special_ids)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ids=st.lists(st.integers(0, N_TOKENS - 1), max_size=20))
 def test_stream_gives_the_same_text(ids: list[int]) -> None:
     stream = StreamDecoder(SMALL)

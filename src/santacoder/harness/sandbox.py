@@ -39,6 +39,7 @@ ANSWER_BYTES: Final = 4096
 FILES: Final = 64
 
 #: Tries all that a program must not be able to do, with a FOLDER that it could write to, and passes if nothing works.
+#: The lowest priority is one that no process needs a right for, whatever its own.
 PROBE: Final = """
 import os, resource, socket, threading
 inside, outside, empty = (os.path.join(FOLDER, name) for name in ("file", "other", "empty"))
@@ -49,7 +50,7 @@ for attempt, *arguments in [
     (os.rmdir, empty), (os.chmod, inside, 0), (os.utime, inside), (os.fork,), (os.execv, "/bin/true", ["true"]),
     (os.posix_spawn, "/bin/true", ["true"], {}), (threading.Thread(target=int).start,),
     (socket.socket, socket.AF_INET), (socket.socket, socket.AF_UNIX), (os.kill, os.getppid(), 0),
-    (os.setpriority, 0, 0, 5), (resource.prlimit, os.getppid(), resource.RLIMIT_CORE, (0, 0)),
+    (os.setpriority, 0, 0, 19), (resource.prlimit, os.getppid(), resource.RLIMIT_CORE, (0, 0)),
 ]:
     try:
         attempt(*arguments)
