@@ -79,7 +79,8 @@ class BuildExtension(build_ext):  # type: ignore[misc]
     def build_extensions(self) -> None:
         """Check, since this command may come alone, and build."""
         check_compiler()
-        self.compiler.compile = side_by_side(self.compiler, self.parallel or len(os.sched_getaffinity(0)))
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.compiler.compile = side_by_side(self.compiler, self.parallel or cpus)
         super().build_extensions()
 
 
