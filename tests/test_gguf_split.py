@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,14 @@ def test_quantize(tmp_path: Path, whole: Path, parts: list[Path]) -> None:
     with pytest.raises(ModelFormatError, match=f"so open its part 1, {parts[0]}$"):
         quantize(parts[1], tmp_path / "c.gguf", "q8_0")
     assert not (tmp_path / "c.gguf").exists()
+
+
+def test_no_part_is_replaced(parts: list[Path]) -> None:
+    before = [part.read_bytes() for part in parts]
+    for part in parts:
+        with pytest.raises(InvalidRequestError, match=f"^{re.escape(str(part))} is a file that is read"):
+            quantize(parts[0], part, "q8_0", force=True)
+    assert [part.read_bytes() for part in parts] == before
 
 
 def test_commands(tmp_path: Path, whole: Path, parts: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

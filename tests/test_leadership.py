@@ -85,7 +85,7 @@ class TestTurns:
         assert not led.is_set()
         with turns.lock:
             turns.wake([leader])
-        other.join(600)
+        other.join(HANG)
         assert led.is_set()
 
     @pytest.mark.parametrize("kind", ["step", "alone"])

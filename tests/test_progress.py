@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from samples import FILE
+from waiting import HANG
 
 from santacoder.progress import progress_bar
 
@@ -60,7 +61,7 @@ model.complete_many(["a", "b"], max_tokens=2, progress=True)
 assert "multiprocessing.synchronize" not in sys.modules, "a lock shared by processes was made"
 assert threading.active_count() == 1, threading.enumerate()
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=600, stderr=subprocess.PIPE)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=HANG, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize("shown", [True, False, None])
@@ -81,7 +82,7 @@ os.waitpid(child, 0)
 assert len(model.complete_many(["a"], max_tokens=2, progress={shown})) == 1
 assert len(model.score_many(["ab"], progress={shown})) == 1
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=600, stderr=subprocess.PIPE)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=HANG, stderr=subprocess.PIPE)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

@@ -97,7 +97,7 @@ def quantize(
         check_source(file)
         inputs = observe_inputs(file, calibration, threads, calibration_progress) if calibration else {}
         job = _Job(file, config, mix, Quantizer(threads), inputs, progress)
-        write_model(target, job.fields(), job.tensors(), job.encode, force=force, reads=[source])
+        write_model(target, job.fields(), job.tensors(), job.encode, force=force, reads=file.paths)
         return job.reports
 
 
