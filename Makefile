@@ -18,7 +18,7 @@ HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
-	tsan valgrind soak fuzz asm-check clean
+	stress delays tsan valgrind soak fuzz asm-check clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -54,7 +54,7 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
 UNSANITIZED = atomic_file bench build cli compare evaluation exit frozen hf hf_greedy hf_tokenizer hub infill_filters \
-	kernels lm_eval_windows numpy_errors packaged peer process readme reference
+	kernels lm_eval_windows numpy_errors packaged peer process readme reference sharing stalled_thread
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)
@@ -69,6 +69,28 @@ tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
 		$(PYTHON) -m pytest -q --capture=sys -p no:cacheprovider $(THREADED_TESTS) -k "not fork and not flat"
+
+# The protocol of the thread team with delays at its steps: many short ones, also under the thread sanitizer, and more than
+# ten thousand of 1 to 20 ms, in processes side by side, for they sleep most of the time.
+DELAYED = -Wall -Wextra -Wconversion -Werror -DSC_DELAYS -Icsrc
+STRESS = tests/native/stress_threads.c tests/native/delays.c csrc/threads.c csrc/float_state.c
+stress: $(STRESS) $(HEADERS) tests/native/delays.h
+	@mkdir -p $(BUILD)/delays
+	$(CC) $(FLAGS) $(DELAYED) $(STRESS) -o $(BUILD)/delays/stress
+	$(CC) $(FLAGS) $(DELAYED) -g -fsanitize=thread $(STRESS) -o $(BUILD)/delays/stress_tsan
+	for i in 0 1 2 3 4 5 6 7; do $(BUILD)/delays/stress $$(($(SEED) + i)) 400 50 1 200 $$((i + 1)) || exit; done
+	for i in 0 1 2 3; do $(BUILD)/delays/stress_tsan $$(($(SEED) + i)) 400 50 1 200 $$((2 * i + 2)) || exit; done
+	seq $(SEED) $$(($(SEED) + 9)) | xargs -P 10 -I{} $(BUILD)/delays/stress {} 50 30 1000 20000 6
+
+# The extension with such delays: the same bits, with as many active threads as tests ask for, 3 and 4 at most.
+delays: $(BUILD)/delays/delays.o
+	$(call extension,-DSC_DELAYS,delays,$<)
+	for cpus in 3 4; do DELAYS="$(SEED) 10 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
+		-p no:cacheprovider tests/test_forward.py tests/test_batch.py tests/test_threads.py || exit; done
+
+$(BUILD)/delays/delays.o: tests/native/delays.c tests/native/delays.h
+	@mkdir -p $(@D)
+	$(CC) $(FLAGS) -fPIC -fvisibility=hidden $(WARNINGS) -c $< -o $@
 
 # The checks of the scalar and AVX2 kernels, which read no byte that was not written.
 valgrind: $(BUILD)/native/check_kernels
@@ -96,8 +118,8 @@ asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512
 clean:
 	rm -rf $(BUILD)
 
-# The package with an extension compiled with the flags $(1) in the folder $(2) of build/.
-extension = CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(1)' LDFLAGS='$(1)' \
+# The package with an extension compiled with the flags $(1) in the folder $(2) of build/, and linked with the object $(3).
+extension = CC="$(CC)" LDSHARED="$(CC) -shared" CFLAGS='$(1)' LDFLAGS='$(1) $(3)' \
 	$(PYTHON) setup.py -q build --build-lib $(BUILD)/$(2)/package --build-temp $(BUILD)/$(2)/temp
 
 # $(1) a folder of build/, $(2) its compiler, $(3) its flags. The library's headers are "system" headers to the checks,

@@ -182,33 +182,48 @@ static int find_piece(const sc_step *step, const sc_op *op, int64_t number, piec
     return 0;
 }
 
-/* Few tiles: every thread takes blocks of any tile, and after a barrier merges some queries of a tile. */
-static void attend_split(const sc_step *step, const sc_op *op, float *queries)
+/* Merges the blocks of queries first..last-1 of a tile, whose partials begin at number `start`, and finishes them. */
+static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, int32_t first, int32_t last)
 {
     const sc_engine *e = step->engine;
+    sc_partial *out = partial_at(e, start);
+    sc_softmax state = out->state; /* a copy: other threads start from it too */
+    for (int32_t b = 1; b < t->blocks; b++)
+        e->kernels->attend_merge(&state, out->out, partial_at(e, start + b), (size_t)first, (size_t)last, e->dim);
+    finish(step, op, t, state.sum, out->out, first, last);
+}
+
+/* Blocks of any tile. Whoever attends to a tile's last one merges it, unless that is a stage of its own. */
+static void attend_split(const sc_step *step, const sc_op *op, int merges, sc_worker *worker, uint32_t index)
+{
+    const sc_engine *e = step->engine;
+    float *queries = e->scratch + (size_t)sc_worker_thread(worker) * e->scratch_floats;
     piece now, next;
     int32_t packed = -1;
-    for (int more = find_piece(step, op, sc_team_next(e->team), &now); more; now = next) {
-        more = find_piece(step, op, sc_team_next(e->team), &next);
+    for (int more = find_piece(step, op, index, &now); more; now = next) {
+        const int64_t taken = sc_team_take(worker);
+        more = taken >= 0 && find_piece(step, op, taken, &next);
         if (packed != now.tile_index) pack_queries(e, &now.t, queries);
         packed = now.tile_index;
         attend_block(e, &now.t, queries, now.block, (kv_block){e->shape.cache, now.keys, more ? next.keys : NULL},
                      partial_at(e, now.number));
+        if (merges && atomic_fetch_sub(&e->unfinished[now.tile_index], 1) == 1)
+            merge_queries(step, op, &now.t, now.number - now.block, 0, queries_of(&now.t));
     }
-    sc_team_barrier(e->team);
-    int64_t first = 0, item = sc_team_next(e->team), items = 0;
-    for (int32_t i = 0; find_tile(step, i, &now.t); first += now.t.blocks, i++) {
-        sc_partial *out = partial_at(e, first);
-        for (int32_t q = 0, n = queries_of(&now.t); q < n; q += SC_MERGE, items++) {
+}
+
+/* Queries of split tiles, SC_MERGE at a time. */
+static void merge_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
+{
+    int64_t start = 0, item = index;
+    int32_t items = 0;
+    tile t;
+    for (int32_t i = 0; item >= 0 && find_tile(step, i, &t); start += t.blocks, i++)
+        for (int32_t q = 0, n = queries_of(&t); q < n; q += SC_MERGE, items++) {
             if (items != item) continue;
-            const int32_t end = q + SC_MERGE < n ? q + SC_MERGE : n;
-            sc_softmax state = out->state; /* a copy: other threads start from it too */
-            for (int32_t b = 1; b < now.t.blocks; b++)
-                e->kernels->attend_merge(&state, out->out, partial_at(e, first + b), (size_t)q, (size_t)end, e->dim);
-            finish(step, op, &now.t, state.sum, out->out, q, end);
-            item = sc_team_next(e->team);
+            merge_queries(step, op, &t, start, q, q + SC_MERGE < n ? q + SC_MERGE : n);
+            item = sc_team_take(worker);
         }
-    }
 }
 
 /* What a thread keeps of a strip, in place of the partials of split tiles. */
@@ -270,29 +285,97 @@ static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, c
     }
 }
 
-void sc_op_attend(const sc_step *step, const sc_op *op, int thread)
+/* How the attention of a step is shared out. */
+typedef struct {
+    size_t tiles, blocks; /* blocks: of all tiles, as if all rows of a segment saw as many */
+    int split, merges;    /* merges: whoever attends to a tile's last block merges it */
+    int32_t strip;        /* tiles of one */
+} plan;
+
+/* Longest tile that one thread merges while the others wait, and largest team that does: a phase costs a microsecond or two
+ * for each thread, a block of 16 queries half of one. */
+enum { SC_MERGE_BLOCKS = 8, SC_MERGE_TEAM = 4 };
+
+static plan plan_of(const sc_step *step)
 {
     const sc_engine *e = step->engine;
-    const sc_batch *batch = step->batch;
     const size_t team = (size_t)sc_team_size(e->team);
-    size_t tiles = 0, blocks = 0;
-    for (int32_t s = 0; s < batch->segments; s++) {
-        const size_t some = (size_t)(e->shape.n_head_kv * tiles_of(e, &batch->segment[s]));
-        tiles += some;
-        blocks += some * (size_t)divide_up(batch->segment[s].position + batch->segment[s].rows, SC_KV_BLOCK);
+    int32_t most = 0;
+    plan p = {0};
+    for (int32_t s = 0; s < step->batch->segments; s++) {
+        const sc_segment *segment = &step->batch->segment[s];
+        const size_t some = (size_t)(e->shape.n_head_kv * tiles_of(e, segment));
+        const int32_t blocks = divide_up(segment->position + segment->rows, SC_KV_BLOCK);
+        p.tiles += some;
+        p.blocks += some * (size_t)blocks;
+        most = blocks > most ? blocks : most;
     }
-    if (tiles < 4 * team && blocks <= e->max_partials) {
-        attend_split(step, op, e->scratch + (size_t)thread * e->scratch_floats);
+    p.split = p.tiles < SC_SPLIT_TILES * team && p.blocks <= e->max_partials;
+    p.merges = p.split && (most <= SC_MERGE_BLOCKS || team <= SC_MERGE_TEAM);
+    /* At least four strips to a thread: the last ones end at about the same time. */
+    const size_t share = p.tiles / (SC_SPLIT_TILES * team);
+    p.strip = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
+    return p;
+}
+
+static uint32_t count_strips(const sc_step *step, int32_t size)
+{
+    uint32_t n = 0;
+    for (int32_t s = 0; s < step->batch->segments; s++)
+        n += (uint32_t)(step->engine->shape.n_head_kv * divide_up(tiles_of(step->engine, &step->batch->segment[s]), size));
+    return n;
+}
+
+/* Pieces of split tiles; each tile's count of unfinished blocks begins here. */
+static uint32_t count_pieces(const sc_step *step)
+{
+    uint32_t n = 0;
+    tile t;
+    for (int32_t i = 0; find_tile(step, i, &t); i++) {
+        atomic_store(&step->engine->unfinished[i], t.blocks);
+        n += (uint32_t)t.blocks;
+    }
+    return n;
+}
+
+static uint32_t count_merges(const sc_step *step)
+{
+    uint32_t n = 0;
+    tile t;
+    for (int32_t i = 0; find_tile(step, i, &t); i++) n += (uint32_t)divide_up(queries_of(&t), SC_MERGE);
+    return n;
+}
+
+enum { ATTEND, MERGE, QUANTIZE }; /* stages */
+
+uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage)
+{
+    const plan p = plan_of(step);
+    switch (stage) {
+    case ATTEND: return p.split ? count_pieces(step) : count_strips(step, p.strip);
+    case MERGE: return p.split && !p.merges ? count_merges(step) : 0;
+    default: return op->quantize && !quantize_heads(step->engine, op) ? (uint32_t)step->batch->rows : 0;
+    }
+}
+
+void sc_attend_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index)
+{
+    const sc_engine *e = step->engine;
+    const size_t rows = (size_t)step->batch->rows;
+    if (stage == QUANTIZE) {
+        for (int64_t t = index; t >= 0; t = sc_team_take(worker))
+            e->kernels->quantize(e->a.floats + (size_t)t * e->a.stride, e->a.width, e->a.blocks + t, rows);
+        return;
+    }
+    const plan p = plan_of(step);
+    if (stage == MERGE) {
+        merge_split(step, op, worker, index);
+    } else if (p.split) {
+        attend_split(step, op, p.merges, worker, index);
     } else {
-        /* At least four strips to a thread: the last ones end at about the same time. */
-        const size_t share = tiles / (4 * team);
-        const int32_t size = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
-        const strip_memory m = strip_memory_of(e, thread);
+        const strip_memory m = strip_memory_of(e, sc_worker_thread(worker));
         strip s;
-        while (find_strip(step, sc_team_next(e->team), size, &s)) attend_strip(step, op, &s, &m);
+        for (int64_t i = index; i >= 0 && find_strip(step, i, p.strip, &s); i = sc_team_take(worker))
+            attend_strip(step, op, &s, &m);
     }
-    if (!op->quantize || quantize_heads(e, op)) return;
-    sc_team_barrier(e->team);
-    for (int64_t t; (t = sc_team_next(e->team)) < batch->rows;)
-        e->kernels->quantize(e->a.floats + (size_t)t * e->a.stride, e->a.width, e->a.blocks + t, (size_t)batch->rows);
 }

@@ -1,4 +1,4 @@
-/* The forward pass: memory, and the loop over operations that every thread of the team runs together. */
+/* The forward pass: memory, and operations as phases of the team. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -75,7 +75,9 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     take_blocks(a, &e->u, rows);
     overlay_end(a, &o);
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
+    e->norms = arena_take(a, threads * e->norm_bytes);
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
+    e->unfinished = arena_take(a, SC_SPLIT_TILES * threads * sizeof *e->unfinished);
 }
 
 /* A page that is there cannot fail to come during a step, and the model's memory is known once it is loaded. */
@@ -101,6 +103,9 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     const size_t linear = SC_GROUPS * sc_pair_outputs((size_t)rows), attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
+    const size_t width = sc_pad32((size_t)shape->n_embd), blocks = (width + SC_BLOCK - 1) / SC_BLOCK;
+    e->norm_bytes = sizeof(sc_own_norm) + SC_OWN_NORM * larger((width / 16 | 1) * 16 * sizeof(float), blocks * sizeof(sc_act));
+    e->norm_bytes = (e->norm_bytes + 63) / 64 * 64;
     take_all(e, &a, threads, float_hidden);
     e->memory_bytes = a.used;
     e->memory = a.base = sc_allocate(a.used);
@@ -128,52 +133,106 @@ static int32_t position_of(const sc_batch *batch, int32_t row)
     return batch->segment[s].position + row - batch->segment[s].first_row;
 }
 
-static void op_embed(const sc_step *step, const sc_op *op, int thread)
+static void embed_row(const sc_step *step, const sc_op *op, int32_t t, float *position)
 {
     const sc_engine *e = step->engine;
     const size_t n = (size_t)e->shape.n_embd;
-    float *position = e->scratch + (size_t)thread * e->scratch_floats;
-    for (int64_t t; (t = sc_team_next(e->team)) < step->batch->rows;) {
-        float *x = e->x.floats + (size_t)t * e->x.stride;
-        sc_embedding_row(op->matrix, (size_t)step->batch->tokens[t], x);
-        sc_embedding_row(op->positions, (size_t)position_of(step->batch, (int32_t)t), position);
-        for (size_t i = 0; i < n; i++) x[i] += position[i];
-        memset(x + n, 0, (e->x.width - n) * sizeof *x); /* an overflow in an earlier step may have left NaN there */
-    }
+    float *x = e->x.floats + (size_t)t * e->x.stride;
+    sc_embedding_row(op->matrix, (size_t)step->batch->tokens[t], x);
+    sc_embedding_row(op->positions, (size_t)position_of(step->batch, t), position);
+    for (size_t i = 0; i < n; i++) x[i] += position[i];
+    memset(x + n, 0, (e->x.width - n) * sizeof *x); /* an overflow in an earlier step may have left NaN there */
 }
 
-static void op_norm(const sc_step *step, const sc_op *op, int thread)
+static int is_norm(const sc_op *op) { return op->kind == SC_OP_NORM || op->kind == SC_OP_NORM_LAST; }
+
+static int takes_norm(const sc_op *op)
+{
+    return op->kind == SC_OP_QKV || op->kind == SC_OP_UP || op->kind == SC_OP_LOGITS;
+}
+
+static int32_t norm_rows(const sc_step *step, const sc_op *norm)
+{
+    return norm->kind == SC_OP_NORM_LAST ? step->batch->outputs : step->batch->rows;
+}
+
+const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op)
+{
+    const sc_op *norm = op - 1; /* moments are taken of one h for all */
+    const int own = op > step->ops && takes_norm(op) && !op->moments && is_norm(norm) && norm_rows(step, norm) <= SC_OWN_NORM;
+    return own ? norm : NULL;
+}
+
+void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
+                 size_t stride)
 {
     const sc_engine *e = step->engine;
-    const sc_batch *batch = step->batch;
-    const int last = op->kind == SC_OP_NORM_LAST;
-    const int32_t rows = last ? batch->outputs : batch->rows;
-    for (int64_t t; (t = sc_team_next(e->team)) < rows;) {
-        const float *x = e->x.floats + (size_t)(last ? batch->output_rows[t] : t) * e->x.stride;
-        float *h = op->quantize ? e->scratch + (size_t)thread * e->scratch_floats : e->h.floats + (size_t)t * e->h.stride;
-        e->kernels->layer_norm(x, op->weight, op->bias, e->shape.epsilon, (size_t)e->shape.n_embd, e->h.width, h);
-        if (op->quantize) e->kernels->quantize(h, e->h.width, e->h.blocks + t, (size_t)rows);
+    const int32_t from = norm->kind == SC_OP_NORM_LAST ? step->batch->output_rows[row] : row;
+    float *h = norm->quantize ? scratch : floats;
+    e->kernels->layer_norm(e->x.floats + (size_t)from * e->x.stride, norm->weight, norm->bias, e->shape.epsilon,
+                           (size_t)e->shape.n_embd, e->h.width, h);
+    if (norm->quantize) e->kernels->quantize(h, e->h.width, blocks, stride);
+}
+
+/* Rows of an embedding or a norm that go together: a row is a microsecond or two. */
+enum { ROWS = 2 };
+
+static uint32_t row_units(int32_t rows) { return (uint32_t)(rows + ROWS - 1) / ROWS; }
+
+/* Rows of an embedding or a norm for all. */
+static void run_rows(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
+{
+    const sc_engine *e = step->engine;
+    const int32_t rows = op->kind == SC_OP_EMBED ? step->batch->rows : norm_rows(step, op);
+    float *scratch = e->scratch + (size_t)sc_worker_thread(worker) * e->scratch_floats;
+    for (int64_t unit = index; unit >= 0; unit = sc_team_take(worker))
+        for (int32_t t = (int32_t)unit * ROWS; t < rows && t < ((int32_t)unit + 1) * ROWS; t++) {
+            if (op->kind == SC_OP_EMBED) embed_row(step, op, t, scratch);
+            else sc_norm_row(step, op, t, scratch, e->h.floats + (size_t)t * e->h.stride, e->h.blocks + t, (size_t)rows);
+        }
+}
+
+static uint32_t units_of(const sc_step *step, const sc_op *op, int stage)
+{
+    switch (op->kind) {
+    case SC_OP_EMBED: return stage ? 0 : row_units(step->batch->rows);
+    case SC_OP_NORM:
+    case SC_OP_NORM_LAST:
+        if (stage || (op + 1 < step->ops + step->n_ops && sc_own_norm_of(step, op + 1))) return 0;
+        return row_units(norm_rows(step, op));
+    case SC_OP_ATTEND: return sc_attend_units(step, op, stage);
+    default: return sc_linear_units(step, op, stage);
     }
 }
 
-static void run_ops(void *argument, int thread)
+static int is_linear(const sc_op *op) { return op->kind != SC_OP_EMBED && op->kind != SC_OP_ATTEND && !is_norm(op); }
+
+static int open_phase(void *argument, sc_phase *phase)
 {
     const sc_step *step = argument;
-    for (int32_t i = 0; i < step->n_ops; i++) {
-        const sc_op *op = &step->ops[i];
-        switch (op->kind) {
-        case SC_OP_EMBED: op_embed(step, op, thread); break;
-        case SC_OP_NORM:
-        case SC_OP_NORM_LAST: op_norm(step, op, thread); break;
-        case SC_OP_ATTEND: sc_op_attend(step, op, thread); break;
-        default: sc_op_linear(step, op, thread); break;
+    int stage = phase->units ? phase->stage + 1 : 0; /* no units: the job begins */
+    for (int32_t op = phase->op; op < step->n_ops; op++, stage = 0)
+        for (; stage < SC_STAGES; stage++) {
+            const uint32_t units = units_of(step, step->ops + op, stage);
+            if (!units) continue;
+            *phase = (sc_phase){op, stage, units, is_linear(step->ops + op)};
+            return 1;
         }
-        if (i + 1 < step->n_ops) sc_team_barrier(step->engine->team);
-    }
+    return 0;
+}
+
+static void run_phase(void *argument, const sc_phase *phase, sc_worker *worker, uint32_t index)
+{
+    const sc_step *step = argument;
+    const sc_op *op = &step->ops[phase->op];
+    if (op->kind == SC_OP_ATTEND) sc_attend_run(step, op, phase->stage, worker, index);
+    else if (is_linear(op)) sc_linear_run(step, op, phase->stage, worker, index);
+    else run_rows(step, op, worker, index);
 }
 
 void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch)
 {
+    static const sc_job job = {open_phase, run_phase};
     sc_step step = {engine, ops, n_ops, batch};
-    sc_team_run(engine->team, run_ops, &step);
+    sc_team_run(engine->team, &job, &step);
 }

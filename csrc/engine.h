@@ -2,6 +2,8 @@
 #ifndef SC_ENGINE_H
 #define SC_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "kernels.h"
 #include "santacoder.h"
 #include "threads.h"
@@ -15,7 +17,11 @@ typedef struct {
     sc_act *blocks;
 } sc_vectors;
 
-enum { SC_THREAD_PARTIALS = 256 };
+enum {
+    SC_THREAD_PARTIALS = 256,
+    SC_OWN_NORM = 4,   /* rows of a norm that every thread does for itself: a phase for all costs as much */
+    SC_SPLIT_TILES = 4 /* tiles for each thread from which on none is split over the team */
+};
 
 struct sc_engine {
     sc_shape shape;
@@ -27,11 +33,19 @@ struct sc_engine {
     sc_vectors q;      /* (n_head, dim) per row */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;
+    char *norms;       /* per thread: norm_bytes; a sc_own_norm and what it tells of */
+    size_t norm_bytes;
     char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per thread */
     size_t partial_bytes, max_partials;
+    atomic_int *unfinished; /* of each split tile, blocks that are not attended to */
     void *memory;
     size_t memory_bytes;
 };
+
+/* A norm's rows that a thread has done for itself. */
+typedef struct {
+    _Alignas(64) uint64_t phase; /* that it did them in */
+} sc_own_norm;
 
 /* One step in flight: what every thread needs. */
 typedef struct {
@@ -59,8 +73,18 @@ static inline char *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, i
     return (char *)block + index * 2 * sc_kv_half_bytes(e->shape.cache, e->dim);
 }
 
-/* Each runs on all threads of the team; work is shared out inside, with a barrier wherever one is needed. */
-void sc_op_linear(const sc_step *step, const sc_op *op, int thread);
-void sc_op_attend(const sc_step *step, const sc_op *op, int thread);
+/* An operation is one phase of the team, or several, its stages. Each pair says how many units a stage has, none if the
+ * operation has no use for it, and does units of it. */
+enum { SC_STAGES = 3 };
+uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage);
+void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
+uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage);
+void sc_attend_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
+
+/* The norm whose result a linear layer takes, if every thread does it for itself; else NULL. */
+const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op);
+/* One row of a norm into h, as int8 blocks `stride` apart or as floats; scratch holds a row. */
+void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
+                 size_t stride);
 
 #endif

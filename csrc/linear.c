@@ -1,11 +1,10 @@
-/* Linear layers: pairs of panels shared out over the team, each finished on the spot by whatever follows the layer. */
+/* Linear layers: pairs of panels and rows shared out over the team, each finished on the spot by whatever follows the layer. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "engine.h"
-
-enum { SC_MANY_ROWS = 128 };
+#include "sharing.h"
 
 /* Adds the bias of a pair's 32 outputs. */
 static void add_bias(float *restrict acc, const float *restrict bias, size_t rows)
@@ -53,15 +52,23 @@ static void store_halves(const sc_engine *e, qkv_place at, char *keys, int32_t s
     memcpy(v + (size_t)slot * e->dim + at.d, half + first, (size_t)count * sizeof *half);
 }
 
+/* Outputs (rows, 32) of a pair, for rows begin..begin+rows-1 of the step. */
+typedef struct {
+    float *acc;
+    size_t begin, rows;
+} outputs;
+
 /* `count` outputs from `first`, all of one head, into q or the cache. */
-static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const float *acc, int32_t first, int32_t count)
+static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const outputs *o, int32_t first, int32_t count)
 {
     const sc_engine *e = step->engine;
     const sc_batch *batch = step->batch;
+    const int32_t begin = (int32_t)o->begin, end = begin + (int32_t)o->rows;
     for (int32_t s = 0; s < batch->segments; s++) {
         const sc_segment *seg = &batch->segment[s];
-        for (int32_t t = seg->first_row; t < seg->first_row + seg->rows; t++) {
-            const float *from = acc + (size_t)t * SC_PAIR;
+        const int32_t stop = seg->first_row + seg->rows;
+        for (int32_t t = seg->first_row > begin ? seg->first_row : begin; t < stop && t < end; t++) {
+            const float *from = o->acc + (size_t)(t - begin) * SC_PAIR;
             if (at.part == 0) {
                 float *q = e->q.floats + (size_t)t * e->q.stride + (size_t)at.head * e->dim;
                 memcpy(q + at.d, from + first, (size_t)count * sizeof *from);
@@ -75,95 +82,71 @@ static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const 
     }
 }
 
-static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const float *acc)
+static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const outputs *o)
 {
     const sc_shape *shape = &step->engine->shape;
     for (int32_t first = 0, count; first < SC_PAIR && row + first < op->matrix->rows; first += count) {
         const qkv_place at = place_of(shape, row + first);
         count = shape->head_dim - at.d;
         if (count > SC_PAIR - first) count = SC_PAIR - first;
-        store_run(step, op, at, acc, first, count);
+        store_run(step, op, at, o, first, count);
     }
 }
 
 /* The hidden layer is quantised when the last pair of a block of activations is there; `acc` follows those of the others. */
-static void store_gelu(const sc_engine *e, const sc_op *op, size_t row, size_t rows, float *acc)
-{
-    const size_t pair = row % SC_BLOCK / SC_PAIR;
-    e->kernels->gelu(acc, op->bias + row, rows);
-    if (!op->quantize)
-        for (size_t t = 0; t < rows; t++)
-            memcpy(e->u.floats + t * e->u.stride + row, acc + t * SC_PAIR, SC_PAIR * sizeof *acc);
-    else if (pair == SC_GROUPS - 1 || row + SC_PAIR == e->u.width)
-        e->kernels->quantize_pairs(acc - pair * sc_pair_outputs(rows), sc_pair_outputs(rows), (int)pair + 1, rows,
-                                   e->u.blocks + row / SC_BLOCK * rows);
-}
-
-static void store_logits(const sc_step *step, const sc_op *op, size_t row, size_t rows, const float *acc)
-{
-    const size_t width = (size_t)op->matrix->rows, n = width - row < SC_PAIR ? width - row : SC_PAIR;
-    for (size_t t = 0; t < rows; t++) memcpy(step->batch->logits + t * width + row, acc + t * SC_PAIR, n * sizeof *acc);
-}
-
-static void store(const sc_step *step, const sc_op *op, size_t row, size_t rows, float *acc)
+static void store_gelu(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
 {
     const sc_engine *e = step->engine;
+    const size_t pair = row % SC_BLOCK / SC_PAIR, next = sc_pair_outputs(o->rows);
+    e->kernels->gelu(o->acc, op->bias + row, o->rows);
+    if (!op->quantize)
+        for (size_t t = 0; t < o->rows; t++)
+            memcpy(e->u.floats + (o->begin + t) * e->u.stride + row, o->acc + t * SC_PAIR, SC_PAIR * sizeof *o->acc);
+    else if (pair == SC_GROUPS - 1 || row + SC_PAIR == e->u.width)
+        e->kernels->quantize_pairs(o->acc - pair * next, next, (int)pair + 1, o->rows,
+                                   e->u.blocks + row / SC_BLOCK * (size_t)step->batch->rows + o->begin);
+}
+
+static void store_logits(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
+{
+    const size_t width = (size_t)op->matrix->rows, n = width - row < SC_PAIR ? width - row : SC_PAIR;
+    for (size_t t = 0; t < o->rows; t++)
+        memcpy(step->batch->logits + (o->begin + t) * width + row, o->acc + t * SC_PAIR, n * sizeof *o->acc);
+}
+
+static void store(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
+{
+    const sc_engine *e = step->engine;
+    float *x = e->x.floats + o->begin * e->x.stride + row;
     switch (op->kind) {
     case SC_OP_QKV:
-        add_bias(acc, op->bias + row, rows);
-        store_qkv(step, op, (int32_t)row, acc);
+        add_bias(o->acc, op->bias + row, o->rows);
+        store_qkv(step, op, (int32_t)row, o);
         break;
-    case SC_OP_UP: store_gelu(e, op, row, rows, acc); break;
-    case SC_OP_LOGITS: store_logits(step, op, row, rows, acc); break;
-    default: e->kernels->add_residual(e->x.floats + row, e->x.stride, acc, op->bias + row, rows); break;
+    case SC_OP_UP: store_gelu(step, op, row, o); break;
+    case SC_OP_LOGITS: store_logits(step, op, row, o); break;
+    default: e->kernels->add_residual(x, e->x.stride, o->acc, op->bias + row, o->rows); break;
     }
 }
 
-static const sc_vectors *input_of(const sc_engine *e, int32_t kind)
+static size_t rows_of(const sc_step *step, const sc_op *op)
 {
-    return kind == SC_OP_ADD_ATTN ? &e->a : kind == SC_OP_ADD_FFN ? &e->u : &e->h;
+    return (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
 }
 
-/* A linear layer as the team shares it out. */
-typedef struct {
-    const char *panels;
-    size_t rows, pairs, pair_bytes;
-    size_t threads, unit; /* unit: so many pairs at least go together */
-    int many;
-} layer;
-
-static layer layer_of(const sc_step *step, const sc_op *op)
+static sc_sharing sharing_of(const sc_step *step, const sc_op *op)
 {
     const sc_matrix *m = op->matrix;
-    layer l = {.panels = m->panels, .pair_bytes = sc_pair_bytes(m->format, (size_t)m->columns)};
-    l.rows = (size_t)(op->kind == SC_OP_LOGITS ? step->batch->outputs : step->batch->rows);
-    l.pairs = l.rows ? ((size_t)m->rows + SC_PAIR - 1) / SC_PAIR : 0;
-    l.threads = (size_t)sc_team_size(step->engine->team);
-    /* Quantised outputs go by whole blocks of activations. */
-    l.unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
-    l.many = l.rows >= SC_MANY_ROWS;
-    return l;
+    const uint32_t pairs = sc_divide_up((uint32_t)m->rows, SC_PAIR);
+    /* Quantised outputs go by whole blocks of activations: their pairs share a step, and tokens a cache line. */
+    const uint32_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
+    return sc_share_out(pairs, unit, (uint32_t)rows_of(step, op), (uint32_t)sc_team_size(step->engine->team),
+                        (size_t)m->columns, sc_pair_bytes(m->format, (size_t)m->columns));
 }
 
-/* Pairs first..last-1, which a thread takes together. */
-typedef struct {
-    size_t first, last;
-} share;
-
-/* The share of running number `index`. Few rows: every thread takes half of its part of what is left, so that its reads
- * of the weights run on, down to one unit, so that all end at once. Many rows, where weights are a small part of what is
- * read: units. */
-static share share_of(const layer *l, size_t index)
+static const char *pair_at(const sc_matrix *m, uint32_t pair)
 {
-    size_t first = 0, size = l->unit;
-    for (; !l->many && first < l->pairs; index -= l->threads) {
-        const size_t half = (l->pairs - first) / l->unit / (2 * l->threads) * l->unit;
-        size = half > l->unit ? half : l->unit;
-        if (index < l->threads || size == l->unit) break;
-        first += l->threads * size;
-    }
-    first += index * size;
-    return (share){first, first + size < l->pairs ? first + size : l->pairs};
+    return (const char *)m->panels + pair * sc_pair_bytes(m->format, (size_t)m->columns);
 }
 
 /* Where this thread will begin in the linear layer that follows `op`; anywhere if none does. */
@@ -172,49 +155,107 @@ static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
     const char *none = op->matrix->panels;
     while (++op < step->ops + step->n_ops) {
         if (op->kind == SC_OP_NORM || op->kind == SC_OP_NORM_LAST || op->kind == SC_OP_ATTEND) continue;
-        const layer l = layer_of(step, op);
-        const share s = share_of(&l, (size_t)thread);
-        return l.panels + (s.first < l.pairs ? s.first * l.pair_bytes : 0);
+        const sc_sharing s = sharing_of(step, op);
+        const sc_share share = sc_share_at(&s, (uint32_t)thread);
+        return pair_at(op->matrix, share.first < s.pairs ? share.first : 0);
     }
     return none;
 }
 
-/* Adds the layer's inputs, and their squares, to its moments: every thread takes some columns, rows in their order. */
-static void add_moments(const sc_step *step, const sc_op *op, const sc_vectors *in, size_t rows, int thread)
+/* What a layer multiplies with: blocks with `stride` between those of a token, or floats with so many from token to token. */
+typedef struct {
+    const float *floats;
+    const sc_act *blocks;
+    size_t stride;
+} input;
+
+/* The rows of a norm that this thread does for itself, once in a phase. */
+static input own_input(const sc_step *step, const sc_op *norm, size_t rows, sc_worker *worker, float *scratch)
 {
-    const size_t columns = (size_t)op->matrix->columns, threads = (size_t)sc_team_size(step->engine->team);
-    const size_t first = columns * (size_t)thread / threads, last = columns * ((size_t)thread + 1) / threads;
+    const sc_engine *e = step->engine;
+    sc_own_norm *own = (sc_own_norm *)(void *)(e->norms + (size_t)sc_worker_thread(worker) * e->norm_bytes);
+    float *floats = (float *)(void *)(own + 1);
+    sc_act *blocks = (sc_act *)(void *)(own + 1);
+    if (own->phase != sc_worker_phase(worker)) {
+        for (size_t t = 0; t < rows; t++)
+            sc_norm_row(step, norm, (int32_t)t, scratch, floats + t * e->h.stride, blocks + t, rows);
+        own->phase = sc_worker_phase(worker);
+    }
+    return norm->quantize ? (input){NULL, blocks, rows} : (input){floats, NULL, e->h.stride};
+}
+
+static input input_of(const sc_step *step, const sc_op *op, size_t rows, sc_worker *worker, float *scratch)
+{
+    const sc_engine *e = step->engine;
+    const sc_op *norm = sc_own_norm_of(step, op);
+    if (norm) return own_input(step, norm, rows, worker, scratch);
+    const sc_vectors *in = op->kind == SC_OP_ADD_ATTN ? &e->a : op->kind == SC_OP_ADD_FFN ? &e->u : &e->h;
+    return op->matrix->format < SC_Q4_K ? (input){in->floats, NULL, in->stride} : (input){NULL, in->blocks, rows};
+}
+
+/* Adds the layer's inputs, and their squares, to its moments: units of some columns, rows in their order. */
+enum { MOMENTS = 64 };
+
+static void add_moments(const sc_step *step, const sc_op *op, uint32_t unit, const input *in)
+{
+    const size_t columns = (size_t)op->matrix->columns, rows = rows_of(step, op), first = unit * (size_t)MOMENTS;
     for (size_t t = 0; t < rows; t++)
-        for (size_t c = first; c < last; c++) {
+        for (size_t c = first; c < columns && c < first + MOMENTS; c++) {
             const double x = (double)in->floats[t * in->stride + c];
             op->moments[c] += x;
             op->moments[columns + c] += x * x;
         }
 }
 
-/* Each thread's first share is its own, so that the layer before can prefetch it; a counter gives out the others. */
-void sc_op_linear(const sc_step *step, const sc_op *op, int thread)
+/* One pair for the rows of a share. */
+static void run_pair(const sc_step *step, const sc_op *op, const input *in, const sc_share *share, uint32_t pair,
+                     const char *ahead, float *acc)
+{
+    const sc_matrix *m = op->matrix;
+    const outputs o = {acc, share->begin, share->end - share->begin};
+    const void *x = in->floats ? (const void *)(in->floats + o.begin * in->stride) : (const void *)(in->blocks + o.begin);
+    /* The bias was read a token ago: the weights since have swept it out of the cache. */
+    if (op->bias)
+        for (size_t b = 0; b < SC_PAIR; b += 16) __builtin_prefetch(op->bias + pair * SC_PAIR + b);
+    step->engine->kernels->linear[m->format](pair_at(m, pair), (size_t)m->columns, x, in->stride, o.rows, ahead, acc);
+    store(step, op, (size_t)pair * SC_PAIR, &o);
+}
+
+enum { MULTIPLY = 1 }; /* the stage after that of moments */
+
+uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage)
+{
+    if (!rows_of(step, op) || stage > MULTIPLY) return 0;
+    if (stage < MULTIPLY) return op->moments ? sc_divide_up((uint32_t)op->matrix->columns, MOMENTS) : 0;
+    const sc_sharing s = sharing_of(step, op);
+    return sc_shares(&s);
+}
+
+/* The next share is taken before the last pair of this one, which prefetches it. */
+void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index)
 {
     const sc_engine *e = step->engine;
-    const layer l = layer_of(step, op);
-    const sc_vectors *in = input_of(e, op->kind);
-    const int format = op->matrix->format, floats = format < SC_Q4_K;
-    const void *x = floats ? (const void *)in->floats : (const void *)in->blocks;
-    const char *after = next_layer(step, op, thread);
+    const int thread = sc_worker_thread(worker);
     float *scratch = e->scratch + (size_t)thread * e->scratch_floats;
-    if (op->moments) add_moments(step, op, in, l.rows, thread);
-    for (share now = share_of(&l, (size_t)thread), next; now.first < l.pairs; now = next) {
-        next = share_of(&l, l.threads + (size_t)sc_team_next(e->team));
-        for (size_t i = now.first; i < now.last; i++) {
-            const size_t then = i + 1 < now.last ? i + 1 : next.first;
-            float *acc = scratch + i % l.unit * sc_pair_outputs(l.rows);
-            const char *ahead = then < l.pairs ? l.panels + then * l.pair_bytes : after;
-            /* The bias was read a token ago: the weights since have swept it out of the cache. */
-            if (op->bias)
-                for (size_t b = 0; b < SC_PAIR; b += 16) __builtin_prefetch(op->bias + i * SC_PAIR + b);
-            e->kernels->linear[format](l.panels + i * l.pair_bytes, (size_t)op->matrix->columns, x,
-                                       floats ? in->stride : l.rows, l.rows, ahead, acc);
-            store(step, op, i * SC_PAIR, l.rows, acc);
+    const input in = input_of(step, op, rows_of(step, op), worker, scratch);
+    if (stage < MULTIPLY) {
+        for (int64_t i = index; i >= 0; i = sc_team_take(worker)) add_moments(step, op, (uint32_t)i, &in);
+        return;
+    }
+    const sc_sharing s = sharing_of(step, op);
+    const char *after = next_layer(step, op, thread);
+    sc_share now = sc_share_at(&s, index);
+    for (int64_t taken = 0; taken >= 0;) {
+        sc_share next = now;
+        for (uint32_t i = now.first; i < now.last; i++) {
+            const char *ahead = i + 1 < now.last ? pair_at(op->matrix, i + 1) : after;
+            if (i + 1 == now.last && (taken = sc_team_take(worker)) >= 0) {
+                next = sc_share_at(&s, (uint32_t)taken);
+                ahead = pair_at(op->matrix, next.first);
+            }
+            float *acc = scratch + i % s.unit * sc_pair_outputs(now.end - now.begin);
+            run_pair(step, op, &in, &now, i, ahead, acc);
         }
+        now = next;
     }
 }

@@ -166,7 +166,6 @@ static size_t source_row_bytes(int source, size_t columns)
 }
 
 typedef struct {
-    sc_team *team;
     int source, format;
     const char *blocks;
     size_t rows, columns;
@@ -174,20 +173,16 @@ typedef struct {
     atomic_int finite;
 } pack_job;
 
-static void pack_pairs(void *argument, int thread)
+static void pack_pair(void *argument, size_t pair)
 {
     pack_job *job = argument;
     const size_t row_bytes = source_row_bytes(job->source, job->columns);
     const size_t pair_bytes = sc_pair_bytes(job->format, job->columns);
-    const size_t pairs = (job->rows + SC_PAIR - 1) / SC_PAIR;
-    (void)thread;
-    for (size_t i; (i = (size_t)sc_team_next(job->team)) < pairs;) {
-        int finite = 1;
-        for (size_t r = SC_PAIR * i; r < SC_PAIR * (i + 1) && r < job->rows; r++)
-            finite &= put_row(job->source, job->format, job->blocks + r * row_bytes, job->columns,
-                              job->panels + i * pair_bytes, (int)(r / 16 % 2), (int)(r % 16));
-        if (!finite) atomic_store(&job->finite, 0);
-    }
+    int finite = 1;
+    for (size_t r = SC_PAIR * pair; r < SC_PAIR * (pair + 1) && r < job->rows; r++)
+        finite &= put_row(job->source, job->format, job->blocks + r * row_bytes, job->columns,
+                          job->panels + pair * pair_bytes, (int)(r / 16 % 2), (int)(r % 16));
+    if (!finite) atomic_store(&job->finite, 0);
 }
 
 size_t sc_matrix_bytes(int format, size_t rows, size_t columns)
@@ -197,8 +192,8 @@ size_t sc_matrix_bytes(int format, size_t rows, size_t columns)
 
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
 {
-    pack_job job = {.team = team, .source = source, .format = format, .blocks = blocks, .rows = rows,
+    pack_job job = {.source = source, .format = format, .blocks = blocks, .rows = rows,
                     .columns = columns, .panels = panels, .finite = 1};
-    sc_team_run(team, pack_pairs, &job);
+    sc_team_for(team, (rows + SC_PAIR - 1) / SC_PAIR, pack_pair, &job);
     return atomic_load(&job.finite) ? SC_OK : SC_NOT_FINITE;
 }

@@ -12,7 +12,6 @@
 enum { LANES = SC_LANES, UNIT = SC_QUANTIZE_UNIT };
 
 typedef struct {
-    sc_team *team;
     const sc_kernels *kernels;
     int source, target;
     const char *values;
@@ -192,34 +191,31 @@ static double round_values(const quantize_job *job, size_t first, const float *x
     return error;
 }
 
-static void quantize_units(void *argument, int thread)
+static void quantize_unit(void *argument, size_t i)
 {
     quantize_job *job = argument;
     float x[UNIT];
-    (void)thread;
-    for (size_t i; (i = (size_t)sc_team_next(job->team)) * UNIT < job->count;) {
-        const size_t first = i * UNIT, count = job->count - first < UNIT ? job->count - first : UNIT;
-        load_values(job, first, count, x);
-        const int status = check_values(job, x, count);
-        if (status != SC_OK) {
-            int none = SC_OK; /* the first bad unit that a thread meets decides, but NaN comes before size */
-            if (!atomic_compare_exchange_strong(&job->status, &none, status) && status == SC_NOT_FINITE)
-                atomic_store(&job->status, status);
-            continue;
-        }
-        const int floats = job->target == SC_F32 || job->target == SC_F16 || job->target == SC_BF16;
-        job->sums[2 * i + 1] = 0;
-        for (size_t k = 0; k < count; k++) job->sums[2 * i + 1] += (double)x[k] * (double)x[k];
-        job->sums[2 * i] = floats ? round_values(job, first, x, count) : quantize_values(job, first, x, count);
+    const size_t first = i * UNIT, count = job->count - first < UNIT ? job->count - first : UNIT;
+    load_values(job, first, count, x);
+    const int status = check_values(job, x, count);
+    if (status != SC_OK) {
+        int none = SC_OK; /* the first bad unit that a thread meets decides, but NaN comes before size */
+        if (!atomic_compare_exchange_strong(&job->status, &none, status) && status == SC_NOT_FINITE)
+            atomic_store(&job->status, status);
+        return;
     }
+    const int floats = job->target == SC_F32 || job->target == SC_F16 || job->target == SC_BF16;
+    job->sums[2 * i + 1] = 0;
+    for (size_t k = 0; k < count; k++) job->sums[2 * i + 1] += (double)x[k] * (double)x[k];
+    job->sums[2 * i] = floats ? round_values(job, first, x, count) : quantize_values(job, first, x, count);
 }
 
 int sc_quantize(sc_team *team, int isa, const sc_quantization *q)
 {
-    quantize_job job = {.team = team, .kernels = sc_kernels_get(isa), .source = q->source, .target = q->target,
+    quantize_job job = {.kernels = sc_kernels_get(isa), .source = q->source, .target = q->target,
                         .values = q->values, .count = (size_t)q->rows * (size_t)q->columns, .columns = (size_t)q->columns,
                         .importance = q->importance, .mean = q->mean, .blocks = q->blocks, .sums = q->sums,
                         .shifts = q->shifts, .status = SC_OK};
-    sc_team_run(team, quantize_units, &job);
+    sc_team_for(team, (job.count + UNIT - 1) / UNIT, quantize_unit, &job);
     return atomic_load(&job.status);
 }

@@ -39,6 +39,11 @@ sc_team *sc_team_new(int32_t threads);
 void sc_team_free(sc_team *team);
 /* Threads asked for: no work ever runs on more. */
 int32_t sc_team_wanted(const sc_team *team);
+/* What all threads did so far: phases of work, waits for a phase to end, CPUs left to others, waits spent asleep. */
+typedef struct {
+    uint64_t phases, waits, yields, sleeps;
+} sc_team_counts;
+sc_team_counts sc_team_counted(const sc_team *team);
 
 /* A packed matrix; `panels` holds sc_matrix_bytes(format, rows, columns). */
 typedef struct {

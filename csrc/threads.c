@@ -1,6 +1,22 @@
-/* A small team of POSIX threads with a barrier and a shared work counter. OpenMP is no choice: its runtime hangs in a
- * forked child. Waiting spins for a tenth of a millisecond, or two within a job, since the next operation usually comes
- * sooner than the kernel could wake a thread, and then sleeps. */
+/* A small team of POSIX threads. OpenMP is no choice: its runtime hangs in a forked child.
+ *
+ * The protocol. `word` holds the number of the phase that is at work, whether its units have owners, and the next unit that
+ * nobody has. A unit is claimed by compare-and-swap, so a thread that comes late cannot touch the counter of a later phase;
+ * a unit with an owner by the owner's `own`, which goes from an earlier phase's number to this one's, once. Whoever finishes
+ * units counts them in `done`; who counts the last one opens the next phase, or closes the job. What describes a phase lies
+ * twice, by the parity of its number: phase p+2 is not opened before p+1 is over, nor that before p is.
+ *
+ *   - The job, its argument and the description of a phase are read only by a thread that holds a unit of it, or that
+ *     opens the next phase: they may lie on the stack of the caller, which returns when the job is closed.
+ *   - `total` of a phase may be read too late, as that of the phase after the next; the claim that follows fails then, since
+ *     `word` has changed. An `own` of a phase that is over is not below its number, so nobody takes it again.
+ *   - Opening writes the description, then `word`, then `news`. Closing does too: a phase of 0 units, then `news` with the
+ *     closing bit. Others may have done the phase and opened later ones before its opener has written `news`, which only goes up.
+ *
+ * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once a phase. It yields at once where a
+ * team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for then
+ * whoever holds the unit is not running. A thread that has had its CPU for a millisecond and a half yields when it holds
+ * nothing: beside another process its time slice ends there, and not within a unit. */
 #define _GNU_SOURCE
 #include "threads.h"
 
@@ -10,44 +26,67 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#if defined __x86_64__
-#include <immintrin.h>
+
+#include "bell.h"
+#include "ticks.h"
+
+enum {
+    SLICE = 1500,         /* microseconds on a CPU after which a thread yields */
+    SPIN_WITHIN = 500,    /* microseconds to spin within a job: longer than any wait for a thread that runs */
+    SPIN_BETWEEN = 150,   /* between jobs: long enough for Python to choose a token */
+    SPINS_PER_LOOK = 16,  /* pauses between two looks at the clock and at the CPUs of the others */
+    APART = 4000          /* microseconds between two attempts to leave a team-mate's CPU */
+};
+
+#if defined SC_DELAYS /* a build for tests, which stalls threads at any step of the protocol */
+void sc_test_delay(void);
+#define STEP() sc_test_delay()
+#else
+#define STEP() ((void)0)
 #endif
 
-/* How long to wait awake, in pauses of about 35 ns on x86. Between jobs: long enough for Python to choose a token. Within
- * a job: longer than it takes to wake a thread, since who falls asleep meanwhile makes the other wait as long, and so on. */
-enum { SPINS_BETWEEN_JOBS = 4000, SPINS_WITHIN_JOB = 64000, SPINS_PER_YIELD = 128 };
-
-/* A number that threads wait on until it changes. */
-typedef struct {
-    atomic_uint value;
-    atomic_int sleepers;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-} event;
-
-typedef struct {
-    sc_team *team;
+struct sc_worker {
+    _Alignas(64) sc_team *team;
     int index;
-} worker;
+    uint64_t phase;    /* of the units in hand */
+    uint32_t held;     /* units in hand or done and not counted */
+    uint64_t slice;    /* since when it has its CPU, as far as it knows */
+    uint64_t apart;    /* when it last tried to leave a team-mate's CPU */
+    pthread_t thread;
+    _Atomic uint64_t waits, yields, sleeps;
+    _Alignas(64) _Atomic uint64_t own; /* the last phase whose unit `index` was claimed as the owner's, or for it */
+};
 
 struct sc_team {
-    int wanted;  /* threads asked for */
-    int size;    /* threads running, the caller included; set when they start */
+    int wanted;             /* threads asked for */
+    int size;               /* threads that run, the caller included; set when they start */
     int started;
-    int spins;   /* whether waiting threads spin before they sleep */
-    unsigned owner; /* the process that the threads live in, by its number of forks */
+    unsigned owner;         /* the process that the threads live in, by its number of forks */
+    atomic_int active;      /* threads that take part; the others are parked */
     atomic_int stop;
-    sc_job *job;
+    _Atomic uint64_t ticks_per_ms;
+    uint64_t start_ticks, start_ns;
+    const sc_job *job;
     void *argument;
-    event work, phase;
-    _Alignas(64) atomic_int arrived;
-    _Alignas(64) atomic_llong counter;
-    pthread_t *threads;
-    worker *workers;
-    atomic_int *cpu; /* per thread, where it ran last; -1 is unknown */
+    sc_phase phases[2];
+    sc_worker *workers;
+    _Atomic int32_t *cpu;   /* per thread, where it ran last; -1 is unknown */
+    sc_bell roster;         /* changes when `active` does */
+    sc_bell news;           /* the phase at work, times two; odd when the job before is closed */
+    _Alignas(64) _Atomic uint64_t word;
+    _Alignas(64) _Atomic uint32_t done[2];
+    _Atomic uint32_t total[2];
+    _Atomic uint32_t owned[2]; /* units with owners that nobody has claimed */
 };
+
+/* Phase, owners' bit and next unit of `word`. Numbers of phases have 43 bits, a year of the smallest phases, and go round. */
+enum { INDEX_BITS = 20, PHASE_SHIFT = INDEX_BITS + 1 };
+_Static_assert(SC_MAX_UNITS < 1 << INDEX_BITS, "an index has room");
+static uint64_t phase_of(uint64_t word) { return word >> PHASE_SHIFT; }
+static int has_owners(uint64_t word) { return word >> INDEX_BITS & 1; }
+static uint32_t index_of(uint64_t word) { return (uint32_t)(word & ((1u << INDEX_BITS) - 1)); }
+static uint64_t later(uint64_t phase, uint64_t by) { return phase_of((phase + by) << PHASE_SHIFT); }
+static int is_before(uint64_t a, uint64_t b) { return (int64_t)((a - b) << PHASE_SHIFT) < 0; }
 
 /* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a child
  * may have its parent's. */
@@ -60,73 +99,6 @@ static void start_counting(void) { counts = !pthread_atfork(NULL, NULL, count_fo
 
 static int is_ours(const sc_team *team) { return team->started && team->owner == atomic_load(&forks); }
 
-static void pause_briefly(void)
-{
-#if defined __x86_64__
-    _mm_pause();
-#elif defined __aarch64__
-    __asm__ volatile("isb");
-#endif
-}
-
-static void event_reset(event *s)
-{
-    atomic_store(&s->value, 0);
-    atomic_store(&s->sleepers, 0);
-    pthread_mutex_init(&s->mutex, NULL);
-    pthread_cond_init(&s->changed, NULL);
-}
-
-static void event_raise(event *s)
-{
-    atomic_fetch_add(&s->value, 1);
-    if (!atomic_load(&s->sleepers)) return;
-    pthread_mutex_lock(&s->mutex);
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static void event_wait(event *s, unsigned old, int spins)
-{
-    for (int i = 1; i <= spins; i++) {
-        if (atomic_load_explicit(&s->value, memory_order_acquire) != old) return;
-        if (i % SPINS_PER_YIELD) pause_briefly();
-        else sched_yield(); /* whom we wait for may be on this CPU */
-    }
-    atomic_fetch_add(&s->sleepers, 1);
-    pthread_mutex_lock(&s->mutex);
-    while (atomic_load(&s->value) == old) pthread_cond_wait(&s->changed, &s->mutex);
-    pthread_mutex_unlock(&s->mutex);
-    atomic_fetch_sub(&s->sleepers, 1);
-}
-
-unsigned long long sc_float_state_default(void)
-{
-#if defined __x86_64__
-    const unsigned old = _mm_getcsr();
-    _mm_setcsr(0x1F80);
-    return old;
-#elif defined __aarch64__
-    unsigned long long old;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
-    __asm__ volatile("msr fpcr, %0" : : "r"(0ULL));
-    return old;
-#else
-    return 0;
-#endif
-}
-
-void sc_float_state_restore(unsigned long long old)
-{
-#if defined __x86_64__
-    _mm_setcsr((unsigned)old);
-#elif defined __aarch64__
-    __asm__ volatile("msr fpcr, %0" : : "r"(old));
-#else
-    (void)old;
-#endif
-}
-
 static int current_cpu(void)
 {
 #if defined __linux__
@@ -136,59 +108,236 @@ static int current_cpu(void)
 #endif
 }
 
-/* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
- * CPUs are. The one that notices moves: its affinity leaves out the others' CPUs for a moment. */
-static void move_apart(sc_team *team, int index)
+/* CPUs that the calling thread may use. */
+static int allowed_cpus(const sc_team *team)
 {
-    const int mine = current_cpu();
-    int clash = 0;
-    atomic_store_explicit(&team->cpu[index], mine, memory_order_relaxed);
-    for (int i = 0; i < team->wanted; i++)
-        clash |= i != index && atomic_load_explicit(&team->cpu[i], memory_order_relaxed) == mine;
-    if (!clash || mine < 0 || !team->spins) return;
 #if defined __linux__
+    cpu_set_t set;
+    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
+#endif
+    return team->wanted;
+}
+
+static uint64_t microseconds(const sc_team *team, uint64_t count)
+{
+    return atomic_load_explicit(&team->ticks_per_ms, memory_order_relaxed) * count / 1000;
+}
+
+static int slice_is_over(const sc_worker *w) { return sc_ticks() - w->slice > microseconds(w->team, SLICE); }
+
+/* One more; nobody else writes it. */
+static void count(_Atomic uint64_t *number)
+{
+    atomic_store_explicit(number, atomic_load_explicit(number, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+static void yield(sc_worker *w)
+{
+    count(&w->yields);
+    sched_yield();
+    w->slice = sc_ticks();
+}
+
+/* Whether a team-mate was last seen on this thread's CPU. */
+static int shares_cpu(const sc_worker *w)
+{
+    const sc_team *team = w->team;
+    const int mine = atomic_load_explicit(&team->cpu[w->index], memory_order_relaxed);
+    const int active = atomic_load_explicit(&team->active, memory_order_relaxed);
+    for (int i = 0; i < active; i++)
+        if (i != w->index && mine >= 0 && atomic_load_explicit(&team->cpu[i], memory_order_relaxed) == mine) return 1;
+    return 0;
+}
+
+static void note_cpu(const sc_worker *w)
+{
+    const int cpu = current_cpu();
+    _Atomic int32_t *known = &w->team->cpu[w->index];
+    if (atomic_load_explicit(known, memory_order_relaxed) != cpu) atomic_store_explicit(known, cpu, memory_order_relaxed);
+}
+
+/* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
+ * CPUs are. The one that notices moves: its affinity leaves out the others' CPUs for a moment. The caller's affinity is the
+ * host's business. */
+static void move_apart(sc_worker *w)
+{
+#if defined __linux__
+    sc_team *team = w->team;
+    const uint64_t now = sc_ticks();
+    if (!w->index || now - w->apart < microseconds(team, APART)) return;
+    w->apart = now;
     cpu_set_t allowed, apart;
     if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
     apart = allowed;
-    for (int i = 0; i < team->wanted; i++) {
+    for (int i = 0, n = atomic_load(&team->active); i < n; i++) {
         const int cpu = atomic_load_explicit(&team->cpu[i], memory_order_relaxed);
-        if (i != index && cpu >= 0) CPU_CLR((size_t)cpu, &apart);
+        if (i != w->index && cpu >= 0) CPU_CLR((size_t)cpu, &apart);
     }
     if (!CPU_COUNT(&apart) || sched_setaffinity(0, sizeof apart, &apart)) return;
     sched_setaffinity(0, sizeof allowed, &allowed);
-    atomic_store_explicit(&team->cpu[index], current_cpu(), memory_order_relaxed);
+    note_cpu(w);
+#else
+    (void)w;
 #endif
 }
 
 int32_t sc_team_wanted(const sc_team *team) { return team->wanted; }
 
-int sc_team_size(const sc_team *team) { return team->size; }
-
-int64_t sc_team_next(sc_team *team) { return atomic_fetch_add_explicit(&team->counter, 1, memory_order_relaxed); }
-
-void sc_team_barrier(sc_team *team)
+sc_team_counts sc_team_counted(const sc_team *team)
 {
-    const unsigned phase = atomic_load(&team->phase.value);
-    if (atomic_fetch_add(&team->arrived, 1) + 1 == team->size) {
-        atomic_store(&team->arrived, 0);
-        atomic_store(&team->counter, 0);
-        event_raise(&team->phase);
-    } else {
-        event_wait(&team->phase, phase, team->spins * SPINS_WITHIN_JOB);
+    sc_team_counts all = {.phases = phase_of(atomic_load(&team->word))};
+    for (int i = 0; i < team->wanted; i++) {
+        const sc_worker *w = &team->workers[i];
+        all.waits += atomic_load_explicit(&w->waits, memory_order_relaxed);
+        all.yields += atomic_load_explicit(&w->yields, memory_order_relaxed);
+        all.sleeps += atomic_load_explicit(&w->sleeps, memory_order_relaxed);
     }
+    return all;
+}
+
+int sc_team_size(const sc_team *team) { return atomic_load_explicit(&team->active, memory_order_relaxed); }
+
+int sc_worker_thread(const sc_worker *w) { return w->index; }
+
+uint64_t sc_worker_phase(const sc_worker *w) { return w->phase; }
+
+/* The unit of `phase` that thread `index` owns, if nobody has it. */
+static int claim_own(sc_team *team, int index, uint64_t phase)
+{
+    _Atomic uint64_t *own = &team->workers[index].own;
+    uint64_t old = atomic_load_explicit(own, memory_order_relaxed);
+    STEP();
+    while (is_before(old, phase)) {
+        if (atomic_compare_exchange_weak(own, &old, phase)) {
+            atomic_fetch_sub_explicit(&team->owned[phase & 1], 1, memory_order_relaxed);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A unit of `phase` for thread `index`, or -1: none is left, or the phase is over. */
+static int64_t claim(sc_team *team, int index, uint64_t phase)
+{
+    uint64_t word = atomic_load(&team->word);
+    STEP();
+    if (phase_of(word) != phase) return -1;
+    if (has_owners(word) && claim_own(team, index, phase)) return index;
+    while (phase_of(word) == phase && index_of(word) < atomic_load(&team->total[phase & 1])) {
+        STEP();
+        if (atomic_compare_exchange_weak(&team->word, &word, word + 1)) return index_of(word);
+    }
+    if (phase_of(word) != phase || !has_owners(word)) return -1;
+    for (int i = 0; i < team->size && atomic_load_explicit(&team->owned[phase & 1], memory_order_relaxed); i++)
+        if (claim_own(team, i, phase)) return i;
+    return -1;
+}
+
+int64_t sc_team_take(sc_worker *w)
+{
+    if (slice_is_over(w)) return -1;
+    const int64_t index = claim(w->team, w->index, w->phase);
+    w->held += index >= 0;
+    return index;
+}
+
+/* Opens the phase after `before`, or closes the job. */
+static void open_next(sc_team *team, uint64_t before)
+{
+    const uint64_t phase = later(before, 1);
+    const int parity = phase & 1;
+    sc_phase next = team->phases[before & 1];
+    const int opened = team->job->open(team->argument, &next);
+    const uint32_t units = opened ? next.units : 0;
+    uint32_t owned = 0;
+    team->phases[parity] = next;
+    STEP();
+    if (opened && next.own) {
+        const uint32_t active = (uint32_t)sc_team_size(team);
+        owned = units < active ? units : active;
+        for (int i = (int)owned; i < team->size; i++) atomic_store_explicit(&team->workers[i].own, phase, memory_order_relaxed);
+    }
+    atomic_store_explicit(&team->owned[parity], owned, memory_order_relaxed);
+    atomic_store_explicit(&team->done[parity], 0, memory_order_relaxed);
+    atomic_store_explicit(&team->total[parity], units, memory_order_relaxed);
+    STEP();
+    atomic_store(&team->word, (phase << 1 | (owned > 0)) << INDEX_BITS | owned);
+    STEP();
+    sc_bell_ring(&team->news, (uint32_t)phase << 1 | !opened);
+}
+
+/* Counts the units in hand, which are done. */
+static void let_go(sc_worker *w)
+{
+    sc_team *team = w->team;
+    const int parity = w->phase & 1;
+    const uint32_t held = w->held, total = atomic_load_explicit(&team->total[parity], memory_order_relaxed);
+    STEP();
+    w->held = 0;
+    if (atomic_fetch_add(&team->done[parity], held) + held == total) open_next(team, w->phase);
+}
+
+static void fall_asleep(sc_worker *w, sc_bell *bell, uint32_t seen)
+{
+    atomic_store_explicit(&w->team->cpu[w->index], -1, memory_order_relaxed); /* it is in nobody's way */
+    sc_bell_sleep(bell, seen);
+    w->slice = sc_ticks();
+}
+
+/* Until there are other news than `seen`. */
+static void await(sc_worker *w, uint32_t seen, uint64_t spin)
+{
+    sc_team *team = w->team;
+    const uint64_t start = sc_ticks();
+    for (unsigned i = 1;; i++) {
+        if (atomic_load(&team->news.value) != seen) return;
+        sc_pause();
+        if (i % SPINS_PER_LOOK) continue;
+        note_cpu(w);
+        if (shares_cpu(w)) {
+            move_apart(w);
+            yield(w);
+        } else if (slice_is_over(w)) {
+            yield(w);
+        }
+        if (sc_ticks() - start > spin) break;
+    }
+    count(&w->sleeps);
+    fall_asleep(w, &team->news, seen);
+}
+
+/* Does units of the phase at work, or waits for news: one round of every thread's loop. */
+static void take_part(sc_worker *w, uint32_t seen)
+{
+    sc_team *team = w->team;
+    note_cpu(w);
+    if (slice_is_over(w)) yield(w);
+    const uint64_t phase = phase_of(atomic_load(&team->word));
+    const int64_t index = claim(team, w->index, phase);
+    if (index < 0) {
+        count(&w->waits);
+        await(w, seen, microseconds(team, SPIN_WITHIN));
+        return;
+    }
+    w->phase = phase;
+    w->held = 1;
+    team->job->run(team->argument, &team->phases[phase & 1], w, (uint32_t)index);
+    STEP();
+    let_go(w);
 }
 
 static void *worker_main(void *argument)
 {
-    const worker *self = argument;
-    sc_team *team = self->team;
+    sc_worker *w = argument;
+    sc_team *team = w->team;
     sc_float_state_default();
-    for (unsigned seen = 0;; seen++) {
-        event_wait(&team->work, seen, team->spins * SPINS_BETWEEN_JOBS);
+    w->slice = sc_ticks();
+    for (;;) {
+        const uint32_t roster = atomic_load(&team->roster.value), seen = atomic_load(&team->news.value);
         if (atomic_load(&team->stop)) return NULL;
-        move_apart(team, self->index);
-        team->job(team->argument, self->index);
-        sc_team_barrier(team);
+        if (w->index >= atomic_load(&team->active)) fall_asleep(w, &team->roster, roster);
+        else if (seen & 1) await(w, seen, microseconds(team, SPIN_BETWEEN));
+        else take_part(w, seen);
     }
 }
 
@@ -200,27 +349,34 @@ sc_team *sc_team_new(int32_t threads)
     if (!team) return NULL;
     memset(team, 0, sizeof *team);
     team->wanted = threads;
-    team->threads = calloc((size_t)threads, sizeof *team->threads);
-    team->workers = calloc((size_t)threads, sizeof *team->workers);
+    team->workers = aligned_alloc(64, (size_t)threads * sizeof *team->workers);
     team->cpu = calloc((size_t)threads, sizeof *team->cpu);
-    if (team->threads && team->workers && team->cpu) return team;
-    sc_team_free(team);
-    return NULL;
+    if (!team->workers || !team->cpu) {
+        sc_team_free(team);
+        return NULL;
+    }
+    memset(team->workers, 0, (size_t)threads * sizeof *team->workers);
+    return team;
 }
 
+/* Starts the threads, also anew in a forked child, to which they did not follow. Numbers of phases go on. */
 static void team_start(sc_team *team)
 {
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-#if defined __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set)) cpus = CPU_COUNT(&set);
-#endif
-    team->spins = team->wanted <= cpus; /* more threads than CPUs: spinning would keep others from working */
-    for (int i = 0; i < team->wanted; i++) atomic_store(&team->cpu[i], -1);
-    event_reset(&team->work);
-    event_reset(&team->phase);
-    atomic_store(&team->arrived, 0);
-    atomic_store(&team->counter, 0);
+    const uint64_t phase = later(phase_of(atomic_load(&team->word)), 2);
+    for (int i = 0; i < 2; i++) atomic_store(&team->total[i], 0);
+    atomic_store(&team->word, phase << PHASE_SHIFT);
+    sc_bell_reset(&team->news, (uint32_t)phase << 1 | 1);
+    sc_bell_reset(&team->roster, 0);
+    for (int i = 0; i < team->wanted; i++) {
+        atomic_store(&team->cpu[i], -1);
+        team->workers[i].team = team;
+        team->workers[i].index = i;
+        team->workers[i].held = 0;
+    }
+    team->start_ticks = sc_ticks();
+    team->start_ns = sc_nanoseconds();
+    atomic_store(&team->ticks_per_ms, 3000000); /* until some time has gone by */
+    atomic_store(&team->active, 1);
     team->owner = atomic_load(&forks);
     team->started = 1;
     team->size = 1;
@@ -228,24 +384,67 @@ static void team_start(sc_team *team)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (; team->size < team->wanted; team->size++) {
-        worker *w = &team->workers[team->size];
-        *w = (worker){team, team->size};
-        if (pthread_create(&team->threads[team->size], NULL, worker_main, w)) break;
+        sc_worker *w = &team->workers[team->size];
+        if (pthread_create(&w->thread, NULL, worker_main, w)) break;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void sc_team_run(sc_team *team, sc_job *job, void *argument)
+/* As many threads take part as there are CPUs for them: more would keep each other from working. */
+static void call_up(sc_team *team)
 {
-    if (!is_ours(team)) team_start(team); /* the threads did not follow a fork */
+    const int cpus = allowed_cpus(team), active = team->size < cpus ? team->size : cpus;
+    const uint64_t ns = sc_nanoseconds() - team->start_ns;
+    if (ns > 1000000) atomic_store(&team->ticks_per_ms, (sc_ticks() - team->start_ticks) / (ns / 1000000));
+    if (active == atomic_load(&team->active)) return;
+    atomic_store(&team->active, active);
+    sc_bell_ring(&team->roster, atomic_load(&team->roster.value) + 1);
+}
+
+void sc_team_run(sc_team *team, const sc_job *job, void *argument)
+{
+    if (!is_ours(team)) team_start(team);
     const unsigned long long state = sc_float_state_default();
+    sc_worker *self = &team->workers[0];
+    const uint64_t before = phase_of(atomic_load(&team->word));
+    call_up(team);
     team->job = job;
     team->argument = argument;
-    atomic_store_explicit(&team->cpu[0], current_cpu(), memory_order_relaxed);
-    event_raise(&team->work);
-    job(argument, 0);
-    sc_team_barrier(team);
+    team->phases[before & 1] = (sc_phase){0};
+    open_next(team, before);
+    for (uint32_t seen; !((seen = atomic_load(&team->news.value)) & 1);) take_part(self, seen);
     sc_float_state_restore(state);
+}
+
+typedef struct {
+    size_t count, size; /* of a unit */
+    void (*unit)(void *argument, size_t index);
+    void *argument;
+} loop;
+
+static int open_loop(void *argument, sc_phase *phase)
+{
+    const loop *l = argument;
+    const int first = !phase->units;
+    phase->units = (uint32_t)((l->count + l->size - 1) / l->size);
+    return first && phase->units;
+}
+
+static void run_loop(void *argument, const sc_phase *phase, sc_worker *worker, uint32_t index)
+{
+    const loop *l = argument;
+    (void)phase;
+    for (int64_t unit = index; unit >= 0; unit = sc_team_take(worker)) {
+        const size_t first = (size_t)unit * l->size, last = first + l->size < l->count ? first + l->size : l->count;
+        for (size_t i = first; i < last; i++) l->unit(l->argument, i);
+    }
+}
+
+void sc_team_for(sc_team *team, size_t count, void (*unit)(void *argument, size_t index), void *argument)
+{
+    static const sc_job job = {open_loop, run_loop};
+    loop l = {count, 1 + count / SC_MAX_UNITS, unit, argument};
+    sc_team_run(team, &job, &l);
 }
 
 void sc_team_free(sc_team *team)
@@ -253,10 +452,10 @@ void sc_team_free(sc_team *team)
     if (!team) return;
     if (is_ours(team)) {
         atomic_store(&team->stop, 1);
-        event_raise(&team->work);
-        for (int i = 1; i < team->size; i++) pthread_join(team->threads[i], NULL);
+        sc_bell_ring(&team->roster, atomic_load(&team->roster.value) + 1);
+        sc_bell_ring(&team->news, atomic_load(&team->news.value) + 2);
+        for (int i = 1; i < team->size; i++) pthread_join(team->workers[i].thread, NULL);
     }
-    free(team->threads);
     free(team->workers);
     free(team->cpu);
     free(team);

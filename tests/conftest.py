@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kernel_library import Built, build
 from samples import FILE
 
 import santacoder
@@ -20,6 +21,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The C sources with what calls single kernels."""
+    return build(tmp_path_factory.getbasetemp() / "kernels")
 
 
 @pytest.fixture(scope="module")

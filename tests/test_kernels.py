@@ -13,7 +13,7 @@ import gguf_builder
 import numpy as np
 import pytest
 import reference
-from kernel_library import FLOATS, FORMATS, Array, Built, Kernels, build, packed, quantize
+from kernel_library import FLOATS, FORMATS, Array, Built, Kernels, packed, quantize
 from numpy.typing import NDArray
 
 from santacoder._isa import available
@@ -21,11 +21,6 @@ from santacoder._native import lib as native
 
 SIZES = (1, 15, 16, 17, 31, 33, 255, 256, 257)
 ULP = 2.0**-24  # the relative error of one rounding to float32
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build(tmp_path_factory.getbasetemp() / "kernels")
 
 
 @pytest.fixture(params=available())

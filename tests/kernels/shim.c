@@ -1,7 +1,10 @@
 /* Single kernels and packing for tests/kernel_library.py, which loads this with ctypes: a change of a signature stops the
  * build here and not in Python. `level` is one that sc_isa_available has said yes to. */
+#include <string.h>
+
 #include "embedding.h"
 #include "kernels.h"
+#include "sharing.h"
 
 int shim_pack(int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
 {
@@ -20,6 +23,22 @@ void shim_row(int format, size_t rows, size_t columns, const void *panels, size_
     const sc_matrix matrix = {.format = format, .rows = (int32_t)rows, .columns = (int32_t)columns, .panels = panels};
     sc_embedding_row(&matrix, row, out);
 }
+
+/* The units of a linear layer into out (capacity, 4): first pair, last, first row, last; returns how many there are. */
+size_t shim_shares(size_t pairs, size_t unit, size_t rows, size_t threads, size_t columns, size_t pair_bytes, uint32_t *out,
+                   size_t capacity)
+{
+    const sc_sharing s =
+        sc_share_out((uint32_t)pairs, (uint32_t)unit, (uint32_t)rows, (uint32_t)threads, columns, pair_bytes);
+    const uint32_t shares = sc_shares(&s);
+    for (uint32_t i = 0; i < shares && i < capacity; i++) {
+        const sc_share share = sc_share_at(&s, i);
+        memcpy(out + (size_t)4 * i, (const uint32_t[]){share.first, share.last, share.begin, share.end}, 4 * sizeof *out);
+    }
+    return shares;
+}
+
+size_t shim_max_units(void) { return SC_MAX_UNITS; }
 
 void shim_linear(int level, int format, const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
                  float *out)

@@ -1,0 +1,41 @@
+/* A clock that is read in a few nanoseconds, in ticks of its own. */
+#ifndef SC_TICKS_H
+#define SC_TICKS_H
+
+#include <stdint.h>
+#include <time.h>
+#if defined __x86_64__
+#include <immintrin.h>
+#endif
+
+static inline uint64_t sc_nanoseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Not ordered with other instructions, and perhaps not alike on all CPUs: it steers waiting, nothing else. */
+static inline uint64_t sc_ticks(void)
+{
+#if defined __x86_64__
+    return __rdtsc();
+#elif defined __aarch64__
+    uint64_t t;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
+    return t;
+#else
+    return sc_nanoseconds();
+#endif
+}
+
+static inline void sc_pause(void)
+{
+#if defined __x86_64__
+    _mm_pause();
+#elif defined __aarch64__
+    __asm__ volatile("isb");
+#endif
+}
+
+#endif
