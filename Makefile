@@ -85,7 +85,7 @@ stress: $(STRESS) $(HEADERS) tests/native/delays.h
 # The extension with such delays: the same bits, with as many active threads as tests ask for, 3 and 4 at most.
 delays: $(BUILD)/delays/delays.o
 	$(call extension,-DSC_DELAYS,delays,$<)
-	for cpus in 3 4; do DELAYS="$(SEED) 10 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
+	for cpus in 3 4; do DELAYS="$(SEED) 30 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
 		-p no:cacheprovider tests/test_forward.py tests/test_batch.py tests/test_threads.py || exit; done
 
 $(BUILD)/delays/delays.o: tests/native/delays.c tests/native/delays.h

@@ -106,7 +106,10 @@ class Child:
 def child() -> Iterator[Child]:
     child = Child()
     yield child
-    child.process.communicate(timeout=HANG)  # closes its input
+    try:
+        child.process.communicate(timeout=HANG)  # closes its input
+    finally:
+        child.process.kill()
     assert child.process.returncode == 0
 
 

@@ -1,16 +1,18 @@
 /* The thread team under delays at every step of its protocol: jobs of random phases, each unit of which must be done once,
  * after all units of the phases before it. `stress_threads SEED JOBS PERMILLE SHORTEST LONGEST CPUS`
  * delays so many of a thousand steps by so many microseconds, as if there were as many CPUs. Built with SC_DELAYS. */
+#define _DEFAULT_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "delays.h"
 #include "threads.h"
 
-enum { MOST_PHASES = 24, MOST_UNITS = 60 };
+enum { MOST_PHASES = 24, MOST_UNITS = 60, LONGEST_RUN = 90 };
 
 static unsigned long long seed;
 
@@ -85,6 +87,7 @@ int main(int count, char **values)
     seed = strtoull(values[1], NULL, 10);
     int jobs = atoi(values[2]);
     delays_set(seed, (unsigned)atoi(values[3]), (unsigned)atoi(values[4]), (unsigned)atoi(values[5]), atoi(values[6]));
+    alarm(LONGEST_RUN); /* the signal ends a process that hangs */
     pthread_t callers[2]; /* teams of two callers at once */
     for (int i = 0; i < 2; i++) pthread_create(&callers[i], NULL, calls, &jobs);
     for (int i = 0; i < 2; i++) pthread_join(callers[i], NULL);
