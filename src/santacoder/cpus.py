@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-CGROUP = Path("/sys/fs/cgroup")
-OWN_CGROUP = Path("/proc/self/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+MOUNTS = Path("/proc/self/mountinfo")
 CPUS = Path("/sys/devices/system/cpu")
+
+# A line of OWN_CGROUPS: controllers (none in version 2) and the group.
+_GROUP = re.compile(r"^\d+:([^:\n]*):(/.*)$", re.MULTILINE)
+# A line of MOUNTS for a cgroup hierarchy: the group that is mounted, where, "2" or "" for version 1, and its options.
+_MOUNT = re.compile(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - cgroup(2?) \S* (\S+)$", re.MULTILINE)
 
 
 def default_threads() -> int:
@@ -35,19 +42,38 @@ def _physical_cores(cpus: set[int]) -> int:
 
 
 def _quota() -> float | None:
-    """CPUs that the process's cgroup and those around it allow (version 2, and the root of version 1); None if all."""
-    texts = [_read(folder / "cpu.max") for folder in _cgroups()]
-    texts.append(_read(CGROUP / "cpu/cpu.cfs_quota_us") + _read(CGROUP / "cpu/cpu.cfs_period_us"))
-    return min((quota for text in texts if (quota := _ratio(text)) is not None), default=None)
+    """CPUs that the process's control groups and those around them allow, in both versions of cgroups; None if all."""
+    quotas = []
+    for group in _groups():
+        version_1 = _read(group / "cpu.cfs_quota_us") + _read(group / "cpu.cfs_period_us")
+        quotas += [_ratio(version_1), _ratio(_read(group / "cpu.max"))]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _cgroups() -> list[Path]:
-    """The folder of the process's cgroup of version 2 and all above it, as far as they are mounted."""
-    paths = [line[3:] for line in _read(OWN_CGROUP).splitlines() if line.startswith("0::/")]
-    parts = Path(paths[0]).parts[1:] if paths else ()
-    if ".." in parts:  # outside of what this namespace shows
-        parts = ()
-    return [CGROUP.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+def _groups() -> Iterator[Path]:
+    """Yield the folders that may hold a CPU quota of the process: its groups and all above, as far as mounted.
+
+    The CPU controller has a hierarchy of version 1 or is part of version 2, and both versions may be mounted at once.
+    """
+    lines = _GROUP.findall(_read(OWN_CGROUPS, "surrogateescape"))
+    own = {controller: group for controllers, group in lines for controller in controllers.split(",")}
+    for root, point, version, options in _MOUNT.findall(_read(MOUNTS, "surrogateescape")):
+        if version == "2" or "cpu" in options.split(","):
+            group = own.get("" if version == "2" else "cpu", "/")
+            parts = _below(PurePosixPath(group), PurePosixPath(_unescape(root)))
+            for depth in range(len(parts) + 1):
+                yield Path(_unescape(point), *parts[:depth])
+
+
+def _below(group: PurePosixPath, root: PurePosixPath) -> tuple[str, ...]:
+    """The names that lead from the group that is mounted down to another; none where the mount does not show it."""
+    parts = group.relative_to(root).parts if group.is_relative_to(root) else ()
+    return () if ".." in parts else parts
+
+
+def _unescape(field: str) -> str:
+    """A field of mountinfo, in which spaces, tabs, newlines and backslashes are octal."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _ratio(text: str) -> float | None:
@@ -59,9 +85,9 @@ def _ratio(text: str) -> float | None:
     return quota / period if quota > 0 and period > 0 else None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, errors: str = "strict") -> str:
     """The text of a file of the kernel's; nothing where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors=errors)
     except (OSError, ValueError):
         return ""
