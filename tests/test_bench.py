@@ -87,6 +87,10 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     macs = 2 * (256 * (256 + 2 * 64) + 256 * 256 + 2 * 256 * 1024)
     assert (work["layer_ops"], work["head_ops"]) == (2 * macs, 2 * 512 * 256)
     assert 0 < work["weight_bytes"] < memory["weights_bytes"]
+    waiting = report.pop("waiting")
+    assert set(waiting) == {"phases", "waits", "yields", "sleeps", "losses"}
+    assert waiting["phases"] > 100
+    assert waiting["waits"] == 0  # one thread waits for nobody
     assert report == {"model": "random", "isa": lib_isa(), "threads": 1, "context": 200, "runs": 2}
 
 
@@ -107,8 +111,9 @@ def test_table_fits_a_small_context(capsys: pytest.CaptureFixture[str]) -> None:
         ["load"],
         ["peak", "memory"],
         ["python", "share"],
+        ["threads"],
     ]
-    assert [line[35:].split()[1] for line in lines] == [*["tokens/s"] * 4, "GB/s", "TOPS", "s", "MiB", "%"]
+    assert [line[35:].split()[1] for line in lines] == [*["tokens/s"] * 4, "GB/s", "TOPS", "s", "MiB", "%", "k"]
     assert all("% of reads" in line for line in lines[1:3])
     assert all("% of dot products" in line for line in (lines[0], lines[3]))
 

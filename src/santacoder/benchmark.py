@@ -41,6 +41,7 @@ from santacoder.loading import open_transformer
 from santacoder.sample import Sample
 from santacoder.sampling import Sampler, SamplingParams
 from santacoder.scheduler import Scheduler
+from santacoder.thread_team import waiting
 from santacoder.tokenizer import Tokenizer
 from santacoder.transformer import Outputs, Transformer
 
@@ -284,8 +285,10 @@ def benchmark(
     work = _work(transformer)
     cases = _cases(plan, runs, work)
     steps = []
+    before = waiting(transformer.team)
     for number in range(plan.runs + 1):
         if number == 1:
+            before = waiting(transformer.team)
             machine.forget()
             for case in cases:
                 case.forget()
@@ -308,6 +311,7 @@ def benchmark(
         limits=machine.limits(),
         work=work,
         python_share=_python_share(steps[1:]),
+        waiting=waiting(transformer.team).since(before),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from santacoder.thread_team import Waiting
+
 LimitName = Literal["read", "dot"]
 
 
@@ -127,3 +129,4 @@ class Report:
     limits: Limits
     work: Work
     python_share: PythonShare
+    waiting: Waiting

@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> None:
 
 def table(report: Report) -> list[str]:
     """The lines for people: medians, and in parentheses the least and the most of all runs."""
-    limits, memory, share = report.limits, report.memory, report.python_share
+    limits, memory, share, waiting = report.limits, report.memory, report.python_share, report.waiting
+    lost = "" if waiting.losses is None else f", CPU lost {waiting.losses} times"
+    waits = f"{waiting.waits} waits, {waiting.sleeps} asleep, CPU left {waiting.yields} times{lost}"
     read, dot = [x / 1e9 for x in limits.read_runs], [x / 1e12 for x in limits.dot_runs]
     percents = f"{share.forward_percent:.2f} % forward pass, {share.sampling_percent:.2f} % sampling and text"
     sizes = f"weights {_mib(memory.weights_bytes)}, file {_mib(memory.file_bytes)}, peak / file"
@@ -78,6 +80,7 @@ def table(report: Report) -> list[str]:
         _line("load", "", report.load.seconds, "s", _range(report.load.runs, 3), 3),
         _line("peak memory", "", memory.peak_bytes / 2**20, "MiB", f"{sizes} {memory.peak_to_file:.2f}"),
         _line("python share", "", share.percent, "%", f"of {1e3 * share.step_seconds:.2f} ms: {percents}"),
+        _line("threads", "", waiting.phases / 1e3, "k phases", waits),
     ]
 
 
