@@ -33,9 +33,9 @@ FIRST, SECOND = ALL[0], ALL[-1]
 BUSY: dict[str, tuple[float, list[tuple[str, int | None, int]]]] = {
     "quiet": (2, []),
     "one busy": (1.5, [(loads.SPIN, SECOND, 0)]),
-    "one busy, unpinned": (1.5, [(loads.SPIN, None, 0)]),
+    "one busy unpinned": (1.5, [(loads.SPIN, None, 0)]),
     "three busy on one": (1.25, [(loads.SPIN, SECOND, 0)] * 3),
-    "one busy, higher priority": (1.25, [(loads.SPIN, SECOND, -5)]),
+    "one of higher priority": (1.25, [(loads.SPIN, SECOND, -5)]),
     "one on and off": (1.5, [(loads.ON_AND_OFF, SECOND, 0)]),
     "both busy": (1, [(loads.SPIN, FIRST, 0), (loads.SPIN, SECOND, 0)]),
 }
@@ -71,7 +71,7 @@ class Bench:
 def works(model: Path) -> list[Work]:
     """Generation and a prompt, long enough to meet the condition."""
     small = model.stat().st_size < 1 << 26
-    return [Work.parse("decode:400" if small else "decode:48"), Work.parse("prompt:512")]
+    return [Work.parse("decode:400" if small else "decode:48"), Work.parse("prompt:1000" if small else "prompt:512")]
 
 
 def conditions(bench: Bench, peers: list[Peer], chosen: list[str]) -> Iterator[str]:
@@ -109,17 +109,20 @@ def crowd(bench: Bench, ours: Peer, count: int = 4) -> Iterator[str]:
 
 
 def limited(bench: Bench, ours: Peer) -> Iterator[str]:
-    """A quota of one CPU, and a worker that is held half of the time; beside what the share allows."""
+    """A quota of one CPU, and a worker that is held half of the time, beside two threads in all of the time.
+
+    The share of the CPU time is a half in the one case and three quarters in the other.
+    """
     two = bench.engine(ours, 2)
     for work in works(bench.model):
-        one_rate, two_rate = bench.rates([(ours, 1), (ours, 2)], work)
+        [quiet] = bench.rates([(ours, 2)], work)
         with loads.quota(two.worker.pid, 1) as possible:
             if possible:
                 rate = median(_rate(two, work) for _ in range(bench.rounds))
-                yield f"a quota of one CPU, {work.label}: {rate / one_rate:.2f} of one thread without"
+                yield f"a quota of one CPU, {work.label}: {rate / quiet:.2f} of two threads without, share 0.5"
         with loads.held(loads.busiest_worker(two.worker.pid), 0.05, 0.05):
             rate = median(_rate(two, work) for _ in range(bench.rounds))
-        yield f"one worker held half of the time, {work.label}: {rate / ((one_rate + two_rate) / 2):.2f} of the share"
+        yield f"one worker held half of the time, {work.label}: {rate / quiet:.2f} of two threads, share 0.75"
 
 
 def narrowed(bench: Bench, ours: Peer) -> Iterator[str]:
