@@ -11,7 +11,7 @@
  *   - `total` of a phase may be read too late, as that of the phase after the next; the claim that follows fails then, since
  *     `word` has changed. An `own` of a phase that is over is not below its number, so nobody takes it again.
  *   - Opening writes the description, then `word`, then `news`. Closing does too: a phase of 0 units, then `news` with the
- *     closing bit. Others may have done the phase and opened later ones before its opener has written `news`, which only goes up.
+ *     closing bit. Others may have done the phase and opened later ones before its opener writes `news`, which only goes up.
  *
  * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once a phase. It yields at once where a
  * team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for then
