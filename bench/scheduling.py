@@ -1,25 +1,31 @@
-"""What batches, sessions and guesses are worth: `python bench/scheduling.py batches|session|lookup MODEL`.
+"""What batches, sessions, guesses and threads of callers cost or save: `python bench/scheduling.py WHAT MODEL`.
 
 Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
 
     batches   8 prompts x 16 samples: complete_many beside one sample after the other, and beside llama-cpp-python
     session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
     lookup    the rest of files whose passages recur, and text without repeats, with guesses and without
+    callers   the CPU time of 100 to 800 requests of 2 tokens, each by a thread or a task of its own, over one call's
+    pauses    the longest pause of another thread while 600 KB are tokenised, in parts and whole
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import inspect
 import json
 import textwrap
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import santacoder
+import santacoder.requests
 
 SAMPLES = 16  # of each prompt
 
@@ -143,10 +149,75 @@ def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
     return result
 
 
+def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds of many short requests, by number of requests."""
+    options: santacoder.requests.SamplingOptions = {"max_tokens": 2, "temperature": 0.0}
+    text = "import os\n" * 30
+
+    def one_call(prompts: list[str]) -> list[list[int]]:
+        found = dict(model.complete_each(santacoder.Request(prompt, options) for prompt in prompts))
+        return [found[number].tokens for number in range(len(prompts))]
+
+    def threads(prompts: list[str]) -> list[list[int]]:
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            return [answer.tokens for answer in pool.map(lambda prompt: model.complete(prompt, **options), prompts)]
+
+    def tasks(prompts: list[str]) -> list[list[int]]:
+        async def gather() -> list[santacoder.Completion]:
+            return await asyncio.gather(*(model.acomplete(prompt, **options) for prompt in prompts))
+
+        return [answer.tokens for answer in asyncio.run(gather())]
+
+    result = {}
+    for count in (100, 200, 400, 800):
+        seconds, tokens = {}, []
+        for way in (one_call, threads, tasks):
+            model._scheduler.forget()
+            begin = time.process_time()
+            tokens.append(way([f"# {number}\n{text}" for number in range(count)]))
+            seconds[way.__name__] = time.process_time() - begin
+        assert tokens[0] == tokens[1] == tokens[2], "the answers differ"
+        result[str(count)] = seconds
+    return result
+
+
+def pauses(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds for which another thread, which sleeps half a millisecond at a time, does not run."""
+    text = ("\n".join(SOURCES) * 10)[:600_000]
+    longest, over = 0.0, False
+
+    def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not over:
+            time.sleep(0.0005)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    encoder = model.tokenizer._encoder
+    ways: dict[str, Callable[[], list[int]]] = {
+        "in parts": lambda: model.tokenizer.encode(text),
+        "whole": lambda: encoder.encode(text, add_special_tokens=False).ids,
+    }
+    result, ids = {}, []
+    for name, way in ways.items():
+        time.sleep(0.1)
+        longest = 0.0
+        ids.append(way())
+        time.sleep(0.01)
+        result[name] = 1e3 * longest
+    over = True
+    thread.join()
+    assert ids[0] == ids[1], "the tokens differ"
+    return result
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What batches, sessions and guesses are worth.")
-    parser.add_argument("what", choices=["batches", "session", "lookup"])
+    parser = argparse.ArgumentParser(description="What batches, sessions, guesses and threads of callers cost or save.")
+    parser.add_argument("what", choices=["batches", "session", "lookup", "callers", "pauses"])
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (default: %(default)s)")

@@ -84,7 +84,8 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     total, errors, refused = map(int, done.stdout.split())
     assert total == errors + refused
-    assert (errors, refused) == (6, 2)  # the team's three, the weights, the engine's two; two threads besides the caller
+    # The team's three, the weights, the engine's two; two threads besides the caller.
+    assert (errors, refused) == (6, 2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
