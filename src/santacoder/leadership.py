@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from santacoder.errors import DeadlockError
 
-LOOK_AGAIN: Final = 1.0  # seconds after which a waiting thread makes sure that somebody leads
+LOOK_AGAIN: Final = 1.0  # seconds after which the thread that waits longest makes sure that somebody leads
+OTHERS: Final = 10  # times as long for all others
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Leadership:
 
     Ctrl-C may come anywhere, and bring a signal handler that makes a request of its own. So the lock is taken by its
     own methods, since those of a condition are Python; no call stands between looking for a turn and taking it; what a
-    thread is noted down as is taken back in `finally`; and a waiting thread looks again now and then.
+    thread is noted down as is taken back in `finally`; and waiting threads look again now and then.
 
     Attributes:
         lock: guards what leaders share.
@@ -90,7 +91,8 @@ class Leadership:
                     if self._leader is None and (self._alone or not self._line):
                         self._leader, self._alone = mine, False
                         return True
-                    waiter.sleep(self.lock, min(wait(self._alone or self._leader is None), LOOK_AGAIN))
+                    look_again = LOOK_AGAIN if next(iter(self._for_steps)) is waiter else OTHERS * LOOK_AGAIN
+                    waiter.sleep(self.lock, min(wait(self._alone or self._leader is None), look_again))
                 return False
             finally:
                 self._for_steps.pop(waiter, None)
