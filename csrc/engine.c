@@ -158,9 +158,9 @@ static int32_t norm_rows(const sc_step *step, const sc_op *norm)
 
 const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op)
 {
-    const sc_op *norm = op - 1; /* moments are taken of one h for all */
-    const int own = op > step->ops && takes_norm(op) && !op->moments && is_norm(norm) && norm_rows(step, norm) <= SC_OWN_NORM;
-    return own ? norm : NULL;
+    if (op == step->ops || !takes_norm(op) || op->moments) return NULL; /* moments are taken of one h for all */
+    const sc_op *norm = op - 1;
+    return is_norm(norm) && norm_rows(step, norm) <= SC_OWN_NORM ? norm : NULL;
 }
 
 void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
