@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -489,13 +488,3 @@ def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenize
         except KeyboardInterrupt:
             assert scheduler._leadership._leader is None
     assert [sample.tokens for sample in samples] == expected
-
-
-def test_common_prefix_is_found_in_kept_caches() -> None:
-    from santacoder.prefix_cache import PrefixCache, common_prefix
-
-    a, b = np.array([1, 2, 3, 4], np.int32), np.array([1, 2, 9], np.int32)
-    assert common_prefix(a, b) == 2
-    assert common_prefix(a, a[:3]) == 3
-    assert common_prefix(a, a[:0]) == 0
-    assert PrefixCache().find(a) == (0, None)
