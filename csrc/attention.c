@@ -1,7 +1,7 @@
 /* Attention over the cache: which tile of queries meets which block of keys, and on what thread. Queries of one KV head
  * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention, several tokens
  * of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is converted to f32
- * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged afterwards.
+ * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged as they come.
  * All of these do the same operations in the same order. */
 #include <math.h>
 #include <string.h>
@@ -9,9 +9,11 @@
 #include "engine.h"
 
 enum {
-    SC_MERGE = 4, /* queries whose blocks one thread merges at a time */
-    SC_STRIP = 8  /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
+    SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
+    SC_MERGE_TEAM = 4, /* attending to a block takes as long as merging five */
+    SC_STRIP = 8       /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
 };
+_Static_assert(SC_MERGE * SC_TILE_MERGES == SC_QUERIES, "every query of a tile is merged");
 
 typedef struct {
     const sc_segment *segment;
@@ -182,19 +184,47 @@ static int find_piece(const sc_step *step, const sc_op *op, int64_t number, piec
     return 0;
 }
 
-/* Merges the blocks of queries first..last-1 of a tile, whose partials begin at number `start`, and finishes them. */
-static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, int32_t first, int32_t last)
+/* Queries of a tile that are merged together. */
+static int32_t merged_queries(const sc_step *step)
 {
-    const sc_engine *e = step->engine;
-    sc_partial *out = partial_at(e, start);
-    sc_softmax state = out->state; /* a copy: other threads start from it too */
-    for (int32_t b = 1; b < t->blocks; b++)
-        e->kernels->attend_merge(&state, out->out, partial_at(e, start + b), (size_t)first, (size_t)last, e->dim);
-    finish(step, op, t, state.sum, out->out, first, last);
+    return sc_team_size(step->engine->team) > SC_MERGE_TEAM ? SC_MERGE : SC_QUERIES;
 }
 
-/* Blocks of any tile. Whoever attends to a tile's last one merges it, unless that is a stage of its own. */
-static void attend_split(const sc_step *step, const sc_op *op, int merges, sc_worker *worker, uint32_t index)
+/* Blocks are merged in their order. Whoever has attended to one merges those that are next in turn and there, unless another
+ * thread is about it: that one looks again after it has let go, so none is left over. */
+static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, sc_merge *m, int32_t first,
+                          int32_t last)
+{
+    const sc_engine *e = step->engine;
+    const uint32_t blocks = (uint32_t)t->blocks;
+    sc_partial *out = partial_at(e, start);
+    uint32_t next = atomic_load(&m->next);
+    while (!(next & 1) && next / 2 < blocks && atomic_load(&e->attended[start + next / 2])) {
+        if (!atomic_compare_exchange_strong(&m->next, &next, next | 1)) continue;
+        uint32_t block = next / 2;
+        for (; block < blocks && atomic_load(&e->attended[start + block]); block++) {
+            if (!block) m->state = out->state;
+            else e->kernels->attend_merge(&m->state, out->out, partial_at(e, start + block), (size_t)first, (size_t)last, e->dim);
+        }
+        if (block == blocks) finish(step, op, t, m->state.sum, out->out, first, last);
+        next = 2 * block;
+        atomic_store(&m->next, next);
+    }
+}
+
+/* A block of a tile is attended to. */
+static void merge_tile(const sc_step *step, const sc_op *op, const piece *p)
+{
+    const sc_engine *e = step->engine;
+    const int32_t n = queries_of(&p->t), size = merged_queries(step);
+    sc_merge *m = e->merges + (size_t)p->tile_index * SC_TILE_MERGES;
+    atomic_store(&e->attended[p->number], 1);
+    for (int32_t q = 0; q < n; q += size, m++)
+        merge_queries(step, op, &p->t, p->number - p->block, m, q, q + size < n ? q + size : n);
+}
+
+/* Blocks of any tile. */
+static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
 {
     const sc_engine *e = step->engine;
     float *queries = e->scratch + (size_t)sc_worker_thread(worker) * e->scratch_floats;
@@ -207,23 +237,8 @@ static void attend_split(const sc_step *step, const sc_op *op, int merges, sc_wo
         packed = now.tile_index;
         attend_block(e, &now.t, queries, now.block, (kv_block){e->shape.cache, now.keys, more ? next.keys : NULL},
                      partial_at(e, now.number));
-        if (merges && atomic_fetch_sub(&e->unfinished[now.tile_index], 1) == 1)
-            merge_queries(step, op, &now.t, now.number - now.block, 0, queries_of(&now.t));
+        merge_tile(step, op, &now);
     }
-}
-
-/* Queries of split tiles, SC_MERGE at a time. */
-static void merge_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
-{
-    int64_t start = 0, item = index;
-    int32_t items = 0;
-    tile t;
-    for (int32_t i = 0; item >= 0 && find_tile(step, i, &t); start += t.blocks, i++)
-        for (int32_t q = 0, n = queries_of(&t); q < n; q += SC_MERGE, items++) {
-            if (items != item) continue;
-            merge_queries(step, op, &t, start, q, q + SC_MERGE < n ? q + SC_MERGE : n);
-            item = sc_team_take(worker);
-        }
 }
 
 /* What a thread keeps of a strip, in place of the partials of split tiles. */
@@ -288,19 +303,14 @@ static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, c
 /* How the attention of a step is shared out. */
 typedef struct {
     size_t tiles, blocks; /* blocks: of all tiles, as if all rows of a segment saw as many */
-    int split, merges;    /* merges: whoever attends to a tile's last block merges it */
+    int split;
     int32_t strip;        /* tiles of one */
 } plan;
-
-/* Longest tile that one thread merges while the others wait, and largest team that does: a phase costs a microsecond or two
- * for each thread, a block of 16 queries half of one. */
-enum { SC_MERGE_BLOCKS = 8, SC_MERGE_TEAM = 4 };
 
 static plan plan_of(const sc_step *step)
 {
     const sc_engine *e = step->engine;
     const size_t team = (size_t)sc_team_size(e->team);
-    int32_t most = 0;
     plan p = {0};
     for (int32_t s = 0; s < step->batch->segments; s++) {
         const sc_segment *segment = &step->batch->segment[s];
@@ -308,10 +318,8 @@ static plan plan_of(const sc_step *step)
         const int32_t blocks = divide_up(segment->position + segment->rows, SC_KV_BLOCK);
         p.tiles += some;
         p.blocks += some * (size_t)blocks;
-        most = blocks > most ? blocks : most;
     }
     p.split = p.tiles < SC_SPLIT_TILES * team && p.blocks <= e->max_partials;
-    p.merges = p.split && (most <= SC_MERGE_BLOCKS || team <= SC_MERGE_TEAM);
     /* At least four strips to a thread: the last ones end at about the same time. */
     const size_t share = p.tiles / (SC_SPLIT_TILES * team);
     p.strip = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
@@ -326,34 +334,26 @@ static uint32_t count_strips(const sc_step *step, int32_t size)
     return n;
 }
 
-/* Pieces of split tiles; each tile's count of unfinished blocks begins here. */
+/* Pieces of split tiles, none of which is attended to. */
 static uint32_t count_pieces(const sc_step *step)
 {
+    const sc_engine *e = step->engine;
     uint32_t n = 0;
     tile t;
     for (int32_t i = 0; find_tile(step, i, &t); i++) {
-        atomic_store(&step->engine->unfinished[i], t.blocks);
-        n += (uint32_t)t.blocks;
+        for (int32_t m = 0; m < SC_TILE_MERGES; m++) atomic_store(&e->merges[i * SC_TILE_MERGES + m].next, 0);
+        for (int32_t b = 0; b < t.blocks; b++) atomic_store_explicit(&e->attended[n++], 0, memory_order_relaxed);
     }
     return n;
 }
 
-static uint32_t count_merges(const sc_step *step)
-{
-    uint32_t n = 0;
-    tile t;
-    for (int32_t i = 0; find_tile(step, i, &t); i++) n += (uint32_t)divide_up(queries_of(&t), SC_MERGE);
-    return n;
-}
-
-enum { ATTEND, MERGE, QUANTIZE }; /* stages */
+enum { ATTEND, QUANTIZE }; /* stages */
 
 uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage)
 {
     const plan p = plan_of(step);
     switch (stage) {
     case ATTEND: return p.split ? count_pieces(step) : count_strips(step, p.strip);
-    case MERGE: return p.split && !p.merges ? count_merges(step) : 0;
     default: return op->quantize && !quantize_heads(step->engine, op) ? (uint32_t)step->batch->rows : 0;
     }
 }
@@ -368,10 +368,8 @@ void sc_attend_run(const sc_step *step, const sc_op *op, int stage, sc_worker *w
         return;
     }
     const plan p = plan_of(step);
-    if (stage == MERGE) {
-        merge_split(step, op, worker, index);
-    } else if (p.split) {
-        attend_split(step, op, p.merges, worker, index);
+    if (p.split) {
+        attend_split(step, op, worker, index);
     } else {
         const strip_memory m = strip_memory_of(e, sc_worker_thread(worker));
         strip s;

@@ -77,7 +77,8 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
     e->norms = arena_take(a, threads * e->norm_bytes);
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
-    e->unfinished = arena_take(a, SC_SPLIT_TILES * threads * sizeof *e->unfinished);
+    e->attended = arena_take(a, e->max_partials * sizeof *e->attended);
+    e->merges = arena_take(a, SC_SPLIT_TILES * SC_TILE_MERGES * threads * sizeof *e->merges);
 }
 
 /* A page that is there cannot fail to come during a step, and the model's memory is known once it is loaded. */

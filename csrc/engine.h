@@ -20,8 +20,15 @@ typedef struct {
 enum {
     SC_THREAD_PARTIALS = 256,
     SC_OWN_NORM = 4,   /* rows of a norm that every thread does for itself: a phase for all costs as much */
-    SC_SPLIT_TILES = 4 /* tiles for each thread from which on none is split over the team */
+    SC_SPLIT_TILES = 4, /* tiles for each thread from which on none is split over the team */
+    SC_TILE_MERGES = 4
 };
+
+/* Some queries of a split tile, whose blocks are merged one after the other. */
+typedef struct {
+    _Alignas(64) _Atomic uint32_t next; /* the block that is next, times two; odd while a thread merges it and those after it */
+    sc_softmax state;                   /* of the blocks so far; the first partial has their sums */
+} sc_merge;
 
 struct sc_engine {
     sc_shape shape;
@@ -37,7 +44,8 @@ struct sc_engine {
     size_t norm_bytes;
     char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per thread */
     size_t partial_bytes, max_partials;
-    atomic_int *unfinished; /* of each split tile, blocks that are not attended to */
+    atomic_uchar *attended; /* of each partial, whether it is there */
+    sc_merge *merges;       /* SC_TILE_MERGES of each split tile */
     void *memory;
     size_t memory_bytes;
 };
@@ -75,7 +83,7 @@ static inline char *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, i
 
 /* An operation is one phase of the team, or several, its stages. Each pair says how many units a stage has, none if the
  * operation has no use for it, and does units of it. */
-enum { SC_STAGES = 3 };
+enum { SC_STAGES = 2 };
 uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage);
 void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
 uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage);
