@@ -82,11 +82,13 @@ stress: $(STRESS) $(HEADERS) tests/native/delays.h
 	for i in 0 1 2 3; do $(BUILD)/delays/stress_tsan $$(($(SEED) + i)) 400 50 1 200 $$((2 * i + 2)) || exit; done
 	seq $(SEED) $$(($(SEED) + 9)) | xargs -P 10 -I{} $(BUILD)/delays/stress {} 50 30 1000 20000 6
 
-# The extension with such delays: the same bits, with as many active threads as tests ask for, 3 and 4 at most.
+# The extension with such delays: the same bits, with as many active threads as tests ask for, 3 or 8 at most; and with more
+# than ten thousand of 1 to 20 ms.
 delays: $(BUILD)/delays/delays.o
 	$(call extension,-DSC_DELAYS,delays,$<)
-	for cpus in 3 4; do DELAYS="$(SEED) 30 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
+	for cpus in 3 8; do DELAYS="$(SEED) 30 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
 		-p no:cacheprovider tests/test_forward.py tests/test_batch.py tests/test_threads.py || exit; done
+	PYTHONPATH=$(BUILD)/delays/package $(PYTHON) tests/native/long_delays.py $(SEED)
 
 $(BUILD)/delays/delays.o: tests/native/delays.c tests/native/delays.h
 	@mkdir -p $(@D)

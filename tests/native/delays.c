@@ -28,6 +28,11 @@ __attribute__((constructor)) static void read_environment(void)
     if (text && sscanf(text, "%llu %u %u %u %d", &seed, &permille, &shortest, &longest, &cpus) != 5) abort();
 }
 
+__attribute__((destructor)) static void report(void)
+{
+    if (getenv("DELAYS")) fprintf(stderr, "%llu delays\n", atomic_load(&delays));
+}
+
 unsigned delays_draw(unsigned below)
 {
     if (!state) state = seed * 0x9E3779B97F4A7C15u + (atomic_fetch_add(&threads, 1) + 1) * 0xD1B54A32D192ED03u;
