@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "step.h"
 
 enum {
     SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
@@ -208,7 +209,9 @@ static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, i
         }
         if (block == blocks) finish(step, op, t, m->state.sum, out->out, first, last);
         next = 2 * block;
+        SC_STEP();
         atomic_store(&m->next, next);
+        SC_STEP();
     }
 }
 
@@ -219,6 +222,7 @@ static void merge_tile(const sc_step *step, const sc_op *op, const piece *p)
     const int32_t n = queries_of(&p->t), size = merged_queries(step);
     sc_merge *m = e->merges + (size_t)p->tile_index * SC_TILE_MERGES;
     atomic_store(&e->attended[p->number], 1);
+    SC_STEP();
     for (int32_t q = 0; q < n; q += size, m++)
         merge_queries(step, op, &p->t, p->number - p->block, m, q, q + size < n ? q + size : n);
 }

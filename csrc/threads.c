@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "bell.h"
+#include "step.h"
 #include "ticks.h"
 
 enum {
@@ -37,13 +38,6 @@ enum {
     SPINS_PER_LOOK = 16,  /* pauses between two looks at the clock and at the CPUs of the others */
     APART = 4000          /* microseconds between two attempts to leave a team-mate's CPU */
 };
-
-#if defined SC_DELAYS /* a build for tests, which stalls threads at any step of the protocol */
-void sc_test_delay(void);
-#define STEP() sc_test_delay()
-#else
-#define STEP() ((void)0)
-#endif
 
 struct sc_worker {
     _Alignas(64) sc_team *team;
@@ -206,7 +200,7 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
 {
     _Atomic uint64_t *own = &team->workers[index].own;
     uint64_t old = atomic_load_explicit(own, memory_order_relaxed);
-    STEP();
+    SC_STEP();
     while (is_before(old, phase)) {
         if (atomic_compare_exchange_weak(own, &old, phase)) {
             atomic_fetch_sub_explicit(&team->owned[phase & 1], 1, memory_order_relaxed);
@@ -220,11 +214,11 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
 static int64_t claim(sc_team *team, int index, uint64_t phase)
 {
     uint64_t word = atomic_load(&team->word);
-    STEP();
+    SC_STEP();
     if (phase_of(word) != phase) return -1;
     if (has_owners(word) && claim_own(team, index, phase)) return index;
     while (phase_of(word) == phase && index_of(word) < atomic_load(&team->total[phase & 1])) {
-        STEP();
+        SC_STEP();
         if (atomic_compare_exchange_weak(&team->word, &word, word + 1)) return index_of(word);
     }
     if (phase_of(word) != phase || !has_owners(word)) return -1;
@@ -251,7 +245,7 @@ static void open_next(sc_team *team, uint64_t before)
     const uint32_t units = opened ? next.units : 0;
     uint32_t owned = 0;
     team->phases[parity] = next;
-    STEP();
+    SC_STEP();
     if (opened && next.own) {
         const uint32_t active = (uint32_t)sc_team_size(team);
         owned = units < active ? units : active;
@@ -260,9 +254,9 @@ static void open_next(sc_team *team, uint64_t before)
     atomic_store_explicit(&team->owned[parity], owned, memory_order_relaxed);
     atomic_store_explicit(&team->done[parity], 0, memory_order_relaxed);
     atomic_store_explicit(&team->total[parity], units, memory_order_relaxed);
-    STEP();
+    SC_STEP();
     atomic_store(&team->word, (phase << 1 | (owned > 0)) << INDEX_BITS | owned);
-    STEP();
+    SC_STEP();
     sc_bell_ring(&team->news, (uint32_t)phase << 1 | !opened);
 }
 
@@ -272,7 +266,7 @@ static void let_go(sc_worker *w)
     sc_team *team = w->team;
     const int parity = w->phase & 1;
     const uint32_t held = w->held, total = atomic_load_explicit(&team->total[parity], memory_order_relaxed);
-    STEP();
+    SC_STEP();
     w->held = 0;
     if (atomic_fetch_add(&team->done[parity], held) + held == total) open_next(team, w->phase);
 }
@@ -322,7 +316,7 @@ static void take_part(sc_worker *w, uint32_t seen)
     w->phase = phase;
     w->held = 1;
     team->job->run(team->argument, &team->phases[phase & 1], w, (uint32_t)index);
-    STEP();
+    SC_STEP();
     let_go(w);
 }
 
