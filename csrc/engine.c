@@ -73,7 +73,10 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     take_floats(a, &e->u, (size_t)e->shape.n_ff, float_hidden ? rows : 0);
     overlay_next(a, &o);
     take_blocks(a, &e->u, rows);
+    const size_t fine = rows < SC_FINE_ROWS ? rows : SC_FINE_ROWS;
+    e->hidden = arena_take(a, e->u.width / SC_PAIR * sc_pair_outputs(fine) * sizeof(float));
     overlay_end(a, &o);
+    e->missing = arena_take(a, (e->u.width + SC_BLOCK - 1) / SC_BLOCK * sizeof *e->missing);
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
     e->norms = arena_take(a, threads * e->norm_bytes);
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);

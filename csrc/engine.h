@@ -21,7 +21,8 @@ enum {
     SC_THREAD_PARTIALS = 256,
     SC_OWN_NORM = 4,   /* rows of a norm that every thread does for itself: a phase for all costs as much */
     SC_SPLIT_TILES = 4, /* tiles for each thread from which on none is split over the team */
-    SC_TILE_MERGES = 4
+    SC_TILE_MERGES = 4,
+    SC_FINE_ROWS = 16   /* rows up to which the hidden layer is shared out by pairs, not by blocks of activations */
 };
 
 /* Some queries of a split tile, whose blocks are merged one after the other. */
@@ -38,6 +39,8 @@ struct sc_engine {
     size_t dim;        /* head_dim padded to a multiple of 32 */
     sc_vectors x, h, a, u;
     sc_vectors q;      /* (n_head, dim) per row */
+    float *hidden;     /* outputs of the hidden layer's pairs, sc_pair_outputs each, if there are SC_FINE_ROWS at most */
+    atomic_uchar *missing; /* of each block of activations of the hidden layer, pairs that are not in `hidden` */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;
     char *norms;       /* per thread: norm_bytes; a sc_own_norm and what it tells of */

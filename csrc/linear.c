@@ -93,18 +93,32 @@ static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const o
     }
 }
 
-/* The hidden layer is quantised when the last pair of a block of activations is there; `acc` follows those of the others. */
+/* Pairs of a block of activations of the hidden layer: of the last one, as many as there are. */
+static size_t pairs_of_block(const sc_engine *e, size_t block)
+{
+    const size_t left = e->u.width / SC_PAIR - block * SC_GROUPS;
+    return left < SC_GROUPS ? left : SC_GROUPS;
+}
+
+/* Whether single pairs of the hidden layer are units, though it is quantised by blocks of eight. */
+static int is_fine(const sc_step *step, const sc_op *op)
+{
+    return op->kind == SC_OP_UP && op->quantize && step->batch->rows <= SC_FINE_ROWS;
+}
+
+/* Whoever stores the last pair of a block of activations quantises it: all are `next` floats apart. */
 static void store_gelu(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
 {
     const sc_engine *e = step->engine;
-    const size_t pair = row % SC_BLOCK / SC_PAIR, next = sc_pair_outputs(o->rows);
+    const size_t block = row / SC_BLOCK, pair = row % SC_BLOCK / SC_PAIR, next = sc_pair_outputs(o->rows);
+    const size_t pairs = pairs_of_block(e, block);
     e->kernels->gelu(o->acc, op->bias + row, o->rows);
     if (!op->quantize)
         for (size_t t = 0; t < o->rows; t++)
             memcpy(e->u.floats + (o->begin + t) * e->u.stride + row, o->acc + t * SC_PAIR, SC_PAIR * sizeof *o->acc);
-    else if (pair == SC_GROUPS - 1 || row + SC_PAIR == e->u.width)
-        e->kernels->quantize_pairs(o->acc - pair * next, next, (int)pair + 1, o->rows,
-                                   e->u.blocks + row / SC_BLOCK * (size_t)step->batch->rows + o->begin);
+    else if (is_fine(step, op) ? atomic_fetch_sub(&e->missing[block], 1) == 1 : pair == pairs - 1)
+        e->kernels->quantize_pairs(o->acc - pair * next, next, (int)pairs, o->rows,
+                                   e->u.blocks + block * (size_t)step->batch->rows + o->begin);
 }
 
 static void store_logits(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
@@ -138,8 +152,8 @@ static sc_sharing sharing_of(const sc_step *step, const sc_op *op)
 {
     const sc_matrix *m = op->matrix;
     const uint32_t pairs = sc_divide_up((uint32_t)m->rows, SC_PAIR);
-    /* Quantised outputs go by whole blocks of activations: their pairs share a step, and tokens a cache line. */
-    const uint32_t unit = op->kind == SC_OP_UP && op->quantize ? SC_GROUPS : 1;
+    /* Quantised outputs of many rows go by whole blocks of activations: their pairs share a step, and tokens a cache line. */
+    const uint32_t unit = op->kind == SC_OP_UP && op->quantize && !is_fine(step, op) ? SC_GROUPS : 1;
     return sc_share_out(pairs, unit, (uint32_t)rows_of(step, op), (uint32_t)sc_team_size(step->engine->team),
                         (size_t)m->columns, sc_pair_bytes(m->format, (size_t)m->columns));
 }
@@ -227,6 +241,9 @@ uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage)
 {
     if (!rows_of(step, op) || stage > MULTIPLY) return 0;
     if (stage < MULTIPLY) return op->moments ? sc_divide_up((uint32_t)op->matrix->columns, MOMENTS) : 0;
+    if (is_fine(step, op))
+        for (size_t block = 0; block * SC_BLOCK < step->engine->u.width; block++)
+            atomic_store(&step->engine->missing[block], (unsigned char)pairs_of_block(step->engine, block));
     const sc_sharing s = sharing_of(step, op);
     return sc_shares(&s);
 }
@@ -253,7 +270,8 @@ void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *w
                 next = sc_share_at(&s, (uint32_t)taken);
                 ahead = pair_at(op->matrix, next.first);
             }
-            float *acc = scratch + i % s.unit * sc_pair_outputs(now.end - now.begin);
+            const size_t outputs = sc_pair_outputs(now.end - now.begin);
+            float *acc = is_fine(step, op) ? e->hidden + i * outputs : scratch + i % s.unit * outputs;
             run_pair(step, op, &in, &now, i, ahead, acc);
         }
         now = next;
