@@ -36,13 +36,13 @@ PAIR: Final = 32  # outputs
 PAIR_BLOCK: Final = 4608  # bytes of 256 columns
 CACHE_BLOCK: Final = 64  # positions
 
-# csrc/engine.c and csrc/attention.c.
+# csrc/engine.c, csrc/linear.c and csrc/attention.c.
 MANY_ROWS: Final = 128
 OWN_NORM: Final = 4
 ROW_UNIT: Final = 2
+FINE_ROWS: Final = 16
 SPLIT_TILES: Final = 4
 STRIP: Final = 8
-MERGE_BLOCKS: Final = 8
 MERGE_TEAM: Final = 4
 
 
@@ -56,6 +56,7 @@ class Phase:
         own: unit i is first offered to thread i.
         setup: what every thread does before its first unit.
         last: what the thread does that finishes the last unit.
+        spare: how much faster a unit goes at most, if others leave it the memory's bandwidth.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Phase:
     own: bool = False
     setup: float = 0.0
     last: float = 0.0
+    spare: float = 1.0
 
     @property
     def work(self) -> float:
@@ -95,7 +97,7 @@ class Step:
             yield from self._normed("qkv", QKV, 1)
             yield from self._attend()
             yield self._linear("add_attn", WIDTH, WIDTH, 1)
-            yield from self._normed("up", HIDDEN, 8)
+            yield from self._normed("up", HIDDEN, 1 if self.rows <= FINE_ROWS else 8)
             yield self._linear("add_ffn", WIDTH, HIDDEN, 1)
         yield self._linear("logits", VOCABULARY, WIDTH, 1, rows=1, setup=ROW)
 
@@ -117,7 +119,8 @@ class Step:
         pairs = units[:, 1] - units[:, 0]
         bandwidth = self.bandwidth if rows < MANY_ROWS else CORE_BANDWIDTH
         pair_time = pair_bytes / bandwidth + PAIR * columns / MACS * (units[:, 3] - units[:, 2])
-        return Phase(name, (pairs * pair_time).tolist(), (1 / pairs).tolist(), own=True, setup=setup)
+        spare = CORE_BANDWIDTH / bandwidth
+        return Phase(name, (pairs * pair_time).tolist(), (1 / pairs).tolist(), own=True, setup=setup, spare=spare)
 
     def _attend(self) -> Iterator[Phase]:
         """One KV head, whose 16 query heads are a tile: as many tiles as rows."""
@@ -129,11 +132,9 @@ class Step:
                 "attend", [sum(ATTEND + MERGE for n in blocks[i : i + cuts.step] for _ in range(n)) for i in cuts]
             )
             return
-        merges = longest <= MERGE_BLOCKS or self.threads <= MERGE_TEAM
-        last = MERGE * (longest - 1) if merges else 0.0
-        yield Phase("attend", [ATTEND] * sum(blocks), [1.0] * sum(blocks), last=last)
-        if not merges:
-            yield Phase("merge", [MERGE / 4 * (n - 1) for n in blocks for _ in range(4)])
+        # Blocks are merged as they come, by one thread or by four; those of the last round at its end.
+        last = MERGE * min(longest, self.threads) / (4 if self.threads > MERGE_TEAM else 1)
+        yield Phase("attend", [ATTEND + MERGE] * sum(blocks), [1.0] * sum(blocks), last=last)
 
 
 @dataclass
@@ -183,7 +184,7 @@ class _Run:
 
     def finish(self) -> tuple[float, int]:
         """When the last unit is done, and by which thread."""
-        phase, ends = self.phase, [0.0] * len(self.threads)
+        phase, ends, begin = self.phase, [0.0] * len(self.threads), max(self.free)
         looks = [(self.threads[i].after(at, 0), i) for i, at in enumerate(self.free)]
         heapq.heapify(looks)
         while looks:
@@ -203,7 +204,22 @@ class _Run:
             heapq.heappush(looks, (look, i))
         assert self.done == [1] * len(phase.units)
         end, last = max((at, i) for i, at in enumerate(ends))
+        if phase.spare > 1:
+            end = _end_of_readers([end or begin for end in ends], phase.spare)
         return self.threads[last].after(end, phase.last), last
+
+
+def _end_of_readers(ends: Sequence[float], spare: float) -> float:
+    """The end of threads that would end at `ends` if all shared the memory until then.
+
+    From the first that is done on, the others share the bandwidth that it leaves, up to `spare` times their own.
+    """
+    order = sorted(ends)
+    now = before = order[0]
+    for done, end in enumerate(order):
+        now += (end - before) / min(spare, len(order) / (len(order) - done))
+        before = end
+    return now
 
 
 @dataclass(frozen=True)

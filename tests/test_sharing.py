@@ -119,24 +119,23 @@ def generation_efficiency(rule: Kernels, count: int, depth: int) -> float:
     return (alone / count + result.phases * HAND_OVER) / result.time
 
 
-@pytest.mark.parametrize("depth", [0, 200, 511])
-@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("depth", [0, 200, 2047])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, 8, 16, 24])
 def test_generation_uses_all_cores(rule: Kernels, count: int, depth: int) -> None:
     assert generation_efficiency(rule, count, depth) >= 0.95
 
 
-# A layer of 64 pairs of panels has no more units: three to two threads or to one, where there are 24 or 48.
+# A layer of 64 pairs of panels has no more units: six or seven to each of ten threads.
 @pytest.mark.parametrize(
-    ("count", "least"), [(6, 0.9), (12, 0.85), (16, 0.9), (24, 0.75), (32, 0.85), (48, 0.65), (64, 0.5), (96, 0.35)]
+    ("count", "least"), [(10, 0.92), (12, 0.91), (14, 0.9), (20, 0.88), (32, 0.94), (48, 0.94), (64, 0.86), (96, 0.86)]
 )
 def test_generation_on_more_cores(rule: Kernels, count: int, least: float) -> None:
-    assert least <= generation_efficiency(rule, count, 200) < least + 0.1
+    assert least <= generation_efficiency(rule, count, 200) < least + 0.05
 
 
-@pytest.mark.parametrize(("depth", "threads", "phases"), [(0, 2, 122), (511, 96, 122), (2047, 4, 122), (2047, 8, 146)])
-def test_phases_of_a_token(rule: Kernels, depth: int, threads: int, phases: int) -> None:
-    """A long context and a large team merge attention in a phase of its own."""
-    assert len(list(Step(rule, 1, threads, depth).phases())) == phases
+@pytest.mark.parametrize(("depth", "threads"), [(0, 2), (511, 96), (2047, 4), (2047, 8)])
+def test_phases_of_a_token(rule: Kernels, depth: int, threads: int) -> None:
+    assert len(list(Step(rule, 1, threads, depth).phases())) == 122
 
 
 def test_thread_that_never_comes_holds_up_nobody(rule: Kernels) -> None:
@@ -168,3 +167,6 @@ def test_simulated_phase() -> None:
     assert simulate([Phase("x", units)], [Thread(away=[(5, 15), (30, 31)])]).time == pytest.approx(51.4)
     held = [Thread(), Thread(away=[(5, 100)])]  # with a unit in hand
     assert simulate([Phase("x", units)], held).time == pytest.approx(100 + 10.1 - 3)
+    # Two of four threads have work: each has twice the memory's bandwidth, the last one four times.
+    shared = Phase("x", [10.0, 20.0], spare=4)
+    assert simulate([shared], equal(4)).time == pytest.approx(HAND_OVER + (10.1 - HAND_OVER) / 2 + 12 / 4)
