@@ -9,7 +9,8 @@ import pytest
 from kernel_library import Array, Kernels
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from santacoder.sampling import Sampler, SamplingParams
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sampler import Sampler
 
 VOCABULARY = 49280
 STRETCH, NUMBER = 64, 64

@@ -10,7 +10,7 @@ import pytest
 from kernel_library import Array, Kernels, build
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from santacoder._isa import available
+from santacoder.engine.isa import available
 
 LINE = 64
 

@@ -24,7 +24,7 @@ import loads
 from engines import OURS, Engine, Peer
 from works import Work
 
-from santacoder.packaged import packaged_model
+from santacoder.sources.packaged import packaged_model
 
 ALL = sorted(os.sched_getaffinity(0))
 FIRST, SECOND = ALL[0], ALL[-1]

@@ -23,8 +23,8 @@ import processes
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from santacoder.config import Config, read_config
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.config import Config, read_config
+from santacoder.gguf.reader import GGUFFile
 
 DTYPES = {"F16": np.float16, "F32": np.float32}
 #: Matrices and norms of a layer: our name -> the published one.

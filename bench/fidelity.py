@@ -19,10 +19,10 @@ from llama_cpp_peer import LlamaCpp
 from numpy.typing import NDArray
 
 import santacoder
-from santacoder.evaluation import Divergence, LogitSource, check_stride, measure_divergence, text_tokens
-from santacoder.progress import progress_bar
-from santacoder.text_file import decode_text
-from santacoder.tokenizer import Tokenizer
+from santacoder._util.progress import progress_bar
+from santacoder._util.text_file import decode_text
+from santacoder.scoring.perplexity import Divergence, LogitSource, check_stride, measure_divergence, text_tokens
+from santacoder.text.tokenizer import Tokenizer
 
 
 class Peer:

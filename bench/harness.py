@@ -18,8 +18,8 @@ from typing import Any
 from scheduling import SOURCES, peer, timed
 
 from santacoder.errors import MissingPackageError
-from santacoder.harness.generation import Sampling, generate, run_settings, sample_problems
 from santacoder.harness.record import Sampled
+from santacoder.harness.sampling_run import Sampling, generate, run_settings, sample_problems
 from santacoder.harness.tasks import Problem, find_task, humaneval_file, read_problems
 from santacoder.model import SantaCoder
 

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import santacoder
-from santacoder.line_breaks import as_lf
-from santacoder.progress import progress_bar
-from santacoder.text_file import decode_text
+from santacoder._util.progress import progress_bar
+from santacoder._util.text_file import decode_text
+from santacoder.text.line_breaks import as_lf
 
 NEIGHBOURS = 3  # lines that a hole has before and after it, at least
 MIN_LENGTH = 10  # characters of a hole that are no space

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-import santacoder.transformer
 from santacoder._native import ffi, lib
-from santacoder.loading import open_transformer
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.transformer import Transformer
 
 KINDS = {getattr(lib, name): name.removeprefix("SC_OP_") for name in dir(lib) if name.startswith("SC_OP_")}
 FORMATS = {getattr(lib, f"SC_{name}"): name for name in ("F32", "F16", "BF16", "Q4_K", "Q5_K", "Q6_K", "Q8_0")}
 
 
-class Timed(santacoder.transformer.Transformer):
+class Timed(Transformer):
     """Runs each operation by a call of its own, and adds up the seconds by kind and weight format."""
 
     seconds: dict[str, float]

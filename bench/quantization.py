@@ -27,11 +27,11 @@ from llama_cpp_peer import quantize_file
 from numpy.typing import NDArray
 
 import santacoder
-from santacoder.evaluation import check_stride
-from santacoder.gguf_file import GGUFFile
-from santacoder.quantization import MIXES, Quantizer
+from santacoder._util.text_file import decode_text
+from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.text_file import decode_text
+from santacoder.quantize.quantizer import MIXES, Quantizer
+from santacoder.scoring.perplexity import check_stride
 
 TYPES = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 SHAPE = (1024, 2048)  # of random weights

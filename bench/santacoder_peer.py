@@ -5,7 +5,7 @@ from __future__ import annotations
 from works import Stepper, Tokens
 
 import santacoder
-from santacoder.loading import open_transformer
+from santacoder.engine.loading import open_transformer
 
 
 class SantaCoderPeer(Stepper):

@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import santacoder
-import santacoder.requests
+from santacoder.decoding.options import SamplingOptions
 
 SAMPLES = 16  # of each prompt
 
@@ -151,7 +151,7 @@ def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
 
 def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds of many short requests, by number of requests."""
-    options: santacoder.requests.SamplingOptions = {"max_tokens": 2, "temperature": 0.0}
+    options: SamplingOptions = {"max_tokens": 2, "temperature": 0.0}
     text = "import os\n" * 30
 
     def one_call(prompts: list[str]) -> list[list[int]]:

@@ -32,7 +32,7 @@ import seeded_bugs
 import small_checkpoint
 
 import santacoder
-from santacoder.atomic_file import atomic_file
+from santacoder._util.atomic_file import atomic_file
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -34,7 +34,7 @@ def santacoder_loader() -> Callable[[str], None]:
 def converter() -> Callable[[str], None]:
     """Our `convert` of a folder, then our `load` of what it wrote."""
     import santacoder
-    from santacoder.conversion import convert
+    from santacoder.conversion.convert import convert
 
     load = santacoder_loader()
 

@@ -10,9 +10,9 @@ from kernel_library import Built, build
 from samples import FILE
 
 import santacoder
-from santacoder.loading import open_transformer
-from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.transformer import Transformer
+from santacoder.text.tokenizer import Tokenizer
 
 # How long examples take is the machine's affair. They share a fixture of their test: each writes its files anew.
 settings.register_profile(

@@ -16,11 +16,12 @@ import malformed
 import small_checkpoint
 
 import santacoder
-from santacoder.conversion import convert
-from santacoder.gguf_file import Metadata
-from santacoder.kv_cache import KVCache
-from santacoder.session_file import HEADER, MAGIC, read_session
-from santacoder.tokenizer import StreamDecoder, Tokenizer
+from santacoder.batching.session_file import HEADER, MAGIC, read_session
+from santacoder.conversion.convert import convert
+from santacoder.engine.kv_cache import KVCache
+from santacoder.gguf.reader import Metadata
+from santacoder.text.stream import StreamDecoder
+from santacoder.text.tokenizer import Tokenizer
 
 _FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp")
 _PATH = _FOLDER / f"santacoder-fuzz-{os.getpid()}"

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from santacoder.harness.generation import Sampling, run_settings
 from santacoder.harness.record import Sampled
+from santacoder.harness.sampling_run import Sampling, run_settings
 from santacoder.harness.tasks import Problem, Task, find_task, read_problems
-from santacoder.packaged import packaged_model
+from santacoder.sources.packaged import packaged_model
 
 DATA = Path(__file__).parent / "data" / "harness"
 FILES = {

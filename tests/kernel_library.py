@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._isa import LEVELS
 from santacoder._native import lib as native
+from santacoder.engine.isa import LEVELS
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread"]

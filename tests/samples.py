@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import santacoder
-from santacoder.benchmark import TimedSteps
+from santacoder.batching.scheduler import Scheduler
+from santacoder.bench.measure import TimedSteps
+from santacoder.decoding.options import SamplingParams
+from santacoder.engine.transformer import Transformer
 from santacoder.requests import new_sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.transformer import Transformer
 
 FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
 CODE = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n"

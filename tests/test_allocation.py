@@ -16,7 +16,7 @@ from waiting import HANG
 
 import santacoder
 from santacoder._native import ffi, lib
-from santacoder.kv_cache import KVCache
+from santacoder.engine.kv_cache import KVCache
 
 SOURCE = Path(__file__).parent / "native" / "failing_allocator.c"
 PROGRAM = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import santacoder
-from santacoder.arguments import check_integer, shown
+from santacoder._util.validation import check_integer, shown
 from santacoder.errors import InvalidRequestError
 
 HUGE = 10**5000

@@ -13,7 +13,7 @@ from samples import CODE, FILE, PROMPTS, alone, facts
 from waiting import wait_for
 
 import santacoder
-from santacoder.transformer import StepAbandonedError
+from santacoder.engine.transformer import StepAbandonedError
 
 
 class TestAsync:

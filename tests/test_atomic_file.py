@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from santacoder.atomic_file import atomic_file
+from santacoder._util.atomic_file import atomic_file
 
 
 def write(path: Path, content: bytes) -> None:

@@ -10,10 +10,10 @@ import pytest
 from gguf_builder import tiny_builder
 from numpy.typing import NDArray
 
-from santacoder._isa import available
-from santacoder.kv_cache import BLOCK, KVCache
-from santacoder.loading import open_transformer
-from santacoder.transformer import Transformer
+from santacoder.engine.isa import available
+from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.transformer import Transformer
 
 DATA = Path(__file__).parent / "data"
 FIXTURES = ["mqa-q4_k_m", "mha-q4_k_m"]

@@ -12,11 +12,11 @@ import pytest
 from gguf_builder import tiny_builder
 
 from santacoder import InvalidRequestError
-from santacoder._isa import LEVELS, available
 from santacoder._native import ffi, lib
-from santacoder.benchmark import Plan, benchmark, peak_bytes
+from santacoder.bench.measure import Plan, benchmark, peak_bytes
 from santacoder.cli import main
-from santacoder.loading import open_transformer
+from santacoder.engine.isa import LEVELS, available
+from santacoder.engine.loading import open_transformer
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"

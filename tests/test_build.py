@@ -16,7 +16,7 @@ import pytest
 from waiting import HANG
 
 import santacoder
-from santacoder.packaged import packaged_model
+from santacoder.sources.packaged import packaged_model
 
 setuptools = pytest.importorskip("setuptools")
 

@@ -12,7 +12,7 @@ import pytest
 from samples import FILE
 
 import santacoder
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.reader import GGUFFile
 
 PROMPT = "def fib(n):"
 

@@ -11,12 +11,12 @@ import pytest
 from gguf_builder import SPECIALS
 from tokenizers import Tokenizer as HFTokenizer
 
-from santacoder.checkpoints.end_tokens import NamedEnd, read_ends
-from santacoder.checkpoints.metadata import as_read, tokenizer_fields
-from santacoder.checkpoints.tokenizer_json import AddedToken, TokenizerFiles, read_tokenizer
-from santacoder.checkpoints.vocabulary import Vocabulary, build_vocabulary
+from santacoder.conversion.end_tokens import NamedEnd, read_ends
+from santacoder.conversion.metadata import as_read, tokenizer_fields
+from santacoder.conversion.tokenizer_json import AddedToken, TokenizerFiles, read_tokenizer
+from santacoder.conversion.vocabulary import Vocabulary, build_vocabulary
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.tokenizer import Tokenizer
 
 BPE, ROWS = builder.BPE_TOKENS, builder.VOCABULARY
 TEXTS = [

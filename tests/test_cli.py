@@ -16,9 +16,9 @@ from gguf_builder import tiny_builder
 from waiting import HANG
 
 import santacoder
-from santacoder import packaged
 from santacoder.cli import COMMANDS, main, options
-from santacoder.sampling import SamplingParams
+from santacoder.decoding.options import SamplingParams
+from santacoder.sources import packaged
 
 FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
 PROMPT = "def fib(n):"
@@ -210,7 +210,7 @@ class TestPackagedModel:
     def test_runs_where_none_is_named(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], greedy: santacoder.Completion
     ) -> None:
-        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", FILE)
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", FILE)
         assert main(["complete", PROMPT, *GREEDY]) == 0
         assert capfd.readouterr() == (greedy.text, self.NOTE)
         assert main(["tokenize", "--json", PROMPT]) == 0
@@ -221,7 +221,7 @@ class TestPackagedModel:
     def test_no_note_about_a_named_one(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", Path("none.gguf"))
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", Path("none.gguf"))
         assert main(["info", "--model", str(FILE)]) == 0
         monkeypatch.setenv("SANTACODER_MODEL", str(FILE))
         assert main(["info"]) == 0
@@ -229,7 +229,7 @@ class TestPackagedModel:
 
     def test_missing(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = tmp_path / "models" / "tiny.gguf"
-        monkeypatch.setattr("santacoder.packaged.PACKAGED_MODEL", path)
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", path)
         message = f"no model was named, and this installation lacks the demonstration model {path}: name a GGUF file"
         for command in (["complete", "a"], ["info"], ["tokenize", "a"], ["bench"], ["eval", "ppl", __file__]):
             assert main(command) == 1
@@ -337,9 +337,9 @@ class TestFailures:
     def test_interrupt(self) -> None:
         """In the middle of a measurement that would take days."""
         code = (
-            "import sys; from santacoder import benchmark, cli; real = benchmark.benchmark\n"
+            "import sys; from santacoder import cli; from santacoder.bench import measure; real = measure.benchmark\n"
             "def begun(*args, **options):\n    print('begun', flush=True)\n    return real(*args, **options)\n"
-            "benchmark.benchmark = begun; sys.exit(cli.main(sys.argv[1:]))"
+            "measure.benchmark = begun; sys.exit(cli.main(sys.argv[1:]))"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, "bench", "-r", "1000000", "-m", str(FILE)],

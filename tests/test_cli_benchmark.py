@@ -16,7 +16,7 @@ from waiting import HANG
 
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.record import check_inputs
-from santacoder.packaged import packaged_model
+from santacoder.sources.packaged import packaged_model
 
 MODEL = str(packaged_model())
 SMALL = ("--data", str(FILES["humaneval"]), "--n-samples", "2", "-n", "16", "--seed", "3", "-t", "1", "-m", MODEL)

@@ -23,9 +23,9 @@ from gguf_builder import (
     tiny_builder,
 )
 
-from santacoder.config import MATRIX_TYPES, Config, check_tensors, expected_tensors, read_config
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.config import MATRIX_TYPES, Config, check_tensors, expected_tensors, read_config
+from santacoder.gguf.reader import GGUFFile
 
 DATA = Path(__file__).parent / "data"
 REQUIRED = [

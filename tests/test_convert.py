@@ -23,11 +23,11 @@ pytest.importorskip("safetensors")
 import santacoder
 from santacoder.cli import convert as command
 from santacoder.cli import main
-from santacoder.conversion import convert
-from santacoder.gguf_file import GGUFFile
-from santacoder.quantization import MIXES
+from santacoder.conversion.convert import convert
+from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.tokenizer import FimMode
+from santacoder.quantize.quantizer import MIXES
+from santacoder.text.tokenizer import FimMode
 
 EXPECTED = Path(__file__).parent / "data" / "checkpoint-logits.npz"
 TOKENS = builder.tokens()

@@ -21,10 +21,10 @@ from waiting import HANG
 pytest.importorskip("safetensors")
 
 from santacoder.cli import describe
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 from santacoder.errors import InvalidRequestError, ModelFormatError, SantaCoderError
-from santacoder.gguf_file import GGUFFile
-from santacoder.quantization import Quantizer
+from santacoder.gguf.reader import GGUFFile
+from santacoder.quantize.quantizer import Quantizer
 
 LN_1 = "transformer.h.1.ln_1.weight"
 C_PROJ = "transformer.h.0.attn.c_proj.weight"
@@ -459,7 +459,7 @@ def test_an_interrupted_command_leaves_nothing(tmp_path: Path, number: signal.Si
     folder = builder.write_checkpoint(tmp_path / "c")
     code = """
 import sys, time
-import santacoder.conversion as conversion
+import santacoder.conversion.convert as conversion
 from santacoder.cli import main
 
 def encode(*_):

@@ -19,8 +19,8 @@ from huggingface_hub import constants
 pytest.importorskip("safetensors")
 
 import santacoder
-from santacoder.conversion import convert
-from santacoder.gguf_file import GGUFFile
+from santacoder.conversion.convert import convert
+from santacoder.gguf.reader import GGUFFile
 
 REPO = "bigcode/santacoder"
 #: Branch -> layout; "final" is on main.

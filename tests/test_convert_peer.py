@@ -15,7 +15,7 @@ pytest.importorskip("safetensors")
 import llama_cpp
 from llama_cpp_peer import LlamaCpp
 
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 
 pytestmark = pytest.mark.peer
 

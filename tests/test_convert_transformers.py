@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import santacoder
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 
 pytest.importorskip("safetensors")
 torch = pytest.importorskip("torch")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from santacoder import cpus
+from santacoder.engine import cpus
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def real_group() -> Iterator[Path]:
 @pytest.mark.skipif(cpus.default_threads() < 2, reason="one thread is the default here without a quota")
 def test_real_group_of_version_1(real_group: Path) -> None:
     program = (
-        "import os, pathlib, sys; from santacoder.cpus import default_threads; print(default_threads());"
+        "import os, pathlib, sys; from santacoder.engine.cpus import default_threads; print(default_threads());"
         "pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); print(default_threads())"
     )
     command = [sys.executable, "-c", program, str(real_group / "cgroup.procs")]

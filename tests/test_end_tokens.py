@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import santacoder
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import GGUFFile, Metadata
-from santacoder.harness.generation import Sampling, sample_problems
+from santacoder.gguf.reader import GGUFFile, Metadata
+from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.hf.model import CausalLM
 from santacoder.quantize import quantize
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.tokenizer import Tokenizer
 
 EOT, FIM_PAD, FIRST = 262, 266, 267  # in the tiny vocabulary, which goes on with tokens of our own
 EXTRA = ["<|end|>", "<|im_end|>", "<turn>", "[PAD270]"]
@@ -326,9 +326,9 @@ def test_overlapping_tokens_are_found_as_the_original_finds_them(
 ) -> None:
     from tokenizers import Tokenizer as Original
 
-    from santacoder.checkpoints.metadata import as_read, tokenizer_fields
-    from santacoder.checkpoints.tokenizer_json import read_tokenizer
-    from santacoder.checkpoints.vocabulary import build_vocabulary
+    from santacoder.conversion.metadata import as_read, tokenizer_fields
+    from santacoder.conversion.tokenizer_json import read_tokenizer
+    from santacoder.conversion.vocabulary import build_vocabulary
 
     folder = tmp_path_factory.mktemp("added")
     values = builder.tokenizer()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from test_cli import fails, run
 
 import santacoder
-from santacoder.evaluation import (
+from santacoder.scoring.perplexity import (
     Divergence,
     Likelihood,
     Window,

@@ -67,7 +67,7 @@ OPEN = {
         loop.close()
     """),
     "a file": textwrap.dedent("""
-        from santacoder.gguf_file import GGUFFile
+        from santacoder.gguf.reader import GGUFFile
         file = GGUFFile.open(FILE)
         data = file.data(next(iter(file.tensors.values())))
     """),

@@ -19,8 +19,8 @@ from gguf_builder import tiny_builder
 from samples import CODE, FILE
 
 import santacoder
-from santacoder import _isa
 from santacoder._native import ffi, lib
+from santacoder.engine.isa import active
 from santacoder.quantize import quantize
 
 pytestmark = pytest.mark.skipif(
@@ -119,7 +119,7 @@ def test_conversions_do_not_follow(tmp_path: Path) -> None:
 def test_the_largest_of_tiny_logits_does_not_follow() -> None:
     logits = np.array([1e-41, 2e-41, 0], dtype=np.float32)  # subnormal
     with float_state(STATES["flush to zero"]):
-        assert lib.sc_argmax(_isa.active(), ffi.from_buffer("float[]", logits), 3) == 1
+        assert lib.sc_argmax(active(), ffi.from_buffer("float[]", logits), 3) == 1
 
 
 def test_the_states_are_real() -> None:

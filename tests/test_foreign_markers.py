@@ -16,7 +16,7 @@ from test_tokenizer import SMALL, fixture_tokenizer, tiny
 import santacoder
 from santacoder.cli import main
 from santacoder.hf import AutoTokenizer
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.tokenizer import Tokenizer
 
 PARTS = ("prefix", "suffix", "middle")
 FORMS = ("<fim-{}>", "<fim_{}>", "<|fim_{}|>")

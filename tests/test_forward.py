@@ -16,11 +16,11 @@ import reference
 from gguf_builder import WEIGHT_TYPES, GGUFBuilder, tiny_builder
 from numpy.typing import NDArray
 
-from santacoder._isa import available
+from santacoder.engine.isa import available
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.ternary import DEQUANTIZERS
+from santacoder.engine.transformer import Transformer
 from santacoder.errors import ModelFormatError
-from santacoder.loading import open_transformer
-from santacoder.ternary import DEQUANTIZERS
-from santacoder.transformer import Transformer
 
 DATA = Path(__file__).parent / "data"
 #: A folder with further models NAME.gguf and their exact logits in NAME.npz.

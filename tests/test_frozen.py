@@ -14,8 +14,8 @@ import santacoder
 from santacoder import _pyinstaller
 from santacoder.cli import COMMANDS
 from santacoder.errors import IsolationError
-from santacoder.harness.sandbox import check_isolation
-from santacoder.packaged import packaged_model
+from santacoder.harness.sandbox.runner import check_isolation
+from santacoder.sources.packaged import packaged_model
 
 PACKAGE = Path(santacoder.__file__).parent
 [HOOKS] = map(Path, _pyinstaller.hook_dirs())

@@ -11,11 +11,12 @@ from gguf_builder import byte_symbols
 from numpy.typing import NDArray
 
 from santacoder import Completion, ContextOverflowError, InvalidRequestError, NumericalError, Piece
-from santacoder.generation import StopFilter, Timings, Usage
+from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.results import Timings, Usage
 from santacoder.requests import new_sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.stream import StopFilter
+from santacoder.text.tokenizer import Tokenizer
 
 WORDS = ["ab", "bc", "cd", "\n\n", "class", "é"]  # beside all single bytes
 END, PAD = "<|endoftext|>", "<fim-pad>"

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.reader import GGUFFile
 
 Reject = Callable[[bytes], str]
 

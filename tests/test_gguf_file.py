@@ -37,7 +37,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelClosedError, ModelFormatError
-from santacoder.gguf_file import GGML_TYPES, GGUFFile
+from santacoder.gguf.reader import GGML_TYPES, GGUFFile
 
 DATA = Path(__file__).parent / "data"
 FIXTURES = ["mqa-q4_k_m.gguf", "mha-q4_k_m.gguf", "mqa-q8_0.gguf", "ggml-vocab-starcoder.gguf"]
@@ -108,7 +108,7 @@ def test_type_table_is_that_of_the_gguf_package() -> None:
 
 
 def test_import_does_not_load_the_gguf_package() -> None:
-    code = "import sys, santacoder.gguf_file; sys.exit('gguf' in sys.modules)"
+    code = "import sys, santacoder.gguf.reader; sys.exit('gguf' in sys.modules)"
     paths = os.pathsep.join(path for path in sys.path if path)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": paths})
 

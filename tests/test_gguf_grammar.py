@@ -33,7 +33,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.reader import GGUFFile
 
 INTEGERS = {U8: (0, 8), I8: (1, 8), U16: (0, 16), I16: (1, 16), U32: (0, 32), I32: (1, 32), U64: (0, 64), I64: (1, 64)}
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15)

@@ -23,12 +23,12 @@ from malformed_split import COUNT, NO, TENSORS, part_name, split, write_parts
 import santacoder
 from santacoder.cli import main
 from santacoder.errors import HubError, InvalidRequestError, ModelClosedError, ModelFormatError
-from santacoder.file_digest import file_sha256, model_sha256
-from santacoder.gguf_file import GGUFFile
-from santacoder.gguf_split import part_names
+from santacoder.gguf.digest import file_sha256, model_sha256
+from santacoder.gguf.reader import GGUFFile
+from santacoder.gguf.split import part_names
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer
-from santacoder.hub import choose, download
 from santacoder.quantize import quantize
+from santacoder.sources.hub import choose, download
 
 SEED = int(os.environ.get("SANTACODER_SEED", "1"))
 COMMIT = "0123456789" * 4

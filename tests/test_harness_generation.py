@@ -14,8 +14,6 @@ from harness_samples import SAMPLING, lines, problems_of, settings_of
 
 import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
-from santacoder.harness.generation import LocalEngine, Sampling, encode_problem, generate, run_seed
-from santacoder.harness.machine import SESSIONS, read_sessions
 from santacoder.harness.record import (
     EXECUTIONS,
     GENERATIONS,
@@ -28,8 +26,10 @@ from santacoder.harness.record import (
     open_record,
 )
 from santacoder.harness.report import make_report
+from santacoder.harness.run_log import SESSIONS, read_sessions
+from santacoder.harness.sampling_run import LocalEngine, Sampling, encode_problem, generate, run_seed
 from santacoder.harness.tasks import Problem
-from santacoder.packaged import packaged_model
+from santacoder.sources.packaged import packaged_model
 
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
 
@@ -320,7 +320,7 @@ def test_a_prompt_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         encoded.append(problem.task_id)
         return encode_problem(tokenizer, context, problem, sampling)
 
-    monkeypatch.setattr("santacoder.harness.generation.encode_problem", encode)
+    monkeypatch.setattr("santacoder.harness.sampling_run.encode_problem", encode)
     go(tmp_path)
     assert encoded == [problem.task_id for problem in problems_of("humaneval")]
 

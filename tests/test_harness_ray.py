@@ -18,10 +18,10 @@ from harness_samples import FILES, SAMPLING, problems_of, settings_of
 from waiting import HANG
 
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.file_digest import file_sha256
-from santacoder.harness.generation import LocalEngine, generate
-from santacoder.harness.ray_engine import RayEngine
-from santacoder.packaged import packaged_model
+from santacoder.gguf.digest import file_sha256
+from santacoder.harness.ray_cluster import RayEngine
+from santacoder.harness.sampling_run import LocalEngine, generate
+from santacoder.sources.packaged import packaged_model
 
 ray: Any = pytest.importorskip("ray")
 

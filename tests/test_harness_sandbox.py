@@ -19,9 +19,9 @@ import pytest
 from waiting import HANG
 
 from santacoder.errors import IsolationError
-from santacoder.harness import sandbox, syscalls
-from santacoder.harness.sandbox import Limits, check_isolation, run_program, run_programs
-from santacoder.harness.syscalls import filter_program
+from santacoder.harness.sandbox import runner, syscalls
+from santacoder.harness.sandbox.runner import Limits, check_isolation, run_program, run_programs
+from santacoder.harness.sandbox.syscalls import filter_program
 
 #: Of programs that end by themselves, at once or never, and of those that do not.
 LIMITS, SHORT = Limits(seconds=HANG, memory_bytes=256 << 20), Limits(seconds=1.0, memory_bytes=256 << 20)
@@ -111,11 +111,11 @@ def test_high_descriptors(many_files: None) -> None:
     with contextlib.ExitStack() as files:
         for _ in range(1100):
             files.enter_context(Path(os.devnull).open())
-        assert run_program(GOOD, LIMITS) == sandbox.Verdict(True, "passed")
+        assert run_program(GOOD, LIMITS) == runner.Verdict(True, "passed")
 
 
 def test_good_program_passes() -> None:
-    assert run_program(GOOD, LIMITS) == sandbox.Verdict(True, "passed")
+    assert run_program(GOOD, LIMITS) == runner.Verdict(True, "passed")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -140,7 +140,7 @@ def test_good_programs_among_hostile_ones(folder: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(run_programs, endless, SHORT, workers=2)
         verdicts = run_programs(programs, LIMITS, workers=4, progress=heard.append)
-        assert others.result() == [sandbox.Verdict(False, "timed out")] * 4
+        assert others.result() == [runner.Verdict(False, "timed out")] * 4
     assert [verdict.passed for verdict in verdicts] == [True, *[False, True] * (len(HOSTILE) - 4)]
     assert sum(heard) == len(programs)
     assert state(folder) == before
@@ -174,7 +174,7 @@ def test_what_ordinary_programs_need() -> None:
         "assert numpy.arange(3).sum() == 3\n"
         "assert __name__ == 'builtins'"
     )
-    assert run_program(program, Limits(seconds=HANG)) == sandbox.Verdict(True, "passed")
+    assert run_program(program, Limits(seconds=HANG)) == runner.Verdict(True, "passed")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_what_is_listed_of_descriptors_and_socket_pairs() -> None:
         "left.send(b'x')\n"
         "assert right.recv(1) == b'x'"
     )
-    assert run_program(program, LIMITS) == sandbox.Verdict(True, "passed")
+    assert run_program(program, LIMITS) == runner.Verdict(True, "passed")
 
 
 def test_hashes_are_the_same_in_every_run() -> None:
@@ -216,7 +216,7 @@ def test_hashes_are_the_same_in_every_run() -> None:
 def test_a_hole_in_the_isolation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a filter that lets everything through, nothing is executed but the probe."""
     allow_all = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
-    monkeypatch.setattr(sandbox, "filter_program", lambda: allow_all)
+    monkeypatch.setattr(runner, "filter_program", lambda: allow_all)
     with pytest.raises(IsolationError, match=r"programs cannot be isolated here, so none is executed: .*works"):
         run_programs([GOOD], LIMITS)
 
@@ -239,9 +239,9 @@ def test_a_call_too_many_is_seen(monkeypatch: pytest.MonkeyPatch, call: tuple[st
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of x86-64")
 def test_a_call_too_many_is_seen_under_nice() -> None:
     code = (
-        "from santacoder.harness import sandbox, syscalls\n"
+        "from santacoder.harness.sandbox import runner, syscalls\n"
         "syscalls._ALLOWED['setpriority'] = (141, None)\n"
-        "sandbox.check_isolation()"
+        "runner.check_isolation()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG, check=False,
@@ -252,7 +252,7 @@ def test_a_call_too_many_is_seen_under_nice() -> None:
 
 
 def test_a_filter_that_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "filter_program", lambda: b"\xff" * 8)
+    monkeypatch.setattr(runner, "filter_program", lambda: b"\xff" * 8)
     with pytest.raises(IsolationError, match=r"could not be restricted: .*prctl: Invalid argument"):
         run_program(GOOD, LIMITS)
 
@@ -264,7 +264,7 @@ def test_other_machines_are_refused() -> None:
 
 
 def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    converse, outcomes, begun = sandbox._converse, [], threading.Semaphore(0)
+    converse, outcomes, begun = runner._converse, [], threading.Semaphore(0)
 
     def watched(*arguments: Any) -> Any:
         begun.release()
@@ -280,13 +280,13 @@ def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) 
             assert begun.acquire(timeout=HANG)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sandbox, "check_isolation", lambda: None)
-    monkeypatch.setattr(sandbox, "_converse", watched)
+    monkeypatch.setattr(runner, "check_isolation", lambda: None)
+    monkeypatch.setattr(runner, "_converse", watched)
     with pytest.raises(KeyboardInterrupt):
         run_programs([GOOD, *[FOR_EVER] * 9], LIMITS, workers=3, progress=interrupt)
-    assert outcomes[0] == sandbox.Verdict(True, "passed")
+    assert outcomes[0] == runner.Verdict(True, "passed")
     assert 3 <= len(outcomes) < 10
-    assert not any(outcome == sandbox.Verdict(False, "timed out") for outcome in outcomes)
+    assert not any(outcome == runner.Verdict(False, "timed out") for outcome in outcomes)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="answers of the x86-64 filter")
@@ -295,5 +295,5 @@ def test_nothing_is_left_running() -> None:
         return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
     before = children()
-    assert run_program(FOR_EVER, Limits(seconds=0.2)) == sandbox.Verdict(False, "timed out")
+    assert run_program(FOR_EVER, Limits(seconds=0.2)) == runner.Verdict(False, "timed out")
     assert children() == before

@@ -17,11 +17,11 @@ from harness_samples import FILES, SAMPLING, Answers, lines, problems_of, settin
 from waiting import HANG
 
 from santacoder.errors import InvalidRequestError
-from santacoder.harness.generation import generate
+from santacoder.harness.pass_at_k import estimate, pass_at_k, score_infilling, score_programs
 from santacoder.harness.published import published
 from santacoder.harness.report import draw, make_report, to_markdown, write_report
-from santacoder.harness.sandbox import Limits
-from santacoder.harness.scoring import estimate, pass_at_k, score_infilling, score_programs
+from santacoder.harness.sampling_run import generate
+from santacoder.harness.sandbox.runner import Limits
 from santacoder.harness.tasks import find_task, humaneval_file, read_problems
 
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports

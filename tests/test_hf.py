@@ -121,7 +121,7 @@ class TestLoading:
         assert len(_TOKENIZERS) == before
 
     def test_tokenizer_reads_no_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from santacoder.gguf_file import GGUFFile
+        from santacoder.gguf.reader import GGUFFile
 
         monkeypatch.delattr(GGUFFile, "data")
         assert len(AutoTokenizer.from_pretrained(FILE)) == 512

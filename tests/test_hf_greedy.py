@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import santacoder
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM
 from santacoder.hf.generation import GenerationConfig
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import santacoder
-from santacoder.gguf_file import GGUFFile
+from santacoder.gguf.reader import GGUFFile
 from santacoder.hf import AutoTokenizer, BatchEncoding, CodeTokenizer
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"

@@ -17,7 +17,7 @@ from huggingface_hub import constants, errors
 import santacoder
 from santacoder.cli import options
 from santacoder.hf import AutoTokenizer
-from santacoder.hub import choose, download, listing, may_be_repository
+from santacoder.sources.hub import choose, download, listing, may_be_repository
 
 FILE = Path(__file__).parent / "data" / "mqa-q4_k_m.gguf"
 COMMIT = "0123456789" * 4
@@ -200,7 +200,7 @@ def test_malformed_name() -> None:
 
 def test_offline_variable(cache: Path) -> None:
     """HF_HUB_OFFLINE and HF_HUB_CACHE are read by huggingface_hub when it is imported: a new process."""
-    code = "from santacoder.hub import download; print(download('owner/name', revision='v1'))"
+    code = "from santacoder.sources.hub import download; print(download('owner/name', revision='v1'))"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith(f"{COMMIT}/model.gguf")

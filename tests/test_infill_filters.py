@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from test_generation import TOKENIZER
 
 import santacoder
-from santacoder.generation import TextStream
-from santacoder.infilling import FirstLine, SuffixTrimmer, infill_filters, split_suffix
-from santacoder.text_filters import FilterChain, TextFilter
+from santacoder.text.filters import FilterChain, TextFilter
+from santacoder.text.infill_filters import FirstLine, SuffixTrimmer, infill_filters, split_suffix
+from santacoder.text.stream import TextStream
 
 SUFFIX = ")\n    return x\n"
 

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from test_generation import EOT, TOKENIZER, Script, tokens_of
 
 import santacoder
-from santacoder.calls import Call
-from santacoder.gguf_file import GGUFFile
-from santacoder.infilling import STEP, fit, infill_filters, infill_prompt
+from santacoder.batching.calls import Call
+from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sequence import Sample
+from santacoder.gguf.reader import GGUFFile
 from santacoder.requests import new_sample
-from santacoder.sample import Sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.infill_filters import infill_filters
+from santacoder.text.infilling import STEP, fit, infill_prompt
+from santacoder.text.tokenizer import Tokenizer
 
 DATA = Path(__file__).parent / "data"
 FILE = DATA / "mqa-q4_k_m.gguf"

@@ -16,8 +16,8 @@ import reference
 from kernel_library import FLOATS, FORMATS, Array, Built, Kernels, packed, quantize
 from numpy.typing import NDArray
 
-from santacoder._isa import available
 from santacoder._native import lib as native
+from santacoder.engine.isa import available
 
 SIZES = (1, 15, 16, 17, 31, 33, 255, 256, 257)
 ULP = 2.0**-24  # the relative error of one rounding to float32

@@ -14,8 +14,8 @@ from samples import CODE, FILE, alone, facts
 from waiting import HANG, wait_for
 
 import santacoder
+from santacoder.batching.engine_lock import Leadership, Waiter
 from santacoder.errors import DeadlockError
-from santacoder.leadership import Leadership, Waiter
 
 
 class TestTurns:
@@ -68,7 +68,7 @@ class TestTurns:
 
     def test_a_leader_that_will_not_lead_again_is_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It was not done when its step ended, so it woke nobody; then somebody cancelled what it waited for."""
-        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
         turns, led = Leadership(), threading.Event()
         over = False
         leader = Waiter(lambda: over)

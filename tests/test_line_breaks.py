@@ -18,14 +18,14 @@ from test_infilling import infilled
 
 import santacoder
 from santacoder import Completion, Piece
+from santacoder.batching.scheduler import Scheduler
 from santacoder.cli import main
-from santacoder.generation import StopFilter
-from santacoder.infilling import infill_filters
-from santacoder.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
+from santacoder.decoding.options import SamplingParams
 from santacoder.requests import new_sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.text_filters import FilterChain
+from santacoder.text.filters import FilterChain
+from santacoder.text.infill_filters import infill_filters
+from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
+from santacoder.text.stream import StopFilter
 
 #: Code without CRLF, and with CRs that are alone.
 LF_PARTS = ["\n", "\n\n", "\n    ", "return x", "abcd", "a", "é🎅", ")", " ", "\rb", "<fim-middle>"]

@@ -14,7 +14,7 @@ import lm_eval_parts
 import pytest
 
 import santacoder
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 
 CONTEXT = 8

@@ -14,8 +14,8 @@ from gguf_builder import tiny_builder
 from samples import CODE
 
 import santacoder
+from santacoder.decoding.results import Usage
 from santacoder.errors import InvalidRequestError
-from santacoder.generation import Usage
 from santacoder.requests import prompt_tokens
 
 DATA = Path(__file__).parent / "data"

@@ -21,8 +21,8 @@ from waiting import HANG
 
 from santacoder.cli import describe
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf_file import GGUFFile
-from santacoder.model_writer import Field, TensorSource, write_model
+from santacoder.gguf.reader import GGUFFile
+from santacoder.gguf.writer import Field, TensorSource, write_model
 
 FIELDS: list[Field] = [
     ("general.architecture", "starcoder", GGUFValueType.STRING, None),
@@ -188,7 +188,7 @@ sys.path.insert(0, sys.argv[1])
 from test_model_writer import FIELDS, TensorSource, encode
 from santacoder.cli import describe
 from santacoder.cli.stopping import orderly
-from santacoder.model_writer import write_model
+from santacoder.gguf.writer import write_model
 
 def load():
     if sys.argv[3] == "wait":

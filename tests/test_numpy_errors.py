@@ -14,12 +14,13 @@ from gguf_builder import tiny_builder
 from samples import CODE
 
 import santacoder
-from santacoder import evaluation
-from santacoder.harness.scoring import pass_at_k
+from santacoder.decoding.logprobs import log_softmax, token_logprobs
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sampler import Sampler
+from santacoder.harness.pass_at_k import pass_at_k
 from santacoder.hf import AutoModelForCausalLM
 from santacoder.quantize import quantize
-from santacoder.sampling import Sampler, SamplingParams
-from santacoder.scoring import log_softmax, token_logprobs
+from santacoder.scoring import perplexity
 
 PROMPT = [5, 6, 7]
 MOST = float(np.finfo(np.float32).max)
@@ -45,8 +46,8 @@ def results(path: Path) -> list[Any]:
     with santacoder.load(path, threads=1) as model:
         text = "def f(a):\n    return a\n"
         completion = model.complete(PROMPT, **sampled)
-        likelihood = evaluation.measure_likelihood(model, text)
-        divergence = evaluation.measure_divergence(model, model, text)
+        likelihood = perplexity.measure_likelihood(model, text)
+        divergence = perplexity.measure_divergence(model, model, text)
         session = model.session()
         found: list[Any] = [
             np.ptp(model.logits(PROMPT)) > 746,
@@ -55,8 +56,8 @@ def results(path: Path) -> list[Any]:
             model.score_many([PROMPT, PROMPT[:2]]),
             (completion.tokens, completion.logprobs),
             session.complete("def f", **sampled).logprobs,
-            (likelihood, likelihood.perplexity, evaluation.Likelihood.total([likelihood] * 2)),
-            (divergence, divergence.perplexity_ratio, evaluation.Divergence.total([divergence] * 2)),
+            (likelihood, likelihood.perplexity, perplexity.Likelihood.total([likelihood] * 2)),
+            (divergence, divergence.perplexity_ratio, perplexity.Divergence.total([divergence] * 2)),
         ]
     door = AutoModelForCausalLM.from_pretrained(path, threads=1)
     ids = np.array([PROMPT])

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import santacoder
-from santacoder._isa import available
-from santacoder.packaged import packaged_model
+from santacoder.engine.isa import available
+from santacoder.sources.packaged import packaged_model
 
 TEXT = 'def mean(values):\n    """The arithmetic mean."""\n    return sum(values) / len(values)\n'
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from santacoder._isa import LEVELS, available
 from santacoder._native import ffi, lib
+from santacoder.engine.isa import LEVELS, available
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
 PAGE = mmap.PAGESIZE

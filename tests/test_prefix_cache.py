@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from santacoder.prefix_cache import PrefixCache, common_prefix
+from santacoder.batching.prefix_cache import PrefixCache, common_prefix
 
 
 def test_common_prefix_is_found_in_kept_caches() -> None:

@@ -12,7 +12,7 @@ import pytest
 from samples import FILE
 from waiting import HANG
 
-from santacoder.progress import progress_bar
+from santacoder._util.progress import progress_bar
 
 
 class Screen(io.StringIO):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from santacoder._isa import available
-from santacoder.config import Config
+from santacoder.engine.isa import available
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.quantization import MIXES, Quantized, Quantizer, find_mix, tensor_types
+from santacoder.gguf.config import Config
+from santacoder.quantize.quantizer import MIXES, Quantized, Quantizer, find_mix, tensor_types
 
 BLOCKS = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 FLOATS = ("F32", "F16", "BF16")

@@ -14,9 +14,9 @@ from gguf_builder import GGUFBuilder, tiny_builder
 
 from santacoder.cli import main
 from santacoder.errors import InvalidRequestError, ModelFormatError, NumericalError
-from santacoder.gguf_file import GGUFFile
-from santacoder.quantization import MIXES
+from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
+from santacoder.quantize.quantizer import MIXES
 
 #: Mean KL from the model of floats, at most: a third above what was measured.
 LARGEST_KL = {

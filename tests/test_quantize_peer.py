@@ -13,9 +13,9 @@ pytest.importorskip("llama_cpp", exc_type=ImportError)
 
 from llama_cpp_peer import LlamaCpp, quantize_file
 
-from santacoder.gguf_file import GGUFFile
-from santacoder.quantization import MIXES
+from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
+from santacoder.quantize.quantizer import MIXES
 
 pytestmark = pytest.mark.peer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from santacoder.kv_cache import BLOCK, KVCache
-from santacoder.runs import Packer, Plan, Run, plan_runs
+from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.scoring.shared_prefixes import Packer, Plan, Run, plan_runs
 
 FEW_TOKENS = st.lists(st.integers(0, 2), max_size=9)
 SEQUENCES = st.lists(st.one_of(FEW_TOKENS, st.lists(st.just(1), max_size=9)), max_size=20)

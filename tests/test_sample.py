@@ -9,13 +9,13 @@ import pytest
 from samples import CODE, Counted, alone, facts
 
 import santacoder
-from santacoder.drafting import Drafter
+from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.drafting import Drafter
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sequence import Sample
+from santacoder.engine.transformer import Transformer
 from santacoder.requests import new_sample
-from santacoder.sample import Sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.text.tokenizer import Tokenizer
 
 
 class TestLogprobs:

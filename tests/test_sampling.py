@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from santacoder import InvalidRequestError, NumericalError, SantaCoder, _isa
+from santacoder import InvalidRequestError, NumericalError, SantaCoder
 from santacoder._native import ffi, lib
-from santacoder.requests import SamplingOptions
-from santacoder.sampling import RandomBits, Sampler, SamplingParams, check_tokens
+from santacoder.decoding.options import SamplingOptions, SamplingParams, check_tokens
+from santacoder.decoding.sampler import RandomBits, Sampler
+from santacoder.engine import isa
 
 ONE = 1 << 39
-LEVELS = [_isa.LEVELS[name] for name in _isa.available()]
+LEVELS = [isa.LEVELS[name] for name in isa.available()]
 Logits = NDArray[np.float32]
 
 

@@ -18,14 +18,15 @@ from samples import CODE, FILE, PROMPTS, Counted, alone, facts
 from waiting import HANG
 
 import santacoder
-from santacoder.calls import Call
-from santacoder.leadership import Waiter
+from santacoder.batching.calls import Call
+from santacoder.batching.engine_lock import Waiter
+from santacoder.batching.scheduler import MAX_RUNNING, Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sampler import Sampler
+from santacoder.decoding.sequence import Sample
+from santacoder.engine.transformer import Transformer
 from santacoder.requests import new_sample
-from santacoder.sample import Sample
-from santacoder.sampling import Sampler, SamplingParams
-from santacoder.scheduler import MAX_RUNNING, Scheduler
-from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.text.tokenizer import Tokenizer
 
 
 class TestCompleteMany:
@@ -208,7 +209,7 @@ class TestThreads:
             sleep(self, lock, seconds)
 
         monkeypatch.setattr(Waiter, "sleep", counted)
-        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
         count = 150
         begin = threading.Barrier(count)
 
@@ -221,7 +222,7 @@ class TestThreads:
 
     def test_no_wake_up_is_lost(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nobody looks again by himself here, so a lost wake-up leaves threads waiting."""
-        monkeypatch.setattr("santacoder.leadership.LOOK_AGAIN", 3600.0)
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
 
         def work(number: int) -> None:
             options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": number, "ignore_eos": True}

@@ -14,8 +14,11 @@ from gguf_builder import tiny_builder
 from numpy.typing import NDArray
 
 import santacoder
-from santacoder import Score, TokenLogprobs, scoring
-from santacoder.scoring import SharedSteps, log_softmax, score_sequences, token_logprobs
+from santacoder import Score, TokenLogprobs
+from santacoder.batching.shared_steps import SharedSteps
+from santacoder.decoding.logprobs import log_softmax, token_logprobs
+from santacoder.scoring import score as scoring
+from santacoder.scoring.score import score_sequences
 
 DATA = Path(__file__).parent / "data"
 TEXT = "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"

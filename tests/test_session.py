@@ -16,18 +16,18 @@ from interrupting import interrupt
 from samples import CODE, FILE, Counted, alone, facts
 
 import santacoder
-from santacoder import session_file
+from santacoder.batching import session_file
+from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.engine.transformer import Transformer
 from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
 from santacoder.requests import new_sample
-from santacoder.sampling import SamplingParams
-from santacoder.scheduler import Scheduler
-from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Transformer
+from santacoder.text.tokenizer import Tokenizer
 
 
 class TestSession:
     def test_typing(self, parts: tuple[Transformer, Tokenizer]) -> None:
-        from santacoder.session import Session
+        from santacoder.batching.session import Session
 
         transformer, tokenizer = parts
         engine = Counted(transformer)
@@ -143,7 +143,7 @@ class TestSessionFiles:
         return tmp_path / "a.session"
 
     def test_goes_on(self, parts: tuple[Transformer, Tokenizer], model: santacoder.SantaCoder, saved: Path) -> None:
-        from santacoder.session import Session
+        from santacoder.batching.session import Session
 
         engine = Counted(parts[0])
         engine.fingerprint, engine.config = parts[0].fingerprint, parts[0].config  # type: ignore[attr-defined]

@@ -22,9 +22,9 @@ from sharing_simulator import (
     simulate,
 )
 
-from santacoder._isa import LEVELS, available
 from santacoder._native import lib
-from santacoder.config import MAX_DIM
+from santacoder.engine.isa import LEVELS, available
+from santacoder.gguf.config import MAX_DIM
 
 TILE_ROWS = 16
 MOST_ROWS = max(lib.sc_engine_chunk(LEVELS[isa]) for isa in available())

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from samples import FILE
 
 from santacoder import InvalidRequestError, ModelFormatError
-from santacoder.checkpoints.json_file import read_object
+from santacoder._util.text_file import decode_text
 from santacoder.cli import main
+from santacoder.conversion.json_file import read_object
 from santacoder.harness.tasks import find_task, read_problems
-from santacoder.text_file import decode_text
 
 MARK = codecs.BOM_UTF8
 WIDE = [f"utf-{bits}{order}" for bits in (16, 32) for order in ("", "-le", "-be")]

@@ -25,10 +25,11 @@ from gguf_builder import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from santacoder.config import check_tensors, read_config
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf_file import GGUFFile, Metadata
-from santacoder.tokenizer import PART, StreamDecoder, Tokenizer
+from santacoder.gguf.config import check_tensors, read_config
+from santacoder.gguf.reader import GGUFFile, Metadata
+from santacoder.text.stream import StreamDecoder
+from santacoder.text.tokenizer import PART, Tokenizer
 
 DATA = Path(__file__).parent / "data"
 TOKENS, TYPES, MERGES_KEY = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"
@@ -456,7 +457,7 @@ def test_a_long_text_has_the_tokens_of_its_parts(starcoder: Tokenizer, text: str
     encoder = starcoder._encoder if special else starcoder._plain_encoder
     text = text.translate(dict.fromkeys(range(0x40000, 0x80000)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("santacoder.tokenizer.PART", part)
+        patch.setattr("santacoder.text.tokenizer.PART", part)
         assert starcoder.encode(text, special) == encoder.encode(text, add_special_tokens=False).ids
 
 
@@ -465,7 +466,7 @@ def test_a_token_with_a_blank_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> Non
     found = {}
     for name in ("a b", " ab"):
         tokenizer = tiny(tokens=[*tokens[:-1], name], token_type=np.array([*types[:-1], 4]))
-        monkeypatch.setattr("santacoder.tokenizer.PART", 1)
+        monkeypatch.setattr("santacoder.text.tokenizer.PART", 1)
         found[name] = tokenizer.encode("x" + name + name + " y")
     assert found["a b"].count(N_TOKENS - 1) == found[" ab"].count(N_TOKENS - 1) == 2
 

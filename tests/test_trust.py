@@ -32,8 +32,8 @@ FORBIDDEN_MODULES = {
 }
 #: What runs the programs that a model wrote, isolated, after `santacoder eval ... --allow-code-execution` alone.
 ALLOWED = {
-    "harness/sandbox.py": {"import subprocess"},
-    "harness/sandboxed.py": {"call exec", "call compile"},
+    "harness/sandbox/runner.py": {"import subprocess"},
+    "harness/sandbox/child.py": {"call exec", "call compile"},
 }
 
 

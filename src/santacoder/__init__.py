@@ -12,8 +12,10 @@ Importing this package is quick: what is slow to import (NumPy, tokenizers, the 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from santacoder._version import __version__
 from santacoder.errors import (
     ContextOverflowError,
     DeadlockError,
@@ -31,16 +33,16 @@ from santacoder.errors import (
 )
 
 if TYPE_CHECKING:
-    from santacoder.config import Config
-    from santacoder.conversion import convert
-    from santacoder.generation import Completion, Piece, Timings, Usage
+    from santacoder.batching.session import Session
+    from santacoder.conversion.convert import convert
+    from santacoder.decoding.logprobs import TokenLogprobs
+    from santacoder.decoding.results import Completion, Piece, Timings, Usage
+    from santacoder.gguf.config import Config
     from santacoder.model import SantaCoder
     from santacoder.requests import Request
-    from santacoder.scoring import Score, TokenLogprobs
-    from santacoder.session import Session
-    from santacoder.tokenizer import Tokenizer
+    from santacoder.scoring.score import Score
+    from santacoder.text.tokenizer import Tokenizer
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Completion",
@@ -75,18 +77,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Completion": "generation",
-    "Config": "config",
-    "Piece": "generation",
+    "Completion": "decoding.results",
+    "Config": "gguf.config",
+    "Piece": "decoding.results",
     "Request": "requests",
     "SantaCoder": "model",
-    "Score": "scoring",
-    "Session": "session",
-    "Timings": "generation",
-    "TokenLogprobs": "scoring",
-    "Tokenizer": "tokenizer",
-    "Usage": "generation",
-    "convert": "conversion",
+    "Score": "scoring.score",
+    "Session": "batching.session",
+    "Timings": "decoding.results",
+    "TokenLogprobs": "decoding.logprobs",
+    "Tokenizer": "text.tokenizer",
+    "Usage": "decoding.results",
+    "convert": "conversion.convert",
 }
 
 
@@ -100,11 +102,16 @@ def load(
     Raises:
         ModelNotFoundError: also, without a path, where the installation lacks that model.
     """
-    from santacoder.loading import open_transformer
-    from santacoder.packaged import packaged_model
+    from santacoder.engine.loading import open_transformer
+    from santacoder.sources.packaged import packaged_model
 
-    transformer, tokenizer = open_transformer(packaged_model() if path is None else path, threads, context)
-    from santacoder.model import SantaCoder  # imported already, while weights were packed
+    transformer, tokenizer = open_transformer(
+        packaged_model() if path is None else path,
+        threads,
+        context,
+        meanwhile=lambda: import_module("santacoder.model"),
+    )
+    from santacoder.model import SantaCoder
 
     return SantaCoder(transformer, tokenizer)
 
@@ -130,7 +137,7 @@ def from_pretrained(
         HubError: the repository or the file cannot be had.
         SantaCoderError: any error of `SantaCoder.load`.
     """
-    from santacoder.hub import download
+    from santacoder.sources.hub import download
 
     return load(download(repo, filename, revision), threads, context)
 
@@ -141,16 +148,14 @@ def isa() -> str:
     Raises:
         UnsupportedISAError: SANTACODER_ISA names none, or one that this CPU lacks.
     """
-    from santacoder import _isa
+    from santacoder.engine.isa import isa as active_isa
 
-    return _isa.isa()
+    return active_isa()
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     value: object = getattr(import_module(f"santacoder.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args, overl
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer, wrong
-from santacoder.asynchronous import in_thread, iterate
-from santacoder.config import Config
+from santacoder._util.progress import progress_bar
+from santacoder._util.validation import check_integer, wrong
+from santacoder.batching.asyncio_bridge import in_thread, iterate
+from santacoder.batching.request_stream import OnError, RequestStream
+from santacoder.batching.scheduler import Scheduler
+from santacoder.batching.session import Session
+from santacoder.batching.shared_steps import SharedSteps
+from santacoder.decoding.context import check_context, check_scored
+from santacoder.decoding.options import SamplingOptions
+from santacoder.decoding.results import Completion, Piece
+from santacoder.decoding.sequence import Sample
+from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.transformer import Outputs, Transformer
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
-from santacoder.generation import Completion, Piece, check_context, check_scored
-from santacoder.infilling import Mode
-from santacoder.kv_cache import BLOCK, KVCache
-from santacoder.loading import open_transformer
-from santacoder.progress import progress_bar
-from santacoder.request_stream import OnError, RequestStream
+from santacoder.gguf.config import Config
 from santacoder.requests import (
     Prompt,
     Request,
-    SamplingOptions,
     each_prompt,
     echoed,
     infill_request,
@@ -33,12 +38,9 @@ from santacoder.requests import (
     prompt_tokens,
     sampling_params,
 )
-from santacoder.sample import Sample
-from santacoder.scheduler import Scheduler
-from santacoder.scoring import Score, SharedSteps, score_sequences
-from santacoder.session import Session
-from santacoder.tokenizer import Tokenizer
-from santacoder.transformer import Outputs, Transformer
+from santacoder.scoring.score import Score, score_sequences
+from santacoder.text.infilling import Mode
+from santacoder.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -6,20 +6,22 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer, check_text
+from santacoder._util.validation import check_integer, check_text
+from santacoder.decoding.context import check_context
+from santacoder.decoding.options import SamplingOptions, SamplingParams
+from santacoder.decoding.sequence import Sample
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.generation import check_context, stop_filters
-from santacoder.infilling import Mode, infill_filters, infill_prompt
-from santacoder.line_breaks import as_lf
-from santacoder.sample import Sample
-from santacoder.sampling import SamplingParams
-from santacoder.text_filters import MakeFilters
-from santacoder.tokenizer import PART, Tokenizer
+from santacoder.text.filters import MakeFilters
+from santacoder.text.infill_filters import infill_filters
+from santacoder.text.infilling import Mode, infill_prompt
+from santacoder.text.line_breaks import as_lf
+from santacoder.text.stream import stop_filters
+from santacoder.text.tokenizer import PART, Tokenizer
 
 T = TypeVar("T")
 
@@ -31,29 +33,6 @@ Prompt = str | Sequence[int] | NDArray[np.integer]
 
 #: Raises ContextOverflowError where a prompt has too many tokens: how many, and whether it may have more than that.
 CheckLength = Callable[[int, bool], None]
-
-
-class SamplingOptions(TypedDict, total=False):
-    """The keywords of `SantaCoder.complete`; `SamplingParams` has their defaults and checks them."""
-
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    frequency_penalty: float
-    presence_penalty: float
-    logit_bias: Mapping[int, float] | None
-    stop: str | Sequence[str]
-    stop_tokens: int | Sequence[int]
-    seed: int | None
-    echo: bool
-    ignore_eos: bool
-    any_token: bool
-    deadline: float | tuple[float, float] | None
-    logprobs: int | None
-    lookup: bool
 
 
 @dataclass(frozen=True, slots=True)

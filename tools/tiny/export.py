@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from santacoder.conversion import convert
+from santacoder.conversion.convert import convert
 from santacoder.quantize import quantize
 
 CARD = """---

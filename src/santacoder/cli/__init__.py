@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from santacoder import __version__
+from santacoder._version import __version__
 from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from santacoder.cli import options
 
 if TYPE_CHECKING:
-    from santacoder.benchmark_report import Report, Speed
+    from santacoder.bench.report import Report, Speed
 
 HELP = "measure how fast a model reads prompts and generates, and how near that is to the machine's limits"
 EPILOG = """
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, and print a table or JSON."""
     path = options.model_path(args)
-    from santacoder.benchmark import benchmark
+    from santacoder.bench.measure import benchmark
 
     report = benchmark(
         path,

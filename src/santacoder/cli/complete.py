@@ -6,8 +6,8 @@ import argparse
 from dataclasses import replace
 
 from santacoder.cli import options
-from santacoder.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
-from santacoder.text_filters import FilterChain
+from santacoder.text.filters import FilterChain
+from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 
 HELP = "continue a prompt"
 

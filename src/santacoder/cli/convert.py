@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the file."""
-    from santacoder.conversion import convert
+    from santacoder.conversion.convert import convert
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
     options = {"fim": args.fim, "fim_mode": args.fim_mode, "threads": args.threads, "force": args.force}

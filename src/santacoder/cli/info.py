@@ -9,7 +9,7 @@ from santacoder.cli import options
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
-    from santacoder.tokenizer import Tokenizer
+    from santacoder.text.tokenizer import Tokenizer
 
 HELP = "show what a model is and how it runs here"
 

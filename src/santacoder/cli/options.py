@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from santacoder import load
-from santacoder.text_file import decode_text
+from santacoder._util.text_file import decode_text
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
@@ -119,7 +119,7 @@ def model_path(args: argparse.Namespace) -> str:
     name: str = args.model or os.environ.get(VARIABLE, "")
     if name:
         return resolve_model(name)
-    from santacoder.packaged import packaged_model
+    from santacoder.sources.packaged import packaged_model
 
     path = str(packaged_model())
     print(PACKAGED_NOTE, file=sys.stderr)
@@ -132,7 +132,7 @@ def resolve_model(name: str) -> str:
     Raises:
         SantaCoderError: the download failed.
     """
-    from santacoder.hub import download, may_be_repository, or_path
+    from santacoder.sources.hub import download, may_be_repository, or_path
 
     found = _NAME_AND_FILE.fullmatch(name)
     if not found or Path(name).exists() or not may_be_repository(found[1]):

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from santacoder.atomic_file import check_not_read
+from santacoder._util.atomic_file import check_not_read
 from santacoder.cli import options
 from santacoder.cli.convert import TYPES
 from santacoder.cli.stopping import orderly
 
 if TYPE_CHECKING:
-    from santacoder.quantize import TensorReport
+    from santacoder.quantize.quantize_file import TensorReport
 
 HELP = "round a model's weights to fewer bits"
 
@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> None:
     """Round the model; say how large it is now."""
     check_not_read(Path(args.target), args.calibrate)
     texts = [options.read_text(name) for name in args.calibrate]
-    from santacoder.gguf_file import GGUFFile
-    from santacoder.progress import progress_bar
-    from santacoder.quantize import quantize
+    from santacoder._util.progress import progress_bar
+    from santacoder.gguf.reader import GGUFFile
+    from santacoder.quantize.quantize_file import quantize
 
     with GGUFFile.open(args.source) as file:
         before = file.size

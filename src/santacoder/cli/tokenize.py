@@ -21,9 +21,9 @@ def run(args: argparse.Namespace) -> None:
     """Print id and piece of each token; the weights are not loaded."""
     text = options.read_prompt(args)
     path = options.model_path(args)
-    from santacoder.config import read_config
-    from santacoder.gguf_file import GGUFFile
-    from santacoder.tokenizer import Tokenizer
+    from santacoder.gguf.config import read_config
+    from santacoder.gguf.reader import GGUFFile
+    from santacoder.text.tokenizer import Tokenizer
 
     with GGUFFile.open(path) as file:
         tokenizer = Tokenizer.from_gguf(file, read_config(file).vocab_size)

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final, get_type_hints
 
-from santacoder.atomic_file import atomic_file, check_not_read
+from santacoder._util.atomic_file import atomic_file, check_not_read
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 

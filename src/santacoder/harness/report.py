@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from santacoder.atomic_file import atomic_file
+from santacoder._util.atomic_file import atomic_file
 from santacoder.errors import InvalidRequestError, MissingPackageError
-from santacoder.harness.machine import read_sessions
 from santacoder.harness.published import Published, published
 from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json, read_object
+from santacoder.harness.run_log import read_sessions
 
 
 def make_report(folder: Path) -> dict[str, Any]:

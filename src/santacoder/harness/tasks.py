@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from santacoder._util.text_file import decode_text
 from santacoder.errors import InvalidRequestError, MissingPackageError
-from santacoder.text_file import decode_text
 
 #: The stop strings of every task beside its own: how a StarCoder ends a file.
 FILE_SEPARATOR: Final = "<file_sep>"

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from santacoder.arguments import no_path
-from santacoder.config import Config, read_config
+from santacoder._util.validation import no_path
+from santacoder.engine.loading import open_transformer
 from santacoder.errors import InvalidRequestError
-from santacoder.gguf_file import GGUFFile
-from santacoder.hub import choose, download, listing, may_be_repository, or_path
-from santacoder.loading import open_transformer
+from santacoder.gguf.config import Config, read_config
+from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
-from santacoder.tokenizer import Tokenizer
+from santacoder.sources.hub import choose, download, listing, may_be_repository, or_path
+from santacoder.text.tokenizer import Tokenizer
 
 #: Tokenizers in use, by the identity of their file.
 _TOKENIZERS: Final[WeakValueDictionary[tuple[int, ...], Tokenizer]] = WeakValueDictionary()

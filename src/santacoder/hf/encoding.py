@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from santacoder.arguments import wrong
+from santacoder._util.validation import wrong
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.tensors import Kind, as_kind, check_device, kind_of
 

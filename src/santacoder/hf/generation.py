@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from santacoder.arguments import check_integer
+from santacoder._util.validation import check_integer
+from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import InvalidRequestError
 from santacoder.model import SantaCoder
-from santacoder.requests import SamplingOptions
 
 NEW_TOKENS: Final = 20  # where neither max_new_tokens nor max_length says, as in transformers
 

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.arguments import check_integer, wrong
+from santacoder._util.validation import check_integer, wrong
+from santacoder.decoding.context import check_context
 from santacoder.errors import InvalidRequestError
-from santacoder.generation import check_context
 from santacoder.hf.checkpoint import load_model, locate
 from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options
 from santacoder.hf.tensors import CPU, Device, Kind, as_kind, check_device, draw_seed, kind_of, to_array

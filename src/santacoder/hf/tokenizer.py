@@ -6,11 +6,11 @@ import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, SupportsIndex
 
-from santacoder.arguments import check_integer, wrong
+from santacoder._util.validation import check_integer, wrong
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import load_tokenizer, locate
 from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
-from santacoder.tokenizer import Tokenizer
+from santacoder.text.tokenizer import Tokenizer
 
 Side = Literal["left", "right"]
 

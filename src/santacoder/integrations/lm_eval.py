@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import santacoder
-from santacoder.arguments import check_integer, wrong
+from santacoder._util.validation import check_integer, wrong
+from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
-from santacoder.hub import may_be_repository, or_path
 from santacoder.model import SantaCoder
-from santacoder.requests import Request, SamplingOptions
+from santacoder.requests import Request
+from santacoder.sources.hub import may_be_repository, or_path
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -186,7 +187,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
             tokens = self.tok_encode(text)[-room:]
             jobs.append(Request(tokens or "", options, seen[key]))
             seen[key] += 1
-        from santacoder.progress import progress_bar
+        from santacoder._util.progress import progress_bar
 
         texts = [""] * len(jobs)
         with progress_bar(len(jobs), "requests", False if disable_tqdm else None) as bar:

@@ -12,8 +12,8 @@ from santacoder.cli.eval import report
 from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
 
 if TYPE_CHECKING:
-    from santacoder.harness.generation import Engine
     from santacoder.harness.record import Sampled
+    from santacoder.harness.sampling_run import Engine
     from santacoder.harness.tasks import Problem, Task
 
 BENCHMARKS = {
@@ -100,12 +100,12 @@ def run(args: argparse.Namespace) -> None:
     problems, data = _problems(args, task)
     if task.executable and args.allow_code_execution:
         _limits(args)
-        from santacoder.harness.sandbox import check_isolation
+        from santacoder.harness.sandbox.runner import check_isolation
 
         check_isolation()
     model_path = Path(options.model_path(args))
-    from santacoder.harness.generation import Sampling, generate, run_seed, run_settings
     from santacoder.harness.record import check_inputs
+    from santacoder.harness.sampling_run import Sampling, generate, run_seed, run_settings
 
     folder = Path(args.out)
     check_inputs(folder, [data, model_path])
@@ -142,10 +142,10 @@ def _limits(args: argparse.Namespace) -> tuple[float, int]:
 
 def _engine(args: argparse.Namespace, path: Path, sha256: str) -> Engine:
     if args.engine == "local":
-        from santacoder.harness.generation import LocalEngine
+        from santacoder.harness.sampling_run import LocalEngine
 
         return LocalEngine(path, args.threads, args.context)
-    from santacoder.harness.ray_engine import RayEngine
+    from santacoder.harness.ray_cluster import RayEngine
 
     return RayEngine(path, sha256, args.actors, args.threads, args.context, args.ray_address)
 
@@ -153,8 +153,8 @@ def _engine(args: argparse.Namespace, path: Path, sha256: str) -> Engine:
 def _score(
     args: argparse.Namespace, task: Task, folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[Sampled]]
 ) -> None:
-    from santacoder.harness.sandbox import Limits
-    from santacoder.harness.scoring import score_infilling, score_programs
+    from santacoder.harness.pass_at_k import score_infilling, score_programs
+    from santacoder.harness.sandbox.runner import Limits
 
     if task.infilling:
         score_infilling(folder, problems, rows)

@@ -11,8 +11,8 @@ from santacoder.cli import options
 from santacoder.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from santacoder.evaluation import Divergence, Likelihood, Progress
     from santacoder.model import SantaCoder
+    from santacoder.scoring.perplexity import Divergence, Likelihood, Progress
 
 Row = dict[str, Any]  # one file's or the total's results, as JSON has them
 
@@ -88,7 +88,7 @@ def run_ppl(args: argparse.Namespace) -> None:
 def _measure_likelihood(args: argparse.Namespace, columns: Sequence[Column], xz: bool) -> None:
     texts = read_texts(args)
     path = options.model_path(args)
-    from santacoder.evaluation import Likelihood, check_stride, measure_likelihood, xz_bytes
+    from santacoder.scoring.perplexity import Likelihood, check_stride, measure_likelihood, xz_bytes
 
     with options.open_model(path, args) as model:
         stride = check_stride(args.stride, model.context)
@@ -132,7 +132,7 @@ def run_kl(args: argparse.Namespace) -> None:
     texts = read_texts(args)
     reference_path = options.resolve_model(args.reference)
     path = options.model_path(args)
-    from santacoder.evaluation import Divergence, check_stride, measure_divergence
+    from santacoder.scoring.perplexity import Divergence, check_stride, measure_divergence
 
     with options.open_model(reference_path, args) as reference, options.open_model(path, args) as model:
         context = min(model.context, reference.context)
@@ -188,14 +188,14 @@ def _read_list(name: str) -> list[str]:
 
 def _for_each(texts: Sequence[Text], model: SantaCoder, measure: Callable[[str, Progress], Any]) -> list[Any]:
     """`measure` on every text, with a progress bar over all of them."""
-    from santacoder.progress import progress_bar
+    from santacoder._util.progress import progress_bar
 
     with progress_bar(sum(_count_tokens(model, text) for text in texts), "tokens") as bar:
         return [measure(text.text, bar.update) for text in texts]
 
 
 def _count_tokens(model: SantaCoder, text: Text) -> int:
-    from santacoder.evaluation import text_tokens
+    from santacoder.scoring.perplexity import text_tokens
 
     try:
         return len(text_tokens(model.tokenizer, text.text)) - 1

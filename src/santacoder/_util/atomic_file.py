@@ -1,0 +1,112 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from santacoder._util.validation import no_path
+from santacoder.errors import InvalidRequestError
+
+#: Of the target's name in the temporary's: names have at most 255 bytes, letters up to four.
+_NAME_LETTERS = 40
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that takes its name when the block ends; an exception leaves what was there before.
+
+    What is replaced hands on its permissions; a symbolic link stays, and the file that it names is replaced.
+
+    Raises:
+        OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
+            For what the block does, `naming` can see to that.
+        InvalidRequestError: `path` holds what no path can.
+    """
+    named = Path(path)
+    mode = stat.S_IMODE(named.stat().st_mode) if is_file(named) else None
+    target = Path(os.path.realpath(named))
+    temporary = target.with_name(f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}")
+    file: IO[bytes] | None = None
+    try:
+        with naming(named):
+            file = temporary.open("xb")
+            if mode is not None:
+                temporary.chmod(mode)
+        yield file
+        with naming(named):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if file is not None:
+            with contextlib.suppress(OSError):  # what did not fit on the disk still does not
+                file.close()
+        raise
+    _sync_folder(target.parent)
+
+
+def is_file(target: Path) -> bool:
+    """Whether there is a file to replace. Renaming would replace a device or a pipe too, and root may do that.
+
+    Raises:
+        OSError: there is something else, or no folder to put it in.
+        InvalidRequestError: the path holds what no path can.
+    """
+    with naming(target):
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            target.resolve().parent.stat()  # the folder must exist
+            return False
+        except ValueError:
+            raise InvalidRequestError(f"{str(target)!r} {no_path(target)}") from None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file to write", str(target))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "this is a device or a pipe, not a file to write", str(target))
+    return True
+
+
+def check_not_read(target: Path, reads: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that `target` is none of the files that are read to write it, under whatever name.
+
+    Raises:
+        InvalidRequestError: it is one of them.
+    """
+    for path in reads:
+        same = False
+        with contextlib.suppress(OSError, ValueError):  # what is not there, or no path, is not replaced either
+            same = target.samefile(path)
+        if same:
+            raise InvalidRequestError(f"{target} is a file that is read ({os.fspath(path)}): name another to write")
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the operating system name `path`: those of an open file name none, those of its making another."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk too, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

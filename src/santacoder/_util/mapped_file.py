@@ -1,0 +1,65 @@
+"""Opens and maps a file that may be anything: it never waits on a pipe or touches a device."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+
+from santacoder._util.validation import no_path
+from santacoder.errors import ModelFormatError
+
+
+def printable(text: str) -> str:
+    """A path, key or name as an error message shows it: control characters and stray bytes are escaped."""
+    return text if text.isprintable() else ascii(text)
+
+
+def map_file(descriptor: int, size: int) -> mmap.mmap:
+    """Map the first `size` bytes of an open file, read-only.
+
+    Raises:
+        ModelFormatError: it is empty, or cannot be mapped.
+        MemoryError: there is no room to map it.
+    """
+    if size == 0:
+        raise ModelFormatError("the file is empty: it ends at byte 0")
+    try:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: the file shrank meanwhile
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(f"no room to map a file of {size} bytes") from None
+        raise ModelFormatError(f"the file cannot be mapped ({error})") from None
+
+
+def open_regular(path: str) -> int:
+    """A descriptor of a regular file, open for reading.
+
+    Raises:
+        ModelFormatError: it is something else, or cannot be opened.
+        FileNotFoundError, PermissionError: as the operating system says.
+    """
+    shown = printable(path)
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise ModelFormatError(f"{shown}: the path is a {_kind_of_file(mode)}, not a file")
+        # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.
+        return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "there is no such model file", path) from None
+    except PermissionError:
+        raise PermissionError(errno.EACCES, "this user may not read the model file", path) from None
+    except OSError as error:
+        raise ModelFormatError(f"{shown}: the file cannot be opened ({error.strerror})") from None
+    except ValueError:
+        raise ModelFormatError(f"{shown}: the path {no_path(path)}") from None
+
+
+def _kind_of_file(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISFIFO(mode):
+        return "named pipe"
+    return "socket" if stat.S_ISSOCK(mode) else "device"

@@ -1,0 +1,1 @@
+"""Many sequences at once, and what they share: steps, prefixes, sessions."""

@@ -1,0 +1,119 @@
+"""Any number of requests in one batch: each answer as it is done, and a bad request takes no other with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final, Literal
+
+from santacoder.batching.calls import Call
+from santacoder.batching.scheduler import MAX_RUNNING, Scheduler
+from santacoder.decoding.results import Completion
+from santacoder.decoding.sequence import Sample
+from santacoder.errors import InvalidRequestError, ModelClosedError, SantaCoderError
+from santacoder.requests import Request
+
+#: What becomes of a request that fails: its error ends the work once all others that were taken are done, or is given
+#: like a completion.
+OnError = Literal["raise", "return"]
+
+MOST: Final = 2 * MAX_RUNNING  # requests that run or wait at a time; more are taken when half of them are done
+
+#: Makes a request's sample, and the text to begin its completion with.
+MakeSample = Callable[[Request], tuple[Sample, str]]
+
+
+class RequestStream:
+    """Takes requests as room comes, runs them, and gives each one's position with what became of it."""
+
+    def __init__(
+        self, scheduler: Scheduler[Any], requests: Iterable[object], make: MakeSample, on_error: OnError
+    ) -> None:
+        self._scheduler = scheduler
+        self._source = enumerate(requests)
+        self._make = make
+        self._returns = on_error == "return"
+        self._call = Call()
+        self._waiting: dict[int, tuple[int, str]] = {}  # by identity of the sample: position, text to begin with
+        self._failed: deque[tuple[int, SantaCoderError]] = deque()  # not given yet
+        self._error: Exception | None = None  # to raise at the end
+        self._takes = True
+
+    def run(self) -> Generator[tuple[int, Completion | SantaCoderError], None, None]:
+        """Give positions and completions as they come; closing the generator ends the work.
+
+        Raises:
+            SantaCoderError: of the first request that failed, unless errors are returned.
+            ModelClosedError: the model is closed: at once.
+            Exception: what going through the requests raised, when those that were taken before are done.
+        """
+        try:
+            while True:
+                if self._takes and len(self._call) <= MOST // 2:
+                    self._scheduler.submit(self._call, self._take())
+                while self._failed:
+                    yield self._failed.popleft()
+                if self._call:
+                    for sample in self._scheduler.await_ended(self._call):
+                        yield from self._result(sample)
+                elif not self._takes:
+                    break
+        finally:
+            self._scheduler.cancel(self._call.unfinished())
+        if self._error is not None:
+            raise self._error
+
+    def _take(self) -> list[Sample]:
+        """The samples of the next requests, as many as there is room for."""
+        samples: list[Sample] = []
+        for _ in range(MOST - len(self._call)):
+            try:
+                position, request = next(self._source)
+            except StopIteration:
+                self._takes = False
+            except Exception as error:  # the caller's own
+                self._stop(error)
+            else:
+                try:
+                    sample, echo = self._sample(position, request)
+                except SantaCoderError as error:
+                    self._fail(position, error)
+                else:
+                    self._waiting[id(sample)] = position, echo
+                    samples.append(sample)
+            if not self._takes:
+                break
+        return samples
+
+    def _sample(self, position: int, request: object) -> tuple[Sample, str]:
+        if not isinstance(request, Request):
+            raise InvalidRequestError(f"requests[{position}] is a {type(request).__name__}, but it must be a Request")
+        try:
+            return self._make(request)
+        except SantaCoderError as error:
+            raise _named(position, error) from None
+
+    def _result(self, sample: Sample) -> Generator[tuple[int, Completion], None, None]:
+        position, echo = self._waiting.pop(id(sample))
+        if isinstance(sample.error, SantaCoderError):
+            self._fail(position, _named(position, sample.error))
+        else:
+            yield position, sample.completion(echo)
+
+    def _fail(self, position: int, error: SantaCoderError) -> None:
+        if isinstance(error, ModelClosedError):
+            raise error
+        if self._returns:
+            self._failed.append((position, error))
+        else:
+            self._stop(error)
+
+    def _stop(self, error: Exception) -> None:
+        """Take no more requests, and raise this at the end, or what came before it."""
+        self._takes = False
+        self._error = self._error or error
+
+
+def _named(position: int, error: SantaCoderError) -> SantaCoderError:
+    """The error with the request's position; that of a closed model as it is."""
+    return error if isinstance(error, ModelClosedError) else type(error)(f"requests[{position}]: {error}")

@@ -1,0 +1,112 @@
+"""Sessions in files: a header, the tokens, the blocks of keys and values, a checksum over all of it.
+
+    bytes 0..7      "SCSESS02"
+    8..39           SHA-256 of the model's weights and shape
+    40..51          number of tokens, bytes of a block, number of blocks: uint32, little-endian
+    then            the tokens, int32, little-endian; the blocks; SHA-256 of all before
+
+The layout of a block is that of the kernels, the same on every instruction set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._util.atomic_file import atomic_file, naming
+from santacoder._util.validation import no_path
+from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.errors import SessionFormatError
+
+#: The last two characters are the version: of the layout, and of the arithmetic that made the keys and values.
+MAGIC: Final = b"SCSESS02"
+HEADER: Final = struct.Struct("<8s32sIII")
+DIGEST_BYTES: Final = hashlib.sha256().digest_size
+
+
+def write_session(path: str | os.PathLike[str], fingerprint: str, tokens: Sequence[int], cache: KVCache) -> None:
+    """Write `tokens` and the cache that holds them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    digest = hashlib.sha256()
+    blocks: list[bytes | memoryview] = list(cache.contents())
+    with atomic_file(path) as file, naming(Path(path)):
+        header = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), len(tokens), cache.block_bytes, len(blocks))
+        for part in [header, np.asarray(tokens, dtype="<i4").tobytes(), *blocks]:
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
+
+
+def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int, cache: KVCache) -> list[int]:
+    """Fill the empty `cache` from a file; its tokens.
+
+    Raises:
+        OSError: the file cannot be read.
+        SessionFormatError: it is no session, is damaged or does not fit the model.
+    """
+    with _open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        reader = _Reader(file, str(path))
+        magic, model, count, block_bytes, blocks = HEADER.unpack(reader.read(HEADER.size))
+        if magic[:-2] != MAGIC[:-2]:
+            raise SessionFormatError(f"{path} is not a session file")
+        if magic != MAGIC:
+            version, known = (x[-2:].decode("ascii", "replace") for x in (magic, MAGIC))
+            raise SessionFormatError(f"{path} is a session of version {version!r}, and this santacoder reads {known!r}")
+        if model.hex() != fingerprint:
+            raise SessionFormatError(f"{path} belongs to another model")
+        if count > cache.capacity or block_bytes != cache.block_bytes or blocks != -(-count // BLOCK):
+            raise SessionFormatError(
+                f"{path} holds {count} tokens in {blocks} blocks of {block_bytes} bytes, but the model has "
+                f"{cache.capacity} positions in blocks of {cache.block_bytes} bytes"
+            )
+        expected = HEADER.size + 4 * count + blocks * block_bytes + DIGEST_BYTES
+        if size != expected:
+            raise SessionFormatError(f"{path} has {size} bytes, but its header asks for {expected}")
+        tokens = np.frombuffer(reader.read(4 * count), dtype="<i4")
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+            raise SessionFormatError(f"{path} holds a token that is not in 0..{vocab_size - 1}")
+        cache.fill(count, reader.read_into)
+        if reader.digest.digest() != file.read():
+            raise SessionFormatError(f"{path} is damaged: its checksum is wrong")
+    return [int(token) for token in tokens]
+
+
+def _open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A regular file, open for reading: a pipe would let its reader wait."""
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError:
+        raise SessionFormatError(f"{os.fspath(path)!r} {no_path(path)}") from None
+    if not regular:
+        raise SessionFormatError(f"{path} is not a file")
+    return Path(path).open("rb")
+
+
+class _Reader:
+    """Reads a file and hashes what it reads."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name = file, name
+        self.digest = hashlib.sha256()
+
+    def read(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if len(data) != count:
+            raise SessionFormatError(f"{self._name} ends too early to be a session file")
+        self.digest.update(data)
+        return data
+
+    def read_into(self, block: NDArray[np.uint8]) -> None:
+        block[:] = np.frombuffer(self.read(block.size), dtype=np.uint8)

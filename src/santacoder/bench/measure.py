@@ -1,0 +1,378 @@
+"""Measures a model and, in the same rounds, the machine: speeds, the share of the machine's limits, memory, load time.
+
+Every speed is measured between two measurements of its limit, so that whatever else the machine does slows both, and
+the percentage compares with their mean.
+
+* Generation is compared with plain reads. A token counts the packed weights of all linear layers and of the output
+  head, which is the token embedding itself where the two are tied. Rows that are looked up (positions, an untied token
+  embedding), biases, norms and the KV cache are not counted.
+* Prompts and batches are compared with int8 dot products. A token counts two operations per multiply-add of the linear
+  layers, whatever their format, and of the head where its logits are wanted: for each token of a batch, and for the
+  last of a prompt. Attention is not counted.
+
+Python's share of a generation step is all of its time that `sc_run` does not take. `Transformer` adds up the time
+inside `sc_run`; the scheduler, which `complete` uses too, times whole steps; an engine between the two times the
+forward pass. What a step spends beside its forward pass is the choice of the token, most of it in C too, and the
+token's text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._native import lib
+from santacoder._util.validation import check_integer
+from santacoder.batching.scheduler import Scheduler
+from santacoder.bench.report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.results import Timings
+from santacoder.decoding.sampler import Sampler
+from santacoder.decoding.sequence import Sample
+from santacoder.engine.isa import LEVELS
+from santacoder.engine.kv_cache import KVCache
+from santacoder.engine.loading import open_transformer
+from santacoder.engine.threads import waiting
+from santacoder.engine.transformer import Outputs, Transformer
+from santacoder.gguf.reader import GGUFFile
+from santacoder.text.tokenizer import Tokenizer
+
+MAX_BATCH: Final = 256
+BATCH_PROMPT: Final = 128  # tokens that the sequences of a batch share
+BATCH_STEPS: Final = 16  # most steps of a batch per round: each runs a token of every sequence
+LOADS: Final = 5  # most times that the file is opened anew
+LIMIT_SECONDS: Final = 0.05  # that one measurement of a limit takes at least
+DOT_ROUNDS: Final = 256  # of sc_limit_dot, per thread and call
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        context: positions of a cache.
+        prompt: tokens of the prompt.
+        tokens: tokens to generate one by one.
+        depth: tokens already in the cache where generation at depth begins.
+        batches: numbers of sequences.
+        runs: rounds that count; one more comes first, to warm up.
+    """
+
+    context: int
+    prompt: int
+    tokens: int
+    depth: int
+    batches: tuple[int, ...]
+    runs: int
+
+    @property
+    def batch_steps(self) -> int:
+        """Tokens that each sequence of a batch generates."""
+        return min(self.tokens, BATCH_STEPS)
+
+    @classmethod
+    def fit(
+        cls,
+        context: int,
+        prompt: int | None = None,
+        tokens: int | None = None,
+        depth: int | None = None,
+        batches: Sequence[int] = (16,),
+        runs: int = 3,
+    ) -> Plan:
+        """The plan for a context; None is what `santacoder bench` does by default, or as much of it as fits.
+
+        Raises:
+            InvalidRequestError: a number is out of range.
+        """
+        most = check_integer("the context", context, 3, None) - 2  # one token starts, and the last is never run
+        prompt = check_integer("--prompt-tokens", min(512, most) if prompt is None else prompt, 1, most)
+        tokens = check_integer("--tokens", min(64, most) if tokens is None else tokens, 1, most)
+        room = context - tokens
+        depth = check_integer("--depth", min(1536, room) if depth is None else depth, 1, room)
+        sizes = tuple(check_integer("--batch", size, 1, MAX_BATCH) for size in batches)
+        return cls(context, prompt, tokens, depth, sizes, check_integer("--runs", runs, 1, None))
+
+
+class Machine:
+    """Measures the limits and keeps what it measured."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        self._weights = transformer.weights
+        self._arguments = transformer.team, LEVELS[transformer.isa]
+        self._rounds = DOT_ROUNDS * transformer.threads
+        self.rates: dict[LimitName, list[float]] = {"read": [], "dot": []}
+
+    def measure(self, name: LimitName) -> float:
+        """Bytes or operations per second, now."""
+        work = self._read if name == "read" else self._multiply
+        done, begin = 0, perf_counter()
+        while (seconds := perf_counter() - begin) < LIMIT_SECONDS:
+            done += work()
+        self.rates[name].append(done / seconds)
+        return done / seconds
+
+    def forget(self) -> None:
+        """Begin anew, after warming up."""
+        self.rates = {"read": [], "dot": []}
+
+    def limits(self) -> Limits:
+        """All measurements so far."""
+        read, dot = self.rates["read"], self.rates["dot"]
+        return Limits(median(read), read, median(dot), dot)
+
+    def _read(self) -> int:
+        lib.sc_limit_read(*self._arguments, self._weights.panels, self._weights.n_bytes)
+        return self._weights.n_bytes
+
+    def _multiply(self) -> int:
+        lib.sc_limit_dot(*self._arguments, self._rounds)
+        return 2 * int(lib.SC_LIMIT_MACS) * self._rounds
+
+
+class Case:
+    """One speed to measure: its tokens and work per run, and the runs so far.
+
+    Args:
+        run: does the work once and returns the seconds it took.
+        tokens: tokens per run.
+        limit: what the percentages compare with.
+        work: bytes to read per run, or operations.
+        sequences: how many run side by side.
+        depth: tokens in the cache of each before.
+    """
+
+    def __init__(
+        self, run: Callable[[], float], tokens: int, limit: LimitName, work: int, sequences: int = 1, depth: int = 0
+    ) -> None:
+        self._run = run
+        self._tokens, self._sequences, self._depth = tokens, sequences, depth
+        self._limit, self._work = limit, work
+        self._rates: list[float] = []
+        self._percents: list[float] = []
+
+    def measure(self, machine: Machine) -> None:
+        """One run between two measurements of its limit."""
+        before = machine.measure(self._limit)
+        seconds = max(self._run(), 1e-9)
+        limit = (before + machine.measure(self._limit)) / 2
+        self._rates.append(self._tokens / seconds)
+        self._percents.append(100 * self._work / seconds / limit)
+
+    def forget(self) -> None:
+        """Begin anew, after warming up."""
+        self._rates, self._percents = [], []
+
+    def speed(self) -> Speed:
+        """The result of all runs."""
+        rate, percent = median(self._rates), median(self._percents)
+        counts = self._tokens, self._sequences, self._depth
+        return Speed(*counts, rate, self._rates, self._limit, percent, self._percents)
+
+
+class TimedSteps:
+    """A transformer for a scheduler that notes of each step what the forward pass took, and `sc_run` of that."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        self._transformer = transformer
+        self.context, self.chunk = transformer.context, transformer.chunk
+        self.block_bytes = transformer.block_bytes
+        self.forward_seconds: list[float] = []
+        self.native_seconds: list[float] = []
+
+    def new_cache(self) -> KVCache:
+        """An empty cache."""
+        return self._transformer.new_cache()
+
+    def forward_batch(
+        self, parts: Any, outputs: Outputs = "last", abandon: Callable[[], bool] = lambda: False
+    ) -> NDArray[np.float32]:
+        """See `Transformer.forward_batch`."""
+        native, begin = self._transformer.native_seconds, perf_counter()
+        logits = self._transformer.forward_batch(parts, outputs, abandon)
+        self.forward_seconds.append(perf_counter() - begin)
+        self.native_seconds.append(self._transformer.native_seconds - native)
+        return logits
+
+
+class Runs:
+    """Does the work of the cases."""
+
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
+        self._transformer = transformer
+        self._tokenizer = tokenizer
+        self._random = np.random.default_rng(0)
+
+    def read(self, tokens: int) -> float:
+        """Seconds to run a prompt of random tokens and choose the next, greedily."""
+        params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, lookup=False)
+        return self._generate(self._transformer, tokens, params).prompt_seconds
+
+    def generate(self, tokens: int) -> float:
+        """Seconds to generate `tokens` greedily, one by one from an empty context."""
+        params = SamplingParams(max_tokens=tokens + 1, temperature=0.0, ignore_eos=True, lookup=False)
+        return self._generate(self._transformer, 1, params).generation_seconds
+
+    def decode(self, caches: Sequence[KVCache], steps: int) -> float:
+        """Seconds of `steps` in which each cache's sequence grows by one token, chosen greedily."""
+        greedy = SamplingParams(temperature=0.0)
+        vocab_size, never = self._transformer.config.vocab_size, self._tokenizer.never_sampled
+        samplers = [Sampler(greedy, vocab_size, never, seed=0) for _ in caches]
+        tokens = self._prompt(len(caches))
+        begin = perf_counter()
+        for _ in range(steps):
+            parts = [([token], cache) for token, cache in zip(tokens, caches, strict=True)]
+            logits = self._transformer.forward_batch(parts)
+            tokens = [sampler.next(row) for sampler, row in zip(samplers, logits, strict=True)]
+        return perf_counter() - begin
+
+    def fill(self, tokens: int) -> KVCache:
+        """A cache with so many random tokens."""
+        cache = self._transformer.new_cache()
+        self._transformer.forward(self._prompt(tokens), cache)
+        return cache
+
+    def shares(self, tokens: int) -> tuple[float, float, float]:
+        """Seconds of a generation step, as `complete` does it by default: all, the forward pass, `sc_run`."""
+        steps = TimedSteps(self._transformer)
+        params = SamplingParams(max_tokens=tokens + 1, seed=0, ignore_eos=True, lookup=False)
+        timings = self._generate(steps, 1, params)
+        forward, native = sum(steps.forward_seconds[1:]), sum(steps.native_seconds[1:])  # the first is the prompt's
+        return timings.generation_seconds / tokens, forward / tokens, native / tokens
+
+    def _prompt(self, tokens: int) -> list[int]:
+        ids: list[int] = self._random.integers(0, self._transformer.config.vocab_size, tokens).tolist()
+        return ids
+
+    def _generate(self, engine: Transformer | TimedSteps, prompt: int, params: SamplingParams) -> Timings:
+        sample = Sample(self._tokenizer, self._prompt(prompt), params, params.seed or 0)
+        Scheduler(engine).finish([sample])
+        return sample.completion("").timings
+
+
+def benchmark(
+    path: str | os.PathLike[str], threads: int | None = None, context: int | None = None, **wanted: Any
+) -> Report:
+    """Load a model several times, then measure it.
+
+    Args:
+        path: a GGUF file.
+        threads: as in `SantaCoder.load`.
+        context: as in `SantaCoder.load`.
+        wanted: arguments of `Plan.fit`.
+
+    Raises:
+        InvalidRequestError: a number is out of range; or any error of `SantaCoder.load`.
+    """
+    transformer, tokenizer = open_transformer(path, threads, context)
+    plan = Plan.fit(transformer.context, **wanted)
+    loads = []
+    for _ in range(min(plan.runs, LOADS)):
+        del transformer, tokenizer  # one at a time in memory
+        begin = perf_counter()
+        transformer, tokenizer = open_transformer(path, threads, context)
+        loads.append(perf_counter() - begin)
+    machine = Machine(transformer)
+    runs = Runs(transformer, tokenizer)
+    work = _work(transformer)
+    cases = _cases(plan, runs, work)
+    steps = []
+    before = waiting(transformer.team)
+    for number in range(plan.runs + 1):
+        if number == 1:
+            before = waiting(transformer.team)
+            machine.forget()
+            for case in cases:
+                case.forget()
+        for case in cases:
+            case.measure(machine)
+        steps.append(runs.shares(plan.tokens))
+    prompt, generation, at_depth, *batches = [case.speed() for case in cases]
+    return Report(
+        model=transformer.config.name,
+        isa=transformer.isa,
+        threads=transformer.threads,
+        context=transformer.context,
+        runs=plan.runs,
+        prompt=prompt,
+        generation=generation,
+        generation_at_depth=at_depth,
+        batches=batches,
+        load=Load(median(loads), loads),
+        memory=_memory(transformer, Path(path)),
+        limits=machine.limits(),
+        work=work,
+        python_share=_python_share(steps[1:]),
+        waiting=waiting(transformer.team).since(before),
+    )
+
+
+def _work(transformer: Transformer) -> Work:
+    layers, head = transformer.macs
+    return Work(transformer.step_bytes, 2 * layers, 2 * head)
+
+
+def _cases(plan: Plan, runs: Runs, work: Work) -> list[Case]:
+    """Prompt, generation, generation at depth, and the batches."""
+    steps = plan.batch_steps
+    shared = min(BATCH_PROMPT, plan.context - steps)
+    deep, prefix = runs.fill(plan.depth), runs.fill(shared)
+    read = plan.tokens * work.weight_bytes
+
+    def at_depth() -> float:
+        deep.truncate(plan.depth)
+        return runs.decode([deep], plan.tokens)
+
+    def batch(size: int) -> Case:
+        ops = steps * size * (work.layer_ops + work.head_ops)
+        return Case(
+            lambda: runs.decode([prefix.fork() for _ in range(size)], steps), steps * size, "dot", ops, size, shared
+        )
+
+    prompt_ops = plan.prompt * work.layer_ops + work.head_ops
+    return [
+        Case(lambda: runs.read(plan.prompt), plan.prompt, "dot", prompt_ops),
+        Case(lambda: runs.generate(plan.tokens), plan.tokens, "read", read, depth=1),
+        Case(at_depth, plan.tokens, "read", read, depth=plan.depth),
+        *map(batch, plan.batches),
+    ]
+
+
+def _python_share(steps: Sequence[tuple[float, float, float]]) -> PythonShare:
+    seconds, forward, native = np.array(steps).T
+    percent = 100 * (seconds - native) / seconds
+    return PythonShare(
+        percent=float(np.median(percent)),
+        forward_percent=float(np.median(100 * (forward - native) / seconds)),
+        sampling_percent=float(np.median(100 * (seconds - forward) / seconds)),
+        step_seconds=float(np.median(seconds)),
+        runs=percent.tolist(),
+    )
+
+
+def _memory(transformer: Transformer, path: Path) -> Memory:
+    peak = peak_bytes()
+    with GGUFFile.open(path) as file:
+        size = file.size
+    return Memory(peak, transformer.weights_bytes, size, peak / size)
+
+
+def peak_bytes() -> int:
+    """Most memory that this process ever held."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):  # not Linux; there, getrusage may tell of the process that started this one
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

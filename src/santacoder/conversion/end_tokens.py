@@ -1,0 +1,51 @@
+"""The tokens that end a text, by every file of a checkpoint that names some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from santacoder.conversion.json_file import read_object
+
+#: Files beside config.json that name ends: transformers' `generate` follows the first, other servers the second too.
+GENERATION_CONFIG: Final = "generation_config.json"
+TOKENIZER_CONFIG: Final = "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class NamedEnd:
+    """What a file calls the end of a text.
+
+    Attributes:
+        place: the file and the key, for messages.
+        token: an id or a spelling, if the file is in order; anything that JSON can hold otherwise.
+    """
+
+    place: str
+    token: object
+
+
+def read_ends(folder: Path, config: Mapping[str, Any]) -> list[NamedEnd]:
+    """All ends that a checkpoint names, those of config.json (its values are `config`) first.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelFormatError: a file is too large or not a JSON object; the file is named.
+    """
+    ends = _listed("config.json: eos_token_id", config.get("eos_token_id"))
+    if (folder / GENERATION_CONFIG).is_file():
+        values = read_object(folder / GENERATION_CONFIG)
+        ends += _listed(f"{GENERATION_CONFIG}: eos_token_id", values.get("eos_token_id"))
+    if (folder / TOKENIZER_CONFIG).is_file():
+        token = read_object(folder / TOKENIZER_CONFIG).get("eos_token")
+        spelling = token.get("content") if isinstance(token, dict) else token
+        ends += _listed(f"{TOKENIZER_CONFIG}: eos_token", spelling)
+    return ends
+
+
+def _listed(place: str, value: object) -> list[NamedEnd]:
+    """One token, a list of them, or null."""
+    tokens = value if isinstance(value, list) else [] if value is None else [value]
+    return [NamedEnd(place, token) for token in tokens]

@@ -1,0 +1,67 @@
+"""Tensors of a PyTorch file, by PyTorch's own loader in its mode that runs no code of the file."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.conversion.stored import StoredTensor
+from santacoder.errors import MissingPackageError, ModelFormatError
+
+_NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def read_torch(path: Path) -> list[StoredTensor]:
+    """The tensors of a file, where it can be mapped not read yet.
+
+    Raises:
+        MissingPackageError: PyTorch is not installed.
+        ModelFormatError: it refuses the file, or what the file holds is not a dictionary of tensors.
+    """
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{path.name} is a pickle, which only PyTorch's safe loader may read: install torch, "
+            "or take a revision that has model.safetensors"
+        ) from error
+    if not path.stat().st_size:
+        raise ModelFormatError(f"{path.name} is empty")
+    try:
+        # Only archives, which PyTorch writes since version 1.6, can be mapped.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # RuntimeError, UnpicklingError, what a damaged archive brings
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelFormatError(f"{path.name}: PyTorch's safe loader refuses it: {reason}") from error
+    if not isinstance(state, dict):
+        raise ModelFormatError(f"{path.name} holds a {type(state).__name__}, not a dictionary of tensors")
+    return [_tensor(torch, path, name, value) for name, value in state.items()]
+
+
+def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        raise ModelFormatError(f"{path.name}: {name!r:.80} holds a {type(value).__name__}, not a tensor")
+    if value.device.type != "cpu":
+        raise ModelFormatError(
+            f"{path.name}: tensor {name!r:.80} is on the device {value.device} and has no values here"
+        )
+    if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ModelFormatError(f"{path.name}: tensor {name!r:.80} is sparse or repeats its values: store it whole")
+    dtype = str(value.dtype).removeprefix("torch.")
+
+    def fetch(start: int, stop: int) -> NDArray[Any]:
+        part = (
+            value.detach().reshape(-1)[start:stop].clone()
+        )  # the file's mapping is private, but its pages are not ours to change
+        if part.dtype == torch.bfloat16:
+            bits: NDArray[Any] = part.view(torch.int16).numpy()
+            return bits.view(np.uint16)
+        values: NDArray[Any] = part.numpy()
+        return values
+
+    return StoredTensor(name, path.name, _NAMES.get(dtype, dtype), tuple(value.shape), fetch)

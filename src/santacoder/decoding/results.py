@@ -1,0 +1,90 @@
+"""What a completion is: its text, tokens, counts and times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from santacoder.decoding.logprobs import TokenLogprobs
+
+
+FinishReason = Literal["stop", "length", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a request: what the prompt became, and what was generated."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt that were run; those that a cache held already are not counted.
+        prompt_seconds: from the request to the choice of the first token.
+        generation_tokens: tokens chosen after the first.
+        generation_seconds: how long they took.
+    """
+
+    prompt_tokens: int
+    prompt_seconds: float
+    generation_tokens: int
+    generation_seconds: float
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Speed of reading the prompt."""
+        return self.prompt_tokens / max(self.prompt_seconds, 1e-9)
+
+    @property
+    def generation_tokens_per_second(self) -> float:
+        """Speed of generating."""
+        return self.generation_tokens / max(self.generation_seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a streamed completion: text that is final, and the tokens generated since the last piece.
+
+    `logprobs` has one entry for each of the tokens, if they were asked for.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason | None
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A finished completion.
+
+    Attributes:
+        text: the generated text, up to a stop string and without it; with echo, after the prompt's.
+        tokens: all generated tokens; those of a stop string and one of `stop_tokens` are included, the end of
+            text is not.
+        finish_reason: "stop" for a stop string, a stop token, a filter or the end of text, "length" for max_tokens,
+            "deadline".
+        seed: what the random bits were drawn with; the same seed and prompt give the same completion.
+        usage: token counts.
+        timings: seconds and speeds.
+        logprobs: one entry for each of the tokens, if they were asked for.
+    """
+
+    text: str
+    tokens: list[int]
+    finish_reason: FinishReason
+    seed: int
+    usage: Usage
+    timings: Timings
+    logprobs: list[TokenLogprobs] | None = None

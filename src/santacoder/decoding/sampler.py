@@ -1,0 +1,130 @@
+"""Choosing the next token.
+
+The steps and their order: `repetition_penalty` over prompt and generated tokens (as in CTRL and
+transformers); `frequency_penalty` and `presence_penalty` over generated tokens (as OpenAI has them);
+`logit_bias`; tokens that are never sampled, unless `any_token`. Then temperature 0 takes the largest logit
+(ties: the lowest id); any other divides the logits, and top-k, top-p and min-p filter in this order what the
+softmax gives:
+
+- `top_k` keeps the k largest logits (ties: lower ids first); 0 is off.
+- `top_p` keeps the fewest most probable tokens that hold this part of what top-k left, always one; 1 is off.
+- `min_p` drops tokens that have less than this part of the largest probability; 0 is off.
+
+Random bits come from Philox, a counter-based generator: its key is the seed, its counter the index of the
+sample and the token's position in the sequence. So a token depends on these and its logits alone, never on
+what ran before or beside it. A completion that goes on from another's tokens draws what the other would
+have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Philox
+from numpy.typing import NDArray
+
+from santacoder._native import ffi, lib
+from santacoder.decoding.options import SamplingParams
+from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.isa import active
+from santacoder.errors import NumericalError
+
+
+class Sampler:
+    """Chooses the tokens of one sample, one after the other."""
+
+    @default_float_state()
+    def __init__(
+        self,
+        params: SamplingParams,
+        vocab_size: int,
+        never_sampled: Sequence[int],
+        seed: int,
+        sample_index: int = 0,
+        prompt: Sequence[int] = (),
+    ) -> None:
+        """Prepare for logits of `vocab_size` values that follow `prompt`; `check_tokens` has checked the parameters."""
+        self._params = params
+        self._random = RandomBits(seed, sample_index)
+        self._position = len(prompt)
+        self._isa = active()
+        self._banned = np.asarray(never_sampled, dtype=np.intp)
+        biases = dict(params.logit_bias or ())
+        self._bias_ids = np.array(list(biases), dtype=np.intp)
+        self._biases = np.array(list(biases.values()), dtype=np.float32)
+        self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
+        self._seen[np.asarray(prompt, dtype=np.intp)] = True
+        self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
+
+    @default_float_state()
+    def next(self, logits: NDArray[np.float32]) -> int:
+        """The token for the next position, given its logits (V,), contiguous, which are used up.
+
+        Raises:
+            NumericalError: a logit is NaN or +infinity, or none is left.
+        """
+        self._adjust(logits)
+        token = self._choose(logits)
+        if token < 0:
+            raise NumericalError(
+                f"the logits of position {self._position} hold a NaN or an infinity, or all tokens are banned"
+            )
+        self.follow(token)
+        return token
+
+    def follow(self, token: int) -> None:
+        """Take a token as chosen for the next position."""
+        self._seen[token] = True
+        self._counts[token] += 1
+        self._position += 1
+
+    def _adjust(self, logits: NDArray[np.float32]) -> None:
+        """Penalties, biases and bans, in place."""
+        params = self._params
+        if params.repetition_penalty != 1.0:
+            penalty = np.float32(params.repetition_penalty)
+            ids = np.flatnonzero(self._seen)
+            values = logits[ids]
+            logits[ids] = np.where(values > 0, values / penalty, values * penalty)
+        if params.frequency_penalty or params.presence_penalty:
+            ids = np.flatnonzero(self._counts > 0)
+            once = np.float32(params.presence_penalty)
+            logits[ids] -= self._counts[ids] * np.float32(params.frequency_penalty) + once
+        if self._bias_ids.size:
+            logits[self._bias_ids] += self._biases
+        logits[self._banned] = -np.inf
+
+    def _choose(self, logits: NDArray[np.float32]) -> int:
+        params = self._params
+        n = logits.size
+        logits_c: Any = ffi.from_buffer("float[]", logits, require_writable=True)
+        if params.temperature == 0:
+            return int(lib.sc_argmax(self._isa, logits_c, n))
+        return int(
+            lib.sc_sample(
+                self._isa,
+                logits_c,
+                n,
+                params.temperature,
+                min(params.top_k, n),
+                params.top_p,
+                params.min_p,
+                self._random.at(self._position),
+            )
+        )
+
+
+class RandomBits:
+    """64 uniform bits for each token of one sample: a counter-based generator whose counter is the position."""
+
+    def __init__(self, seed: int, sample_index: int) -> None:
+        self._philox = Philox(key=seed, counter=[0, 0, sample_index, 0])
+        self._state = self._philox.state  # setting it takes a tenth of the time that a new generator takes
+
+    def at(self, position: int) -> int:
+        """The bits of one position, whatever was asked for before."""
+        self._state["state"]["counter"][1] = position
+        self._philox.state = self._state
+        return int(self._philox.random_raw())

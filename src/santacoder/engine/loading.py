@@ -1,0 +1,97 @@
+"""From a path to a model that can run: the file is read, checked, packed and closed again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from santacoder._util.validation import check_integer
+from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.isa import active
+from santacoder.engine.threads import new_team, thread_count
+from santacoder.engine.transformer import Transformer
+from santacoder.engine.weights import Weights, load_weights
+from santacoder.gguf.config import Config, check_tensors, read_config
+from santacoder.gguf.reader import GGUFFile
+
+if TYPE_CHECKING:
+    from santacoder.text.tokenizer import Tokenizer
+
+
+def open_transformer(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    context: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> tuple[Transformer, Tokenizer]:
+    """Load the model at `path`; the file is not needed afterwards.
+
+    Args:
+        path: a GGUF file; of a split model its first part.
+        threads: how many threads compute; None takes what the machine allows (see `cpus`).
+        context: positions to use, at most what the model has learned; None takes all.
+        tokenizer: the file's own, where it was built before.
+        meanwhile: called while the weights are packed: imports, say, which are a tenth of a start.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ModelFormatError: it is not a model that can run.
+        InvalidRequestError: `threads` or `context` is out of range.
+        UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
+    """
+    n_threads = thread_count(threads)
+    with GGUFFile.open(path) as file:
+        return build_transformer(file, n_threads, context, tokenizer, meanwhile)
+
+
+def build_transformer(
+    file: GGUFFile,
+    n_threads: int,
+    context: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> tuple[Transformer, Tokenizer]:
+    """The same for a file that is open, and for a number of threads that is in bounds."""
+    isa = active()
+    config = read_config(file)
+    check_tensors(file, config)
+    length = config.context_length
+    positions = length if context is None else check_integer("context", context, 1, length)
+    team = new_team(n_threads)
+    weights, tokenizer = _load_both(file, config, team, tokenizer, meanwhile)
+    return Transformer(config, weights, team, isa, positions), tokenizer
+
+
+def _load_both(
+    file: GGUFFile, config: Config, team: Any, tokenizer: Tokenizer | None, meanwhile: Callable[[], object]
+) -> tuple[Weights, Tokenizer]:
+    """The tokenizer is built, and `meanwhile` called, while the C threads pack, without Python's lock."""
+    results: dict[str, Weights] = {}
+    errors: list[BaseException] = []
+
+    def pack() -> None:
+        try:
+            with default_float_state():  # a new thread has that of its maker
+                results["weights"] = load_weights(file, config, team)
+        except BaseException as error:
+            errors.append(error)
+
+    packer = Thread(target=pack, name="santacoder-pack")
+    try:
+        packer.start()
+    except RuntimeError:  # the system has no thread left: one after the other
+        pack()
+    try:
+        meanwhile()
+        from santacoder.text.tokenizer import Tokenizer
+
+        tokenizer = tokenizer or Tokenizer.from_gguf(file, config.vocab_size)
+    finally:
+        if packer.ident is not None:
+            packer.join()
+    if errors:
+        raise errors[0]
+    return results["weights"], tokenizer

@@ -1,0 +1,73 @@
+"""The operations of the forward pass, recorded once as a program that C runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from santacoder._native import ffi, lib
+from santacoder.engine.weights import Weights
+from santacoder.gguf.config import Config
+
+
+class Program:
+    """The recorded operations; each method stands for one line of the pass and adds one `sc_op`."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._ops: list[dict[str, Any]] = []
+        self._macs: list[int] = []  # per row
+        self._places: dict[str, int] = {}
+
+    def embed(self, tokens: str, positions: str) -> None:
+        """Token embedding plus learned position."""
+        matrices = self._weights.matrices
+        self._add("EMBED", 0, matrix=matrices[tokens], positions=matrices[positions])
+
+    def norm(self, name: str, feeds: str, *, last: bool = False) -> None:
+        """LayerNorm of the residual stream, in the form that the matrix `feeds` takes."""
+        vectors = self._weights.vectors
+        kind = "NORM_LAST" if last else "NORM"
+        weight, bias = vectors[f"{name}.weight"], vectors[f"{name}.bias"]
+        self._add(kind, 0, weight=weight, bias=bias, quantize=self._takes_int8(feeds))
+
+    def linear(self, kind: str, name: str, layer: int = 0, feeds: str | None = None) -> None:
+        """A matrix with its bias if it has one, then what `kind` says: see sc_op in santacoder.h."""
+        matrix = self._weights.matrices[f"{name}.weight"]
+        bias = self._weights.vectors.get(f"{name}.bias", ffi.NULL)
+        quantize = feeds is not None and self._takes_int8(feeds)
+        self._places[f"{name}.weight"] = len(self._ops)
+        self._add(kind, matrix.rows * matrix.columns, matrix=matrix, bias=bias, layer=layer, quantize=quantize)
+
+    def attend(self, layer: int, feeds: str) -> None:
+        """Causal attention over the cache."""
+        self._add("ATTEND", 0, layer=layer, quantize=self._takes_int8(feeds))
+
+    def finish(self) -> tuple[Any, list[int], dict[str, int]]:
+        """The operations as a C array, the multiply-adds per row of each, and where each matrix is multiplied with."""
+        return ffi.new("sc_op[]", self._ops), self._macs, self._places
+
+    def _takes_int8(self, name: str) -> bool:
+        return bool(self._weights.matrices[f"{name}.weight"].format >= lib.SC_Q4_K)
+
+    def _add(self, kind: str, macs: int, **fields: Any) -> None:
+        self._ops.append({"kind": getattr(lib, f"SC_OP_{kind}"), **fields})
+        self._macs.append(macs)
+
+
+def record(config: Config, weights: Weights) -> tuple[Any, list[int], dict[str, int]]:
+    """SantaCoder, from token ids to logits."""
+    p = Program(weights)
+    head = "token_embd" if config.tied_embeddings else "output"
+    p.embed("token_embd.weight", "position_embd.weight")  # x (T, D)
+    for i in range(config.block_count):
+        block = f"blk.{i}"
+        p.norm(f"{block}.attn_norm", feeds=f"{block}.attn_qkv")  # h (T, D)
+        p.linear("QKV", f"{block}.attn_qkv", i)  # q (T, H, D/H); keys, values (T, G, D/H) to the cache
+        p.attend(i, feeds=f"{block}.attn_output")  # a (T, D)
+        p.linear("ADD_ATTN", f"{block}.attn_output")  # x += (T, D)
+        p.norm(f"{block}.ffn_norm", feeds=f"{block}.ffn_up")  # h (T, D)
+        p.linear("UP", f"{block}.ffn_up", feeds=f"{block}.ffn_down")  # u = gelu (T, 4D)
+        p.linear("ADD_FFN", f"{block}.ffn_down")  # x += (T, D)
+    p.norm("output_norm", feeds=head, last=True)  # h (outputs, D)
+    p.linear("LOGITS", head)  # (outputs, V)
+    return p.finish()

@@ -1,0 +1,347 @@
+"""SantaCoder's forward pass: GPT-2 with pre-LayerNorm and multi-query attention.
+
+Radford et al. 2019 (GPT-2), Shazeer 2019 (multi-query attention), Allal et al. 2023 (SantaCoder). The pass is recorded
+once as a list of operations and then run for any tokens by `sc_run`, which keeps Python out of the loop over layers and
+holds no lock of the interpreter. Shapes: T rows of this step, D width, H query heads, G KV heads, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from time import perf_counter
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._native import ffi, lib
+from santacoder.engine.isa import name as isa_name
+from santacoder.engine.kv_cache import KVCache
+from santacoder.engine.program import record
+from santacoder.engine.weights import PADDING, Weights
+from santacoder.errors import InvalidRequestError
+from santacoder.gguf.config import Config
+
+_SHAPE_FIELDS: Final = ffi.typeof("sc_shape").fields
+
+Tokens = Sequence[int] | NDArray[np.integer]
+#: Whose logits are wanted: each sequence's last position, all positions, or so many at the end of each sequence.
+Outputs = Literal["last", "all"] | Sequence[int]
+
+#: Multiply-adds per row and call of `sc_run`, in units of the instruction set's chunk: tens of milliseconds, so that
+#: Ctrl-C and other Python threads get their turn. One layer of SantaCoder has 42 million per row.
+CALL_MACS: Final = 45_000_000
+
+
+class StepAbandonedError(Exception):
+    """A step was given up half-way since nobody wants its results; its caches are as before."""
+
+
+def _all_f32(weights: Weights) -> bool:
+    """Whether nothing was rounded: then keys and values are not either."""
+    return all(matrix.format == lib.SC_F32 for matrix in weights.matrices.values())
+
+
+class Transformer:
+    """One model's weights with the memory and threads to run it. One caller at a time.
+
+    Attributes:
+        config: the model's dimensions.
+        context: positions that a cache has room for.
+        chunk: most rows of a step.
+        threads: threads that compute.
+        isa: the instruction set of the kernels.
+        weights: what the steps read.
+        team: `sc_team *`, the threads.
+        native_seconds: time spent inside `sc_run` so far.
+    """
+
+    def __init__(self, config: Config, weights: Weights, team: Any, isa: int, context: int) -> None:
+        self.config = config
+        self.context = context
+        self.threads = int(lib.sc_team_wanted(team))
+        self.isa = isa_name(isa)
+        self.weights: Final = weights
+        self.team: Final = team
+        self.native_seconds = 0.0
+        self._shape = ffi.new(
+            "sc_shape *",
+            {
+                "n_layer": config.block_count,
+                "n_embd": config.embedding_length,
+                "n_head": config.head_count,
+                "n_head_kv": config.head_count_kv,
+                "head_dim": config.head_dim,
+                "n_ff": config.feed_forward_length,
+                "cache": lib.SC_F32 if _all_f32(weights) else lib.SC_F16,
+                "epsilon": config.layer_norm_epsilon,
+            },
+        )
+        self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
+        self._ops, self._macs, self._places = record(config, weights)
+        self._layer_macs = sum(self._macs[:-1])
+        self._attends = {i for i, op in enumerate(self._ops) if op.kind == lib.SC_OP_ATTEND}
+        float_hidden = any(op.kind == lib.SC_OP_UP and not op.quantize for op in self._ops)
+        engine = lib.sc_engine_new(self._shape, isa, self.chunk, float_hidden, team)
+        if engine == ffi.NULL:
+            raise MemoryError(f"no memory to run {self.chunk} tokens at a time")
+        self._engine = ffi.gc(engine, lib.sc_engine_free)
+        self._budget = int(lib.sc_engine_chunk(isa)) * CALL_MACS
+        self._latest: Step | None = None  # whose rows the engine holds
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block of the cache."""
+        return int(lib.sc_kv_block_bytes(self._shape))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the shape and all weights: models with the same one give the same bits."""
+        digest = hashlib.sha256(repr([(name, getattr(self._shape, name)) for name, _ in _SHAPE_FIELDS]).encode())
+        for name, matrix in sorted(self.weights.matrices.items()):
+            digest.update(f"{name} {matrix.format} {matrix.rows} {matrix.columns}".encode())
+            digest.update(ffi.buffer(matrix.panels, lib.sc_matrix_bytes(matrix.format, matrix.rows, matrix.columns)))
+        for name, vector in sorted(self.weights.vectors.items()):
+            digest.update(name.encode())
+            digest.update(ffi.buffer(vector))
+        return digest.hexdigest()
+
+    def collect_moments(self) -> Mapping[str, NDArray[np.float64]]:
+        """From now on, add up what each matrix is multiplied with, over all rows: (2, columns), inputs and squares.
+
+        Raises:
+            InvalidRequestError: a matrix is quantised, and so are its inputs.
+        """
+        moments = {}
+        for name, place in self._places.items():
+            matrix = self.weights.matrices[name]
+            if matrix.format >= lib.SC_Q4_K:
+                raise InvalidRequestError(
+                    f"tensor {name} is quantised, but only F32, F16 and BF16 take inputs as they are"
+                )
+            moments[name] = np.zeros((2, matrix.columns))
+            self._ops[place].moments = ffi.from_buffer("double *", moments[name])
+        self._moments = moments  # keeps the memory
+        return moments
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the packed weights."""
+        return self.weights.n_bytes
+
+    @property
+    def tensor_types(self) -> Mapping[str, int]:
+        """How many tensors the file held of each type."""
+        return self.weights.tensor_types
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of packed weights that every step reads in whole: those of the linear layers and of the head.
+
+        Of the position embeddings, and of a token embedding that is not the head too, a token needs one row alone.
+        """
+        rows_alone = {"position_embd.weight"} | (set() if self.config.tied_embeddings else {"token_embd.weight"})
+        matrices = [matrix for name, matrix in self.weights.matrices.items() if name not in rows_alone]
+        return sum(int(lib.sc_matrix_bytes(m.format, m.rows, m.columns)) for m in matrices)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-adds of the linear layers per row of a step, and of the head per row of logits."""
+        return self._layer_macs, self._macs[-1]
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for one sequence of up to `context` positions."""
+        dim = -(-self.config.head_dim // PADDING) * PADDING
+        item_bytes = 4 if self._shape.cache == lib.SC_F32 else 2
+        return KVCache(self.block_bytes, self.context, dim=dim, item_bytes=item_bytes)
+
+    def forward(self, tokens: Tokens, cache: KVCache, outputs: Outputs = "last") -> NDArray[np.float32]:
+        """`forward_batch` for one sequence: logits (1, V) of the last token, or (T, V) of all."""
+        return self.forward_batch([(tokens, cache)], outputs)
+
+    def forward_batch(
+        self,
+        parts: Sequence[tuple[Tokens, KVCache]],
+        outputs: Outputs = "last",
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32]:
+        """Run tokens of several sequences together, each behind what its cache holds, and append them there.
+
+        A sequence's logits are the same bytes alone and in any company. The tokens are known to be in the vocabulary
+        and to fit. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
+
+        Args:
+            parts: (T,) ids of each sequence, at least one, and its cache, made by `new_cache`; no cache twice.
+            outputs: the positions whose logits are wanted.
+            abandon: asked every few tens of milliseconds whether to stop.
+
+        Returns:
+            Logits, float32: (len(parts), V) of each sequence's last token, (sum of T, V) of all, or as many at the end
+            of each sequence as `outputs` says, in order.
+
+        Raises:
+            StepAbandonedError: `abandon` said so.
+        """
+        ends = _ends(parts, outputs)
+        logits = np.empty((sum(ends), self.config.vocab_size), dtype=np.float32)
+        for _ in self._fill(logits, parts, ends, abandon):
+            pass
+        return logits
+
+    def iter_logits_batch(
+        self, parts: Sequence[tuple[Tokens, KVCache]], piece_rows: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """`forward_batch` with all outputs, in memory for `piece_rows` of them; the steps are as large as ever.
+
+        What a step computed stays in the engine, and the head takes it from there piece by piece. So no other step may
+        run before the generator has ended or was dropped; that is fine at any piece, and leaves each cache with the
+        positions of whole steps.
+
+        Returns:
+            (N, V) float32, again and again in the same memory: N is `piece_rows`, at the end what is left.
+
+        Raises:
+            RuntimeError: another step ran in between.
+        """
+        logits = np.empty((piece_rows, self.config.vocab_size), dtype=np.float32)
+        return self._fill(logits, parts, _ends(parts, "all"))
+
+    def _fill(
+        self,
+        logits: NDArray[np.float32],
+        parts: Sequence[tuple[Tokens, KVCache]],
+        ends: Sequence[int],
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Runs `parts`; yields `logits` (N, V) whenever it is full, and the rows in it at the end.
+
+        `ends` says of how many positions, at the end of each part, the logits are wanted.
+        """
+        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
+        filled = 0
+        for pieces in self._steps(ids):
+            step = Step([(ids[index][start:stop], parts[index][1]) for index, start, stop in pieces])
+            wanted = _wanted(pieces, ids, ends)
+            while wanted.size or not step.done:
+                room = len(logits) - filled
+                self._run(step, wanted[:room], logits[filled:], abandon)
+                filled += min(room, wanted.size)
+                wanted = wanted[room:]
+                if filled == len(logits):
+                    yield logits
+                    filled = 0
+        if filled:
+            yield logits[:filled]
+
+    def _steps(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[list[tuple[int, int, int]]]:
+        """Cuts sequences into steps of at most a chunk of rows: (index, start, stop) of each piece."""
+        step, room = [], self.chunk
+        for index, part in enumerate(ids):
+            start = 0
+            while start < part.size:
+                stop = min(start + room, part.size)
+                step.append((index, start, stop))
+                room -= stop - start
+                start = stop
+                if room == 0:
+                    yield step
+                    step, room = [], self.chunk
+        if step:
+            yield step
+
+    def _run(
+        self, step: Step, wanted: NDArray[np.int32], logits: NDArray[np.float32], abandon: Callable[[], bool]
+    ) -> None:
+        """Runs a step in calls of bounded length and writes the logits of `wanted` rows; again: the head alone."""
+        last = len(self._macs)
+        head = last - 2  # the norm before it included: both serve wanted rows alone
+        if step.done and self._latest is not step:
+            raise RuntimeError("another step ran before all logits of this one were asked for")
+        self._latest = step
+        ops = range(head if step.done else 0, last if wanted.size else head)
+        step.batch.outputs = wanted.size
+        step.batch.output_rows = ffi.from_buffer("int32_t[]", wanted)
+        step.batch.logits = ffi.from_buffer("float[]", logits)
+        attention = step.pairs * 2 * self.config.embedding_length
+        for first, n in self._calls(ops, step.rows, wanted.size, attention):
+            if abandon():
+                raise StepAbandonedError
+            begin = perf_counter()
+            lib.sc_run(self._engine, self._ops + first, n, step.batch)
+            self.native_seconds += perf_counter() - begin
+        step.finish()
+
+    def _calls(self, ops: range, rows: int, outputs: int, attention: int) -> list[tuple[int, int]]:
+        """Cuts operations into (first, n) runs of at most the budget, at least one each.
+
+        The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
+        """
+        layers, head = self.macs
+        attend = 4 * attention
+        if rows * layers + outputs * head + attend * len(self._attends) <= self._budget:
+            return [(ops.start, len(ops))]  # most steps: looking at each operation would take longer than all else here
+        calls, first, spent = [], ops.start, 0
+        for i in ops:
+            work = self._macs[i] * (outputs if i == len(self._macs) - 1 else rows)
+            if i in self._attends:
+                work = attend
+            if spent and spent + work > self._budget:
+                calls.append((first, i - first))
+                first, spent = i, 0
+            spent += work
+        calls.append((first, ops.stop - first))
+        return calls
+
+
+class Step:
+    """Rows of one or more sequences on their way through the engine.
+
+    Attributes:
+        rows: tokens of all parts.
+        pairs: of a query and a key that attention multiplies, per head.
+        batch: `sc_batch *`, whose outputs the caller sets.
+        done: whether the rows are in the caches.
+    """
+
+    def __init__(self, parts: Sequence[tuple[NDArray[np.int32], KVCache]]) -> None:
+        self.rows = self.pairs = 0
+        self.done = False
+        self._parts: Sequence[tuple[NDArray[np.int32], KVCache]] = parts
+        segments = []
+        for ids, cache in parts:
+            cache.reserve(ids.size)
+            segments.append((self.rows, ids.size, len(cache), cache.table))
+            self.rows += ids.size
+            self.pairs += ids.size * (len(cache) + ids.size)
+        self._segments = ffi.new("sc_segment[]", segments)
+        self._tokens = ffi.from_buffer("int32_t[]", np.concatenate([ids for ids, _ in parts]))
+        self.batch = ffi.new("sc_batch *", (self.rows, len(parts), 0, self._tokens, self._segments))
+
+    def finish(self) -> None:
+        """Count the rows as part of their sequences, once, and let go of these."""
+        for ids, cache in self._parts:
+            cache.append(ids.size)
+        self._parts = ()
+        self.done = True
+
+
+def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence[int]:
+    """Of how many positions, at the end of each part, `outputs` wants the logits."""
+    if not isinstance(outputs, str):
+        return outputs
+    return [1 if outputs == "last" else len(tokens) for tokens, _ in parts]
+
+
+def _wanted(
+    pieces: Sequence[tuple[int, int, int]], ids: Sequence[NDArray[np.int32]], ends: Sequence[int]
+) -> NDArray[np.int32]:
+    """The rows of a step whose logits are wanted, rising; `pieces` are as in `_steps`, `ends` as in `_fill`."""
+    wanted: list[int] = []
+    row = 0
+    for index, start, stop in pieces:
+        first = max(start, ids[index].size - ends[index])
+        wanted += range(row + first - start, row + stop - start)
+        row += stop - start
+    return np.array(wanted, dtype=np.int32)

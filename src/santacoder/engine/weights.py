@@ -1,0 +1,153 @@
+"""Packs a checked file's tensors into panels: what the kernels read. The file is not needed afterwards."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._native import ffi, lib
+from santacoder.engine.ternary import DEQUANTIZERS
+from santacoder.gguf.config import Config, expected_tensors
+from santacoder.gguf.reader import GGML_TYPES, GGUFFile, TensorInfo
+
+#: GGUF type -> (layout of the source, packed format). Q4_0 and Q5_0 fit Q8_0 exactly: the same scales, small integers.
+PACKED: Final[dict[str, tuple[int, int]]] = {
+    "F32": (lib.SC_F32, lib.SC_F32),
+    "F16": (lib.SC_F16, lib.SC_F16),
+    "BF16": (lib.SC_BF16, lib.SC_BF16),
+    "Q4_K": (lib.SC_Q4_K, lib.SC_Q4_K),
+    "Q5_K": (lib.SC_Q5_K, lib.SC_Q5_K),
+    "Q6_K": (lib.SC_Q6_K, lib.SC_Q6_K),
+    "Q8_0": (lib.SC_Q8_0, lib.SC_Q8_0),
+    "Q4_0": (lib.SC_SOURCE_Q4_0, lib.SC_Q8_0),
+    "Q5_0": (lib.SC_SOURCE_Q5_0, lib.SC_Q8_0),
+}
+#: Every other type is dequantised and becomes Q8_0.
+FALLBACK: Final = (lib.SC_F32, lib.SC_Q8_0)
+PADDING: Final = 32  # vectors are read in steps of a panel pair, and matrices are packed in them
+#: Bytes of the file that are packed at a time: what loading needs beside the weights.
+PIECE: Final = 8 << 20
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's weights in the kernels' layout, in one allocation that dies with this object."""
+
+    matrices: Mapping[str, Any]  # name -> sc_matrix *
+    vectors: Mapping[str, Any]  # name -> const float *, padded with zeros to a multiple of 32
+    tensor_types: Mapping[str, int]  # how many tensors the file holds of each type
+    n_bytes: int
+    panels: Any = field(repr=False)  # const char *: all matrices, one after the other
+    _memory: list[object] = field(repr=False)
+
+
+def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
+    """Pack every tensor, on all threads of the team; pages of the file are given back as they are consumed.
+
+    Raises:
+        ModelFormatError: a weight or a block's scale is infinite or not a number.
+        MemoryError: the panels do not fit.
+    """
+    infos = {name: file.tensors[name] for name in expected_tensors(config)}
+    matrices = {name: info for name, info in infos.items() if len(info.shape) == 2}
+    sizes = {name: _packed_bytes(info) for name, info in matrices.items()}
+    total = sum(sizes.values())
+    arena = lib.sc_allocate(total)
+    if arena == ffi.NULL:
+        raise MemoryError(f"no memory for {total} bytes of weights")
+    arena = ffi.gc(arena, _releaser(total), total)
+    _warn_converted(file, matrices)
+    used = 0
+    packed, vectors = {}, {}
+    for name, info in sorted(infos.items(), key=lambda item: (item[1].part, item[1].offset)):
+        if name in matrices:
+            packed[name] = _pack(file, info, ffi.cast("char *", arena) + used, team)
+            used += sizes[name]
+        else:
+            vectors[name] = _vector(file, info)
+        file.release(info.offset + info.n_bytes, info.part)
+    return Weights(
+        matrices=packed,
+        vectors={name: ffi.from_buffer("float *", values) for name, values in vectors.items()},
+        tensor_types=Counter(info.type_name for info in infos.values()),
+        n_bytes=total,
+        panels=arena,
+        _memory=[vectors],
+    )
+
+
+def _releaser(n_bytes: int) -> Callable[[Any], None]:
+    """Make what frees an allocation of `n_bytes`. It needs no global: these may go before the weights at exit."""
+    release = lib.sc_release
+    return lambda memory: release(memory, n_bytes)
+
+
+def _format(info: TensorInfo) -> tuple[int, int]:
+    return PACKED.get(info.type_name, FALLBACK)
+
+
+def _packed_bytes(info: TensorInfo) -> int:
+    rows, columns = info.shape
+    return int(lib.sc_matrix_bytes(_format(info)[1], rows, columns))
+
+
+def _warn_converted(file: GGUFFile, matrices: Mapping[str, TensorInfo]) -> None:
+    foreign = sorted({info.type_name for info in matrices.values() if info.type_name not in PACKED})
+    if foreign:
+        message = f"{file.path}: {', '.join(foreign)} has no kernel of its own and was rounded to Q8_0"
+        warnings.warn(message, stacklevel=4)
+
+
+def _pack(file: GGUFFile, info: TensorInfo, panels: Any, team: Any) -> Any:
+    rows, columns = info.shape
+    source, packed_format = _format(info)
+    blocks = file.data(info)
+    if info.type_name not in PACKED:
+        blocks = _dequantize(blocks, info)
+    row_bytes, panel_bytes = blocks.size // rows, lib.sc_matrix_bytes(packed_format, PADDING, columns) // PADDING
+    piece = max(PIECE // row_bytes // PADDING, 1) * PADDING  # rows, in whole pairs of panels
+    for first in range(0, rows, piece):
+        last = min(first + piece, rows)
+        part = ffi.from_buffer(blocks[first * row_bytes : last * row_bytes])
+        status = lib.sc_pack(team, source, part, last - first, columns, packed_format, panels + first * panel_bytes)
+        if status == lib.SC_NOT_FINITE:
+            raise file.error(info.name, "holds a weight or scale that is infinite or not a number")
+        if info.type_name in PACKED:
+            file.release(info.offset + last * row_bytes, info.part)
+    return ffi.new("sc_matrix *", (packed_format, rows, columns, panels))
+
+
+def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8]:
+    """The float32 values of a type without a kernel, as bytes."""
+    if info.type_name in DEQUANTIZERS:
+        values = DEQUANTIZERS[info.type_name](blocks.reshape(-1, GGML_TYPES[info.type][2]))
+    else:
+        from gguf import GGMLQuantizationType, quants  # slow to import, and seldom needed
+
+        values = quants.dequantize(blocks.reshape(info.shape[0], -1), GGMLQuantizationType(info.type))
+    return np.ascontiguousarray(values, dtype=np.float32).view(np.uint8).reshape(-1)
+
+
+def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """The values of bfloat16 that is given as its bits, in the same shape."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def _vector(file: GGUFFile, info: TensorInfo) -> NDArray[np.float32]:
+    """A bias or a norm as float32, padded with zeros."""
+    raw = file.data(info)
+    if info.type_name == "BF16":
+        values = widen_bfloat16(raw.view("<u2"))
+    else:
+        values = raw.view("<f4" if info.type_name == "F32" else "<f2").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise file.error(info.name, "holds a value that is infinite or not a number")
+    padded = np.zeros(-(-values.size // PADDING) * PADDING, dtype=np.float32)
+    padded[: values.size] = values
+    return padded

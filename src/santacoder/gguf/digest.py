@@ -1,0 +1,43 @@
+"""The SHA-256 of files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from santacoder.gguf.reader import GGUFFile
+
+_CHUNK: Final = 1 << 20
+
+
+def model_sha256(path: Path) -> str:
+    """Of a model's bytes; of a split one, those of all its parts in their order.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelFormatError: it is not a GGUF file, or a part is missing.
+    """
+    with GGUFFile.open(path) as file:
+        return _sha256(map(Path, file.paths))
+
+
+def file_sha256(path: Path, progress: Callable[[int], object] | None = None) -> str:
+    """Of a file's bytes, in hexadecimal; `progress` is told how many were read since it was told last.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return _sha256([path], progress)
+
+
+def _sha256(paths: Iterable[Path], progress: Callable[[int], object] | None = None) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while data := file.read(_CHUNK):
+                digest.update(data)
+                if progress is not None:
+                    progress(len(data))
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""Writes a GGUF file tensor by tensor: memory holds one at a time, and the file appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._util.atomic_file import atomic_file, check_not_read, is_file, naming
+from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.gguf.reader import GGML_TYPES, GGUFFile
+
+#: A metadata entry: key, value, type and, for an array, the type of its items.
+Field = tuple[str, Any, gguf.GGUFValueType, gguf.GGUFValueType | None]
+
+#: From a tensor's name, values and type to its bytes in the file.
+Encode = Callable[[str, NDArray[Any], str], NDArray[np.uint8]]
+
+_ARCHITECTURE: Final = "general.architecture"
+_ALIGNMENT: Final = "general.alignment"
+#: Type name -> (values per block, bytes per block).
+_BLOCKS: Final = {name: (values, size) for name, values, size in GGML_TYPES.values()}
+
+
+@dataclass(frozen=True)
+class TensorSource:
+    """A tensor to write.
+
+    Attributes:
+        name: its name in the file.
+        shape: in NumPy order (rows, columns).
+        type_name: the type that it gets: "F32", "Q4_K".
+        load: gives its values in `shape`, C-contiguous: float32, float16, or uint16 that are the bits of bfloat16.
+            Called once; the array is not kept.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    load: Callable[[], NDArray[Any]]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in the file, without padding.
+
+        Raises:
+            ModelFormatError: the type has blocks of more values than divide a row.
+        """
+        block, size = _BLOCKS[self.type_name]
+        if self.shape[-1] % block:
+            raise ModelFormatError(
+                f"tensor {self.name} has rows of {self.shape[-1]} values, "
+                f"but {self.type_name} needs a multiple of {block}"
+            )
+        return math.prod(self.shape) // block * size
+
+
+def check_target(
+    path: str | os.PathLike[str], force: bool = False, reads: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Check that a model may be written to `path`, before any work is done.
+
+    Args:
+        path: the file to write.
+        force: whether a file that exists may be replaced.
+        reads: the files that the model is made of, which may not be replaced in any case.
+
+    Raises:
+        FileExistsError: there is a file, and not `force`.
+        OSError: there is something else than a file, or no folder to put it in, or `path` ends like a folder's.
+        InvalidRequestError: `path` holds what no path can, or is one of `reads`.
+    """
+    target = Path(path)
+    if os.fspath(path).endswith(os.sep):
+        raise IsADirectoryError(errno.EISDIR, "this names a folder, not a file to write", os.fspath(path))
+    exists = is_file(target)
+    check_not_read(target, reads)
+    if exists and not force:
+        raise FileExistsError(errno.EEXIST, "the file exists; --force (force=True) overwrites it", str(target))
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    fields: Sequence[Field],
+    tensors: Sequence[TensorSource],
+    encode: Encode,
+    *,
+    force: bool = False,
+    reads: Sequence[str | os.PathLike[str]] = (),
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Write a GGUF file (version 3) under a temporary name beside `path`, and rename it when it is on the disk.
+
+    Args:
+        path: the file to write.
+        fields: the metadata, in order; `general.architecture` must be there and comes first in any case.
+        tensors: written in order, aligned to `general.alignment` (32 where that is not given).
+        encode: makes a tensor's bytes; as many as its type and shape ask for.
+        force: whether a file that exists is replaced.
+        reads: the files that `tensors` are loaded from, which are not replaced.
+        progress: told after every tensor how many bytes of the file were written since it was told last.
+
+    Raises:
+        FileExistsError: `path` exists, and not `force`.
+        OSError: the file cannot be written (no space, no permission); the error names `path`.
+        ModelFormatError: a row does not divide into blocks, or `load` or `encode` raises it.
+        InvalidRequestError: a field that GGUF cannot hold: an array without items; `path` is one of `reads`.
+    """
+    target = Path(path)
+    check_target(target, force, reads)
+    writer = _header(fields, tensors)
+    with atomic_file(target) as file:
+        with naming(target):
+            _write_header(writer, file)
+        start = file.seek(0, os.SEEK_END)
+        start += _pad(file, target, start, writer.data_alignment)
+        _tell(progress, start)
+        for tensor in tensors:
+            data = _encoded(tensor, encode)
+            with naming(target):
+                file.write(data.data)
+            _tell(progress, data.size + _pad(file, target, data.size, writer.data_alignment))
+            del data
+        with naming(target):
+            file.flush()
+        GGUFFile.open(file.name).close()  # what we write, we can read
+        check_target(target, force, reads)  # it may have come into being meanwhile
+
+
+def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(None, next(value for key, value, *_ in fields if key == _ARCHITECTURE))
+    for key, value, kind, item_kind in fields:
+        if key == _ALIGNMENT:
+            writer.add_custom_alignment(value)
+        elif key != _ARCHITECTURE:  # the writer has put it first
+            if kind == gguf.GGUFValueType.ARRAY:
+                value = value.tolist() if isinstance(value, np.ndarray) else value
+                if not len(value):
+                    raise InvalidRequestError(f"{key} is an array without items, which cannot be written")
+            writer.add_key_value(key, value, kind, item_kind)
+    for tensor in tensors:
+        ggml_type = gguf.GGMLQuantizationType[tensor.type_name]
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.n_bytes, ggml_type)
+    return writer
+
+
+def _write_header(writer: gguf.GGUFWriter, file: IO[bytes]) -> None:
+    """All but the tensors' data. The writer opens the file itself; `file` follows it."""
+    try:
+        writer.write_header_to_file(Path(file.name))
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+    finally:
+        writer.close()
+
+
+def _encoded(tensor: TensorSource, encode: Encode) -> NDArray[np.uint8]:
+    """The tensor's bytes, (n_bytes,)."""
+    values = tensor.load()
+    if values.shape != tensor.shape:
+        raise ValueError(f"tensor {tensor.name} has the shape {values.shape}, not {tensor.shape}")
+    data = np.ascontiguousarray(encode(tensor.name, values, tensor.type_name)).reshape(-1)
+    if data.dtype != np.uint8 or data.size != tensor.n_bytes:
+        raise ValueError(f"tensor {tensor.name} was encoded in {data.size} {data.dtype}, not {tensor.n_bytes} bytes")
+    return data
+
+
+def _pad(file: IO[bytes], target: Path, n_bytes: int, alignment: int) -> int:
+    """Write zeros after n_bytes up to the next multiple of `alignment`; how many."""
+    padding = -n_bytes % alignment
+    with naming(target):
+        file.write(bytes(padding))
+    return padding
+
+
+def _tell(progress: Callable[[int], object] | None, n_bytes: int) -> None:
+    if progress is not None:
+        progress(n_bytes)

@@ -1,0 +1,151 @@
+"""The samples of a benchmark from a Ray cluster: actors that each hold a model, and take what is to do in portions.
+
+A sample depends on its prompt, the seed and its number alone, so it does not matter which actor makes it, nor how many
+there are. What an actor had not given back when it died is done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from santacoder._util.validation import check_integer
+from santacoder.batching.scheduler import MAX_RUNNING
+from santacoder.engine.cpus import default_threads
+from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
+from santacoder.gguf.digest import model_sha256
+from santacoder.harness.record import Sampled
+from santacoder.harness.sampling_run import Sampling, sample_problems
+from santacoder.harness.tasks import Problem
+from santacoder.model import SantaCoder
+
+#: That an actor works on at a time: together they are one batch, and the next fills the first's tail.
+PORTIONS: Final = 2
+LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
+RETRIES: Final = 100  # deaths of an actor, and runs of a portion
+
+
+class Sampler:
+    """An actor: a model, and the samples that it is asked for."""
+
+    def __init__(self, path: str, sha256: str, threads: int, context: int | None) -> None:
+        """Load the model.
+
+        Raises:
+            InvalidRequestError: the file on this machine is not the one that the run is of.
+        """
+        if model_sha256(Path(path)) != sha256:
+            raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
+        self._model = SantaCoder.load(path, threads, context)
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[Sampled]:
+        """The wanted samples."""
+        return list(sample_problems(self._model, wanted, sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class RayEngine:
+    """A Ray cluster; the model's path must hold the same file on each of its machines.
+
+    Attributes:
+        path: the GGUF file.
+        sha256: of its bytes.
+        actors: how many models to load, 1 or more.
+        threads: of each; None is what this machine allows, which the actors share on a cluster that is started here.
+        context: of each; None is the model's.
+        address: of the cluster; None is the one that this process is connected to, else that of
+            RAY_ADDRESS, else a new one on this machine.
+    """
+
+    path: Path
+    sha256: str
+    actors: int
+    threads: int | None = None
+    context: int | None = None
+    address: str | None = None
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        """See `Engine.run`.
+
+        Raises:
+            MissingPackageError: Ray is not installed.
+            InvalidRequestError: `actors` or `threads` is out of range, there is no cluster at the address, or it is
+                too small.
+            SantaCoderError: an actor cannot work.
+        """
+        check_integer("actors", self.actors, 1, None)
+        if self.threads is not None:
+            check_integer("threads", self.threads, 1, None)
+        ray = _import_ray()
+        connected = ray.is_initialized()
+        if not connected:
+            self._connect(ray)
+        try:
+            yield from self._run(ray, self._threads(ray, connected), wanted, sampling)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise (
+                cause if isinstance(cause, SantaCoderError) else SantaCoderError(f"an actor failed: {cause}")
+            ) from None
+        except ray.exceptions.RayError as error:
+            raise SantaCoderError(f"the Ray cluster failed: {str(error).strip().splitlines()[-1]}") from None
+        finally:
+            if not connected:
+                ray.shutdown()
+
+    @property
+    def _address(self) -> str:
+        """What Ray is given; without an address of its own it would join a cluster that happens to be here."""
+        return self.address or os.environ.get("RAY_ADDRESS") or LOCAL
+
+    def _connect(self, ray: Any) -> None:
+        address = self._address
+        try:
+            ray.init(address=address, log_to_driver=False, include_dashboard=False if address == LOCAL else None)
+        except (ValueError, ConnectionError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InvalidRequestError(f"no Ray cluster can be used at the address {address!r}: {reason}") from None
+
+    def _threads(self, ray: Any, connected: bool) -> int:
+        """Of each actor; all actors must find room at a time, as the cluster would let one wait for ever."""
+        threads = self.threads
+        if threads is None:
+            started = not connected and self._address == LOCAL
+            threads = max(1, default_threads() // self.actors) if started else default_threads()
+        cpus = ray.cluster_resources().get("CPU", 0)
+        if cpus < self.actors * threads:
+            raise InvalidRequestError(
+                f"{self.actors} actors of {threads} threads need {self.actors * threads} CPUs, "
+                f"but the cluster has {cpus:g}"
+            )
+        return threads
+
+    def _run(
+        self, ray: Any, threads: int, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
+    ) -> Iterator[Sampled]:
+        kind = ray.remote(
+            num_cpus=threads, max_restarts=RETRIES, max_task_retries=RETRIES, max_concurrency=PORTIONS
+        )(Sampler)  # fmt: skip
+        actors = [kind.remote(str(self.path), self.sha256, threads, self.context) for _ in range(self.actors)]
+        portions = (wanted[start : start + MAX_RUNNING] for start in range(0, len(wanted), MAX_RUNNING))
+        working: dict[Any, Any] = {}
+        for actor in actors * PORTIONS:
+            if portion := next(portions, None):
+                working[actor.run.remote(portion, sampling)] = actor
+        while working:
+            for done in ray.wait(list(working))[0]:
+                actor = working.pop(done)
+                if portion := next(portions, None):
+                    working[actor.run.remote(portion, sampling)] = actor
+                yield from ray.get(done)
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise MissingPackageError("--engine ray needs Ray: `pip install santacoder[ray]`") from None
+    return ray

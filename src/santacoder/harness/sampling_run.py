@@ -1,0 +1,224 @@
+"""The samples of a benchmark: one request for each, all of them in one batch, each written down as it ends.
+
+A sample depends on its prompt, the seed and its number alone, not on what runs beside it, on threads or machines. So a
+run that was stopped goes on with the samples it lacks, and ends with the bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from santacoder._util.progress import progress_bar
+from santacoder._util.validation import check_integer
+from santacoder.decoding.options import SamplingOptions, SamplingParams
+from santacoder.errors import ContextOverflowError, SantaCoderError
+from santacoder.gguf.config import read_config
+from santacoder.gguf.digest import file_sha256, model_sha256
+from santacoder.gguf.reader import GGUFFile
+from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
+from santacoder.harness.run_log import Session
+from santacoder.harness.tasks import Problem, Task
+from santacoder.model import SantaCoder
+from santacoder.requests import Request, prompt_tokens
+from santacoder.text.infilling import infill_prompt
+from santacoder.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a benchmark's samples are drawn; the defaults are those of the published runs for pass@1.
+
+    Attributes:
+        n_samples: of each problem.
+        max_tokens: of a completion, at most.
+        max_length: prompt and completion together, in tokens; None is the model's context, which no prompt exceeds.
+        temperature: 0 or more.
+        top_p: as in `SantaCoder.complete`.
+        top_k: likewise.
+        seed: of all samples, with their numbers.
+    """
+
+    n_samples: int
+    max_tokens: int
+    max_length: int | None
+    seed: int
+    temperature: float = 0.2
+    top_p: float = 0.95
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        """Check.
+
+        Raises:
+            InvalidRequestError: a value is of a wrong type or out of range.
+        """
+        check_integer("n_samples", self.n_samples, 1, None)
+        check_integer("max_tokens", self.max_tokens, 1, None)
+        if self.max_length is not None:
+            check_integer("max_length", self.max_length, 1, None)
+        SamplingParams(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed)
+
+
+class Engine(Protocol):
+    """What generates: one machine's model, or those of a cluster."""
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        """The samples, in whatever order they end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """This machine, with a model that is loaded when there is something to do."""
+
+    path: Path
+    threads: int | None = None
+    context: int | None = None
+
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        """See `Engine.run`."""
+        with SantaCoder.load(self.path, self.threads, self.context) as model:
+            yield from sample_problems(model, wanted, sampling)
+
+
+def sample_problems(model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+    """The wanted samples of problems, as they end; all prompts are checked before anything runs.
+
+    Raises:
+        ContextOverflowError: a problem's prompt leaves no room for a completion.
+        NumericalError: the model's logits are not finite.
+    """
+    encoded = {
+        problem.task_id: encode_problem(model.tokenizer, model.context, problem, sampling)
+        for problem in {problem.task_id: problem for problem, _ in wanted}.values()
+    }
+    requests = (_request(*encoded[problem.task_id], problem, index, sampling) for problem, index in wanted)
+    with closing(model.complete_each(requests)) as completions:
+        for position, completion in completions:
+            problem, index = wanted[position]
+            yield Sampled(
+                problem.task_id, index, completion.text, completion.finish_reason,
+                completion.usage.completion_tokens, sampling.seed,
+            )  # fmt: skip
+
+
+def _request(tokens: list[int], room: int, problem: Problem, index: int, sampling: Sampling) -> Request:
+    options: SamplingOptions = {
+        "max_tokens": room,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "stop": problem.stops,
+        "seed": sampling.seed,
+    }
+    return Request(tokens, options, index)
+
+
+def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, sampling: Sampling) -> tuple[list[int], int]:
+    """The prompt's ids (T,) and the tokens that its completion may have.
+
+    Of infilling, the context is cut by the rule of `infilling.fit`.
+
+    Raises:
+        ContextOverflowError: the prompt leaves no room.
+        InvalidRequestError: the model cannot infill.
+    """
+    most = context if sampling.max_length is None else min(sampling.max_length, context)
+    if problem.suffix is not None:
+        room = most - sampling.max_tokens
+        tokens = infill_prompt(tokenizer, problem.prompt, problem.suffix, "psm", room)
+    else:
+        tokens = prompt_tokens(tokenizer, problem.prompt)
+    if len(tokens) >= most:
+        raise ContextOverflowError(
+            f"the prompt of {problem.task_id} has {len(tokens)} tokens, but with its completion there may be {most}"
+        )
+    return tokens, min(sampling.max_tokens, most - len(tokens))
+
+
+def run_settings(
+    task: Task,
+    data: Path,
+    problems: Sequence[Problem],
+    model_path: Path,
+    context: int | None,
+    sampling: Sampling,
+) -> dict[str, Any]:
+    """All that decides a run's bytes, as JSON has it.
+
+    Raises:
+        OSError: a file cannot be read.
+        ModelFormatError: the model's header cannot be read.
+        InvalidRequestError: `context` is out of range.
+    """
+    with GGUFFile.open(model_path) as file:
+        config = read_config(file)
+    length = config.context_length
+    return {
+        "task": task.name,
+        "data_sha256": file_sha256(data),
+        "problems": len(problems),
+        "model": config.name or model_path.name,
+        "model_sha256": model_sha256(model_path),
+        "context": length if context is None else check_integer("context", context, 1, length),
+        **asdict(sampling),
+    }
+
+
+def run_seed(folder: Path, seed: int | None) -> int:
+    """The seed that was asked for, else that of the run in this folder, else a new one."""
+    if seed is not None:
+        return seed
+    path = folder / SETTINGS
+    if path.exists() and isinstance(before := read_object(path).get("seed"), int):
+        return before
+    return secrets.randbits(32)
+
+
+def generate(
+    folder: Path, problems: Sequence[Problem], settings: dict[str, Any], sampling: Sampling, engine: Engine,
+    progress: bool | None = None,
+) -> list[list[Sampled]]:  # fmt: skip
+    """All samples of a run, those that its folder lacks generated and written down.
+
+    Args:
+        folder: made if need be.
+        problems: the benchmark.
+        settings: see `run_settings`; those of a run whose samples this folder holds must be the same.
+        sampling: how to draw.
+        engine: what generates.
+        progress: whether to draw a bar; None draws one on a terminal.
+
+    Returns:
+        [problem][sample]
+
+    Raises:
+        OSError: the folder cannot be used.
+        InvalidRequestError: it holds another run, one that somebody else is at work on, or a damaged one.
+        SantaCoderError: what the model raised.
+    """
+    with open_record(folder, settings, problems, sampling.n_samples) as record:
+        if missing := record.missing:
+            _fill(folder, record, missing, sampling, engine, progress)
+        record.finish()
+        return record.rows
+
+
+def _fill(
+    folder: Path, record: Record, missing: Sequence[tuple[Problem, int]], sampling: Sampling, engine: Engine,
+    progress: bool | None,
+) -> None:  # fmt: skip
+    total = len(record.wanted)
+    with Session(folder) as session, progress_bar(total, "samples", progress, done=total - len(missing)) as bar:
+        for sample in engine.run(missing, sampling):
+            record.add(sample)
+            session.count(sample.completion_tokens)
+            bar.set_postfix_str(f"{session.tokens_per_second:.0f} tokens/s", refresh=False)
+            bar.update(1)
+    if record.missing:
+        raise SantaCoderError(f"the engine left out {len(record.missing)} samples")

@@ -1,0 +1,115 @@
+"""Log-probabilities: of the tokens of a text, and of those that a completion chose.
+
+All are natural logarithms of the plain softmax over the vocabulary, without temperature, penalties, biases or bans:
+float64, from one row of float32 logits at a time.
+
+Prompts run in large steps, but few rows of logits are in memory: what the last layer gave goes through the head piece
+by piece. A row of logits serves all sequences that begin with the tokens up to it: see shared_prefixes.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.decoding.logprobs import log_softmax
+from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.kv_cache import KVCache
+from santacoder.scoring.shared_prefixes import Packer, Plan, Run, plan_runs
+
+#: Rows of a step at most. More make it no faster, but its working memory larger.
+STEP_ROWS: Final = 256
+#: Rows of logits in memory at once: 3 MB with SantaCoder's vocabulary.
+PIECE_ROWS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How probable the tokens of a text are, each after those before it.
+
+    Attributes:
+        tokens: all T of them; nothing stands before the first, so it has no score.
+        logprobs: T log-probabilities, the first None.
+        greedy: T tokens, the first None: the one with the largest logit, of equals the lowest id. Those that
+            `complete` never samples count too.
+    """
+
+    tokens: list[int]
+    logprobs: list[float | None]
+    greedy: list[int | None]
+
+    @property
+    def is_greedy(self) -> list[bool | None]:
+        """Whether each token is the one that the model would have said; the first None."""
+        return [None if said is None else said == token for token, said in zip(self.tokens, self.greedy, strict=True)]
+
+    @property
+    def total(self) -> float:
+        """The sum of all log-probabilities: that of the text after its first token."""
+        with default_float_state():
+            return math.fsum(value for value in self.logprobs if value is not None)
+
+
+class Engine(Protocol):
+    """What scoring needs of a model; `SharedSteps` has it."""
+
+    @property
+    def context(self) -> int: ...
+    @property
+    def chunk(self) -> int: ...
+    def new_cache(self) -> KVCache: ...
+    def each_logits(
+        self,
+        parts: Sequence[tuple[Sequence[int], KVCache]],
+        piece_rows: int,
+        use: Callable[[NDArray[np.float32]], None],
+    ) -> None: ...
+
+
+def score_sequences(
+    engine: Engine, sequences: Sequence[Sequence[int]], progress: Callable[[int], object] = lambda scored: None
+) -> list[Score]:
+    """The scores of sequences that are known to be good: each (T,), at least one token, at most one above the context.
+
+    A sequence's score is the same in any company. The last token of each predicts nothing and does not run.
+    `progress` is told how many tokens were scored since it was told last.
+
+    Raises:
+        NumericalError: as in `log_softmax`; the position is that of the token before the one to be scored.
+        ModelClosedError: the model is closed.
+    """
+    scores = [Score(list(tokens), [None] * len(tokens), [None] * len(tokens)) for tokens in sequences]
+    plan = plan_runs([score.tokens[:-1] for score in scores])
+    packer = Packer(plan.roots, engine.new_cache, min(engine.chunk, STEP_ROWS), engine.context)
+    while parts := packer.next_step():
+        rows = ((part.run, position) for part in parts for position in range(part.start, part.stop))
+        pieces = [(part.run.tokens[part.start : part.stop], part.cache) for part in parts]
+        engine.each_logits(pieces, PIECE_ROWS, partial(_take, plan, scores, rows, progress))
+        packer.finish_step(parts)
+    return scores
+
+
+def _take(
+    plan: Plan,
+    scores: Sequence[Score],
+    rows: Iterator[tuple[Run, int]],
+    progress: Callable[[int], object],
+    logits: NDArray[np.float32],
+) -> None:
+    """Write down what logits (N, V), those of the next N of `rows`, say about the tokens after them."""
+    scored = 0
+    for row in logits:
+        run, position = next(rows)
+        logprobs, greedy = log_softmax(row, position), int(row.argmax())
+        for index in plan.served(run, position):
+            scored += 1
+            score = scores[index]
+            score.logprobs[position + 1] = float(logprobs[score.tokens[position + 1]])
+            score.greedy[position + 1] = greedy
+    progress(scored)

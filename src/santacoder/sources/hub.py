@@ -1,0 +1,227 @@
+"""Models from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Final
+
+from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
+from santacoder.gguf.split import part_names
+
+#: OWNER/NAME, neither of which looks like a folder of a path.
+_REPOSITORY: Final = re.compile(r"(?![.~])[\w.-]+/[\w.-]+(?<!\.gguf)", re.IGNORECASE)
+_SHOWN_FILES: Final = 20
+_TIMEOUT: Final = 10.0  # seconds
+
+
+def may_be_repository(name: str) -> bool:
+    """Whether `name`, if no file or folder has it, may be a repository on the hub: OWNER/NAME.
+
+    What begins with ".", "/" or "~" or ends with ".gguf" is a path.
+    """
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+@contextmanager
+def or_path(name: str) -> Iterator[None]:
+    """Around what gets the repository `name`, which no file or folder has: where the hub fails too, say both.
+
+    Raises:
+        HubError: the one that comes from within, with that added.
+    """
+    try:
+        yield
+    except HubError as error:
+        raise HubError(f"{error}; nor is there a file or folder {name!r}") from error.__cause__
+
+
+def download(
+    repo: str,
+    filename: str | None = None,
+    revision: str | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    token: str | bool | None = None,
+) -> str:
+    """The path of a GGUF file of a repository, downloaded unless the local cache has it.
+
+    All files of a split model are downloaded; the path is that of the first.
+    The hub's environment variables count as always: HF_HUB_OFFLINE, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT.
+
+    Args:
+        repo: "owner/name".
+        filename: the file, or the first part of a split model; None takes the only GGUF file, or the only Q4_K_M one.
+        revision: a branch, tag or commit; None is the default branch.
+        cache_dir: the folder of the cache; None is the usual one.
+        local_files_only: look nowhere but in the cache.
+        force_download: download what the cache has, too.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
+
+    Raises:
+        InvalidRequestError: `repo` is a path; the repository has no such file, no GGUF file, or several; or the file is
+            another part than the first.
+        HubError: the repository or a file cannot be had: no network, no such name, no permission.
+    """
+    import huggingface_hub
+
+    if repo.startswith((".", "/", "~")):
+        raise InvalidRequestError(f"{repo!r} is a path, but a repository on the hub is OWNER/NAME: load() takes paths")
+    access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    access["local_files_only"] = local_files_only
+    with _telling(repo, filename, access):
+        name = filename or choose(repo, _files(repo, access))
+        first, *others = part_names(name)
+        if name != first:
+            raise InvalidRequestError(f"{name!r} is a part of a split model: name its first, {first!r}")
+        path = Path(huggingface_hub.hf_hub_download(repo, name, force_download=force_download, **access))
+    for part in others:  # all of one commit, wherever the branch moves meanwhile
+        access["revision"] = path.parents[part.count("/")].name
+        with _telling(repo, part, access):
+            huggingface_hub.hf_hub_download(repo, part, force_download=force_download, **access)
+    return str(path)
+
+
+@contextmanager
+def _telling(repo: str, filename: str | None, access: dict[str, Any]) -> Iterator[None]:
+    """Turn the hub's errors about a file into ours."""
+    try:
+        yield
+    except InvalidRequestError:
+        raise
+    except Exception as error:  # the hub's own, its HTTP library's, ValueError for a malformed name
+        if _is(error, "EntryNotFoundError") and not _is(error, "LocalEntryNotFoundError"):
+            raise InvalidRequestError(f"{repo!r} has no file {filename!r}; {listing(_files(repo, access))}") from error
+        at = "" if access["revision"] is None else f" at {access['revision']!r}"
+        reason = _reason(error, _cached_files(repo, access))
+        raise HubError(f"cannot get {filename or 'a model'} from {repo!r}{at}: {reason}") from error
+
+
+def download_files(
+    repo: str,
+    needed: Callable[[list[str]], list[str]],
+    revision: str | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The folder of one commit of a repository in the local cache, with the files that are needed.
+
+    The folder's name is the commit's hash. Environment variables count as in `download`.
+
+    Args:
+        repo: "owner/name".
+        needed: from the names of the repository's files to those that must be there; its errors pass through.
+        revision: a branch, tag or commit; None is the default branch.
+        cache_dir: the folder of the cache; None is the usual one.
+        local_files_only: look nowhere but in the cache.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
+
+    Raises:
+        HubError: the repository or a file cannot be had: no network, no such name, no permission.
+    """
+    import huggingface_hub
+
+    access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    access["local_files_only"] = local_files_only
+    try:
+        names = needed(_files(repo, access))
+        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=names, **access))
+    except SantaCoderError:
+        raise
+    except Exception as error:
+        at = "" if revision is None else f" at {revision!r}"
+        raise HubError(f"cannot get a checkpoint from {repo!r}{at}: {_reason(error, [])}") from error
+    for name in names:
+        if not (folder / name).is_file():
+            raise HubError(f"the local cache of {repo!r} lacks {name}, and the hub cannot be reached (offline?)")
+    return folder
+
+
+def choose(place: str, names: Iterable[str]) -> str:
+    """The only GGUF file among the `names` in a repository or folder, or the only Q4_K_M one; the first of a split one.
+
+    Raises:
+        InvalidRequestError: there is no such file.
+    """
+    names = sorted(names)
+    found = [name for name in names if name.lower().endswith(".gguf") and part_names(name)[0] == name]
+    preferred = [name for name in found if fnmatch(name.lower(), "*q4_k_m*")]
+    for candidates in (found, preferred):
+        if len(candidates) == 1:
+            return candidates[0]
+    if not found:
+        raise InvalidRequestError(f"{place!r} has no GGUF file; {listing(names)}")
+    raise InvalidRequestError(f"{place!r} has several GGUF files, so one must be named: {', '.join(found)}")
+
+
+def listing(names: Iterable[str]) -> str:
+    """The end of a sentence about a missing file: what is there instead."""
+    shown = sorted(names)
+    if not shown:
+        return "it has no files"
+    more = f" and {len(shown) - _SHOWN_FILES} more" if len(shown) > _SHOWN_FILES else ""
+    return f"it has {', '.join(shown[:_SHOWN_FILES])}{more}"
+
+
+def _files(repo: str, access: dict[str, Any]) -> list[str]:
+    """The repository's files; without a network, those of the local cache."""
+    import huggingface_hub
+
+    try:
+        if access["local_files_only"]:
+            return _snapshot(repo, access)
+        info = huggingface_hub.model_info(repo, revision=access["revision"], token=access["token"], timeout=_TIMEOUT)
+        return [file.rfilename for file in info.siblings or ()]
+    except Exception:
+        cached = _cached_files(repo, access)
+        if not cached:
+            raise
+        return cached
+
+
+def _cached_files(repo: str, access: dict[str, Any]) -> list[str]:
+    """The repository's files in the local cache; none where it lacks the revision."""
+    try:
+        return _snapshot(repo, access)
+    except Exception:
+        return []
+
+
+def _snapshot(repo: str, access: dict[str, Any]) -> list[str]:
+    """The files of the cached revision; any error of `huggingface_hub` where there is none."""
+    import huggingface_hub
+
+    # A snapshot counts as complete when what matches the patterns is there: with none, always.
+    options = {**access, "local_files_only": True}
+    folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=[], **options))
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _is(error: Exception, *names: str) -> bool:
+    """Whether the error is of a class with one of these names, which the hub's versions keep in different modules."""
+    return any(kind.__name__ in names for kind in type(error).__mro__)
+
+
+def _reason(error: Exception, cached: list[str]) -> str:
+    """A plain sentence for the usual errors, else the first line of the error that says something."""
+    if _is(error, "GatedRepoError"):
+        return "the repository is gated: ask for access on its page and log in with 'hf auth login'"
+    if _is(error, "RepositoryNotFoundError"):
+        return "there is no such repository, or it is private: log in with 'hf auth login'"
+    if _is(error, "RevisionNotFoundError"):
+        return "there is no such branch, tag or commit"
+    if _is(error, "OfflineModeIsEnabled", "LocalEntryNotFoundError", "IncompleteSnapshotError"):
+        found = f" ({listing(cached)})" if cached else ""
+        return f"it is not in the local cache{found}, and the hub cannot be reached (offline?)"
+    if _is(error, "ConnectionError", "ConnectError", "ConnectTimeout", "ReadTimeout"):
+        return "the hub cannot be reached (offline?), and the local cache does not have it"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "Client Error" not in line), lines[0] if lines else type(error).__name__)

@@ -1,0 +1,95 @@
+"""From tokens to text, with whole characters and stop strings."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+from santacoder.text.filters import FilterChain, TextFilter
+from santacoder.text.tokenizer import Tokenizer
+
+
+class StreamDecoder:
+    """Decodes token by token; its pieces, `flush` last, join to what `Tokenizer.decode` gives for all."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Start an empty stream."""
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, token: SupportsIndex) -> str:
+        """The text that became complete with this token; "" while a character is still unfinished.
+
+        Raises:
+            InvalidRequestError: the id is not in the vocabulary.
+        """
+        return self._decoder.decode(self._tokenizer.token_bytes(token))
+
+    def flush(self) -> str:
+        """End the stream: U+FFFD if a character was left unfinished, else ""; the decoder is empty again."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+class StopFilter:
+    """Passes text on until a stop string appears, and holds back what could be the start of one.
+
+    The stop string that is complete first counts (of several, the longest), so the result does not depend on
+    how the text was cut into tokens.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """The part of all text so far that is now known to be final and was not returned before."""
+        held = self._held + text
+        found = [(at + len(stop), at) for stop in self._stops if (at := held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            self._held = ""
+            return held[: min(found)[1]]
+        cut = len(held) - max((_overlap(held, stop) for stop in self._stops), default=0)
+        self._held = held[cut:]
+        return held[:cut]
+
+    def flush(self, cut_off: bool = False) -> str:
+        """What is still held back: no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` with which `stop`, longer, starts."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def stop_filters(stops: Sequence[str]) -> list[TextFilter]:
+    """The filters of a text that ends before a stop string, and is otherwise as the model writes it."""
+    return [StopFilter(stops)]
+
+
+class TextStream:
+    """From tokens to final text: whole characters, of which filters let pass what the caller wants."""
+
+    def __init__(self, tokenizer: Tokenizer, filters: Sequence[TextFilter]) -> None:
+        self._decoder = StreamDecoder(tokenizer)
+        self._filter = FilterChain(filters)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a filter ended the text."""
+        return self._filter.stopped
+
+    def feed(self, token: int) -> str:
+        """The text that became final with this token."""
+        return self._filter.feed(self._decoder.feed(token))
+
+    def finish(self, cut_off: bool = False) -> str:
+        """The rest: no more tokens come, because of a limit if `cut_off`."""
+        return self._filter.feed(self._decoder.flush()) + self._filter.flush(cut_off)
