@@ -36,7 +36,7 @@ check-neon: $(BUILD)/aarch64/check_kernels
 bench: build
 	PYTHONPATH=src $(PYTHON) -m santacoder bench --model $(MODEL)
 
-# Every kernel on every instruction set, a second each; `BENCH=bench/bench_linear.py` and the like run one file.
+# Every kernel on every instruction set, a second each; `BENCH=bench/kernels/bench_linear.py` and the like run one file.
 BENCH ?= bench
 bench-kernels: build
 	PYTHONPATH=src $(PYTHON) -m pytest $(BENCH) --benchmark-only --benchmark-columns=min,median,rounds
@@ -53,9 +53,12 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = atomic_file bench build cli compare evaluation exit frozen hf hf_greedy hf_tokenizer hub infill_filters \
-	kernels lm_eval_windows numpy_errors packaged peer process readme reference sharing stalled_thread
-SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/test_%.py),$(wildcard tests/test_*.py))
+UNSANITIZED = bench/test_compare bench/test_measure cli/test_cli engine/test_peer engine/test_reference \
+	engine/test_sharing hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
+	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_frozen process/test_exit \
+	process/test_numpy_errors process/test_process process/test_stalled_thread scoring/test_perplexity sources/test_hub \
+	sources/test_packaged text/test_infill_filters util/test_atomic_file
+SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/%.py),$(wildcard tests/test_*.py tests/*/test_*.py))
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(SANITIZED) \
@@ -64,7 +67,8 @@ sanitize-extension:
 # The thread team, concurrent generation and the quantiser under the thread sanitizer. It does not follow threads into a
 # forked child, and its own memory grows, which two tests measure. Its reports go to the descriptor that pytest would keep.
 THREADED = $(BUILD)/tsan/package
-THREADED_TESTS = tests/test_threads.py tests/test_leadership.py tests/test_scheduler.py tests/test_asynchronous.py tests/test_quantization.py
+THREADED_TESTS = tests/process/test_threads.py tests/batching/test_engine_lock.py \
+	tests/batching/test_scheduler.py tests/batching/test_asyncio_bridge.py tests/quantize/test_quantizer.py
 tsan:
 	$(call extension,-O1 -g "-DUNROLL(n)=" -fsanitize=thread,tsan)
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 PYTHONPATH=$(THREADED) \
@@ -87,7 +91,7 @@ stress: $(STRESS) $(HEADERS) tests/native/delays.h
 delays: $(BUILD)/delays/delays.o
 	$(call extension,-DSC_DELAYS,delays,$<)
 	for cpus in 3 8; do DELAYS="$(SEED) 30 1 100 $$cpus" PYTHONPATH=$(BUILD)/delays/package $(PYTHON) -m pytest -q \
-		-p no:cacheprovider tests/test_forward.py tests/test_batch.py tests/test_threads.py || exit; done
+		-p no:cacheprovider tests/engine/test_forward.py tests/engine/test_batch.py tests/process/test_threads.py || exit; done
 	PYTHONPATH=$(BUILD)/delays/package $(PYTHON) tests/native/long_delays.py $(SEED)
 
 $(BUILD)/delays/delays.o: tests/native/delays.c tests/native/delays.h
@@ -104,14 +108,14 @@ valgrind: $(BUILD)/native/check_kernels
 MINUTES ?= 10
 PEER ?=
 soak: build
-	PYTHONPATH=src:tests $(PYTHON) bench/soak.py --minutes $(MINUTES) --seed $(SEED) $(if $(PEER),--peer $(PEER)) \
+	PYTHONPATH=src $(PYTHON) bench/soak/soak.py --minutes $(MINUTES) --seed $(SEED) $(if $(PEER),--peer $(PEER)) \
 		--write docs/reliability.md
 
 # Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; needs atheris.
 FUZZ_SECONDS ?= 60
 fuzz: build
 	for target in reader tokenizer session checkpoint; do \
-		PYTHONPATH=src:tests $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
+		PYTHONPATH=src:. $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)

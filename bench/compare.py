@@ -15,9 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import engines
-import report
-from works import Work
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where bench and tests are
+
+from bench.peers import engines, report
+from bench.peers.works import Work
 
 WORKS = (
     "prompt:512",
@@ -46,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--title", help="the section's heading (default: the engines)")
     parser.add_argument("--append", action="store_true", help="keep the sections that the files have")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder for both files")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="the folder for both files")
     return parser
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where bench and tests are
 
 FILE_TYPES = {"q4_k_m": 15, "q4_k_s": 14, "q5_k_m": 17, "q6_k": 18, "q8_0": 7, "f16": 1}  # enum llama_ftype
 SPECIAL_TOKENS = ("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
@@ -186,7 +189,7 @@ def main() -> None:
         unquantised = arguments.out.with_name(arguments.out.name + ".f16")
         try:
             write_f16(unquantised, shape, arguments.seed)
-            from llama_cpp_peer import quantize_file
+            from bench.peers.llama_cpp_peer import quantize_file
 
             quantize_file(unquantised, arguments.out, FILE_TYPES[arguments.type], arguments.threads)
         finally:

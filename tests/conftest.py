@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-from kernel_library import Built, build
-from samples import FILE
 
 import santacoder
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Transformer
 from santacoder.text.tokenizer import Tokenizer
+from tests.support.kernel_library import Built, build
+from tests.support.paths import FILE
 
 # How long examples take is the machine's affair. They share a fixture of their test: each writes its files anew.
 settings.register_profile(

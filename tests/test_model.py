@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf_builder import tiny_builder
-from samples import CODE
 
 import santacoder
 from santacoder.decoding.results import Usage
 from santacoder.errors import InvalidRequestError
 from santacoder.requests import prompt_tokens
+from tests.support.gguf_builder import tiny_builder
+from tests.support.paths import FILE
+from tests.support.samples import CODE
 
-DATA = Path(__file__).parent / "data"
-FILE = DATA / "mqa-q4_k_m.gguf"
 PROMPT = "def fib(n):"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["santacoder"]):
-    import fuzz_targets
+    from tests.support import fuzz_targets
 
 ROOT = Path(__file__).parents[1]
 

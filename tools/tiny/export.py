@@ -97,7 +97,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder; also the start of the files' names")
     parser.add_argument("--calibrate", type=Path, nargs="+", default=[], help="training files to quantise with")
     parser.add_argument(
-        "--fim-mode", choices=("psm", "spm"), help="the order that bench/infilling.py found it to fill in best with"
+        "--fim-mode",
+        choices=("psm", "spm"),
+        help="the order that bench/studies/infilling.py found it to fill in best with",
     )
     parser.add_argument("--reference", type=Path, metavar="TEXT", help="a text file whose logits go to OUT.npz")
     arguments = parser.parse_args()

@@ -1,0 +1,121 @@
+"""Concurrent load for a while: 8 threads ask one model, and every answer is compared with that of the request alone.
+
+Meanwhile streams are dropped, the process forks in the middle of the others' work, and children answer too. A line of
+JSON every few seconds says how far it came: completions, wrong answers, forks, bytes of memory that each completion
+left behind. `python bench/soak/soak_load.py MODEL SECONDS`, for `soak.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import santacoder
+
+THREADS, REQUESTS, REPORT_SECONDS, WARM_UP = 8, 48, 5.0, 400
+TEXT = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n"
+
+
+class Load:
+    """The requests, their right answers, and what has happened so far."""
+
+    def __init__(self, model: santacoder.SantaCoder) -> None:
+        self.model = model
+        draw = random.Random(1)
+        self.requests: list[dict[str, Any]] = [
+            {
+                "prompt": TEXT[: draw.randrange(len(TEXT))],
+                "max_tokens": draw.randrange(1, 24),
+                "temperature": draw.choice([0.0, 0.3, 1.0]),
+                "top_k": draw.choice([0, 40]),
+                "seed": number,
+                "ignore_eos": True,
+            }
+            for number in range(REQUESTS)
+        ]
+        self.right = [model.complete(**request).tokens for request in self.requests]
+        self.completions = self.wrong = self.forks = 0
+        self.memory: list[tuple[int, int]] = []  # completions, resident bytes
+        self.stop = threading.Event()
+        self.lock = threading.Lock()
+
+    def work(self, seed: int) -> None:
+        """One thread's share."""
+        draw = random.Random(seed)
+        while not self.stop.is_set():
+            number = draw.randrange(REQUESTS)
+            if draw.random() < 0.1:
+                stream = self.model.stream(**self.requests[number])
+                next(stream, None)
+                stream.close()
+            same = self.model.complete(**self.requests[number]).tokens == self.right[number]
+            with self.lock:
+                self.completions += 1
+                self.wrong += not same
+
+    def fork(self) -> None:
+        """A child in the middle of the others' work answers some requests and ends."""
+        child = os.fork()
+        if not child:
+            numbers = range(0, REQUESTS, 12)
+            os._exit(sum(self.model.complete(**self.requests[i]).tokens != self.right[i] for i in numbers))
+        deadline = time.monotonic() + 60
+        ended, status = os.waitpid(child, os.WNOHANG)
+        while not ended:
+            if time.monotonic() > deadline:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+                status = 256
+                break
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        self.forks += 1
+        self.wrong += status != 0
+
+    def report(self) -> None:
+        """How far it came."""
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
+        if self.completions >= WARM_UP:
+            self.memory.append((self.completions, resident))
+        print(json.dumps([self.completions, self.wrong, self.forks, self.slope()]), flush=True)
+
+    def slope(self) -> float | None:
+        """Bytes that a completion leaves behind, by least squares; None while too little was seen."""
+        if len(self.memory) < 3:
+            return None
+        calls = [call for call, _ in self.memory]
+        bytes_ = [resident for _, resident in self.memory]
+        mean_calls, mean_bytes = sum(calls) / len(calls), sum(bytes_) / len(bytes_)
+        spread = sum((call - mean_calls) ** 2 for call in calls)
+        return sum((c - mean_calls) * (b - mean_bytes) for c, b in self.memory) / spread if spread else None
+
+
+def main() -> None:
+    """Run for the given seconds."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which is the point
+    path, seconds = sys.argv[1], float(sys.argv[2])
+    with santacoder.load(path, threads=2) as model:
+        load = Load(model)
+        threads = [threading.Thread(target=load.work, args=(seed,)) for seed in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(min(REPORT_SECONDS, max(end - time.monotonic(), 0.1)))
+            load.fork()
+            load.report()
+        load.stop.set()
+        for thread in threads:
+            thread.join()
+        load.report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""What batches, sessions, guesses and threads of callers cost or save: `python bench/studies/scheduling.py WHAT MODEL`.
+
+Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
+
+    batches   8 prompts x 16 samples: complete_many beside one sample after the other, and beside llama-cpp-python
+    session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
+    lookup    the rest of files whose passages recur, and text without repeats, with guesses and without
+    callers   the CPU time of 100 to 800 requests of 2 tokens, each by a thread or a task of its own, over one call's
+    pauses    the longest pause of another thread while 600 KB are tokenised, in parts and whole
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import inspect
+import json
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import santacoder
+from santacoder.decoding.options import SamplingOptions
+
+SAMPLES = 16  # of each prompt
+
+#: Functions of the standard library, as prompts and as text to edit.
+SOURCES = [inspect.getsource(part) for part in (textwrap, json.decoder, argparse, inspect)]
+
+
+def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
+    """Seconds, and the result."""
+    begin = time.perf_counter()
+    result = work(*arguments, **options)
+    return time.perf_counter() - begin, result
+
+
+def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run and compared.
+
+    A sample by itself has no cache to begin with and makes no guesses.
+    """
+    prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
+    options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
+    seconds, many = timed(model.complete_many, prompts, n=SAMPLES, **options)
+    together = sum(c.usage.completion_tokens for row in many for c in row) / seconds
+    every = [(prompt, index) for prompt in range(len(prompts)) for index in range(SAMPLES)]
+    rates = []
+    for prompt, index in every[:: max(1, len(every) // arguments.alone)]:
+        model._scheduler.forget()
+        sample, _ = model._sample(prompts[prompt], {**options, "lookup": False}, index)
+        seconds, _ = timed(model._scheduler.finish, [sample])
+        lone = sample.completion("")
+        assert (lone.text, lone.tokens) == (many[prompt][index].text, many[prompt][index].tokens), (prompt, index)
+        rates.append(lone.usage.completion_tokens / seconds)
+    result = {
+        "together": together,
+        "one by one": median(rates),
+        "ratio": together / median(rates),
+        "equal to their lone runs": len(rates),
+    }
+    return result | peer(prompts, options, arguments, together)
+
+
+def peer(
+    prompts: list[str], options: dict[str, Any], arguments: argparse.Namespace, together: float, samples: int = 1
+) -> dict[str, Any]:
+    """The same job through llama-cpp-python's own interface, if it is installed: one completion after the other.
+
+    Of the prompts, `--alone` are run, with so many samples of each.
+    """
+    try:
+        import llama_cpp
+    except ImportError:
+        return {}
+    llama = llama_cpp.Llama(str(arguments.model), n_ctx=2048, n_threads=arguments.threads, verbose=False)
+    chosen = {name: options[name] for name in ("max_tokens", "temperature", "top_p", "top_k") if name in options}
+    rates = []
+    for prompt in prompts[: arguments.alone]:
+        llama.reset()
+        begin, tokens = time.perf_counter(), 0
+        for seed in range(1, samples + 1):  # those after the first find the prompt read
+            answer: Any = llama.create_completion(prompt, seed=seed, **chosen)
+            tokens += answer["usage"]["completion_tokens"]
+        rates.append(tokens / (time.perf_counter() - begin))
+    return {"llama-cpp-python": median(rates), "ratio to llama-cpp-python": together / median(rates)}
+
+
+def session(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds per keystroke with a session, and without any cache; completing, and filling in before a suffix."""
+    ids = model.tokenizer.encode("\n".join(SOURCES))
+    text, typed = model.tokenizer.decode(ids[:1500]), "    for index, value in enumerate(values):"[:40]
+    suffix = model.tokenizer.decode(ids[1500:2200])
+    options: dict[str, Any] = {"max_tokens": 8, "temperature": 0.2, "seed": 1}
+    result = {}
+    for name, end in (("complete", None), ("infill", suffix)):
+        prefix = text if end is None else model.tokenizer.decode(ids[:1100])
+        live = model.session()
+        ask(live, prefix, end, options)
+        with_session, without = [], []
+        for stop in range(1, len(typed) + 1):
+            seconds, found = timed(ask, live, prefix + typed[:stop], end, options)
+            with_session.append(seconds)
+            if stop % (len(typed) // arguments.alone) == 0:
+                model._scheduler.forget()
+                seconds, fresh = timed(ask, model.session(), prefix + typed[:stop], end, options)
+                assert fresh.text == found.text, "a session's answer differs from a fresh one"
+                without.append(seconds)
+        result[name] = {
+            "with": median(with_session), "without": median(without), "ratio": median(without) / median(with_session)
+        }  # fmt: skip
+    return result
+
+
+def ask(live: Any, prefix: str, suffix: str | None, options: dict[str, Any]) -> Any:
+    """A keystroke's answer."""
+    if suffix is None:
+        return live.complete(prefix, **options)
+    return live.infill(prefix, suffix, mode="spm", **options)
+
+
+def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second with guesses over those without, on text that recurs and on text that does not."""
+    recurring = []
+    for source in SOURCES:
+        ids = model.tokenizer.encode(source)[: model.context // 3]
+        passage = model.tokenizer.decode(ids)
+        recurring.append(passage + "\n\n" + model.tokenizer.decode(ids[: len(ids) // 4]))
+    fresh = [model.tokenizer.decode(model.tokenizer.encode(source)[:40]) for source in SOURCES]
+    result = {}
+    for name, prompts, temperature in (("recurring", recurring, 0.0), ("without repeats", fresh, 1.5)):
+        ratios = []
+        for prompt in prompts * arguments.rounds:
+            seconds = {}
+            texts = {}
+            for guess in (True, False):
+                model._scheduler.forget()
+                options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": temperature, "top_p": 1.0}
+                answer = model.complete(prompt, seed=1, ignore_eos=True, lookup=guess, **options)
+                seconds[guess], texts[guess] = answer.timings.generation_seconds, answer.text
+            assert texts[True] == texts[False], "guesses changed the text"
+            ratios.append(seconds[False] / seconds[True])
+        result[name] = median(ratios)
+    return result
+
+
+def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds of many short requests, by number of requests."""
+    options: SamplingOptions = {"max_tokens": 2, "temperature": 0.0}
+    text = "import os\n" * 30
+
+    def one_call(prompts: list[str]) -> list[list[int]]:
+        found = dict(model.complete_each(santacoder.Request(prompt, options) for prompt in prompts))
+        return [found[number].tokens for number in range(len(prompts))]
+
+    def threads(prompts: list[str]) -> list[list[int]]:
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            return [answer.tokens for answer in pool.map(lambda prompt: model.complete(prompt, **options), prompts)]
+
+    def tasks(prompts: list[str]) -> list[list[int]]:
+        async def gather() -> list[santacoder.Completion]:
+            return await asyncio.gather(*(model.acomplete(prompt, **options) for prompt in prompts))
+
+        return [answer.tokens for answer in asyncio.run(gather())]
+
+    result = {}
+    for count in (100, 200, 400, 800):
+        seconds, tokens = {}, []
+        for way in (one_call, threads, tasks):
+            model._scheduler.forget()
+            begin = time.process_time()
+            tokens.append(way([f"# {number}\n{text}" for number in range(count)]))
+            seconds[way.__name__] = time.process_time() - begin
+        assert tokens[0] == tokens[1] == tokens[2], "the answers differ"
+        result[str(count)] = seconds
+    return result
+
+
+def pauses(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds for which another thread, which sleeps half a millisecond at a time, does not run."""
+    text = ("\n".join(SOURCES) * 10)[:600_000]
+    longest, over = 0.0, False
+
+    def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while not over:
+            time.sleep(0.0005)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    encoder = model.tokenizer._encoder
+    ways: dict[str, Callable[[], list[int]]] = {
+        "in parts": lambda: model.tokenizer.encode(text),
+        "whole": lambda: encoder.encode(text, add_special_tokens=False).ids,
+    }
+    result, ids = {}, []
+    for name, way in ways.items():
+        time.sleep(0.1)
+        longest = 0.0
+        ids.append(way())
+        time.sleep(0.01)
+        result[name] = 1e3 * longest
+    over = True
+    thread.join()
+    assert ids[0] == ids[1], "the tokens differ"
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What batches, sessions, guesses and threads of callers cost or save.")
+    parser.add_argument("what", choices=["batches", "session", "lookup", "callers", "pauses"])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (default: %(default)s)")
+    parser.add_argument("--alone", type=int, default=4, help="requests that are also run alone (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with santacoder.load(arguments.model, threads=arguments.threads) as model:
+        print(json.dumps(globals()[arguments.what](model, arguments), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Who runs the model: turns between steps and those who want it to themselves, and requests in the middle of one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import santacoder
+from santacoder.batching.engine_lock import Leadership, Waiter
+from santacoder.errors import DeadlockError
+from tests.support.interrupting import interrupt
+from tests.support.paths import FILE
+from tests.support.samples import CODE, alone, facts
+from tests.support.waiting import HANG, wait_for
+
+
+class TestTurns:
+    def test_steps_and_others_alternate(self) -> None:
+        turns, order, over = Leadership(), list[str](), threading.Event()
+
+        def step() -> None:
+            wait_for(lambda: turns._line or over.is_set())
+            order.append("step")
+
+        def have_it_alone() -> None:
+            wait_for(lambda: turns._for_steps)
+            order.append("alone")
+
+        def steps() -> None:
+            while not over.is_set():
+                turns.step(Waiter(over.is_set), step, lambda _: math.inf)
+
+        def others() -> None:
+            for _ in range(20):
+                turns.alone(have_it_alone)
+
+        stepper, *rest = (threading.Thread(target=target) for target in (steps, others, others))
+        for thread in (stepper, *rest):
+            thread.start()
+        for thread in rest:
+            thread.join()
+        over.set()
+        stepper.join()
+        first, last = order.index("alone"), len(order) - 1 - order[::-1].index("alone")
+        assert order[first : last + 1] == ["alone", "step"] * 39 + ["alone"]
+
+    def test_first_come_first(self) -> None:
+        turns, order = Leadership(), list[int]()
+
+        def ask(number: int) -> None:
+            turns.alone(lambda: order.append(number))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+
+        def start_all() -> None:
+            for count, thread in enumerate(threads, 1):
+                thread.start()
+                wait_for(lambda count=count: len(turns._line) == count)  # type: ignore[misc]
+
+        turns.alone(start_all)
+        for thread in threads:
+            thread.join()
+        assert order == list(range(8))
+
+    def test_a_leader_that_will_not_lead_again_is_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was not done when its step ended, so it woke nobody; then somebody cancelled what it waited for."""
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
+        turns, led = Leadership(), threading.Event()
+        over = False
+        leader = Waiter(lambda: over)
+        other = threading.Thread(
+            target=lambda: turns.step(Waiter(led.is_set), led.set, lambda _: math.inf), daemon=True
+        )
+
+        def step() -> None:
+            other.start()
+            wait_for(lambda: turns._for_steps)
+
+        turns.step(leader, step, lambda _: math.inf)
+        over = True
+        assert not led.is_set()
+        with turns.lock:
+            turns.wake([leader])
+        other.join(HANG)
+        assert led.is_set()
+
+    @pytest.mark.parametrize("kind", ["step", "alone"])
+    def test_an_interrupt_leaves_the_turn_to_others(self, kind: str) -> None:
+        for at in itertools.count():
+            turns = Leadership()
+
+            def take_turns(turns: Leadership = turns) -> None:
+                if kind == "alone":
+                    turns.alone(int)
+                else:
+                    turns.step(Waiter(), int, lambda _: math.inf)
+
+            more = interrupt(take_turns, at)
+            led: list[int] = []
+            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)  # type: ignore[misc]
+            other.start()
+            other.join(HANG)
+            assert led == [0], f"interrupted at place {at}"
+            if not more:
+                assert at >= 5
+                return
+
+    def test_no_second_turn_inside_the_first(self) -> None:
+        turns = Leadership()
+        inside: list[Callable[[], object]] = [
+            lambda: turns.alone(int),
+            lambda: turns.step(Waiter(), int, lambda _: math.inf),
+        ]
+        for ask in inside:
+            with pytest.raises(DeadlockError, match=r"^this thread is at work for the model already"):
+                turns.alone(ask)
+            with pytest.raises(DeadlockError):
+                turns.step(Waiter(), ask, lambda _: math.inf)
+        assert turns.alone(lambda: 7) == 7
+
+
+class TestInTheMiddleOfAStep:
+    OPTIONS: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": 2, "ignore_eos": True}  # noqa: RUF012
+
+    @pytest.fixture
+    def breaking_in(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+        """What is put here happens once in the middle of the next step, on the thread that runs it."""
+        whats: list[Callable[[], object]] = []
+        engine = model._scheduler.engine
+        forward_batch = engine.forward_batch
+
+        def forward(*arguments: Any) -> Any:
+            if whats:
+                whats.pop()()
+            return forward_batch(*arguments)
+
+        monkeypatch.setattr(engine, "forward_batch", forward)
+        return whats
+
+    def test_a_request_is_refused(self, model: santacoder.SantaCoder, breaking_in: list[Callable[[], object]]) -> None:
+        requests: list[Callable[[], object]] = [
+            lambda: model.complete("a"),
+            lambda: model.logits("a"),
+            lambda: model.score(CODE),
+            lambda: next(model.stream("a")),
+        ]
+        for request in requests:
+            breaking_in.append(request)
+            with pytest.raises(DeadlockError):
+                model.complete(CODE, **self.OPTIONS)
+            assert facts(model.complete(CODE, **self.OPTIONS)) == alone(model, CODE, **self.OPTIONS)
+
+    def test_a_sessions_stream_ends(
+        self, model: santacoder.SantaCoder, breaking_in: list[Callable[[], object]]
+    ) -> None:
+        """As when the garbage collector finds it there."""
+        session = model.session()
+        stream = session.stream(CODE, **self.OPTIONS)
+        next(stream)
+        breaking_in.append(stream.close)
+        assert facts(model.complete(CODE + "x", **self.OPTIONS)) == alone(model, CODE + "x", **self.OPTIONS)
+        assert not breaking_in
+        assert len(session) == 0
+        assert facts(session.complete(CODE, **self.OPTIONS)) == alone(model, CODE, **self.OPTIONS)
+
+
+def test_a_deadline_while_another_has_the_engine(model: santacoder.SantaCoder) -> None:
+    taken, answered = threading.Event(), threading.Event()
+
+    def hold(_: object) -> bool:
+        taken.set()
+        return answered.wait(HANG)
+
+    in_time: list[bool] = []
+    holder = threading.Thread(target=lambda: in_time.append(model._scheduler.exclusive(hold)))
+    holder.start()
+    taken.wait()
+    late = model.complete(CODE, max_tokens=5, deadline=0.01)
+    answered.set()
+    holder.join()
+    assert in_time == [True]
+    assert (late.finish_reason, late.tokens) == ("deadline", [])
+
+
+def test_a_sessions_stream_ends_after_its_model() -> None:
+    model = santacoder.load(FILE, threads=1)
+    stream = model.session().stream(CODE, max_tokens=50, ignore_eos=True)
+    next(stream)
+    model.close()
+    stream.close()

@@ -1,0 +1,492 @@
+"""Batches, threads, interruptions: whatever the company, a sample is what it is alone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import santacoder
+from santacoder.batching.calls import Call
+from santacoder.batching.engine_lock import Waiter
+from santacoder.batching.scheduler import MAX_RUNNING, Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sampler import Sampler
+from santacoder.decoding.sequence import Sample
+from santacoder.engine.transformer import Transformer
+from santacoder.requests import new_sample
+from santacoder.text.tokenizer import Tokenizer
+from tests.support.paths import FILE
+from tests.support.samples import CODE, PROMPTS, Counted, alone, facts
+from tests.support.waiting import HANG
+
+
+class TestCompleteMany:
+    def test_every_sample_is_its_lone_run(self, model: santacoder.SantaCoder) -> None:
+        options: dict[str, Any] = {"max_tokens": 24, "temperature": 1.0, "seed": 7}
+        found = model.complete_many(PROMPTS, n=5, **options)
+        assert [len(samples) for samples in found] == [5] * len(PROMPTS)
+        for prompt, samples in zip(PROMPTS, found, strict=True):
+            for index, completion in enumerate(samples):
+                assert facts(completion) == alone(model, prompt, index, **options)
+            assert facts(samples[0]) == facts(model.complete(prompt, **options))
+            assert len({completion.text for completion in samples}) > 1
+
+    def test_drawn_seeds_differ_between_prompts_and_are_reported(self, model: santacoder.SantaCoder) -> None:
+        [first], [second] = model.complete_many(["a", "a"], max_tokens=20, temperature=1.0)
+        assert first.seed != second.seed
+        assert model.complete("a", max_tokens=20, temperature=1.0, seed=second.seed).tokens == second.tokens
+
+    def test_samples_of_a_prompt_share_its_reading(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        engine = Counted(parts[0])
+        tokens = parts[1].encode(CODE)
+        params = SamplingParams(max_tokens=1, temperature=1.0, seed=0)
+        samples = [new_sample(parts[1], tokens, params, 256, index) for index in range(20)]
+        Scheduler(engine).finish(samples)
+        assert sum(engine.rows) == len(tokens) + 19  # the last token's logits are run for each
+
+    def test_memory_is_bounded(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        transformer, tokenizer = parts
+        limit = 5  # blocks: two samples of 2 blocks, and what was kept
+        scheduler = Scheduler(transformer, cache_bytes=limit * transformer.block_bytes)
+        params = SamplingParams(max_tokens=60, temperature=1.0, seed=0, ignore_eos=True, lookup=False)
+        prompts = [[i + 5] * 20 for i in range(9)]
+        samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+        most = 0
+        step = scheduler._step
+
+        def watched() -> None:
+            nonlocal most
+            step()
+            most = max(most, sum(sample.blocks for sample in scheduler._running) + scheduler._prefixes.blocks)
+
+        scheduler._step = watched  # type: ignore[method-assign]
+        scheduler.finish(samples)
+        assert 2 <= most <= limit
+        for prompt, sample in zip(prompts, samples, strict=True):
+            single = new_sample(tokenizer, prompt, params, 256)
+            Scheduler(transformer).finish([single])
+            assert single.tokens == sample.tokens
+
+    @pytest.mark.parametrize(
+        ("prompts", "options", "message"),
+        [
+            (["a", 5], {}, "prompts[1]: the prompt is a int, but it must be a text or a list of token ids"),
+            (["a", [600]], {}, "prompts[1]: token id 600 is not in 0..511"),
+            ("abc", {}, "prompts is a str, but it must be a list of texts or of lists of token ids"),
+            (["a"], {"n": 0}, "n is 0, but it must be an integer of 1 or more"),
+            (["a"], {"max_tokens": 0}, "max_tokens is 0, but it must be an integer of 1 or more"),
+            (["a"], {"deadline": float("nan")}, "deadline is nan, but it must be a finite number of 0 or more"),
+            (["a"], {"stop": ""}, "stop is '', but it must be a text or a list of texts, none of them empty"),
+        ],
+    )
+    def test_bad_requests_run_nothing(
+        self, model: santacoder.SantaCoder, prompts: Any, options: dict[str, Any], message: str
+    ) -> None:
+        before = model._scheduler.engine.native_seconds
+        with pytest.raises(santacoder.InvalidRequestError) as error:
+            model.complete_many(prompts, **options)
+        assert str(error.value) == message
+        assert model._scheduler.engine.native_seconds == before
+
+    def test_a_prompt_too_long_is_named(self, model: santacoder.SantaCoder) -> None:
+        message = r"^prompts\[1\]: the prompt has 250 tokens and max_tokens is 9, together 259, but the context has 256"
+        with pytest.raises(santacoder.ContextOverflowError, match=message):
+            model.complete_many([[1], [1] * 250], max_tokens=9)
+
+    def test_unknown_keywords(self, model: santacoder.SantaCoder) -> None:
+        with pytest.raises(
+            santacoder.InvalidRequestError, match=r"^'max_token' is no keyword; these are: max_tokens, "
+        ):
+            model.complete("a", max_token=5)  # type: ignore[call-arg]
+
+
+requests = st.fixed_dictionaries(
+    {
+        "prompt": st.sampled_from(PROMPTS),
+        "max_tokens": st.integers(1, 20),
+        "temperature": st.sampled_from([0.0, 0.7, 1.5]),
+        "repetition_penalty": st.sampled_from([1.0, 1.3]),
+        "stop": st.lists(st.sampled_from(["\n", "e", "in", "é"]), max_size=2),
+        "stop_tokens": st.lists(st.integers(5, 511), max_size=40),
+        "seed": st.integers(0, 3),
+        "lookup": st.booleans(),
+        "pieces": st.integers(0, 30),  # after so many the stream is closed
+    }
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(requests, min_size=1, max_size=8))
+def test_any_mix_gives_the_serial_answers(model: santacoder.SantaCoder, mix: list[dict[str, Any]]) -> None:
+    jobs = [dict(job) for job in mix]
+    expected, streams = [], []
+    for job in jobs:
+        prompt, pieces = job.pop("prompt"), job.pop("pieces")
+        expected.append(alone(model, prompt, **job))
+        streams.append((model.stream(prompt, **job), pieces))
+    texts = [""] * len(jobs)
+    for turn in range(31):  # in turns, so that all are under way together
+        for i, (stream, pieces) in enumerate(streams):
+            if turn == pieces:
+                stream.close()
+            texts[i] += getattr(next(stream, None), "text", "")
+    for text, (_, pieces), (whole, *_) in zip(texts, streams, expected, strict=True):
+        assert text == whole if pieces == 30 else whole.startswith(text)
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    """Run `work(0)`, `work(1)`, ... in threads; an exception in one of them is raised here."""
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+class TestThreads:
+    def test_many_requests_of_many_threads(self, model: santacoder.SantaCoder) -> None:
+        options: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0}
+        expected = {
+            (prompt, seed): alone(model, PROMPTS[prompt], seed=seed, **options)
+            for prompt in range(8)
+            for seed in range(2)
+        }
+
+        def work(number: int) -> None:
+            for turn in range(50):
+                prompt, seed = (number + turn) % 8, turn % 2
+                found = model.complete(PROMPTS[prompt], seed=seed, **options)
+                assert facts(found) == expected[prompt, seed]
+
+        in_threads(8, work)
+
+    def test_requests_of_threads_share_steps(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        engine = Counted(parts[0])
+        scheduler = Scheduler(engine)
+        params = SamplingParams(max_tokens=100, temperature=1.0, seed=0, ignore_eos=True, lookup=False)
+        ready = threading.Barrier(4)
+
+        def work(number: int) -> None:
+            sample = new_sample(parts[1], [number + 5], params, 256)
+            call = Call()
+            scheduler.submit(call, [sample])
+            ready.wait(HANG)
+            scheduler.run_until(call, lambda: sample.finished)
+
+        in_threads(4, work)
+        assert max(engine.rows) == 4
+        assert len(engine.rows) < 110  # for 400 tokens
+
+    def test_a_step_wakes_only_whom_it_serves(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread sleeps until its request is done, and perhaps once more until it leads: not for each step."""
+        sleeps = 0
+        sleep = Waiter.sleep
+
+        def counted(self: Waiter, lock: Any, seconds: float) -> None:
+            nonlocal sleeps
+            sleeps += 1
+            sleep(self, lock, seconds)
+
+        monkeypatch.setattr(Waiter, "sleep", counted)
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
+        count = 150
+        begin = threading.Barrier(count)
+
+        def work(number: int) -> None:
+            begin.wait(HANG)
+            model.complete(f"# {number}\n", max_tokens=2, temperature=1.0, ignore_eos=True)
+
+        in_threads(count, work)
+        assert sleeps <= 3 * count
+
+    def test_no_wake_up_is_lost(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody looks again by himself here, so a lost wake-up leaves threads waiting."""
+        monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
+
+        def work(number: int) -> None:
+            options: dict[str, Any] = {"max_tokens": 6, "temperature": 1.0, "seed": number, "ignore_eos": True}
+            for turn in range(12):
+                prompt = f"# {number} {turn}\n"
+                kind = (number + turn) % 6
+                if kind == 0:
+                    model.complete(prompt, **options)
+                elif kind == 1:
+                    list(model.stream(prompt, **options))
+                elif kind == 2:
+                    model.score(prompt)
+                elif kind == 3:
+                    model.complete(prompt, **options, deadline=0.002 * (turn % 3))
+                elif kind == 4:
+                    stream = model.stream(prompt, **options)
+                    next(stream)
+                    stream.close()
+                else:
+
+                    async def leave(prompt: str = prompt, turn: int = turn) -> None:
+                        task = asyncio.ensure_future(model.acomplete(prompt, **options))
+                        await asyncio.sleep(0.001 * turn)
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
+
+                    asyncio.run(leave())
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(HANG)
+        assert not any(thread.is_alive() for thread in threads)
+
+    def test_callers_take_turns(self, parts: tuple[Transformer, Tokenizer]) -> None:
+        """Where places come free one by one, a single request gets the next, not the rest of a job before it."""
+        transformer, tokenizer = parts
+        scheduler = Scheduler(transformer)
+        job, single = Call(), Call()
+        lengths = range(2, MAX_RUNNING + 12)
+        samples = [
+            new_sample(
+                tokenizer, [5 + i % 200, 9], SamplingParams(max_tokens=length, ignore_eos=True, lookup=False), 256
+            )
+            for i, length in enumerate(lengths)
+        ]
+        scheduler.submit(job, samples)
+        scheduler._step()
+        [request] = [new_sample(tokenizer, [7], SamplingParams(max_tokens=2), 256)]
+        scheduler.submit(single, [request])
+        while not request.running:
+            scheduler._step()
+        assert sum(sample.running or sample.finished for sample in samples) <= MAX_RUNNING + 1
+
+    def test_a_small_request_need_not_wait_for_a_large_job(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It comes while the job's first step runs, and is done before the twentieth."""
+        submit, forward_batch = model._scheduler.submit, model._scheduler.engine.forward_batch
+        begun, submitted = threading.Event(), threading.Event()
+        request: list[Sample] = []
+        done: list[bool] = []  # before each step
+
+        def submitting(call: Call, samples: list[Sample]) -> None:
+            submit(call, samples)
+            if len(samples) == 1:
+                request.extend(samples)
+                submitted.set()
+
+        def forward(*arguments: Any) -> Any:
+            begun.set()
+            assert submitted.wait(HANG)
+            done.append(request[0].finished)
+            return forward_batch(*arguments)
+
+        monkeypatch.setattr(model._scheduler, "submit", submitting)
+        monkeypatch.setattr(model._scheduler.engine, "forward_batch", forward)
+
+        def work(number: int) -> None:
+            if number == 0:
+                model.complete_many(PROMPTS, n=40, max_tokens=20, temperature=1.0, seed=1)
+            else:
+                assert begun.wait(HANG)
+                model.complete("a", max_tokens=2)
+
+        in_threads(2, work)
+        assert 40 * len(PROMPTS) > 2 * MAX_RUNNING
+        assert len(done) > 50
+        assert done[20]
+
+    def test_close_under_fire(self) -> None:
+        model = santacoder.load(FILE, threads=2)
+        begun = threading.Barrier(4)
+
+        def work(number: int) -> None:
+            begun.wait()
+            if number == 3:
+                time.sleep(0.02)
+                model.close()
+                return
+            with pytest.raises(santacoder.ModelClosedError, match=r"^the model is closed$"):
+                list(iter(lambda: model.complete(CODE, max_tokens=100, temperature=1.0, ignore_eos=True), None))
+
+        in_threads(4, work)
+
+    @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    def test_fork_in_the_middle_of_everything(self, model: santacoder.SantaCoder) -> None:
+        options: dict[str, Any] = {"max_tokens": 60, "temperature": 1.0, "seed": 1, "ignore_eos": True}
+        expected = model.complete(CODE, **options).text
+        stop = threading.Event()
+
+        def busy() -> None:
+            while not stop.is_set():
+                model.complete("a", max_tokens=50, temperature=1.0)
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            for _ in range(5):
+                stream = model.stream(CODE, **options)
+                text = next(stream).text
+                child = os.fork()
+                if not child:
+                    text += "".join(piece.text for piece in stream)
+                    os._exit(0 if text == expected == model.complete(CODE, **options).text else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+                assert text + "".join(piece.text for piece in stream) == expected
+        finally:
+            stop.set()
+            thread.join()
+
+
+class TestInterruptions:
+    @pytest.mark.parametrize("call", [1, 2, 7, 20])
+    def test_what_others_had_begun_goes_on(
+        self, parts: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch, call: int
+    ) -> None:
+        """Ctrl-C in the leader, in the middle of choosing a token for somebody else's sample."""
+        transformer, tokenizer = parts
+        params = SamplingParams(max_tokens=20, temperature=1.0, seed=3, stop="zz", ignore_eos=True)
+        prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30)]
+        expected = []
+        for prompt in prompts:
+            sample = new_sample(tokenizer, prompt, params, 256)
+            Scheduler(transformer).finish([sample])
+            expected.append(sample.completion("").text)
+        scheduler, calls = Scheduler(transformer), 0
+        follow = Sampler.follow
+
+        def interrupted(self: Sampler, token: int) -> None:
+            nonlocal calls
+            follow(self, token)
+            calls += 1
+            if calls == call:
+                raise KeyboardInterrupt
+
+        samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+        request = Call()
+        scheduler.submit(request, samples)
+        monkeypatch.setattr(Sampler, "follow", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
+        scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
+        assert [sample.completion("").text for sample in samples] == expected
+
+    def test_deadline(self, model: santacoder.SantaCoder) -> None:
+        whole = model.complete(CODE, max_tokens=100, seed=1, ignore_eos=True)
+        nothing = model.complete(CODE, max_tokens=100, seed=1, ignore_eos=True, deadline=0)
+        assert (nothing.text, nothing.finish_reason) == ("", "deadline")
+        for deadline in (0.005, (5.0, 0.005), (5.0, 0.02)):
+            part = model.complete(CODE, max_tokens=100, seed=1, ignore_eos=True, deadline=deadline)
+            assert whole.text.startswith(part.text.rstrip("\ufffd"))
+            assert part.finish_reason == ("length" if len(part.tokens) == len(whole.tokens) else "deadline")
+        assert model.complete(CODE, max_tokens=5, deadline=(HANG, HANG)).finish_reason in ("stop", "length")
+
+    def test_who_was_cancelled_by_somebody_else_hears_of_it(self, model: santacoder.SantaCoder) -> None:
+        stream = model.stream(CODE, max_tokens=100, ignore_eos=True)
+        next(stream)
+        model._scheduler.cancel(list(model._scheduler._all()))
+        with pytest.raises(santacoder.SantaCoderError, match=r"^the request was cancelled$"):
+            list(stream)
+
+    def test_closing_a_stream_ends_its_work(self, model: santacoder.SantaCoder) -> None:
+        stream = model.stream(CODE, max_tokens=100, ignore_eos=True)
+        next(stream)
+        stream.close()
+        model.complete("a", max_tokens=1)
+        assert not list(model._scheduler._all()) or model._scheduler._running[0].finished
+
+    def test_memory_threads_and_files_stay_flat(self, model: santacoder.SantaCoder) -> None:
+        def use(completions: int) -> None:
+            for number in range(completions):
+                model.complete(PROMPTS[number % 8], max_tokens=1)
+                if number % 10 == 0:
+                    stream = model.stream(PROMPTS[number % 8], max_tokens=9, ignore_eos=True)
+                    next(stream)
+                    stream.close()
+            gc.collect()
+
+        def state() -> tuple[int, int, int]:
+            status = Path("/proc/self/status").read_text()
+            resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+            return resident, threading.active_count(), sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+        use(500)
+        before = state()
+        use(9_500)
+        after = state()
+        assert after[1:] == before[1:]
+        assert after[0] - before[0] < 2048  # KB: a fifth of a kilobyte each
+
+
+class Interrupting(Scheduler[Transformer]):
+    """Raises KeyboardInterrupt once, at a chosen point of its own code."""
+
+    place, countdown = "", 0
+
+    def _strike(self, place: str) -> None:
+        if place == self.place:
+            self.countdown -= 1
+            if self.countdown == 0:
+                raise KeyboardInterrupt
+
+    def _retire(self) -> None:
+        super()._retire()
+        self._strike("retire")
+
+    def _start(self, engine: Any, sample: Sample) -> bool:
+        started = super()._start(engine, sample)
+        self._strike("start")
+        return started
+
+    def _plan(self, batch: list[Sample], chunk: int) -> Any:
+        plan = super()._plan(batch, chunk)
+        self._strike("plan")
+        return plan
+
+    def _advance(self, plan: Any, logits: Any) -> None:
+        self._strike("logits")
+        super()._advance(plan, logits)
+        self._strike("advance")
+
+
+@pytest.mark.parametrize("place", ["retire", "start", "plan", "logits", "advance"])
+@pytest.mark.parametrize("countdown", [1, 2, 3, 9])
+def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenizer], place: str, countdown: int) -> None:
+    transformer, tokenizer = parts
+    params = SamplingParams(max_tokens=12, temperature=1.0, seed=3, ignore_eos=True)
+    prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30, 30)]
+    expected = []
+    for prompt in prompts:
+        sample = new_sample(tokenizer, prompt, params, 256)
+        Scheduler(transformer).finish([sample])
+        expected.append(sample.tokens)
+    scheduler = Interrupting(transformer)
+    scheduler.place, scheduler.countdown = place, countdown
+    samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+    call = Call()
+    scheduler.submit(call, samples)
+    for _ in range(2):
+        try:
+            scheduler.run_until(call, lambda: all(sample.finished for sample in samples))
+        except KeyboardInterrupt:
+            assert scheduler._leadership._leader is None
+    assert [sample.tokens for sample in samples] == expected

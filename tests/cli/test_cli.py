@@ -1,0 +1,347 @@
+"""The command line as a user runs it: output, one-line errors, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import santacoder
+from santacoder.cli import COMMANDS, main, options
+from santacoder.decoding.options import SamplingParams
+from santacoder.sources import packaged
+from tests.support.command_line import fails, run
+from tests.support.gguf_builder import tiny_builder
+from tests.support.paths import FILE
+from tests.support.waiting import HANG
+
+PROMPT = "def fib(n):"
+GREEDY = ("--temperature", "0", "--max-tokens", "12", "--ignore-eos")
+
+
+@pytest.fixture(scope="module")
+def greedy() -> santacoder.Completion:
+    with santacoder.load(FILE) as model:
+        return model.complete(PROMPT, temperature=0, max_tokens=12, ignore_eos=True)
+
+
+class TestComplete:
+    def test_argument(self, greedy: santacoder.Completion) -> None:
+        assert run("complete", PROMPT, *GREEDY) == (0, greedy.text.encode(), "")
+
+    @pytest.mark.parametrize("dash", [(), ("-",)])
+    def test_standard_input(self, greedy: santacoder.Completion, dash: tuple[str, ...]) -> None:
+        assert run("complete", *dash, *GREEDY, stdin=PROMPT.encode()) == (0, greedy.text.encode(), "")
+
+    def test_model_option_comes_first(self, greedy: santacoder.Completion) -> None:
+        code, out, _ = run("complete", PROMPT, *GREEDY, "-m", str(FILE), "-t", "1", model="none.gguf")
+        assert (code, out) == (0, greedy.text.encode())
+
+    def test_json_and_all_options(self) -> None:
+        code, out, err = run(
+            "complete", PROMPT, "--json", "-n", "20", "--temperature", "1.5", "--top-k", "50",
+            "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
+            "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
+            "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos", "--deadline", "60",
+            "--logprobs", "2", "--stop-token", "9",
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+        with santacoder.load(FILE) as model:
+            expected = model.complete(
+                PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
+                repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
+                logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True, logprobs=2,
+                stop_tokens=[9],
+            )  # fmt: skip
+        result = json.loads(out)
+        assert result["text"] == expected.text
+        assert result["tokens"] == expected.tokens
+        assert result["seed"] == 3
+        assert expected.logprobs is not None
+        assert [entry["logprob"] for entry in result["logprobs"]] == [entry.logprob for entry in expected.logprobs]
+        assert result["usage"] == {"prompt_tokens": 7, "completion_tokens": len(expected.tokens)}
+
+    def test_logprobs_need_json(self) -> None:
+        assert fails("complete", PROMPT, "--logprobs", "1", status=2).startswith("--logprobs needs --json")
+
+    def test_output_is_utf8_in_any_locale(self) -> None:
+        args = ("complete", "é", "--echo", *GREEDY)
+        assert run(*args, PYTHONIOENCODING="ascii")[:2] == run(*args)[:2]
+
+    def test_help_names_the_defaults(self) -> None:
+        params = SamplingParams()
+        assert {name: row[1] for name, row in options.SAMPLING.items()} == {
+            name: getattr(params, name) for name in options.SAMPLING
+        }
+        code, out, _ = run("complete", "--help")
+        assert code == 0
+        assert b"(default: 0.95)" in out
+
+
+class TestInfill:
+    def test_options(self) -> None:
+        with santacoder.load(FILE) as model:
+            for mode in ("auto", "psm", "spm"):
+                expected = model.infill("a = ", "\n", mode=mode, temperature=0, max_tokens=12, ignore_eos=True)
+                out = run("infill", "--prefix", "a = ", "--suffix", "\n", "--mode", mode, *GREEDY)
+                assert out == (0, expected.text.encode(), "")
+
+    def test_single_line(self) -> None:
+        command = ("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
+        whole, line = run(*command)[1].decode(), run(*command, "--single-line")
+        assert "\r" in whole
+        assert line == (0, whole[: whole.index("\r")].encode(), "")
+
+    def test_file_and_standard_input(self, tmp_path: Path) -> None:
+        text = tmp_path / "text.py"
+        text.write_text("a = <FILL_ME>\n", encoding="utf-8")
+        expected = run("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
+        assert run("infill", str(text), *GREEDY) == expected
+        assert run("infill", "-", *GREEDY, "--marker", "##", stdin=b"a = ##\n") == expected
+
+    def test_mistakes(self, tmp_path: Path) -> None:
+        text = tmp_path / "text.py"
+        text.write_bytes(b"a\xff<FILL_ME>")
+        assert fails("infill", str(text)) == f"{text} is not UTF-8 at byte 1"
+        text.write_bytes(b"<FILL_ME><FILL_ME>")
+        assert fails("infill", str(text)) == f"{text} holds the marker '<FILL_ME>' 2 times, not once"
+        assert fails("infill", str(tmp_path / "no")) == f"{tmp_path}/no: No such file or directory"
+        message = "there is nothing to fill: pass FILE, or --prefix and --suffix"
+        assert fails("infill", status=2) == message
+        message = "FILE and --prefix or --suffix exclude each other"
+        assert fails("infill", str(text), "--prefix", "a", status=2) == message
+
+
+class TestInfo:
+    def test_json(self) -> None:
+        code, out, err = run("info", "--json", "--threads", "1", SANTACODER_ISA="scalar")
+        assert (code, err) == (0, "")
+        facts = json.loads(out)
+        weights = facts.pop("weights_bytes")
+        assert 1_000_000 < weights < 2_000_000
+        assert facts == {
+            "architecture": "starcoder", "name": "random", "context_length": 256, "embedding_length": 256,
+            "feed_forward_length": 1024, "block_count": 2, "head_count": 4, "head_count_kv": 1,
+            "layer_norm_epsilon": pytest.approx(1e-5), "vocab_size": 512, "tied_embeddings": True,
+            "context": 256, "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
+            "isa": "scalar", "threads": 1, "fim_mode": "psm",
+            "special_tokens": {
+                "end_of_text": 0, "fim_prefix": 1, "fim_suffix": 3, "fim_middle": 2, "fim_pad": 4,
+            },
+            "end_tokens": [0, 4],
+        }  # fmt: skip
+
+    def test_table(self) -> None:
+        code, out, _ = run("info")
+        lines = dict(line.split(maxsplit=1) for line in out.decode().splitlines())
+        assert code == 0
+        assert lines["isa"] == santacoder.isa()
+        assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
+        assert lines["end"] == "tokens           0, 4"
+
+    def test_what_a_file_says(self, tmp_path: Path) -> None:
+        """In any locale, and without controlling the terminal."""
+        path = tmp_path / "a.gguf"
+        path.write_bytes(tiny_builder(metadata={"general.name": "h\u00e9 \x1b[31m\n"}).build())
+        code, out, err = run("info", model=path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        assert (code, err) == (0, "")
+        assert "name                 h\u00e9 \\x1b[31m\\n" in out.decode().splitlines()
+
+    @pytest.mark.parametrize(("kind", "expected"), [("F16", 64 * 2 * 2 * 32), ("F32", 64 * 2 * 4 * 32)])
+    def test_memory_of_keys_and_values(self, tmp_path: Path, kind: str, expected: int) -> None:
+        """A whole block of 64 positions, heads of 16 padded to 32, in f32 where all weights are."""
+        path = tmp_path / "a.gguf"
+        path.write_bytes(tiny_builder(weight_type=kind).build())
+        assert json.loads(run("info", "--json", model=path)[1])["cache_bytes"] == expected
+
+
+class TestTokenize:
+    def test_table_and_json(self) -> None:
+        with santacoder.load(FILE) as model:
+            ids = model.tokenizer.encode("a<fim-pad>\n")
+            plain = model.tokenizer.encode("a<fim-pad>\n", special=False)
+        code, out, err = run("tokenize", "a<fim-pad>\n")
+        assert (code, err) == (0, "")
+        assert out.decode() == "".join(
+            f"{token:>6} {piece!r}\n" for token, piece in zip(ids, ["a", "<fim-pad>", "\n"], strict=True)
+        )
+        result = json.loads(run("tokenize", "--json", stdin=b"a<fim-pad>\n")[1])
+        assert result == {"tokens": ids, "pieces": ["a", "<fim-pad>", "\n"]}
+        assert run("tokenize", "é")[1].decode().splitlines()[0].endswith(" b'\\xc3'")
+        assert json.loads(run("tokenize", "--json", "--plain", "a<fim-pad>\n")[1])["tokens"] == plain
+
+
+class TestPackagedModel:
+    NOTE = (
+        "santacoder: this is the small demonstration model of the package, not SantaCoder: "
+        "choose another with --model PATH|REPO or SANTACODER_MODEL\n"
+    )
+
+    @pytest.fixture(autouse=True)
+    def _no_model(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("SANTACODER_MODEL", raising=False)
+
+    def test_runs_where_none_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], greedy: santacoder.Completion
+    ) -> None:
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", FILE)
+        assert main(["complete", PROMPT, *GREEDY]) == 0
+        assert capfd.readouterr() == (greedy.text, self.NOTE)
+        assert main(["tokenize", "--json", PROMPT]) == 0
+        assert capfd.readouterr().err == self.NOTE
+        with santacoder.load() as model:
+            assert model.complete(PROMPT, temperature=0, max_tokens=12, ignore_eos=True).tokens == greedy.tokens
+
+    def test_no_note_about_a_named_one(
+        self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", Path("none.gguf"))
+        assert main(["info", "--model", str(FILE)]) == 0
+        monkeypatch.setenv("SANTACODER_MODEL", str(FILE))
+        assert main(["info"]) == 0
+        assert capfd.readouterr().err == ""
+
+    def test_missing(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "models" / "tiny.gguf"
+        monkeypatch.setattr("santacoder.sources.packaged.PACKAGED_MODEL", path)
+        message = f"no model was named, and this installation lacks the demonstration model {path}: name a GGUF file"
+        for command in (["complete", "a"], ["info"], ["tokenize", "a"], ["bench"], ["eval", "ppl", __file__]):
+            assert main(command) == 1
+            assert capfd.readouterr() == ("", f"santacoder: {message}\n")
+        with pytest.raises(santacoder.ModelNotFoundError) as error:
+            santacoder.load()
+        assert str(error.value) == message
+        assert isinstance(error.value, FileNotFoundError)
+
+    def test_location(self) -> None:
+        expected = Path(santacoder.__file__).parent / "models" / "santacoder-tiny-q4_k_m.gguf"
+        assert expected == packaged.PACKAGED_MODEL
+
+
+class TestFailures:
+    def test_files(self, tmp_path: Path) -> None:
+        assert fails("info", model="none.gguf") == "none.gguf: there is no such model file"
+        assert "directory" in fails("info", model=tmp_path)
+        foreign = tmp_path / "foreign.gguf"
+        foreign.write_bytes(b"MZ" + bytes(100))
+        assert str(foreign) in fails("info", model=foreign)
+        foreign.write_bytes(FILE.read_bytes()[:5000])
+        assert str(foreign) in fails("complete", "a", model=foreign)
+
+    def test_requests(self) -> None:
+        assert fails("complete", "a", "--top-p", "nan") == "top_p is nan, but it must be a number in 0..1"
+        message = "temperature is -1.0, but it must be a finite number of 0 or more"
+        assert fails("complete", "a", "--temperature", "-1") == message
+        message = "the prompt has 1 tokens and max_tokens is 256, together 257, but the context has 256 positions"
+        assert fails("complete", "a", "--max-tokens", "256") == message
+        assert fails("complete", "a", "-t", "0").startswith("threads is 0")
+        assert fails("complete", stdin=b"a\xff") == "standard input is not UTF-8 at byte 1"
+
+    def test_isa(self) -> None:
+        assert fails("info", SANTACODER_ISA="mmx").startswith("SANTACODER_ISA is 'mmx', but it must be one of")
+
+    def test_offline(self) -> None:
+        message = fails("info", model="owner/name", HF_HUB_OFFLINE="1")
+        assert message == (
+            "cannot get a model from 'owner/name': it is not in the local cache, "
+            "and the hub cannot be reached (offline?); nor is there a file or folder 'owner/name'"
+        )
+
+    @pytest.mark.parametrize(
+        ("redirection", "message"),
+        [
+            (">&-", "standard output is closed"),
+            ("<&-", "there is no text: pass it as an argument, or - to type it"),
+            ("- <&-", "standard input is closed"),
+        ],
+    )
+    def test_closed_streams(self, redirection: str, message: str) -> None:
+        command = f'"{sys.executable}" -m santacoder complete -m "{FILE}" {redirection}'
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=HANG, check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", f"santacoder: {message}\n")
+
+    def test_closed_errors(self) -> None:
+        """What is said there is lost, and is not in the output."""
+        command = f'"{sys.executable}" -m santacoder complete a -n 3 --temperature 0 2>&-'
+        environment = {name: value for name, value in os.environ.items() if name != "SANTACODER_MODEL"}
+        closed = subprocess.run(command, shell=True, capture_output=True, timeout=HANG, check=True, env=environment)
+        assert (0, closed.stdout) == run("complete", "a", "-n", "3", "--temperature", "0", model=None)[:2]
+
+    def test_usage(self) -> None:
+        assert fails(status=2).endswith("(see santacoder --help)")
+        assert "'swim'" in fails("swim", status=2)
+        assert fails("complete", "--top-k", "x", status=2).endswith("(see santacoder complete --help)")
+        message = "argument --logit-bias: '7' is not ID=X (see santacoder complete --help)"
+        assert fails("complete", "--logit-bias", "7", status=2) == message
+
+    def test_help_lists_all_commands(self) -> None:
+        code, out, _ = run("--help")
+        listed = re.findall(r"^    (\w+) ", out.decode(), re.MULTILINE)
+        assert (code, listed) == (0, list(COMMANDS))
+
+    def test_a_command_imports_no_other(self) -> None:
+        code = (
+            "import sys; from santacoder.cli import COMMANDS, main; status = main(sys.argv[1:]);"
+            "print([name for name in COMMANDS if f'santacoder.cli.{name}' in sys.modules]); sys.exit(status)"
+        )
+        command = [sys.executable, "-c", code, "tokenize", "a", "-m", str(FILE)]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=True)
+        assert result.stdout.splitlines()[-1] == "['tokenize']"
+
+    def test_version(self) -> None:
+        assert run("--version") == (0, f"santacoder {santacoder.__version__}\n".encode(), "")
+
+    def test_closed_pipe(self) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            command = [sys.executable, "-m", "santacoder", "complete", "a", "-m", str(FILE), *GREEDY]
+            result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=HANG, check=False)
+        finally:
+            os.close(write)
+        assert (result.returncode, result.stderr) == (141, b"")
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_full_disk(self) -> None:
+        command = [sys.executable, "-m", "santacoder", "info", "-m", str(FILE)]
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=HANG, check=False)
+        assert (result.returncode, result.stderr) == (1, b"santacoder: No space left on device\n")
+
+    def test_interrupt(self) -> None:
+        """In the middle of a measurement that would take days."""
+        code = (
+            "import sys; from santacoder import cli; from santacoder.bench import measure; real = measure.benchmark\n"
+            "def begun(*args, **options):\n    print('begun', flush=True)\n    return real(*args, **options)\n"
+            "measure.benchmark = begun; sys.exit(cli.main(sys.argv[1:]))"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, "bench", "-r", "1000000", "-m", str(FILE)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=HANG) == (b"", b"")
+        finally:
+            process.kill()
+        assert process.returncode == 130
+
+    def test_internal_errors_are_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def explode(*_: Any) -> None:
+            raise RuntimeError("two\nlines")
+
+        monkeypatch.setattr("santacoder.cli.options.model_path", explode)
+        assert main(["info"]) == 1
+        assert capsys.readouterr().err == ("santacoder: internal error, please report it: RuntimeError: two lines\n")

@@ -1,0 +1,204 @@
+"""All eight checkpoints as branches of one repository, from an emulated cache of the hub and without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from tests.support import checkpoint_builder as builder
+from tests.support import reference
+
+pytest.importorskip("safetensors")
+
+import santacoder
+from santacoder.conversion.convert import convert
+from santacoder.gguf.reader import GGUFFile
+
+REPO = "bigcode/santacoder"
+#: Branch -> layout; "final" is on main.
+BRANCHES = {
+    "mha": "multi-head",
+    "no-fim": "split",
+    "fim": "split",
+    "stars": "split",
+    "fertility": "split",
+    "comments": "split",
+    "dedup-alt": "split",
+    "main": "split",
+}
+
+
+def commit_of(branch: str) -> str:
+    return hashlib.sha1(branch.encode()).hexdigest()
+
+
+def tensors_of(branch: str) -> builder.Tensors:
+    """Each branch has weights of its own: another norm at the end."""
+    tensors = builder.weights(BRANCHES[branch])
+    tensors["transformer.ln_f.bias"] = builder.noise((builder.WIDTH,), 100 + list(BRANCHES).index(branch))
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache as huggingface_hub lays it out: refs name commits, snapshots link to blobs named by their hash."""
+    cache = tmp_path_factory.mktemp("hub")
+    folder = cache / f"models--{REPO.replace('/', '--')}"
+    for part in ("refs", "blobs", "snapshots"):
+        (folder / part).mkdir(parents=True)
+    for branch, layout in BRANCHES.items():
+        (folder / "refs" / branch).write_text(commit_of(branch))
+        snapshot = folder / "snapshots" / commit_of(branch)
+        early = branch in ("stars", "comments")  # whose tokenizer lacks the special tokens
+        builder.write_checkpoint(snapshot, layout, tensors=tensors_of(branch), special=not early)
+        builder.write_json(snapshot / "generation_config.json", {"eos_token_id": [builder.BPE_TOKENS, 10]})
+        builder.write_json(snapshot / "tokenizer_config.json", {"eos_token": "<|endoftext|>"})
+        for path in snapshot.iterdir():
+            blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
+            path.rename(blob)
+            path.symlink_to(Path("../../blobs") / blob.name)
+    return cache
+
+
+@pytest.fixture
+def offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_every_checkpoint(tmp_path: Path, branch: str) -> None:
+    out = tmp_path / "m.gguf"
+    convert(REPO, out, "f32", revision=None if branch == "main" else branch)
+    weights, config = reference.load(out)
+    assert config.kv_heads == (builder.HEADS if branch == "mha" else 1)
+    assert weights["output_norm.bias"].tolist() == tensors_of(branch)["transformer.ln_f.bias"].tolist()
+    with GGUFFile.open(out) as file:
+        metadata = {**file.metadata}
+    name = "santacoder" if branch == "main" else f"santacoder-{branch}"
+    assert metadata["general.name"] == name
+    assert metadata.get("santacoder.source.revision") == (None if branch == "main" else branch)
+    assert metadata["santacoder.source.commit"] == commit_of(branch)
+    assert metadata["santacoder.source.repository"] == REPO
+    assert metadata["general.source.url"] == f"https://huggingface.co/{REPO}/tree/{commit_of(branch)}"
+    assert metadata["general.source.repo_url"] == f"https://huggingface.co/{REPO}"
+    assert metadata["general.organization"] == "bigcode"
+    assert metadata["general.license"] == "bigcode-openrail-m"
+    expected = hashlib.sha256(builder.safetensors(tensors_of(branch))).hexdigest()
+    assert metadata["santacoder.source.sha256"] == [expected]
+    assert metadata["tokenizer.ggml.eot_token_id"] == 10
+    assert ("tokenizer.ggml.fim_pre_token_id" in metadata) == (branch != "no-fim")
+    with santacoder.load(out, threads=1) as model:
+        assert len(model.complete("def f", max_tokens=4, ignore_eos=True).tokens) == 4
+        if branch == "no-fim":
+            with pytest.raises(santacoder.InvalidRequestError, match="no fill-in-the-middle tokens"):
+                model.infill("a", "b", max_tokens=2)
+        else:
+            assert model.infill("a", "b", max_tokens=2).usage.prompt_tokens == 5
+
+
+def metadata_of(path: Path) -> dict[str, Any]:
+    with GGUFFile.open(path) as file:
+        return {**file.metadata}
+
+
+FIM_KEY = "tokenizer.ggml.fim_pre_token_id"
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("branch", ["no-fim", "fim"])
+def test_a_commit(tmp_path: Path, branch: str) -> None:
+    """A commit has no name, but the cache knows which branch is at it."""
+    convert(REPO, tmp_path / "m.gguf", revision=commit_of(branch))
+    metadata = metadata_of(tmp_path / "m.gguf")
+    assert metadata["general.name"] == "santacoder"
+    assert metadata["santacoder.source.revision"] == metadata["santacoder.source.commit"] == commit_of(branch)
+    assert (FIM_KEY in metadata) == (branch == "fim")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("branch", ["no-fim", "fim"])
+def test_the_caller_knows_better(tmp_path: Path, branch: str) -> None:
+    convert(REPO, tmp_path / "m.gguf", revision=branch, fim=branch == "no-fim")
+    assert metadata_of(tmp_path / "m.gguf").get(FIM_KEY) == (builder.BPE_TOKENS + 1 if branch == "no-fim" else None)
+
+
+@pytest.mark.parametrize("branch", ["no-fim", "mha"])
+def test_a_folder_of_the_cache(cache: Path, tmp_path: Path, branch: str) -> None:
+    """What `hf download` prints is a folder that still tells where it comes from."""
+    folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit_of(branch)
+    convert(folder, tmp_path / "m.gguf")
+    metadata = metadata_of(tmp_path / "m.gguf")
+    assert metadata["general.name"] == f"santacoder-{branch}"
+    assert metadata["santacoder.source.repository"] == REPO
+    assert metadata["santacoder.source.commit"] == commit_of(branch)
+    assert (FIM_KEY in metadata) == (branch == "mha")
+
+
+@pytest.mark.parametrize(("name", "fim"), [("no-fim", False), ("santacoder-no-fim", False), ("no-fim-2", True)])
+def test_a_folder_named_no_fim(tmp_path: Path, name: str, fim: bool) -> None:
+    convert(builder.write_checkpoint(tmp_path / name), tmp_path / "m.gguf")
+    assert (FIM_KEY in metadata_of(tmp_path / "m.gguf")) == fim
+
+
+def test_offline_by_command(cache: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
+    out = tmp_path / "m.gguf"
+    command = [sys.executable, "-m", "santacoder", "convert", REPO, "--revision", "dedup-alt", "--out", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{out}: {out.stat().st_size} bytes\n"
+    command[command.index("dedup-alt")] = "none"
+    done = subprocess.run([*command, "--force"], env=environment, capture_output=True, text=True, check=False)
+    message = f"santacoder: cannot get a checkpoint from '{REPO}' at 'none': it is not in the local cache, and the hub"
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_the_cache_lacks(cache: Path, tmp_path: Path) -> None:
+    snapshot = cache / "models--a--b" / "snapshots" / commit_of("x")
+    builder.write_checkpoint(snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text(commit_of("x"))
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(santacoder.ModelFormatError, match=r"^a/b has no weights \(none of model\.safetensors, "):
+        convert("a/b", tmp_path / "m.gguf")
+    with pytest.raises(santacoder.HubError, match=r"^cannot get a checkpoint from 'a/c': it is not in the local cache"):
+        convert("a/c", tmp_path / "m.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_is_needed_is_downloaded(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a repository with weights in every form, the safetensors and the small files."""
+    asked: dict[str, Any] = {}
+    here = ["config.json", "tokenizer.json", "README.md", "model.safetensors"]
+    here += ["generation_config.json", "tokenizer_config.json"]  # which say what ends a text
+    others = [
+        "pytorch_model.bin",
+        "flax_model.msgpack",
+        "onnx/model.onnx",
+        "modeling_gpt2_mq.py",
+        "model.fp16.safetensors",
+    ]
+
+    def snapshot_download(repo: str, **options: Any) -> str:
+        asked.update(options, repo=repo)
+        return str(cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit_of("fim"))
+
+    siblings = [SimpleNamespace(rfilename=name) for name in here + others]
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    convert(REPO, tmp_path / "m.gguf", revision="fim")
+    assert (asked["repo"], asked["revision"]) == (REPO, "fim")
+    assert sorted(asked["allow_patterns"]) == sorted(here)

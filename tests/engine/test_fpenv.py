@@ -1,0 +1,135 @@
+"""Another library's rounding mode or flush-to-zero: every result stays, and so does the other library's setting."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+import santacoder
+from santacoder._native import ffi, lib
+from santacoder.engine.isa import active
+from santacoder.quantize import quantize
+from tests.support import checkpoint_builder
+from tests.support.gguf_builder import tiny_builder
+from tests.support.paths import FILE
+from tests.support.samples import CODE
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="knows glibc's fenv_t of x86-64 alone"
+)
+FENV_BYTES, MXCSR = 32, 28  # the size of fenv_t, and where MXCSR lies in it
+STATES = {
+    "flush to zero": 0x1F80 | 0x8040,
+    "round down": 0x1F80 | 0x2000,
+    "round up": 0x1F80 | 0x4000,
+    "round to zero, flush to zero": 0x1F80 | 0x6000 | 0x8040,
+}
+
+
+@contextmanager
+def float_state(mxcsr: int) -> Iterator[None]:
+    """Set this thread's control register as a careless library does."""
+    libm = ctypes.CDLL("libm.so.6")
+    before = ctypes.create_string_buffer(FENV_BYTES)
+    libm.fegetenv(before)
+    changed = ctypes.create_string_buffer(before.raw, FENV_BYTES)
+    changed[MXCSR : MXCSR + 4] = struct.pack("<I", mxcsr)
+    libm.fesetenv(changed)
+    try:
+        yield
+        libm.fegetenv(changed)
+        assert struct.unpack_from("<I", changed, MXCSR)[0] & ~0x3F == mxcsr & ~0x3F  # the low bits are flags
+    finally:
+        libm.fesetenv(before)
+
+
+def foreign_model(folder: Path) -> Path:
+    """A model in a type without a kernel: NumPy turns it into floats at load."""
+    builder = tiny_builder(width=64, heads=4, weight_type="F32", context=64)
+    for tensor in builder.tensors:
+        if len(tensor.dims) == 2 and "position" not in str(tensor.name):
+            values = np.frombuffer(tensor.data, np.float32).reshape(tensor.dims[::-1])
+            tensor.data = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_1).tobytes()
+            tensor.kind = int(gguf.GGMLQuantizationType.Q4_1)
+    path = folder / "q4_1.gguf"
+    path.write_bytes(builder.build())
+    return path
+
+
+def results(path: Path) -> list[Any]:
+    """Everything that a model computes, threads started anew."""
+    options: dict[str, Any] = {
+        "max_tokens": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "min_p": 0.01, "seed": 3, "ignore_eos": True,
+        "repetition_penalty": 1.1, "frequency_penalty": 0.3, "presence_penalty": 0.1, "logit_bias": {3: 0.1},
+    }  # fmt: skip
+    prompt = CODE[:20]
+    with santacoder.load(path, threads=2) as model:
+        sampled = model.complete(prompt, logprobs=3, **options)
+        greedy = model.complete(prompt, temperature=0, max_tokens=12, ignore_eos=True)
+        score = model.score(prompt)
+        return [
+            sampled.tokens,
+            sampled.logprobs,
+            greedy.tokens,
+            score.logprobs,
+            score.total,
+            model.logits(prompt).tobytes(),
+        ]
+
+
+@pytest.mark.filterwarnings("ignore:.*was rounded to Q8_0")
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("kind", ["Q4_K_M", "Q4_1"])
+def test_results_do_not_follow(tmp_path: Path, state: str, kind: str) -> None:
+    path = FILE if kind == "Q4_K_M" else foreign_model(tmp_path)
+    expected = results(path)
+    with float_state(STATES[state]):
+        found = results(path)
+    assert found == expected
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_files_do_not_follow(tmp_path: Path, state: str) -> None:
+    source = tmp_path / "f32.gguf"
+    source.write_bytes(tiny_builder(width=256, heads=4, hidden=256, weight_type="F32", context=64).build())
+    quantize(source, tmp_path / "expected.gguf", calibration=[CODE * 20], threads=2)
+    with float_state(STATES[state]):
+        quantize(source, tmp_path / "found.gguf", calibration=[CODE * 20], threads=2)
+    assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
+
+
+def test_conversions_do_not_follow(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    folder = checkpoint_builder.write_checkpoint(tmp_path / "c", changes={"layer_norm_epsilon": 1.1e-5})
+    santacoder.convert(folder, tmp_path / "expected.gguf", "q8_0")
+    with float_state(STATES["round up"]):
+        santacoder.convert(folder, tmp_path / "found.gguf", "q8_0")
+    assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
+
+
+def test_the_largest_of_tiny_logits_does_not_follow() -> None:
+    logits = np.array([1e-41, 2e-41, 0], dtype=np.float32)  # subnormal
+    with float_state(STATES["flush to zero"]):
+        assert lib.sc_argmax(active(), ffi.from_buffer("float[]", logits), 3) == 1
+
+
+def test_the_states_are_real() -> None:
+    tenth, least = np.float32(0.1), np.finfo(np.float32).tiny
+    with float_state(STATES["round up"]):
+        up = tenth / np.float32(3)
+    with float_state(STATES["round down"]):
+        down = tenth / np.float32(3)
+    with float_state(STATES["flush to zero"]):
+        flushed = least / np.float32(2)
+    assert up > down
+    assert flushed == 0 < least / np.float32(2)

@@ -1,0 +1,27 @@
+"""A filter of text fed in every two parts: the outcome is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from santacoder.text.filters import TextFilter
+
+
+def run(chain: TextFilter, parts: Sequence[str], cut_off: bool = False) -> tuple[str, bool]:
+    """All that a filter lets through, and whether it ended the text."""
+    out = ""
+    for part in parts:
+        out += chain.feed(part)
+        if chain.stopped:
+            return out, True
+    out += chain.flush(cut_off)
+    return out, chain.stopped
+
+
+def every_split(make: Callable[[], TextFilter], text: str, cut_off: bool = False) -> tuple[str, bool]:
+    """What `run` gives, the same for the whole, for every two parts and for single characters."""
+    whole = run(make(), [text], cut_off)
+    assert run(make(), list(text), cut_off) == whole
+    for at in range(len(text) + 1):
+        assert run(make(), [text[:at], text[at:]], cut_off) == whole
+    return whole

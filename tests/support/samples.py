@@ -1,0 +1,41 @@
+"""What tests of samples share: prompts, a sample on its own, an engine that counts rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import santacoder
+from santacoder.batching.scheduler import Scheduler
+from santacoder.bench.measure import TimedSteps
+from santacoder.decoding.options import SamplingParams
+from santacoder.engine.transformer import Transformer
+from santacoder.requests import new_sample
+
+CODE = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n"
+PROMPTS = ["", "a", "é", CODE, CODE + CODE, CODE[:40], CODE[:40] + "x", "import os\n" * 8]
+
+
+class Counted(TimedSteps):
+    """A transformer that counts the rows it runs, and the blocks of cache in use at the same time."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        super().__init__(transformer)
+        self.rows: list[int] = []
+
+    def forward_batch(self, parts: Any, *arguments: Any) -> Any:
+        self.rows.append(sum(len(tokens) for tokens, _ in parts))
+        return super().forward_batch(parts, *arguments)
+
+
+def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:
+    """Sample number `index` of a prompt, token by token with nobody beside it and from no cache."""
+    params = SamplingParams(**{**options, "lookup": False})
+    tokens = model.tokenizer.encode(prompt) or [model.tokenizer.eot_id or 0]
+    sample = new_sample(model.tokenizer, tokens, params, model.context, index)
+    model._scheduler.exclusive(lambda transformer: Scheduler(transformer).finish([sample]))
+    return facts(sample.completion(""))
+
+
+def facts(completion: santacoder.Completion) -> tuple[Any, ...]:
+    """What must not depend on anything but the request."""
+    return completion.text, completion.tokens, completion.finish_reason, completion.seed, completion.usage

@@ -1,0 +1,113 @@
+"""A model whose answers are a script, its tokenizer, and what becomes of a text that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder.batching.calls import Call
+from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sequence import Sample
+from santacoder.requests import new_sample
+from santacoder.text.infill_filters import infill_filters
+from santacoder.text.tokenizer import Tokenizer
+from tests.support.gguf_builder import byte_symbols
+
+WORDS = ["ab", "bc", "cd", "\n\n", "class", "é"]  # beside all single bytes
+END, PAD = "<|endoftext|>", "<fim-pad>"
+
+
+def make_tokenizer() -> Tokenizer:
+    """Token i < 256 is byte i; then WORDS, then the special tokens."""
+    symbols = byte_symbols()
+    tokens = [symbols[byte] for byte in range(256)]
+    tokens += ["".join(symbols[byte] for byte in word.encode()) for word in WORDS]
+    tokens += [END, PAD]
+    types = np.array([1] * (len(tokens) - 2) + [3, 3])
+    keys: dict[str, Any] = {"model": "gpt2", "tokens": tokens, "token_type": types, "merges": []}
+    metadata = {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+    return Tokenizer.from_gguf(metadata, len(tokens))
+
+
+TOKENIZER = make_tokenizer()
+EOT, PAD_ID = 256 + len(WORDS), 257 + len(WORDS)
+
+
+class Cache:
+    """Counts positions."""
+
+    blocks = 0
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def truncate(self, length: int) -> None:
+        self.length = length
+
+    def fork(self, length: int) -> Cache:
+        return Cache(length)
+
+
+class Script:
+    """An engine whose greedy answer is the next token of a script, whatever it is given."""
+
+    chunk, block_bytes = 64, 1
+
+    def __init__(self, script: Sequence[int], context: int = 256) -> None:
+        self.script = script
+        self.context = context
+        self.runs: list[list[int]] = []
+
+    def new_cache(self) -> Cache:
+        return Cache()
+
+    def forward_batch(
+        self, parts: Any, outputs: Any = "last", abandon: Callable[[], bool] = lambda: False
+    ) -> NDArray[np.float32]:
+        rows = []
+        for (tokens, cache), wanted in zip(parts, outputs, strict=True):
+            self.runs.append(list(tokens))
+            cache.length += len(tokens)
+            begin = cache.length - wanted - len(self.runs[0]) + 1  # the first run is the prompt
+            rows += [self.answer(self.script[at]) for at in range(begin, begin + wanted)]
+        return np.array(rows)
+
+    def answer(self, token: int) -> NDArray[np.float32]:
+        logits = np.zeros(TOKENIZER.vocab_size, dtype=np.float32)
+        logits[token] = 1.0
+        return logits
+
+
+def tokens_of(*parts: str | int | bytes) -> list[int]:
+    """Tokens: of a word, of bytes, or an id itself; any other text byte by byte."""
+    ids: list[int] = []
+    for part in parts:
+        if isinstance(part, int):
+            ids.append(part)
+        elif part in WORDS:
+            ids.append(256 + WORDS.index(str(part)))
+        else:
+            ids.extend(part if isinstance(part, bytes) else part.encode())
+    return ids
+
+
+def infilled(prefix: str, suffix: str, text: str, restore: bool = False, **params: Any) -> Sample:
+    """The sample of a model that writes this text byte by byte, perhaps with an interruption at each."""
+    params = {"temperature": 0, "lookup": False, **params}
+    filters = partial(infill_filters, prefix, suffix, False)
+    sample = new_sample(TOKENIZER, [1], SamplingParams(**params), 256, filters=filters)
+    scheduler = Scheduler(Script([*tokens_of(text), EOT]))
+    scheduler.submit(Call(), [sample])
+    while not sample.finished:
+        scheduler._step()
+        if restore and not sample.finished:
+            sample.restore()
+    return sample
