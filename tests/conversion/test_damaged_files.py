@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import checkpoint_builder as builder
+from tests.support import small_checkpoint
 
 pytest.importorskip("safetensors")
 
@@ -105,16 +106,19 @@ def test_absurd_json(tmp_path: Path) -> None:
     assert refusal(tmp_path, folder).endswith(f"tokenizer.json has {1 << 40} bytes, but at most {1 << 25} are read")
 
 
-def test_every_byte_cut_off_is_noticed(tmp_path: Path) -> None:
-    """A header cut off or changed at any place is refused, never an exception of another kind."""
-    folder = builder.write_checkpoint(tmp_path / "c")
+def test_every_byte_of_the_header_matters(tmp_path: Path) -> None:
+    """Cut off or changed at any place the file is refused, never an exception of another kind."""
+    folder = tmp_path / "c"
+    small_checkpoint.write(folder, small_checkpoint.files("model.safetensors"))
     path = folder / "model.safetensors"
     data = path.read_bytes()
     header = 8 + int.from_bytes(data[:8], "little")
-    for length in range(0, header + 64, 97):
-        path.write_bytes(data[:length])
-        refusal(tmp_path, folder)
-    for at in range(8, header, 61):
-        path.write_bytes(data[:at] + b"\xff" + data[at + 1 :])
-        with pytest.raises(ModelFormatError):
+    cut_off = [data[:length] for length in range(header + 64)]
+    changed = [data[:at] + b"\xff" + data[at + 1 :] for at in range(header)]
+    for damaged in cut_off + changed:
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFormatError, match=r"^model\.safetensors "):
             convert(folder, tmp_path / "m.gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    path.write_bytes(data)
+    convert(folder, tmp_path / "m.gguf")
