@@ -6,10 +6,9 @@ import asyncio
 import gc
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -316,19 +315,24 @@ class TestThreads:
         assert done[20]
 
     def test_close_under_fire(self) -> None:
+        """While every thread is at its second request or a later one."""
         model = santacoder.load(FILE, threads=2)
-        begun = threading.Barrier(4)
+        answered = [threading.Event() for _ in range(3)]
+
+        def ask_again_and_again(answered: threading.Event) -> NoReturn:
+            while True:
+                model.complete(CODE, max_tokens=100, temperature=1.0, ignore_eos=True)
+                answered.set()
 
         def work(number: int) -> None:
-            begun.wait()
-            if number == 3:
-                time.sleep(0.02)
+            if number < len(answered):
+                with pytest.raises(santacoder.ModelClosedError, match=r"^the model is closed$"):
+                    ask_again_and_again(answered[number])
+            else:
+                assert all(event.wait(HANG) for event in answered)
                 model.close()
-                return
-            with pytest.raises(santacoder.ModelClosedError, match=r"^the model is closed$"):
-                list(iter(lambda: model.complete(CODE, max_tokens=100, temperature=1.0, ignore_eos=True), None))
 
-        in_threads(4, work)
+        in_threads(len(answered) + 1, work)
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
     def test_fork_in_the_middle_of_everything(self, model: santacoder.SantaCoder) -> None:

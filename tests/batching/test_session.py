@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,23 @@ from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
 from tests.support.samples import CODE, Counted, alone, facts
+from tests.support.waiting import wait_for
+
+
+class ObservedLock:
+    """A lock that tells when a thread waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.waited_for = False
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.waited_for = True
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class TestSession:
@@ -75,8 +91,12 @@ class TestSession:
         assert "".join(piece.text for piece in pieces) == alone(model, CODE, **options)[0]
         assert session.complete(CODE, **options).text == alone(model, CODE, **options)[0]
 
-    def test_an_open_stream_of_another_thread(self, model: santacoder.SantaCoder) -> None:
-        session = model.session()
+    def test_an_open_stream_of_another_thread(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The stream is closed once another request waits for it, or has ended without waiting."""
+        session, lock = model.session(), ObservedLock()
+        monkeypatch.setattr(session._turn, "lock", lock)
         stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
         next(stream)
         began, order = threading.Event(), list[str]()
@@ -84,7 +104,7 @@ class TestSession:
         def read_on() -> None:
             next(stream)
             began.set()
-            time.sleep(0.2)  # a request that did not wait would end before
+            wait_for(lambda: lock.waited_for or order)
             order.append("closed")
             stream.close()
 
