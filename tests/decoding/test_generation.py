@@ -55,6 +55,7 @@ def test_end_of_text_is_no_part() -> None:
         assert pieces == [Piece("ab", (256,), None), Piece("", (), "stop")]
         assert (completion.text, completion.tokens, completion.finish_reason) == ("ab", [256], "stop")
         assert completion.usage == Usage(prompt_tokens=2, completion_tokens=1)
+        assert completion.usage.total_tokens == 3
     assert run([EOT])[1].text == ""
 
 
