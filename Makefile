@@ -53,7 +53,7 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure cli/test_cli engine/test_peer engine/test_reference \
+UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli engine/test_peer engine/test_reference \
 	engine/test_sharing hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
 	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_frozen process/test_exit \
 	process/test_numpy_errors process/test_process process/test_stalled_thread scoring/test_perplexity sources/test_hub \
