@@ -1,0 +1,27 @@
+"""The folders of tests/: what several tests use is in tests/support."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.paths import ROOT
+
+FILES = [path for folder in ("tests", "bench", "tools") for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_no_test_is_imported() -> None:
+    """Neither by a test nor by a script, nor in a program that one of them runs."""
+    pattern = re.compile(r"^\s*(from tests\.(?!support)|import tests\b|from tests import (?!support))", re.MULTILINE)
+    assert [path for path in FILES if pattern.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_helpers_are_used() -> None:
+    """By a test, a script or another helper."""
+    texts = {path: path.read_text(encoding="utf-8") for path in FILES}
+    names = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")}
+    imported: set[str] = set()
+    for text in texts.values():
+        imported |= set(re.findall(r"from tests\.support\.(\w+) import", text))
+        for group in re.findall(r"from tests\.support import ([\w, ]+)", text):
+            imported |= {part.split()[0] for part in group.split(",")}
+    assert names - {"__init__"} == imported
