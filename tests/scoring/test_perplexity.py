@@ -24,7 +24,7 @@ from santacoder.scoring.perplexity import (
     xz_bytes,
 )
 from tests.support import reference
-from tests.support.command_line import fails, run
+from tests.support.command_line import fails, run_here
 from tests.support.gguf_builder import tiny_builder
 from tests.support.paths import DATA, FILE
 
@@ -221,7 +221,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 class TestCommand:
     def test_bpb_json(self, model: santacoder.SantaCoder, files: list[Path]) -> None:
-        code, out, err = run("eval", "bpb", "--json", "--xz", "-t", "2", *map(str, files))
+        code, out, err = run_here("eval", "bpb", "--json", "--xz", "-t", "2", *map(str, files))
         assert (code, err) == (0, "")
         result = json.loads(out)
         parts = [measure_likelihood(model, text) for text in (SHORT, LONG)]
@@ -240,9 +240,9 @@ class TestCommand:
         names = tmp_path / "names.txt"
         names.write_text(f"{files[0]}\n\n{files[1]}\n", encoding="utf-8")
         options = ("--stride", "64", "--context", "200")
-        code, out, err = run("eval", "bpb", "--files-from", str(names), *options)
+        code, out, err = run_here("eval", "bpb", "--files-from", str(names), *options)
         assert (code, err) == (0, "")
-        assert run("eval", "bpb", "--files-from", "-", *options, stdin=names.read_bytes()) == (code, out, err)
+        assert run_here("eval", "bpb", "--files-from", "-", *options, stdin=names.read_bytes()) == (code, out, err)
         lines = [line.split() for line in out.decode().splitlines()]
         assert lines[0] == ["bytes", "tokens", "bits", "bits/byte", "perplexity", "file"]
         assert [line[-1] for line in lines[1:]] == [str(files[0]), str(files[1]), "total"]
@@ -251,13 +251,13 @@ class TestCommand:
         assert lines[1][3] == f"{first.bits_per_byte:.4f}"
 
     def test_ppl(self, model: santacoder.SantaCoder, files: list[Path]) -> None:
-        code, out, _ = run("eval", "ppl", str(files[0]))
+        code, out, _ = run_here("eval", "ppl", str(files[0]))
         first = measure_likelihood(model, SHORT)
         assert code == 0
         assert out.decode().splitlines()[1].split() == [str(first.n_tokens), f"{first.perplexity:.4f}", str(files[0])]
 
     def test_kl(self, model: santacoder.SantaCoder, finer: santacoder.SantaCoder, files: list[Path]) -> None:
-        code, out, err = run("eval", "kl", "-r", str(FINER), "--json", "-t", "2", *map(str, files))
+        code, out, err = run_here("eval", "kl", "-r", str(FINER), "--json", "-t", "2", *map(str, files))
         assert (code, err) == (0, "")
         result = json.loads(out)
         parts = [measure_divergence(model, finer, text) for text in (SHORT, LONG)]
@@ -269,7 +269,7 @@ class TestCommand:
             "top1_agreement": total.top1_agreement,
         }  # fmt: skip
         assert (result["model"], result["reference"]) == (str(FILE), str(FINER))
-        lines = run("eval", "kl", "-r", str(FINER), *map(str, files))[1].decode().splitlines()
+        lines = run_here("eval", "kl", "-r", str(FINER), *map(str, files))[1].decode().splitlines()
         assert lines[-1].split()[:2] == [str(total.n_tokens), f"{total.mean_kl:.6f}"]
 
     def test_mistakes(self, files: list[Path], tmp_path: Path) -> None:
