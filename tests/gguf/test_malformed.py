@@ -30,6 +30,12 @@ def test_every_case_is_small_and_named_once() -> None:
     assert len(set(names)) == len(names) > 250
 
 
+def test_cases_may_share_a_folder(tmp_path: Path) -> None:
+    """As in `make soak`: none is in the way of the next."""
+    for case in CASES:
+        case.write(tmp_path)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> None:
     path = case.write(tmp_path)

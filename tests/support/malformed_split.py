@@ -35,6 +35,8 @@ def write_parts(folder: Path, parts: list[GGUFBuilder], stem: str = STEM) -> lis
     """The files, by their right names."""
     paths = [folder / part_name(number, len(parts), stem) for number in range(1, len(parts) + 1)]
     for path, part in zip(paths, parts, strict=True):
+        if path.is_dir():  # left by a case before this one
+            path.rmdir()
         path.unlink(missing_ok=True)
         path.write_bytes(part.build())
     return paths
