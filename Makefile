@@ -15,7 +15,7 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 	-fno-sanitize-address-use-after-scope
 
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
-OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c tests/kernels/*.c))
+OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
 	stress delays tsan valgrind soak fuzz asm-check clean
@@ -77,7 +77,7 @@ tsan:
 # The protocol of the thread team with delays at its steps: many short ones, also under the thread sanitizer, and more than
 # ten thousand of 1 to 20 ms, in processes side by side, for they sleep most of the time.
 DELAYED = -Wall -Wextra -Wconversion -Werror -DSC_DELAYS -Icsrc
-STRESS = tests/native/stress_threads.c tests/native/delays.c csrc/threads.c csrc/float_state.c
+STRESS = tests/native/stress_threads.c tests/native/delays.c csrc/os/threads.c csrc/os/fpenv.c csrc/os/posix.c
 stress: $(STRESS) $(HEADERS) tests/native/delays.h
 	@mkdir -p $(BUILD)/delays
 	$(CC) $(FLAGS) $(DELAYED) $(STRESS) -o $(BUILD)/delays/stress
@@ -118,7 +118,7 @@ fuzz: build
 		PYTHONPATH=src:. $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.
-asm-check: $(addprefix $(BUILD)/native/csrc/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
+asm-check: $(addprefix $(BUILD)/native/csrc/isa/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
 	$(PYTHON) tests/kernels/asm_check.py $^
 
 clean:

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine.h"
-#include "step.h"
+#include "ops.h"
+#include "os/step.h"
 
 enum {
     SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
@@ -231,7 +231,7 @@ static void merge_tile(const sc_step *step, const sc_op *op, const piece *p)
 static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
 {
     const sc_engine *e = step->engine;
-    float *queries = e->scratch + (size_t)sc_worker_thread(worker) * e->scratch_floats;
+    float *queries = sc_scratch(step, worker);
     piece now, next;
     int32_t packed = -1;
     for (int more = find_piece(step, op, index, &now); more; now = next) {

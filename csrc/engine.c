@@ -1,10 +1,7 @@
 /* The forward pass: memory, and operations as phases of the team. */
-#include "engine.h"
-
 #include <stdlib.h>
-#include <string.h>
 
-#include "embedding.h"
+#include "ops.h"
 
 enum { PAGE = 4096 };
 
@@ -84,7 +81,7 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     e->merges = arena_take(a, SC_SPLIT_TILES * SC_TILE_MERGES * threads * sizeof *e->merges);
 }
 
-/* A page that is there cannot fail to come during a step, and the model's memory is known once it is loaded. */
+/* Faults all pages in now, so that no step can fail for lack of memory, and the model's memory is known once it is loaded. */
 static void touch_pages(char *memory, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += PAGE) ((volatile char *)memory)[i] = 0;
@@ -130,86 +127,23 @@ void sc_engine_free(sc_engine *e)
     free(e);
 }
 
-static int32_t position_of(const sc_batch *batch, int32_t row)
-{
-    int32_t s = 0;
-    while (row >= batch->segment[s].first_row + batch->segment[s].rows) s++;
-    return batch->segment[s].position + row - batch->segment[s].first_row;
-}
-
-static void embed_row(const sc_step *step, const sc_op *op, int32_t t, float *position)
-{
-    const sc_engine *e = step->engine;
-    const size_t n = (size_t)e->shape.n_embd;
-    float *x = e->x.floats + (size_t)t * e->x.stride;
-    sc_embedding_row(op->matrix, (size_t)step->batch->tokens[t], x);
-    sc_embedding_row(op->positions, (size_t)position_of(step->batch, t), position);
-    for (size_t i = 0; i < n; i++) x[i] += position[i];
-    memset(x + n, 0, (e->x.width - n) * sizeof *x); /* an overflow in an earlier step may have left NaN there */
-}
-
-static int is_norm(const sc_op *op) { return op->kind == SC_OP_NORM || op->kind == SC_OP_NORM_LAST; }
-
-static int takes_norm(const sc_op *op)
-{
-    return op->kind == SC_OP_QKV || op->kind == SC_OP_UP || op->kind == SC_OP_LOGITS;
-}
-
-static int32_t norm_rows(const sc_step *step, const sc_op *norm)
-{
-    return norm->kind == SC_OP_NORM_LAST ? step->batch->outputs : step->batch->rows;
-}
-
-const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op)
-{
-    if (op == step->ops || !takes_norm(op) || op->moments) return NULL; /* moments are taken of one h for all */
-    const sc_op *norm = op - 1;
-    return is_norm(norm) && norm_rows(step, norm) <= SC_OWN_NORM ? norm : NULL;
-}
-
-void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
-                 size_t stride)
-{
-    const sc_engine *e = step->engine;
-    const int32_t from = norm->kind == SC_OP_NORM_LAST ? step->batch->output_rows[row] : row;
-    float *h = norm->quantize ? scratch : floats;
-    e->kernels->layer_norm(e->x.floats + (size_t)from * e->x.stride, norm->weight, norm->bias, e->shape.epsilon,
-                           (size_t)e->shape.n_embd, e->h.width, h);
-    if (norm->quantize) e->kernels->quantize(h, e->h.width, blocks, stride);
-}
-
-/* Rows of an embedding or a norm that go together: a row is a microsecond or two. */
-enum { ROWS = 2 };
-
-static uint32_t row_units(int32_t rows) { return (uint32_t)(rows + ROWS - 1) / ROWS; }
-
-/* Rows of an embedding or a norm for all. */
-static void run_rows(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
-{
-    const sc_engine *e = step->engine;
-    const int32_t rows = op->kind == SC_OP_EMBED ? step->batch->rows : norm_rows(step, op);
-    float *scratch = e->scratch + (size_t)sc_worker_thread(worker) * e->scratch_floats;
-    for (int64_t unit = index; unit >= 0; unit = sc_team_take(worker))
-        for (int32_t t = (int32_t)unit * ROWS; t < rows && t < ((int32_t)unit + 1) * ROWS; t++) {
-            if (op->kind == SC_OP_EMBED) embed_row(step, op, t, scratch);
-            else sc_norm_row(step, op, t, scratch, e->h.floats + (size_t)t * e->h.stride, e->h.blocks + t, (size_t)rows);
-        }
-}
+int32_t sc_engine_chunk(int isa) { return sc_kernels_get(isa)->chunk; }
 
 static uint32_t units_of(const sc_step *step, const sc_op *op, int stage)
 {
     switch (op->kind) {
-    case SC_OP_EMBED: return stage ? 0 : row_units(step->batch->rows);
+    case SC_OP_EMBED: return sc_embed_units(step, op, stage);
     case SC_OP_NORM:
-    case SC_OP_NORM_LAST:
-        if (stage || (op + 1 < step->ops + step->n_ops && sc_own_norm_of(step, op + 1))) return 0;
-        return row_units(norm_rows(step, op));
+    case SC_OP_NORM_LAST: return sc_norm_units(step, op, stage);
     case SC_OP_ATTEND: return sc_attend_units(step, op, stage);
     default: return sc_linear_units(step, op, stage);
     }
 }
 
-static int is_linear(const sc_op *op) { return op->kind != SC_OP_EMBED && op->kind != SC_OP_ATTEND && !is_norm(op); }
+static int is_linear(const sc_op *op)
+{
+    return op->kind != SC_OP_EMBED && op->kind != SC_OP_ATTEND && op->kind != SC_OP_NORM && op->kind != SC_OP_NORM_LAST;
+}
 
 static int open_phase(void *argument, sc_phase *phase)
 {
@@ -229,9 +163,13 @@ static void run_phase(void *argument, const sc_phase *phase, sc_worker *worker, 
 {
     const sc_step *step = argument;
     const sc_op *op = &step->ops[phase->op];
-    if (op->kind == SC_OP_ATTEND) sc_attend_run(step, op, phase->stage, worker, index);
-    else if (is_linear(op)) sc_linear_run(step, op, phase->stage, worker, index);
-    else run_rows(step, op, worker, index);
+    switch (op->kind) {
+    case SC_OP_EMBED: sc_embed_run(step, op, phase->stage, worker, index); break;
+    case SC_OP_NORM:
+    case SC_OP_NORM_LAST: sc_norm_run(step, op, phase->stage, worker, index); break;
+    case SC_OP_ATTEND: sc_attend_run(step, op, phase->stage, worker, index); break;
+    default: sc_linear_run(step, op, phase->stage, worker, index);
+    }
 }
 
 void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch)

@@ -90,7 +90,7 @@ typedef struct {
     uint32_t (*limit_dot)(const uint8_t *weights, const int8_t *activations);
 } sc_kernels;
 
-/* The table of a level (SC_ISA_*), or NULL where this build or this CPU has none. */
+/* The table of a level that sc_isa_available has said yes to. */
 const sc_kernels *sc_kernels_get(int level);
 
 extern const sc_kernels sc_kernels_scalar;

@@ -1,6 +1,6 @@
 /* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels come
  * in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix are
- * zero. Only pack.c writes these; csrc/body reads them, and embedding.c single rows. */
+ * zero. Only pack.c writes these; csrc/body reads them, and rows.c single rows. */
 #ifndef SC_LAYOUT_H
 #define SC_LAYOUT_H
 
@@ -8,6 +8,12 @@
 #include <stdint.h>
 
 #include "santacoder.h"
+
+/* Sizes are computed in size_t, and bytes of weights and factors are read as 16- and 32-bit numbers. */
+_Static_assert(sizeof(size_t) == 8, "the host has 64 bits");
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error the host must be little-endian
+#endif
 
 #define SC_LANES 16       /* rows per panel */
 #define SC_PAIR 32        /* rows per pair of panels */

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "engine.h"
+#include "ops.h"
 #include "sharing.h"
 
 /* Adds the bias of a pair's 32 outputs. */
@@ -251,9 +251,8 @@ uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage)
 /* The next share is taken before the last pair of this one, which prefetches it. */
 void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index)
 {
-    const sc_engine *e = step->engine;
     const int thread = sc_worker_thread(worker);
-    float *scratch = e->scratch + (size_t)thread * e->scratch_floats;
+    float *scratch = sc_scratch(step, worker);
     const input in = input_of(step, op, rows_of(step, op), worker, scratch);
     if (stage < MULTIPLY) {
         for (int64_t i = index; i >= 0; i = sc_team_take(worker)) add_moments(step, op, (uint32_t)i, &in);
@@ -271,7 +270,7 @@ void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *w
                 ahead = pair_at(op->matrix, next.first);
             }
             const size_t outputs = sc_pair_outputs(now.end - now.begin);
-            float *acc = is_fine(step, op) ? e->hidden + i * outputs : scratch + i % s.unit * outputs;
+            float *acc = is_fine(step, op) ? step->engine->hidden + i * outputs : scratch + i % s.unit * outputs;
             run_pair(step, op, &in, &now, i, ahead, acc);
         }
         now = next;

@@ -7,7 +7,7 @@
 #include "gguf_blocks.h"
 #include "half.h"
 #include "layout.h"
-#include "threads.h"
+#include "os/threads.h"
 
 static int finite_f16(uint16_t h) { return (h & 0x7C00) != 0x7C00; }
 

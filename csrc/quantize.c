@@ -7,7 +7,7 @@
 #include "gguf_blocks.h"
 #include "half.h"
 #include "kernels.h"
-#include "threads.h"
+#include "os/threads.h"
 
 enum { LANES = SC_LANES, UNIT = SC_QUANTIZE_UNIT };
 

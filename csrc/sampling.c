@@ -5,9 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 #include "santacoder.h"
-#include "threads.h"
+#include "os/threads.h"
 
 /* The largest weight, 1, as a whole number. Vocabularies have at most 2^24 tokens, so a sum is at most 2^63. Tokens
  * that are 2^39 times less probable than the first are never drawn. */

@@ -24,7 +24,7 @@ enum { SC_ISA_SCALAR, SC_ISA_AVX2, SC_ISA_AVXVNNI, SC_ISA_AVX512, SC_ISA_AMX, SC
 
 /* The best level this CPU and operating system can run. */
 int sc_isa_best(void);
-/* Whether this CPU can run `level`. */
+/* Whether this CPU can run `level`: what `isa` is, below, must be one of these. */
 int sc_isa_available(int level);
 
 /* Zeroed memory in huge pages where the system gives them; NULL when there is none. */

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "layout.h"
-#include "threads.h"
+#include "os/threads.h"
 
 enum {
     SC_MANY_ROWS = 128,        /* from here on weights are a small part of what is read */

@@ -10,7 +10,7 @@
 #include "attention.h"
 #include "sampling.h"
 #include "fit.h"
-#include "limits.h"
+#include "peaks.h"
 
 const sc_kernels ISA_TABLE = {
     .name = ISA_NAME,

@@ -22,7 +22,7 @@ ffi.cdef(_declarations())
 ffi.set_source(
     "santacoder._native",
     '#include "santacoder.h"',
-    sources=[path.as_posix() for path in sorted(CSRC.glob("*.c"))],
+    sources=[path.as_posix() for path in sorted(CSRC.rglob("*.c"))],
     depends=[path.as_posix() for path in sorted(CSRC.rglob("*.h"))],
     include_dirs=[CSRC.as_posix()],
     # -O2 after Python's own -O3: loops are unrolled where the kernels say so. Contraction would change bits.

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "isa/isa.h"
 
 /* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. */
 #define CHECKS(X) \

@@ -1,4 +1,4 @@
-/* The checks of the primitives in csrc/vec, as csrc/isa_amx.c uses them, and of the tiles. */
+/* The checks of the primitives in csrc/vec, as csrc/isa/isa_amx.c uses them, and of the tiles. */
 #include "check.h"
 #include "primitives.h"
 

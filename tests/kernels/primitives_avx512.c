@@ -1,4 +1,4 @@
-/* The checks of the primitives in csrc/vec, as csrc/isa_avx512.c uses them. */
+/* The checks of the primitives in csrc/vec, as csrc/isa/isa_avx512.c uses them. */
 #include "check.h"
 #include "primitives.h"
 

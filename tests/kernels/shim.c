@@ -2,7 +2,7 @@
  * signature stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
 #include <string.h>
 
-#include "embedding.h"
+#include "rows.h"
 #include "kernels.h"
 #include "sharing.h"
 
@@ -21,7 +21,7 @@ size_t shim_partial_bytes(size_t dim) { return sizeof(sc_partial) + SC_QUERIES *
 void shim_row(int format, size_t rows, size_t columns, const void *panels, size_t row, float *out)
 {
     const sc_matrix matrix = {.format = format, .rows = (int32_t)rows, .columns = (int32_t)columns, .panels = panels};
-    sc_embedding_row(&matrix, row, out);
+    sc_row_unpack(&matrix, row, out);
 }
 
 /* The units of a linear layer into out (capacity, 4): first pair, last, first row, last; returns how many there are. */

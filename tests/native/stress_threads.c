@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "delays.h"
-#include "threads.h"
+#include "os/threads.h"
 
 enum { MOST_PHASES = 24, MOST_UNITS = 60, LONGEST_RUN = 90 };
 

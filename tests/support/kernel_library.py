@@ -67,7 +67,7 @@ def build(folder: Path) -> Built:
     def compile_one(source: Path) -> None:
         run(*FLAGS, f"-I{ROOT / 'csrc'}", "-c", str(source))
 
-    sources = [*(ROOT / "csrc").glob("*.c"), *(ROOT / "tests" / "kernels").glob("*.c")]
+    sources = [*(ROOT / "csrc").rglob("*.c"), *(ROOT / "tests" / "kernels").glob("*.c")]
     sources.sort(key=lambda path: not path.name.startswith("isa_"))  # the long ones first
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(compile_one, sources))

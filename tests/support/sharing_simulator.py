@@ -161,7 +161,7 @@ class Thread:
 
 
 class _Run:
-    """One phase, under csrc/threads.c's rules."""
+    """One phase, under csrc/os/threads.c's rules."""
 
     def __init__(self, phase: Phase, threads: Sequence[Thread], free: Sequence[float]) -> None:
         self.phase, self.threads, self.free = phase, threads, list(free)

@@ -24,7 +24,7 @@ class KVCache:
     replaced by a copy.
 
     A block has for each layer and kv head the keys, (dim, 64), then the values, (64, dim), where `dim` is the size of a
-    head padded to a multiple of 32: the kernels' layout, which csrc/engine.h indexes. A position's contents are written
+    head padded to a multiple of 32: the kernels' layout, which csrc/state.h indexes. A position's contents are written
     by the forward pass.
     """
 

@@ -1,5 +1,5 @@
 /* One row of a packed matrix back to floats: token and position embeddings. Plain C: a row is 2048 numbers per token. */
-#include "embedding.h"
+#include "rows.h"
 
 #include "half.h"
 #include "layout.h"
@@ -36,7 +36,7 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
     }
 }
 
-void sc_embedding_row(const sc_matrix *matrix, size_t row, float *out)
+void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
 {
     const size_t columns = (size_t)matrix->columns, r = row % SC_PAIR;
     const char *pair = (const char *)matrix->panels + row / SC_PAIR * sc_pair_bytes(matrix->format, columns);

@@ -2,18 +2,11 @@
 #ifndef SC_TICKS_H
 #define SC_TICKS_H
 
-#include <stdint.h>
-#include <time.h>
+#include "platform.h"
+
 #if defined __x86_64__
 #include <immintrin.h>
 #endif
-
-static inline uint64_t sc_nanoseconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* Not ordered with other instructions, and perhaps not alike on all CPUs: it steers waiting, nothing else. */
 static inline uint64_t sc_ticks(void)

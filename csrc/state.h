@@ -1,12 +1,12 @@
-/* Working memory of the forward pass, shared by engine.c, linear.c and attention.c. */
-#ifndef SC_ENGINE_H
-#define SC_ENGINE_H
+/* The working memory of the forward pass, and a step in flight: what all of its operations read and write. */
+#ifndef SC_STATE_H
+#define SC_STATE_H
 
 #include <stdatomic.h>
 
 #include "kernels.h"
+#include "os/threads.h"
 #include "santacoder.h"
-#include "threads.h"
 
 /* Activations between two layers, as floats (rows, stride) or as int8 blocks (width/256, rows): what the next matrix
  * takes. */
@@ -20,6 +20,7 @@ typedef struct {
 enum {
     SC_THREAD_PARTIALS = 256,
     SC_OWN_NORM = 4,   /* rows of a norm that every thread does for itself: a phase for all costs as much */
+    SC_UNIT_ROWS = 2,   /* rows of an embedding or a norm in a unit: a row is a microsecond or two */
     SC_SPLIT_TILES = 4, /* tiles for each thread from which on none is split over the team */
     SC_TILE_MERGES = 4,
     SC_FINE_ROWS = 16   /* rows up to which the hidden layer is shared out by pairs, not by blocks of activations */
@@ -68,6 +69,14 @@ typedef struct {
 
 static inline size_t sc_pad32(size_t n) { return (n + 31) / 32 * 32; }
 
+static inline uint32_t sc_row_units(int32_t rows) { return (uint32_t)(rows + SC_UNIT_ROWS - 1) / SC_UNIT_ROWS; }
+
+/* Working memory of the thread that holds a unit: scratch_floats. */
+static inline float *sc_scratch(const sc_step *step, const sc_worker *worker)
+{
+    return step->engine->scratch + (size_t)sc_worker_thread(worker) * step->engine->scratch_floats;
+}
+
 /* Floats from one pair's outputs (rows, 32) to the next's: an odd number of cache lines. */
 static inline size_t sc_pair_outputs(size_t rows) { return rows * SC_PAIR + 16; }
 
@@ -83,19 +92,5 @@ static inline char *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, i
     const size_t index = (size_t)layer * (size_t)e->shape.n_head_kv + (size_t)head;
     return (char *)block + index * 2 * sc_kv_half_bytes(e->shape.cache, e->dim);
 }
-
-/* An operation is one phase of the team, or several, its stages. Each pair says how many units a stage has, none if the
- * operation has no use for it, and does units of it. */
-enum { SC_STAGES = 2 };
-uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage);
-void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
-uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage);
-void sc_attend_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
-
-/* The norm whose result a linear layer takes, if every thread does it for itself; else NULL. */
-const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op);
-/* One row of a norm into h, as int8 blocks `stride` apart or as floats; scratch holds a row. */
-void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
-                 size_t stride);
 
 #endif

@@ -1,5 +1,5 @@
 /* The floating-point state of a thread. */
-#include "santacoder.h"
+#include "../santacoder.h"
 
 #if defined __x86_64__
 #include <immintrin.h>

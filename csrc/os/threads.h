@@ -5,7 +5,7 @@
 #ifndef SC_THREADS_H
 #define SC_THREADS_H
 
-#include "santacoder.h"
+#include "../santacoder.h"
 
 enum { SC_MAX_UNITS = 1 << 19 };
 

@@ -19,8 +19,8 @@ TARGET_BEGIN("avx2,fma,f16c,avxvnni")
 #define LIMIT_SUMS 5 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */
-#include "vec/avx2.h"
-#include "vec/dot_avxvnni.h"
-#include "body/table.h"
+#include "../vec/avx2.h"
+#include "../vec/dot_avxvnni.h"
+#include "../body/table.h"
 TARGET_END
 #endif

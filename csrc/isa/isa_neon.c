@@ -1,10 +1,10 @@
-/* The kernels on NEON with the dot-product extension. */
+/* The kernels on NEON. */
 #include "isa.h"
 
 #if defined __aarch64__
-TARGET_BEGIN("arch=armv8.2-a+dotprod")
-#define ISA_NAME "neon_dotprod"
-#define ISA_TABLE sc_kernels_neon_dotprod
+TARGET_BEGIN("+simd")
+#define ISA_NAME "neon"
+#define ISA_TABLE sc_kernels_neon
 #define ISA_CHUNK 256
 #define TILE_PANELS 1 /* a register tile is panels x tokens */
 #define TILE_TOKENS 4 /* int8: two sums per token and panel, and what they add up to */
@@ -16,11 +16,11 @@ TARGET_BEGIN("arch=armv8.2-a+dotprod")
 #define PREFETCH_BLOCKS 1 /* superblocks of a pair */
 #define PREFETCH_CACHE 3 /* L1 */
 #define PREFETCH_NEAR 0 /* few tokens: into L1 half a superblock ahead */
-#define LIMIT_SUMS 4 /* dot products in flight: enough to wait for none */
+#define LIMIT_SUMS 2 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 320 /* adds between their sums */
 #define LIMIT_UNROLL 8 /* steps, as registers allow */
-#include "vec/neon.h"
-#include "vec/dot_neon_dotprod.h"
-#include "body/table.h"
+#include "../vec/neon.h"
+#include "../vec/dot_neon.h"
+#include "../body/table.h"
 TARGET_END
 #endif

@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 #include "santacoder.h"
-#include "threads.h"
+#include "os/threads.h"
 
 enum { PIECE = 1 << 20 }; /* bytes: long runs of reads for the prefetchers, and enough pieces for any team */
 

@@ -18,6 +18,6 @@
 #define LIMIT_SUMS 1 /* dot products in flight: enough to wait for none */
 #define LIMIT_RUN 8 /* adds between their sums */
 #define LIMIT_UNROLL 1 /* steps, as registers allow */
-#include "vec/scalar.h"
-#include "body/table.h"
+#include "../vec/scalar.h"
+#include "../body/table.h"
 

@@ -1,4 +1,4 @@
-/* A small team of POSIX threads. OpenMP is no choice: its runtime hangs in a forked child.
+/* A small team of threads. OpenMP is no choice: its runtime hangs in a forked child.
  *
  * The protocol. `word` holds the number of the phase that is at work, whether its units have owners, and the next unit that
  * nobody has. A unit is claimed by compare-and-swap, so a thread that comes late cannot touch the counter of a later phase;
@@ -17,17 +17,14 @@
  * team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for then
  * whoever holds the unit is not running. A thread that has had its CPU for a millisecond and a half yields when it holds
  * nothing: beside another process its time slice ends there, and not within a unit. */
-#define _GNU_SOURCE
 #include "threads.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bell.h"
+#include "platform.h"
 #include "step.h"
 #include "ticks.h"
 
@@ -46,7 +43,7 @@ struct sc_worker {
     uint32_t held;     /* units in hand or done and not counted */
     uint64_t slice;    /* since when it has its CPU, as far as it knows */
     uint64_t apart;    /* when it last tried to leave a team-mate's CPU */
-    pthread_t thread;
+    sc_thread thread;
     _Atomic uint64_t waits, yields, sleeps;
     _Alignas(64) _Atomic uint64_t own; /* the last phase whose unit `index` was claimed as the owner's, or for it */
 };
@@ -82,35 +79,7 @@ static uint32_t index_of(uint64_t word) { return (uint32_t)(word & ((1u << INDEX
 static uint64_t later(uint64_t phase, uint64_t by) { return phase_of((phase + by) << PHASE_SHIFT); }
 static int is_before(uint64_t a, uint64_t b) { return (int64_t)((a - b) << PHASE_SHIFT) < 0; }
 
-/* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a child
- * may have its parent's. */
-static atomic_uint forks;
-static pthread_once_t counting = PTHREAD_ONCE_INIT;
-static int counts;
-
-static void count_fork(void) { atomic_fetch_add(&forks, 1); }
-static void start_counting(void) { counts = !pthread_atfork(NULL, NULL, count_fork); }
-
-static int is_ours(const sc_team *team) { return team->started && team->owner == atomic_load(&forks); }
-
-static int current_cpu(void)
-{
-#if defined __linux__
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-}
-
-/* CPUs that the calling thread may use. */
-static int allowed_cpus(const sc_team *team)
-{
-#if defined __linux__
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
-#endif
-    return team->wanted;
-}
+static int is_ours(const sc_team *team) { return team->started && team->owner == sc_forks(); }
 
 static uint64_t microseconds(const sc_team *team, uint64_t count)
 {
@@ -128,7 +97,7 @@ static void count(_Atomic uint64_t *number)
 static void yield(sc_worker *w)
 {
     count(&w->yields);
-    sched_yield();
+    sc_thread_yield();
     w->slice = sc_ticks();
 }
 
@@ -145,34 +114,20 @@ static int shares_cpu(const sc_worker *w)
 
 static void note_cpu(const sc_worker *w)
 {
-    const int cpu = current_cpu();
+    const int cpu = sc_cpu_current();
     _Atomic int32_t *known = &w->team->cpu[w->index];
     if (atomic_load_explicit(known, memory_order_relaxed) != cpu) atomic_store_explicit(known, cpu, memory_order_relaxed);
 }
 
 /* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
- * CPUs are. The one that notices moves: its affinity leaves out the others' CPUs for a moment. The caller's affinity is the
- * host's business. */
+ * CPUs are. The one that notices moves. The caller's affinity is the host's business. */
 static void move_apart(sc_worker *w)
 {
-#if defined __linux__
     sc_team *team = w->team;
     const uint64_t now = sc_ticks();
     if (!w->index || now - w->apart < microseconds(team, APART)) return;
     w->apart = now;
-    cpu_set_t allowed, apart;
-    if (sched_getaffinity(0, sizeof allowed, &allowed)) return;
-    apart = allowed;
-    for (int i = 0, n = atomic_load(&team->active); i < n; i++) {
-        const int cpu = atomic_load_explicit(&team->cpu[i], memory_order_relaxed);
-        if (i != w->index && cpu >= 0) CPU_CLR((size_t)cpu, &apart);
-    }
-    if (!CPU_COUNT(&apart) || sched_setaffinity(0, sizeof apart, &apart)) return;
-    sched_setaffinity(0, sizeof allowed, &allowed);
-    note_cpu(w);
-#else
-    (void)w;
-#endif
+    if (sc_cpu_leave(team->cpu, atomic_load(&team->active), w->index)) note_cpu(w);
 }
 
 int32_t sc_team_wanted(const sc_team *team) { return team->wanted; }
@@ -337,8 +292,7 @@ static void *worker_main(void *argument)
 
 sc_team *sc_team_new(int32_t threads)
 {
-    pthread_once(&counting, start_counting);
-    if (!counts) return NULL;
+    if (!sc_forks_watch()) return NULL;
     sc_team *team = aligned_alloc(64, sizeof *team);
     if (!team) return NULL;
     memset(team, 0, sizeof *team);
@@ -371,23 +325,19 @@ static void team_start(sc_team *team)
     team->start_ns = sc_nanoseconds();
     atomic_store(&team->ticks_per_ms, 3000000); /* until some time has gone by */
     atomic_store(&team->active, 1);
-    team->owner = atomic_load(&forks);
+    team->owner = sc_forks();
     team->started = 1;
     team->size = 1;
-    sigset_t all, before; /* signals are the host's business: its own threads take them */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (; team->size < team->wanted; team->size++) {
         sc_worker *w = &team->workers[team->size];
-        if (pthread_create(&w->thread, NULL, worker_main, w)) break;
+        if (!sc_thread_start(&w->thread, worker_main, w)) break;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* As many threads take part as there are CPUs for them: more would keep each other from working. */
 static void call_up(sc_team *team)
 {
-    const int cpus = allowed_cpus(team), active = team->size < cpus ? team->size : cpus;
+    const int allowed = sc_cpus_allowed(), active = allowed && allowed < team->size ? allowed : team->size;
     const uint64_t ns = sc_nanoseconds() - team->start_ns;
     if (ns > 1000000) atomic_store(&team->ticks_per_ms, (sc_ticks() - team->start_ticks) / (ns / 1000000));
     if (active == atomic_load(&team->active)) return;
@@ -448,7 +398,7 @@ void sc_team_free(sc_team *team)
         atomic_store(&team->stop, 1);
         sc_bell_ring(&team->roster, atomic_load(&team->roster.value) + 1);
         sc_bell_ring(&team->news, atomic_load(&team->news.value) + 2);
-        for (int i = 1; i < team->size; i++) pthread_join(team->workers[i].thread, NULL);
+        for (int i = 1; i < team->size; i++) sc_thread_join(team->workers[i].thread);
     }
     free(team->workers);
     free(team->cpu);

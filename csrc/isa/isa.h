@@ -12,9 +12,9 @@
 #include <arm_neon.h>
 #endif
 
-#include "half.h"
-#include "kernels.h"
-#include "layout.h"
+#include "../half.h"
+#include "../kernels.h"
+#include "../layout.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define PRAGMA_(text) _Pragma(#text)

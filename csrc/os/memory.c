@@ -1,0 +1,23 @@
+/* Large zeroed allocations. */
+#include "../santacoder.h"
+#include "platform.h"
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/* In whole huge pages, at least one: no bytes have an address of their own too. */
+static size_t mapped_bytes(size_t bytes)
+{
+    return bytes ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : HUGE_PAGE;
+}
+
+/* Aligned to a huge page: the kernel gives huge pages only there. */
+void *sc_allocate(size_t bytes)
+{
+    if (bytes > SIZE_MAX - 2 * HUGE_PAGE) return NULL;
+    return sc_pages_map(mapped_bytes(bytes), HUGE_PAGE);
+}
+
+void sc_release(void *memory, size_t bytes)
+{
+    if (memory) sc_pages_unmap(memory, mapped_bytes(bytes));
+}
