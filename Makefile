@@ -17,7 +17,7 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
-.PHONY: build test check-kernels check-neon bench bench-kernels lint sanitize sanitize-extension \
+.PHONY: build test check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
 	stress delays tsan valgrind soak fuzz asm-check clean
 
 build:
@@ -41,7 +41,14 @@ BENCH ?= bench
 bench-kernels: build
 	PYTHONPATH=src $(PYTHON) -m pytest $(BENCH) --benchmark-only --benchmark-columns=min,median,rounds
 
-lint:
+# No line of C is longer than 120 columns, and every body compiles by itself, as an editor opens it.
+LINT_CC ?= $(CC) $(shell command -v clang)
+lint-csrc:
+	@! grep -nE '^.{121,}' $(wildcard csrc/*.[ch] csrc/*/*.[ch] tests/kernels/*.[ch])
+	@for cc in $(LINT_CC); do for body in $(wildcard csrc/body/*.h); do \
+		$$cc -std=c11 -fsyntax-only -x c $$body || exit; done; done
+
+lint: lint-csrc
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy

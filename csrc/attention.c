@@ -1,8 +1,8 @@
 /* Attention over the cache: which tile of queries meets which block of keys, and on what thread. Queries of one KV head
  * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention, several tokens
  * of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is converted to f32
- * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged as they come.
- * All of these do the same operations in the same order. */
+ * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged as they
+ * come. All of these do the same operations in the same order: those of online softmax (Milakov and Gimelshein, 2018). */
 #include <math.h>
 #include <string.h>
 
@@ -39,7 +39,7 @@ static int32_t tiles_of(const sc_engine *e, const sc_segment *s)
     return divide_up(group, heads) * divide_up(s->rows, SC_QUERIES / heads);
 }
 
-/* Tile number `index` of a segment and KV head. Long-sighted tiles come first: they take longest. */
+/* Tile number `index` of a segment and KV head. Tiles that see the longest context come first (longest job first). */
 static tile tile_at(const sc_engine *e, const sc_segment *s, int32_t kv_head, int32_t index)
 {
     const int32_t group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
@@ -67,7 +67,7 @@ static void pack_queries(const sc_engine *e, const tile *t, float *out)
     for (int32_t r = 0; r < t->rows; r++) {
         const float *q = e->q.floats + (size_t)(t->row + r) * e->q.stride + (size_t)query_head(e, t, 0) * e->dim;
         for (int32_t i = 0; i < t->heads; i++, q += e->dim, out += e->dim) {
-            e->kernels->multiply(q, e->dim, scale, out);
+            e->kernels->scale(q, e->dim, scale, out);
             memset(out + head_dim, 0, (e->dim - head_dim) * sizeof *out);
         }
     }
@@ -98,8 +98,8 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
     e->kernels->attend[kv.format](queries, (size_t)n, e->dim, kv.keys, values, visible, kv.ahead, out);
 }
 
-/* Whether who finishes queries also quantises them: SC_MERGE queries, whole groups each, are heads of one row and fill blocks
- * of activations. */
+/* Whether finish() also quantizes: SC_MERGE queries, whole groups each, are heads of one row and fill blocks of
+ * activations. */
 static int quantize_heads(const sc_engine *e, const sc_op *op)
 {
     const int32_t head_dim = e->shape.head_dim, group = e->shape.n_head / e->shape.n_head_kv;
@@ -115,17 +115,18 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
     for (int32_t i = first; i < last; i++) {
         const size_t row = (size_t)(t->row + i / t->heads), at = (size_t)query_head(e, t, i % t->heads) * head_dim;
         float *head = from + (size_t)i * e->dim;
-        e->kernels->multiply(head, e->dim, 1.0f / sum[i], head);
+        e->kernels->scale(head, e->dim, 1.0f / sum[i], head);
         if (!quantize_heads(e, op)) {
             memcpy(e->a.floats + row * e->a.stride + at, head, head_dim * sizeof *head);
         } else if (i % SC_MERGE == SC_MERGE - 1) {
             const size_t before = (SC_MERGE - 1) * head_dim;
-            e->kernels->quantize(head - before, SC_MERGE * head_dim, e->a.blocks + (at - before) / SC_BLOCK * rows + row, rows);
+            e->kernels->quantize(head - before, SC_MERGE * head_dim,
+                                 e->a.blocks + (at - before) / SC_BLOCK * rows + row, rows);
         }
     }
 }
 
-/* Tiles of one segment and KV head that one thread takes together, the most long-sighted first. */
+/* Tiles of one segment and KV head that one thread takes together, the one that sees the longest context first. */
 typedef struct {
     tile tiles[SC_STRIP];
     int32_t n;
@@ -272,8 +273,8 @@ static sc_partial *sum_at(const sc_engine *e, const strip_memory *m, int32_t i)
     return (sc_partial *)(m->sums + (size_t)i * e->partial_bytes);
 }
 
-/* Block `block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the block after it has been
- * asked for. */
+/* Block `block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the block after it
+ * has been asked for. */
 static kv_block block_of(const sc_step *step, const sc_op *op, const strip *s, int32_t block, float *wide)
 {
     const sc_engine *e = step->engine;
@@ -334,7 +335,8 @@ static uint32_t count_strips(const sc_step *step, int32_t size)
 {
     uint32_t n = 0;
     for (int32_t s = 0; s < step->batch->segments; s++)
-        n += (uint32_t)(step->engine->shape.n_head_kv * divide_up(tiles_of(step->engine, &step->batch->segment[s]), size));
+        n += (uint32_t)(step->engine->shape.n_head_kv *
+                        divide_up(tiles_of(step->engine, &step->batch->segment[s]), size));
     return n;
 }
 

@@ -81,7 +81,8 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     e->merges = arena_take(a, SC_SPLIT_TILES * SC_TILE_MERGES * threads * sizeof *e->merges);
 }
 
-/* Faults all pages in now, so that no step can fail for lack of memory, and the model's memory is known once it is loaded. */
+/* Faults all pages in now, so that no step can fail for lack of memory, and the model's memory is known once it is
+ * loaded. */
 static void touch_pages(char *memory, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += PAGE) ((volatile char *)memory)[i] = 0;
@@ -100,12 +101,14 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     e->dim = sc_pad32((size_t)shape->head_dim);
     e->partial_bytes = sizeof(sc_partial) + SC_QUERIES * e->dim * sizeof(float);
     e->max_partials = threads * SC_THREAD_PARTIALS;
-    /* A linear layer needs (rows, 32), for each pair of a block of activations; split attention its queries; a norm one row. */
+    /* A linear layer needs (rows, 32), for each pair of a block of activations; split attention its queries; a norm one
+     * row. */
     const size_t linear = SC_GROUPS * sc_pair_outputs((size_t)rows), attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
     const size_t width = sc_pad32((size_t)shape->n_embd), blocks = (width + SC_BLOCK - 1) / SC_BLOCK;
-    e->norm_bytes = sizeof(sc_own_norm) + SC_OWN_NORM * larger((width / 16 | 1) * 16 * sizeof(float), blocks * sizeof(sc_act));
+    e->norm_bytes =
+        sizeof(sc_own_norm) + SC_OWN_NORM * larger((width / 16 | 1) * 16 * sizeof(float), blocks * sizeof(sc_act));
     e->norm_bytes = (e->norm_bytes + 63) / 64 * 64;
     take_all(e, &a, threads, float_hidden);
     e->memory_bytes = a.used;

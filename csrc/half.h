@@ -1,5 +1,5 @@
-/* IEEE half precision and bfloat16 in plain C, for packing, embedding rows, quantising and the scalar instance: exact, ties
- * to even. */
+/* IEEE half precision and bfloat16 in plain C, for packing, embedding rows, quantizing and the scalar instance: exact,
+ * ties to even. */
 #ifndef SC_HALF_H
 #define SC_HALF_H
 
@@ -40,7 +40,7 @@ static inline uint16_t sc_f16_from_f32(float f)
     const uint32_t magnitude = bits & 0x7FFFFFFFu;
     if (magnitude > 0x7F800000u) return (uint16_t)(sign | 0x7E00 | (magnitude >> 13 & 0x3FF));
     if (magnitude >= 0x477FF000u) return sign | 0x7C00; /* rounds to infinity */
-    if (magnitude < 0x38800000u) {                      /* subnormal: adding 0.5 leaves units of 2^-24 in the low bits */
+    if (magnitude < 0x38800000u) { /* subnormal: adding 0.5 leaves units of 2^-24 in the low bits */
         float m, half = 0.5f;
         uint32_t sum;
         memcpy(&m, &magnitude, 4);

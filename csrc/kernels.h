@@ -4,7 +4,7 @@
 
 #include "layout.h"
 
-enum { SC_LIMIT_STEPS = 8, SC_LIMIT_SUMS = 12 };
+enum { SC_PEAK_QUADS = 8, SC_PEAK_SUMS = 12 };
 
 typedef struct {
     const char *name; /* as in SANTACODER_ISA */
@@ -12,18 +12,19 @@ typedef struct {
     /* Most tokens per call of `linear`: a prompt is run in chunks of so many. */
     int32_t chunk;
 
-    /* out (tokens, 32) = x (tokens, columns) times one pair of panels. For quantised formats x is sc_act with block b of
-     * token t at x[b*stride + t], and columns a multiple of 32 (of 256 for K-quants); for float formats x is float with
-     * column k of token t at x[t*stride + k]. tokens >= 1. `ahead` is the
+    /* out (tokens, 32) = x (tokens, columns) times one pair of panels. For quantized formats x is sc_act with block b
+     * of token t at x[b*stride + t], and columns a multiple of 32 (of 256 for K-quants); for float formats x is float
+     * with column k of token t at x[t*stride + k]. tokens >= 1. `ahead` is the
      * pair whose turn comes next: it may be prefetched and is never read. */
     void (*linear[SC_FORMATS])(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,
                                const void *ahead, float *out);
 
-    /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; unused groups of the last one
-     * are zero. An infinity or NaN makes the step and scales of its block NaN. */
+    /* x (n), n a multiple of 32 and zero beyond the true width, to int8 blocks out[b*stride]; unused groups of the last
+     * one are zero. An infinity or NaN makes the scales of its block NaN. */
     void (*quantize)(const float *x, size_t n, sc_act *out, size_t stride);
 
-    /* A block of each token from the outputs (tokens, 32) of `groups` <= 8 pairs, those of pair g from x[g*stride] on. */
+    /* A block of each token from the outputs (tokens, 32) of `groups` <= 8 pairs, those of pair g from x[g*stride]
+     * on. */
     void (*quantize_pairs)(const float *x, size_t stride, int groups, size_t tokens, sc_act *out);
 
     /* out = (x - mean) / sqrt(variance + epsilon) * weight + bias over n columns; all arrays hold `padded` floats (a
@@ -43,14 +44,14 @@ typedef struct {
     /* out (n) = x, f16, as f32; n a multiple of 16. Meanwhile as much is prefetched from `ahead`, unless it is NULL. */
     void (*widen)(const uint16_t *x, size_t n, const void *ahead, float *out);
 
-    /* out (n) = x * factor, where -0 becomes 0: a sum over keys may be -0 or 0 by which keys its block also held that no
-     * query of its saw. n a multiple of 16. out may be x. */
-    void (*multiply)(const float *x, size_t n, float factor, float *out);
+    /* out (n) = x * factor, where -0 becomes 0: a sum over keys may be -0 or 0 by which keys its block also held that
+     * no query of its saw. n a multiple of 16. out may be x. */
+    void (*scale)(const float *x, size_t n, float factor, float *out);
 
     /* n <= 16 queries (n, dim), already scaled, over one block of the cache: keys (dim, 64) and values (64, dim) in the
      * format that is the index, dim a multiple of 32. Query t sees keys 0..visible[t]-1; for visible[t] <= 0 its max
-     * is -infinity and the rest 0. All 64 values must be finite. `ahead`, unless NULL, is the block whose keys and values
-     * come next: it is prefetched meanwhile. */
+     * is -infinity and the rest 0. All 64 values must be finite. `ahead`, unless NULL, is the block whose keys and
+     * values come next: it is prefetched meanwhile. */
     void (*attend[SC_F16 + 1])(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
                                const int32_t *visible, const void *ahead, sc_partial *out);
 
@@ -58,20 +59,20 @@ typedef struct {
      * hold. Blocks merge in rising order of position. */
     void (*attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim);
 
-    /* out[i] = the largest of the `length` logits from x[i * length] on, of the last as many as there are; -infinity is a
-     * logit like others, and a zero comes as 0, not -0. length is a multiple of 64. Returns whether all x are below
+    /* out[i] = the largest of the `length` logits from x[i * length] on, of the last as many as there are; -infinity is
+     * a logit like others, and a zero comes as 0, not -0. length is a multiple of 64. Returns whether all x are below
      * +infinity; otherwise out holds anything. */
     int (*logit_maxima)(const float *x, size_t n, size_t length, float *out);
 
     /* out (n) = exp((x - max) * inverse_temperature); max is the largest x. out may be x. */
     void (*softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out);
 
-    /* out[i] = the sum of floor(weight * 2^39) over the `length` weights from weights[i * length] on, of the last as many as
-     * there are, but for those below `least`. 0 <= weight <= 1; length is a multiple of 64. */
+    /* out[i] = the sum of floor(weight * 2^39) over the `length` weights from weights[i * length] on, of the last as
+     * many as there are, but for those below `least`. 0 <= weight <= 1; length is a multiple of 64. */
     void (*weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out);
 
-    /* Weights x (32, 16), 16 groups of two superblocks, to d*scale*q - dmin*min, q in 0..levels (15 or 31), scale and min in
-     * 0..63; w (32, 16) >= 0 is how much each value's squared error counts, mean (32, 16) is for out->shift.
+    /* Weights x (32, 16), 16 groups of two superblocks, to d*scale*q - dmin*min, q in 0..levels (15 or 31), scale and
+     * min in 0..63; w (32, 16) >= 0 is how much each value's squared error counts, mean (32, 16) is for out->shift.
      * |x| <= 65504, w <= 2^40. */
     void (*fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out);
 
@@ -82,12 +83,12 @@ typedef struct {
     void (*fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out);
 
     /* The sum of all 32-bit words modulo 2^32; bytes is a multiple of 256. May prefetch, never reads, past the end. */
-    uint32_t (*limit_read)(const void *memory, size_t bytes);
+    uint32_t (*peak_read)(const void *memory, size_t bytes);
 
-    /* SC_LIMIT_MACS multiply-adds in 64-byte dot_adds, at the pace of the instruction. weights (SC_LIMIT_STEPS, 64) in
-     * 0..15; activations (SC_LIMIT_SUMS, 4) in -127..127, all rows alike, which the kernel makes no use of. The sum of
-     * all products modulo 2^32: that of one row with all weights, times SC_LIMIT_MACS / (SC_LIMIT_STEPS * 64). */
-    uint32_t (*limit_dot)(const uint8_t *weights, const int8_t *activations);
+    /* SC_PEAK_MACS multiply-adds in 64-byte dot_adds, at the pace of the instruction. weights (SC_PEAK_QUADS, 64) in
+     * 0..15; activations (SC_PEAK_SUMS, 4) in -127..127, all rows alike, which the kernel makes no use of. The sum of
+     * all products modulo 2^32: that of one row with all weights, times SC_PEAK_MACS / (SC_PEAK_QUADS * 64). */
+    uint32_t (*peak_dot)(const uint8_t *weights, const int8_t *activations);
 } sc_kernels;
 
 /* The table of a level that sc_isa_available has said yes to. */

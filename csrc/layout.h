@@ -1,6 +1,6 @@
-/* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels come
- * in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix are
- * zero. Only pack.c writes these; csrc/body reads them, and rows.c single rows. */
+/* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels
+ * come in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix
+ * are zero. Only pack.c writes these; csrc/body reads them, and rows.c single rows. */
 #ifndef SC_LAYOUT_H
 #define SC_LAYOUT_H
 
@@ -18,21 +18,22 @@ _Static_assert(sizeof(size_t) == 8, "the host has 64 bits");
 #define SC_LANES 16       /* rows per panel */
 #define SC_PAIR 32        /* rows per pair of panels */
 #define SC_GROUP 32       /* columns whose activations share a factor */
-#define SC_BLOCK 256      /* columns per superblock: 8 groups; their activations share a step */
+#define SC_BLOCK 256      /* columns per superblock: 8 groups; their activations share a scale */
 #define SC_GROUPS 8       /* groups per superblock */
 #define SC_QUERIES 16     /* most queries per attention tile */
 
-/* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "step" is such four columns;
+/* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "quad" is such four columns;
  * a group has eight. Lines of a block lie in the order in which a few tokens meet them, factors first and the panels by
  * turns, so that hardware that looks ahead finds one stream. */
 
-/* Small factors of a row lie in its lane too, four bytes to a line, in an order in which the even bytes belong to two groups
- * (of Q6_K: halves of a group) that follow each other, and the odd ones to the next two: as 16-bit numbers they are multiplied
- * two at a time. */
+/* Small factors of a row lie in its lane too, four bytes to a line, in an order in which the even bytes belong to two
+ * groups (of Q6_K: halves of a group) that follow each other, and the odd ones to the next two: as 16-bit numbers they
+ * are multiplied two at a time. */
 #define SC_FACTOR_BYTE(i) ((i) % 4 / 2 + (i) % 2 * 2) /* of factor i in its lane; 0, 2, 1, 3 */
 
-/* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Line g/4 of `six` has
- * bits 0 to 3 of group g's scale and, above them, min; line 2 has bits 4 and 5 of scale g, min g, scale g+4, min g+4. */
+/* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Line g/4 of `six`
+ * has bits 0 to 3 of group g's scale and, above them, min; line 2 has bits 4 and 5 of scale g, min g, scale g+4, min
+ * g+4. */
 typedef struct {
     uint16_t d[2][16], dmin[2][16]; /* [panel][row], f16 */
     uint8_t six[2][3][64];          /* [panel][line][byte] */
@@ -41,7 +42,7 @@ typedef struct {
 /* Q4_K, 256 columns: low nibbles of chunk c are group 2c, high nibbles group 2c+1. */
 typedef struct {
     sc_affine affine;
-    uint8_t q[4][2][8][64]; /* [chunk][panel][step][byte] */
+    uint8_t q[4][2][8][64]; /* [chunk][panel][quad][byte] */
 } sc_q4k;
 
 /* Q5_K, 256 columns: as Q4_K, with bit g of `high` the fifth bit of group g. */
@@ -51,14 +52,14 @@ typedef struct {
     uint8_t q[4][2][8][64];
 } sc_q5k;
 
-/* Q6_K, 256 columns in two halves of 128: group i of a half takes its low nibble from low[i&1] (high half of the byte for
- * i >= 2) and bits 2i, 2i+1 of high. w = d*scale*(q - 32), one scale per 16 columns. */
+/* Q6_K, 256 columns in two halves of 128: group i of a half takes its low nibble from low[i&1] (high half of the byte
+ * for i >= 2) and bits 2i, 2i+1 of high. w = d*scale*(q - 32), one scale per 16 columns. */
 typedef struct {
     uint16_t d[2][16];
     int8_t scale[2][4][64]; /* [panel][line][byte]: line i/4 has those of 16 columns from 16*i */
     struct {
         uint8_t high[2][8][64];
-        uint8_t low[2][2][8][64]; /* [i&1][panel][step][byte] */
+        uint8_t low[2][2][8][64]; /* [i&1][panel][quad][byte] */
     } half[2];
 } sc_q6k;
 
@@ -70,7 +71,8 @@ typedef struct {
 
 /* What the numbers of GGUF's blocks are to be, for 16 groups of 32 or 16 values, one per lane. */
 typedef struct {
-    float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, d alone), of each group (Q8_0) */
+    float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, d alone), of each group
+                           * (Q8_0) */
     int8_t scale[16], min[16];
     int8_t q[32][16];     /* value i of a group, its lane */
     float error[16];      /* of each group, the squared error */
@@ -79,29 +81,30 @@ typedef struct {
 
 /* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
 
-/* Bounds of quantised activations. */
+/* Bounds of quantized activations. */
 enum {
     SC_FACTOR = 63,      /* factor of a group whose largest |x| is the block's; of others as much at most */
     SC_FACTOR_MAX = 127, /* where the next bound asks for more */
-    SC_HALF_SUM = 1023,  /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32, and of
-                          * 32 columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
+    SC_HALF_SUM = 1023,  /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32,
+                          * and of 32 columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
     SC_SUM_SHIFT = 3
 };
-/* The factor with which that holds, if with `factor` |q| add up to `size`: |q| was up to a half less than it is to be divided
- * by, and may come up to a half more than the quotient, 16 times. */
+/* The factor with which that holds, if with `factor` |q| add up to `size`: |q| was up to a half less than it is to be
+ * divided by, and may come up to a half more than the quotient, 16 times. */
 #define SC_RAISED(factor, size) (((factor) * ((size) + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8))
 
-/* 256 columns of one token, quantised: x = step*factor*q, with a factor per group. Groups beyond the vector are zero. */
+/* 256 columns of one token, quantized: x = scale*factor*q, with a factor per group. Groups beyond the vector are
+ * zero. */
 typedef struct {
     int8_t q[256];      /* -127..127 */
-    int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0 for want of columns or of a step */
-    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: minima and 5-bit weights' zero point are multiplied
-                         * with it */
+    int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0 for want of columns or of a scale */
+    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: minima and 5-bit weights' zero point are
+                         * multiplied with it */
     int16_t zero32[8];  /* -16 * (sum of q): takes off the zero point 16 of 5-bit weights */
-    float step;         /* NaN if an x is not finite */
+    float scale;        /* NaN if an x is not finite */
     float padding[3];
     int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 32 and 6-bit weights, and for 128 and Q8_0 */
-    float scale[8];     /* step*factor */
+    float group_scale[8]; /* scale*factor */
 } sc_act;
 
 /* What int32 holds: dot products (15 bits), times a weight's scale (6) and an activation's factor (7), of 8 groups. */

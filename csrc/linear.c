@@ -1,4 +1,5 @@
-/* Linear layers: pairs of panels and rows shared out over the team, each finished on the spot by whatever follows the layer. */
+/* Linear layers: pairs of panels and rows shared out over the team, each finished on the spot by whatever follows the
+ * layer. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -26,11 +27,12 @@ static qkv_place place_of(const sc_shape *s, int32_t row)
     return (qkv_place){1 + row / keys, row % keys / s->head_dim, row % s->head_dim};
 }
 
-/* `count` floats of a position into a block of the cache. Weight 0 times a value that is not finite would reach queries that
- * do not see this key, so values are made finite; a key itself carries NaN on. */
+/* `count` floats of a position into a block of the cache. Weight 0 times a value that is not finite would reach queries
+ * that do not see this key, so values are made finite; a key itself carries NaN on. */
 static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t count)
 {
-    float *k = (float *)keys, *v = (float *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim)) + (size_t)slot * e->dim + at.d;
+    float *k = (float *)keys;
+    float *v = (float *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim)) + (size_t)slot * e->dim + at.d;
     for (int32_t i = 0; i < count; i++) {
         if (at.part == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
         else v[i] = isnan(from[i]) ? 0 : fminf(FLT_MAX, fmaxf(-FLT_MAX, from[i]));
@@ -59,7 +61,8 @@ typedef struct {
 } outputs;
 
 /* `count` outputs from `first`, all of one head, into q or the cache. */
-static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const outputs *o, int32_t first, int32_t count)
+static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const outputs *o, int32_t first,
+                      int32_t count)
 {
     const sc_engine *e = step->engine;
     const sc_batch *batch = step->batch;
@@ -100,13 +103,13 @@ static size_t pairs_of_block(const sc_engine *e, size_t block)
     return left < SC_GROUPS ? left : SC_GROUPS;
 }
 
-/* Whether single pairs of the hidden layer are units, though it is quantised by blocks of eight. */
+/* Whether single pairs of the hidden layer are units, though it is quantized by blocks of eight. */
 static int is_fine(const sc_step *step, const sc_op *op)
 {
     return op->kind == SC_OP_UP && op->quantize && step->batch->rows <= SC_FINE_ROWS;
 }
 
-/* Whoever stores the last pair of a block of activations quantises it: all are `next` floats apart. */
+/* Whoever stores the last pair of a block of activations quantizes it: all are `next` floats apart. */
 static void store_gelu(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
 {
     const sc_engine *e = step->engine;
@@ -152,7 +155,8 @@ static sc_sharing sharing_of(const sc_step *step, const sc_op *op)
 {
     const sc_matrix *m = op->matrix;
     const uint32_t pairs = sc_divide_up((uint32_t)m->rows, SC_PAIR);
-    /* Quantised outputs of many rows go by whole blocks of activations: their pairs share a step, and tokens a cache line. */
+    /* Quantized outputs of many rows go by whole blocks of activations: their pairs share a scale, and tokens a cache
+     * line. */
     const uint32_t unit = op->kind == SC_OP_UP && op->quantize && !is_fine(step, op) ? SC_GROUPS : 1;
     return sc_share_out(pairs, unit, (uint32_t)rows_of(step, op), (uint32_t)sc_team_size(step->engine->team),
                         (size_t)m->columns, sc_pair_bytes(m->format, (size_t)m->columns));
@@ -176,7 +180,8 @@ static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
     return none;
 }
 
-/* What a layer multiplies with: blocks with `stride` between those of a token, or floats with so many from token to token. */
+/* What a layer multiplies with: blocks with `stride` between those of a token, or floats with so many from token to
+ * token. */
 typedef struct {
     const float *floats;
     const sc_act *blocks;
@@ -227,7 +232,8 @@ static void run_pair(const sc_step *step, const sc_op *op, const input *in, cons
 {
     const sc_matrix *m = op->matrix;
     const outputs o = {acc, share->begin, share->end - share->begin};
-    const void *x = in->floats ? (const void *)(in->floats + o.begin * in->stride) : (const void *)(in->blocks + o.begin);
+    const void *x =
+        in->floats ? (const void *)(in->floats + o.begin * in->stride) : (const void *)(in->blocks + o.begin);
     /* The bias was read a token ago: the weights since have swept it out of the cache. */
     if (op->bias)
         for (size_t b = 0; b < SC_PAIR; b += 16) __builtin_prefetch(op->bias + pair * SC_PAIR + b);

@@ -1,4 +1,5 @@
-/* LayerNorm of the residual stream: by all threads together, or of few rows by each thread for the layer that follows. */
+/* LayerNorm of the residual stream: by all threads together, or of few rows by each thread for the layer that
+ * follows. */
 #include "ops.h"
 
 static int is_norm(const sc_op *op) { return op->kind == SC_OP_NORM || op->kind == SC_OP_NORM_LAST; }

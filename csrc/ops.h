@@ -1,5 +1,6 @@
-/* The operations of the forward pass. Each is one phase of the team, or several, its stages: `units` says how many units a
- * stage has, none if the operation has no use for it; `run` does unit `index`, and others as long as there are any. */
+/* The operations of the forward pass. Each is one phase of the team, or several, its stages: `units` says how many
+ * units a stage has, none if the operation has no use for it; `run` does unit `index`, and others as long as there are
+ * any. */
 #ifndef SC_OPS_H
 #define SC_OPS_H
 

@@ -11,14 +11,14 @@
 
 static int finite_f16(uint16_t h) { return (h & 0x7C00) != 0x7C00; }
 
-/* `count` steps of one row into its lane; steps are 64 bytes apart in a panel. */
-static void put_steps(uint8_t *to, const void *from, int count, int lane)
+/* `count` quads of one row into its lane; quads are 64 bytes apart in a panel. */
+static void put_quads(uint8_t *to, const void *from, int count, int lane)
 {
     for (int s = 0; s < count; s++) memcpy(to + 64 * s + 4 * lane, (const uint8_t *)from + 4 * s, 4);
 }
 
-/* The factors of Q4_K and Q5_K; the eight scales and minima of a file's block are six bits each in 12 bytes `s`. Returns
- * whether d and dmin are finite. */
+/* The factors of Q4_K and Q5_K; the eight scales and minima of a file's block are six bits each in 12 bytes `s`.
+ * Returns whether d and dmin are finite. */
 static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[12], int p, int lane)
 {
     to->d[p][lane] = d;
@@ -27,7 +27,8 @@ static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[
         const int byte = 4 * lane + SC_FACTOR_BYTE(j);
         to->six[p][0][byte] = (uint8_t)((s[j] & 15) | (s[j + 4] & 15) << 4);
         to->six[p][1][byte] = s[j + 8];
-        to->six[p][2][byte] = (uint8_t)((s[j] >> 4 & 3) | (s[j + 4] >> 4 & 3) << 2 | s[j] >> 6 << 4 | s[j + 4] >> 6 << 6);
+        to->six[p][2][byte] =
+            (uint8_t)((s[j] >> 4 & 3) | (s[j + 4] >> 4 & 3) << 2 | s[j] >> 6 << 4 | s[j + 4] >> 6 << 6);
     }
     return finite_f16(d) & finite_f16(dmin);
 }
@@ -35,7 +36,7 @@ static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[
 /* The nibbles of Q4_K and Q5_K. */
 static void put_chunks(uint8_t to[4][2][8][64], const uint8_t *qs, int p, int lane)
 {
-    for (int i = 0; i < 4; i++) put_steps(to[i][p][0], qs + 32 * i, 8, lane);
+    for (int i = 0; i < 4; i++) put_quads(to[i][p][0], qs + 32 * i, 8, lane);
 }
 
 static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
@@ -47,15 +48,15 @@ static int put_q4k(const block_q4k *b, sc_q4k *to, int p, int lane)
 static int put_q5k(const block_q5k *b, sc_q5k *to, int p, int lane)
 {
     put_chunks(to->q, b->qs, p, lane);
-    put_steps(to->high[p][0], b->qh, 8, lane);
+    put_quads(to->high[p][0], b->qh, 8, lane);
     return put_affine(&to->affine, b->d, b->dmin, b->scales, p, lane);
 }
 
 static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)
 {
     for (int h = 0; h < 2; h++) {
-        for (int i = 0; i < 2; i++) put_steps(to->half[h].low[i][p][0], b->ql + 64 * h + 32 * i, 8, lane);
-        put_steps(to->half[h].high[p][0], b->qh + 32 * h, 8, lane);
+        for (int i = 0; i < 2; i++) put_quads(to->half[h].low[i][p][0], b->ql + 64 * h + 32 * i, 8, lane);
+        put_quads(to->half[h].high[p][0], b->qh + 32 * h, 8, lane);
     }
     for (int j = 0; j < 16; j++) to->scale[p][j / 4][4 * lane + SC_FACTOR_BYTE(j)] = b->scales[j];
     to->d[p][lane] = b->d;
@@ -66,7 +67,7 @@ static int put_q8(const int8_t *q, uint16_t d, sc_q8 *to, int p, int lane)
 {
     uint8_t offset[32];
     for (int k = 0; k < 32; k++) offset[k] = (uint8_t)(q[k] + 128);
-    put_steps(to->q[p][0], offset, 8, lane);
+    put_quads(to->q[p][0], offset, 8, lane);
     to->d[p][lane] = d;
     return finite_f16(d);
 }
@@ -107,7 +108,8 @@ static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
     return put_q8(q, sc_f16_from_f32(d), to, p, lane);
 }
 
-/* One row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are finite. */
+/* One row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are
+ * finite. */
 static int put_row(int source, int format, const char *row, size_t columns, char *pair, int p, int lane)
 {
     int finite = 1;

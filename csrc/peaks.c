@@ -1,5 +1,5 @@
-/* The machine's own limits, for `santacoder bench`: work shared out over the team piece by piece, as in a step, so that
- * a disturbed core slows both alike. */
+/* What the machine can do at its peak, for `santacoder bench`: work shared out over the team piece by piece, as in a
+ * step, so that a disturbed core slows both alike. */
 #include <stdatomic.h>
 
 #include "kernels.h"
@@ -13,36 +13,36 @@ typedef struct {
     const char *memory;
     size_t bytes;
     atomic_uint sum;
-} limit;
+} peak_job;
 
 static void read_piece(void *argument, size_t piece)
 {
-    limit *l = argument;
-    const size_t at = piece * PIECE;
-    atomic_fetch_add(&l->sum, l->kernels->limit_read(l->memory + at, l->bytes - at < PIECE ? l->bytes - at : PIECE));
+    peak_job *job = argument;
+    const size_t at = piece * PIECE, left = job->bytes - at;
+    atomic_fetch_add(&job->sum, job->kernels->peak_read(job->memory + at, left < PIECE ? left : PIECE));
 }
 
-uint32_t sc_limit_read(sc_team *team, int isa, const void *memory, size_t bytes)
+uint32_t sc_peak_read(sc_team *team, int isa, const void *memory, size_t bytes)
 {
-    limit l = {.kernels = sc_kernels_get(isa), .memory = memory, .bytes = bytes / 256 * 256};
-    sc_team_for(team, (l.bytes + PIECE - 1) / PIECE, read_piece, &l);
-    return l.sum;
+    peak_job job = {.kernels = sc_kernels_get(isa), .memory = memory, .bytes = bytes / 256 * 256};
+    sc_team_for(team, (job.bytes + PIECE - 1) / PIECE, read_piece, &job);
+    return job.sum;
 }
 
 static void dot_round(void *argument, size_t round)
 {
-    limit *l = argument;
-    uint8_t weights[SC_LIMIT_STEPS * 64];
-    int8_t activations[SC_LIMIT_SUMS * 4];
+    peak_job *job = argument;
+    uint8_t weights[SC_PEAK_QUADS * 64];
+    int8_t activations[SC_PEAK_SUMS * 4];
     (void)round;
     for (size_t i = 0; i < sizeof weights; i++) weights[i] = (uint8_t)(i % 16);
     for (size_t i = 0; i < sizeof activations; i++) activations[i] = 127;
-    atomic_fetch_add(&l->sum, l->kernels->limit_dot(weights, activations));
+    atomic_fetch_add(&job->sum, job->kernels->peak_dot(weights, activations));
 }
 
-uint32_t sc_limit_dot(sc_team *team, int isa, int64_t rounds)
+uint32_t sc_peak_dot(sc_team *team, int isa, int64_t rounds)
 {
-    limit l = {.kernels = sc_kernels_get(isa)};
-    sc_team_for(team, rounds > 0 ? (size_t)rounds : 0, dot_round, &l);
-    return l.sum;
+    peak_job job = {.kernels = sc_kernels_get(isa)};
+    sc_team_for(team, rounds > 0 ? (size_t)rounds : 0, dot_round, &job);
+    return job.sum;
 }

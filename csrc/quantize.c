@@ -46,7 +46,8 @@ static void load_values(const quantize_job *job, size_t first, size_t count, flo
     }
 }
 
-/* What may not go into a block: f16 scales and values end at 65504; half a unit beyond bf16's last value is infinite. */
+/* What may not go into a block: f16 scales and values end at 65504; half a unit beyond bf16's last value is
+ * infinite. */
 static int check_values(const quantize_job *job, const float *x, size_t count)
 {
     const float most = job->target == SC_F32 ? INFINITY : job->target == SC_BF16 ? 0x1.FEFFFEp127f : 65504.0f;
@@ -185,7 +186,8 @@ static double round_values(const quantize_job *job, size_t first, const float *x
             continue;
         }
         half[i] = job->target == SC_F16 ? sc_f16_from_f32(x[i]) : bf16_from_f32(x[i]);
-        const double miss = (double)x[i] - (double)(job->target == SC_F16 ? sc_f32_from_f16(half[i]) : sc_f32_from_bf16(half[i]));
+        const double miss =
+            (double)x[i] - (double)(job->target == SC_F16 ? sc_f32_from_f16(half[i]) : sc_f32_from_bf16(half[i]));
         error += miss * miss;
     }
     return error;
@@ -212,10 +214,18 @@ static void quantize_unit(void *argument, size_t i)
 
 int sc_quantize(sc_team *team, int isa, const sc_quantization *q)
 {
-    quantize_job job = {.kernels = sc_kernels_get(isa), .source = q->source, .target = q->target,
-                        .values = q->values, .count = (size_t)q->rows * (size_t)q->columns, .columns = (size_t)q->columns,
-                        .importance = q->importance, .mean = q->mean, .blocks = q->blocks, .sums = q->sums,
-                        .shifts = q->shifts, .status = SC_OK};
+    quantize_job job = {.kernels = sc_kernels_get(isa),
+                        .source = q->source,
+                        .target = q->target,
+                        .values = q->values,
+                        .count = (size_t)q->rows * (size_t)q->columns,
+                        .columns = (size_t)q->columns,
+                        .importance = q->importance,
+                        .mean = q->mean,
+                        .blocks = q->blocks,
+                        .sums = q->sums,
+                        .shifts = q->shifts,
+                        .status = SC_OK};
     sc_team_for(team, (job.count + UNIT - 1) / UNIT, quantize_unit, &job);
     return atomic_load(&job.status);
 }

@@ -1,10 +1,11 @@
-/* One row of a packed matrix back to floats: token and position embeddings. Plain C: a row is 2048 numbers per token. */
+/* One row of a packed matrix back to floats: token and position embeddings. Plain C: a row is 2048 numbers per
+ * token. */
 #include "rows.h"
 
 #include "half.h"
 #include "layout.h"
 
-/* Column k of a block counts as group k/32, step k%32/4, byte k%4. */
+/* Column k of a block counts as group k/32, quad k%32/4, byte k%4. */
 static void row_q45k(int format, const void *block, int p, int lane, float *out)
 {
     const sc_q4k *w4 = block;
@@ -13,8 +14,10 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
     const sc_affine *a = block; /* both begin with it */
     const float d = sc_f32_from_f16(a->d[p][lane]), dmin = sc_f32_from_f16(a->dmin[p][lane]);
     for (int g = 0; g < SC_GROUPS; g++) {
-        const int at = 4 * lane + SC_FACTOR_BYTE(g), low = a->six[p][g / 4][at], high = a->six[p][2][at] >> (g < 4 ? 0 : 4);
-        const float scale = d * (float)((low & 15) | (high & 3) << 4), min = dmin * (float)(low >> 4 | (high & 12) << 2);
+        const int at = 4 * lane + SC_FACTOR_BYTE(g), low = a->six[p][g / 4][at],
+                  high = a->six[p][2][at] >> (g < 4 ? 0 : 4);
+        const float scale = d * (float)((low & 15) | (high & 3) << 4),
+                    min = dmin * (float)(low >> 4 | (high & 12) << 2);
         for (int k = 0; k < SC_GROUP; k++) {
             const int byte = 4 * lane + k % 4, both = (five ? w5->q : w4->q)[g / 2][p][k / 4][byte];
             int q = g % 2 ? both >> 4 : both & 15;
@@ -28,9 +31,9 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
 {
     const float d = sc_f32_from_f16(w->d[p][lane]);
     for (int k = 0; k < SC_BLOCK; k++) {
-        const int half = k / 128, i = k % 128 / 32, step = k % 32 / 4, byte = 4 * lane + k % 4;
-        const int low = w->half[half].low[i & 1][p][step][byte] >> (i >= 2 ? 4 : 0) & 15;
-        const int q = low | (w->half[half].high[p][step][byte] >> 2 * i & 3) << 4;
+        const int half = k / 128, i = k % 128 / 32, quad = k % 32 / 4, byte = 4 * lane + k % 4;
+        const int low = w->half[half].low[i & 1][p][quad][byte] >> (i >= 2 ? 4 : 0) & 15;
+        const int q = low | (w->half[half].high[p][quad][byte] >> 2 * i & 3) << 4;
         const int scale = w->scale[p][k / 64][4 * lane + SC_FACTOR_BYTE(k / 16)];
         out[k] = d * (float)scale * (float)(q - 32);
     }
@@ -62,7 +65,8 @@ void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
     default:
         for (size_t k = 0; k < columns; k++) {
             const sc_q8 *w = (const sc_q8 *)pair + k / SC_GROUP;
-            out[k] = sc_f32_from_f16(w->d[p][lane]) * (float)(w->q[p][k % SC_GROUP / 4][(size_t)(4 * lane) + k % 4] - 128);
+            out[k] =
+                sc_f32_from_f16(w->d[p][lane]) * (float)(w->q[p][k % SC_GROUP / 4][(size_t)(4 * lane) + k % 4] - 128);
         }
     }
 }

@@ -7,17 +7,18 @@
 
 #include "isa/isa.h"
 #include "santacoder.h"
-#include "os/threads.h"
 
 /* The largest weight, 1, as a whole number. Vocabularies have at most 2^24 tokens, so a sum is at most 2^63. Tokens
  * that are 2^39 times less probable than the first are never drawn. */
 #define ONE 549755813888.0f /* 2^39 */
 
-#define BINS 2048      /* most of a level */
-#define TABLES 2       /* of so many bins; more of fewer */
-#define FEW 4096       /* tokens that are worth copying out of the vocabulary */
-#define STRETCHES 1024 /* of a vocabulary at most: they are longer where it has more than 2^16 tokens */
-_Static_assert(STRETCHES <= FEW, "their maxima are a case of few tokens");
+#define BINS 2048           /* most of a level */
+#define TABLES 2            /* of so many bins; more of fewer */
+#define MAX_CANDIDATES 4096 /* tokens that are worth copying out of the vocabulary */
+#define MAX_BUCKETS 1024    /* of a vocabulary: they are longer where it has more than 2^16 tokens */
+_Static_assert(MAX_BUCKETS <= MAX_CANDIDATES, "find_filter takes their maxima");
+/* sc_sample has these on its caller's stack, beside little else; musl gives threads 128 KiB. */
+_Static_assert(8 * TABLES * BINS + (4 + 4) * MAX_CANDIDATES + (4 + 8) * MAX_BUCKETS <= 80 << 10, "a frame is small");
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -27,15 +28,16 @@ typedef struct {
     uint64_t ties;
 } filter;
 
-/* How tokens are measured: as one each, or by weight. */
-typedef enum { COUNT, MASS } measure;
+/* What a token counts for: one each, or its weight. */
+typedef enum { COUNT, MASS } weighting;
 
-/* A vocabulary in stretches of tokens: what each holds at most, so that most of them need no second look. */
+/* A vocabulary in buckets of tokens that follow each other: what each holds at most, so that most of them need no
+ * second look. */
 typedef struct {
     int32_t length, count;
-    float max[STRETCHES];     /* of the logits, before a filter */
-    uint64_t mass[STRETCHES]; /* of the weights */
-} stretches;
+    float max[MAX_BUCKETS];     /* of the logits, before a filter */
+    uint64_t mass[MAX_BUCKETS]; /* of the weights */
+} buckets;
 
 static inline uint32_t bits_of(float x)
 {
@@ -60,23 +62,24 @@ static inline uint32_t key_of(float x)
 static inline float float_of_key(uint32_t key) { return float_of(key ^ (key >> 31 ? 0x80000000u : 0xFFFFFFFFu)); }
 
 static inline uint64_t mass_of(float weight) { return (uint64_t)(int64_t)(weight * ONE); } /* signed: one instruction */
-static inline uint64_t measure_of(float x, measure by) { return by == COUNT ? 1 : mass_of(x); }
+static inline uint64_t count_of(float x, weighting by) { return by == COUNT ? 1 : mass_of(x); }
 
-/* A level of the search: bins of x by `bits` bits of its float from bit `shift` on, all bits above them being `above`. */
+/* A level of the search: bins of x by `bits` bits of its float from bit `shift` on, all bits above them being
+ * `above`. */
 typedef struct {
     int shift, bits;
     uint32_t above;
 } level;
 
-static inline void tally(float x, measure by, level l, uint64_t *bins)
+static inline void tally(float x, weighting by, level l, uint64_t *bins)
 {
     const uint32_t bin = (bits_of(x) >> l.shift) - (l.above << l.bits);
-    if (bin < 1u << l.bits) bins[bin] += measure_of(x, by);
+    if (bin < 1u << l.bits) bins[bin] += count_of(x, by);
 }
 
-/* bins[b] = the measure of all x in bin b. There is room for tables behind it: with a single one, neighbours that are alike
- * would wait for each other's sums. */
-INLINE void histogram(const float *x, int32_t n, measure by, level l, uint64_t bins[TABLES * BINS])
+/* bins[b] = the sum of what all x in bin b count for. There is room for tables behind it: with a single one, equal
+ * neighbours would serialize on one counter (store-to-load latency). */
+INLINE void histogram(const float *x, int32_t n, weighting by, level l, uint64_t bins[TABLES * BINS])
 {
     const int size = 1 << l.bits, tables = TABLES * BINS / size < 4 ? TABLES : 4;
     uint64_t *second = bins + size, *third = bins + 2 % tables * size, *fourth = bins + 3 % tables * size;
@@ -93,21 +96,21 @@ INLINE void histogram(const float *x, int32_t n, measure by, level l, uint64_t b
         for (int b = 0; b < size; b++) bins[b] += bins[t * size + b];
 }
 
-/* Copies the x of one bin. Returns their number; FEW or more are not all there. */
-static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin, float few[FEW])
+/* Copies the x of one bin. Returns their number; MAX_CANDIDATES or more are not all there. */
+static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin, float kept[MAX_CANDIDATES])
 {
     uint32_t count = 0;
     for (int32_t i = 0; i < n; i++) {
-        few[count % FEW] = x[i]; /* without a branch: nobody could predict it */
+        kept[count % MAX_CANDIDATES] = x[i]; /* without a branch: nobody could predict it */
         count += bits_of(x[i]) >> shift == bin;
     }
     return count;
 }
 
-/* The filter that keeps the fewest x that measure `target` or more together, by falling bits and then rising id. x
- * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the measure of all. `few` is used if n > FEW; else it
- * may be x. */
-INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target, float few[FEW])
+/* The filter that keeps the fewest x that count for `target` or more together, by falling bits and then rising id. x
+ * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= what all count for. `kept` is used if n >
+ * MAX_CANDIDATES; else it may be x. */
+INLINE filter find_filter(const float *x, int32_t n, weighting by, uint64_t target, float kept[MAX_CANDIDATES])
 {
     const level levels[] = {{21, by == MASS ? 9 : 11, 0}, {10, 11, 0}, {0, 10, 0}}; /* no weight is above 1 */
     uint64_t bins[TABLES * BINS];
@@ -119,14 +122,14 @@ INLINE filter find_filter(const float *x, int32_t n, measure by, uint64_t target
         histogram(x, n, by, l, bins);
         while (bins[bin] < target) target -= bins[bin--];
         found = (found << l.bits) + bin;
-        if (n <= FEW || i == 2) continue;
-        const uint32_t count = narrow(x, n, l.shift, found, few);
-        if (count >= FEW) continue;
-        x = few;
+        if (n <= MAX_CANDIDATES || i == 2) continue;
+        const uint32_t count = narrow(x, n, l.shift, found, kept);
+        if (count >= MAX_CANDIDATES) continue;
+        x = kept;
         n = (int32_t)count;
     }
-    /* All that is left is equal and measures something: of `equal` one by one, enough stay to reach the target. */
-    const uint64_t each = measure_of(float_of(found), by), equal = bins[found & 1023] / each;
+    /* All that is left is equal and counts for something: of `equal` one by one, enough stay to reach the target. */
+    const uint64_t each = count_of(float_of(found), by), equal = bins[found & 1023] / each;
     return (filter){found, equal - (target + each - 1) / each};
 }
 
@@ -140,14 +143,14 @@ static void drop_ties(float *x, int32_t n, float value, uint64_t ties, float not
     }
 }
 
-static int32_t end_of(const stretches *s, int32_t stretch, int32_t n)
+static int32_t end_of(const buckets *s, int32_t bucket, int32_t n)
 {
-    return stretch + 1 < s->count ? (stretch + 1) * s->length : n;
+    return bucket + 1 < s->count ? (bucket + 1) * s->length : n;
 }
 
-/* Copies what is `low` or more, and its ids, which rise: of logits (COUNT) or weights (MASS). Returns their number, or 0 when
- * more than FEW are. */
-static int32_t gather(const float *x, int32_t n, measure by, float low, const stretches *s, float *few, int32_t *ids)
+/* Copies what is `low` or more, and its ids, which rise: of logits (COUNT) or weights (MASS). Returns their number, or
+ * 0 when more than MAX_CANDIDATES are. */
+static int32_t gather(const float *x, int32_t n, weighting by, float low, const buckets *s, float *kept, int32_t *ids)
 {
     int32_t count = 0;
     const uint64_t mass = by == MASS ? mass_of(low) : 0;
@@ -155,15 +158,15 @@ static int32_t gather(const float *x, int32_t n, measure by, float low, const st
         if (by == MASS ? s->mass[b] < mass : s->max[b] < low) continue;
         for (int32_t i = b * s->length; i < end_of(s, b, n); i++) {
             if (!(x[i] >= low)) continue;
-            if (count == FEW) return 0;
-            few[count] = x[i];
+            if (count == MAX_CANDIDATES) return 0;
+            kept[count] = x[i];
             ids[count++] = i;
         }
     }
     return count;
 }
 
-static uint64_t total_of(const stretches *s)
+static uint64_t total_of(const buckets *s)
 {
     uint64_t total = 0;
     for (int32_t b = 0; b < s->count; b++) total += s->mass[b];
@@ -178,8 +181,9 @@ static uint64_t part_of(uint64_t total, float p)
     return part ? part : 1;
 }
 
-/* The token, in the order of ids, on which `random` of 2^64 falls. Weights below `least` count for nothing; some are 1. */
-static int32_t draw(const float *weights, const stretches *s, float least, uint64_t random)
+/* The token, in the order of ids, on which `random` of 2^64 falls. Weights below `least` count for nothing; some are
+ * 1. */
+static int32_t draw(const float *weights, const buckets *s, float least, uint64_t random)
 {
     uint64_t left = (uint64_t)((u128)random * total_of(s) >> 64);
     int32_t b = 0;
@@ -189,16 +193,16 @@ static int32_t draw(const float *weights, const stretches *s, float least, uint6
     return i;
 }
 
-static void divide(int32_t n, stretches *s)
+static void divide(int32_t n, buckets *s)
 {
-    const int32_t unit = 64 * STRETCHES;
+    const int32_t unit = 64 * MAX_BUCKETS;
     s->length = (n + unit - 1) / unit * 64;
     s->count = (n + s->length - 1) / s->length;
 }
 
-/* Divides the logits into stretches. Returns the largest, or -infinity when nothing can be chosen: one is NaN or +infinity,
- * or none is above -infinity. */
-static float largest(const sc_kernels *kernels, const float *logits, int32_t n, stretches *s)
+/* Divides the logits into buckets. Returns the largest, or -infinity when nothing can be chosen: one is NaN or
+ * +infinity, or none is above -infinity. */
+static float largest(const sc_kernels *kernels, const float *logits, int32_t n, buckets *s)
 {
     float max = -INFINITY;
     divide(n, s);
@@ -209,53 +213,57 @@ static float largest(const sc_kernels *kernels, const float *logits, int32_t n, 
 
 int32_t sc_argmax(int isa, const float *logits, int32_t n)
 {
-    stretches s;
-    const unsigned long long state = sc_float_state_default();
+    buckets s;
+    const unsigned long long state = sc_fpenv_default();
     const float max = largest(sc_kernels_get(isa), logits, n, &s);
     int32_t b = 0, i = -1;
     if (max != -INFINITY) {
         while (s.max[b] != max) b++;
         for (i = b * s.length; logits[i] != max;) i++;
     }
-    sc_float_state_restore(state);
+    sc_fpenv_restore(state);
     return i;
 }
 
-/* Tokens that may be chosen: x is their logits, later their weights; ids, unless NULL, what they are in the vocabulary. */
+/* Tokens that may be chosen: x is their logits, later their weights; ids, unless NULL, what they are in the
+ * vocabulary. */
 typedef struct {
     float *x;
     const int32_t *ids;
     int32_t n;
 } candidates;
 
-/* Top-k: makes all other logits -infinity, after copying what may stay to few, if it fits. The k largest maxima of stretches
- * are k logits: none below the least of them is among the k largest of all. */
-static candidates filter_logits(const sc_kernels *kernels, candidates all, int32_t top_k, stretches *s, float *few,
+/* Top-k: makes all other logits -infinity, after copying what may stay to kept, if it fits. The k largest maxima of
+ * buckets are k logits: none below the least of them is among the k largest of all. */
+static candidates filter_logits(const sc_kernels *kernels, candidates all, int32_t top_k, buckets *s, float *kept,
                                 int32_t *ids)
 {
     if (top_k <= s->count) {
-        for (int32_t b = 0; b < s->count; b++) few[b] = float_of(key_of(s->max[b]));
-        const float low = float_of_key(find_filter(few, s->count, COUNT, (uint64_t)top_k, few).bits);
-        const int32_t count = gather(all.x, all.n, COUNT, low, s, few, ids);
+        for (int32_t b = 0; b < s->count; b++) kept[b] = float_of(key_of(s->max[b]));
+        const float low = float_of_key(find_filter(kept, s->count, COUNT, (uint64_t)top_k, kept).bits);
+        const int32_t count = gather(all.x, all.n, COUNT, low, s, kept, ids);
         if (count) {
-            all = (candidates){few, ids, count};
-            largest(kernels, few, count, s);
+            all = (candidates){kept, ids, count};
+            largest(kernels, kept, count, s);
         }
     }
     for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
-    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, few);
+    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, kept);
     for (int32_t i = 0; i < all.n; i++)
         all.x[i] = bits_of(all.x[i]) < top.bits ? -INFINITY : float_of_key(bits_of(all.x[i]));
     drop_ties(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
     return all;
 }
 
-/* Whether anything can be drawn of a stretch whose largest logit is `logit`: e^-28 < 2^-39. */
-static int is_live(float logit, float max, float inverse_temperature) { return (logit - max) * inverse_temperature > -28; }
+/* Whether anything can be drawn of a bucket whose largest logit is `logit`: e^-28 < 2^-39. */
+static int is_live(float logit, float max, float inverse_temperature)
+{
+    return (logit - max) * inverse_temperature > -28;
+}
 
-/* The weights that the temperature gives, and their masses. Stretches of which nothing can be drawn are not worth an exp:
+/* The weights that the temperature gives, and their masses. Buckets of which nothing can be drawn are not worth an exp:
  * their weights are 0. */
-static void weigh(const sc_kernels *kernels, candidates all, float max, float temperature, stretches *s)
+static void weigh(const sc_kernels *kernels, candidates all, float max, float temperature, buckets *s)
 {
     float inverse = 1.0f / temperature;
     if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39; 0 * infinity is no number, and FLT_MAX as good as greedy */
@@ -279,21 +287,22 @@ static void weigh(const sc_kernels *kernels, candidates all, float max, float te
 /* The least weight that top-p may keep: tokens below, even all together, weigh too little. */
 static float least_of_top(uint64_t total, uint64_t target, int32_t n)
 {
-    const float bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f; /* less than one could say: rounding */
+    /* Less than one could say: rounding. */
+    const float bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f;
     return float_of(bits_of(bound) + 1);
 }
 
-/* Top-p and min-p: returns the least weight that stays, after copying what may stay to few, if it fits. Masses are then
- * those of what stays. */
-static float filter_weights(const sc_kernels *kernels, candidates *all, float top_p, float min_p, stretches *s, float *few,
-                            int32_t *ids)
+/* Top-p and min-p: returns the least weight that stays, after copying what may stay to kept, if it fits. Masses are
+ * then those of what stays. */
+static float filter_weights(const sc_kernels *kernels, candidates *all, float top_p, float min_p, buckets *s,
+                            float *kept, int32_t *ids)
 {
     const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
     float least = top_p < 1 ? least_of_top(total, target, all->n) : min_p;
-    const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, few, ids);
-    if (count) *all = (candidates){few, ids, count};
+    const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, kept, ids);
+    if (count) *all = (candidates){kept, ids, count};
     if (top_p < 1) {
-        const filter top = find_filter(all->x, all->n, MASS, target, few);
+        const filter top = find_filter(all->x, all->n, MASS, target, kept);
         drop_ties(all->x, all->n, float_of(top.bits), top.ties, 0);
         least = float_of(top.bits);
     }
@@ -303,18 +312,18 @@ static float filter_weights(const sc_kernels *kernels, candidates *all, float to
     return least;
 }
 
-static int32_t sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p, float min_p,
-                      uint64_t random)
+static int32_t sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p,
+                      float min_p, uint64_t random)
 {
-    stretches s;
-    float few[FEW], least = 0;
-    int32_t ids[FEW];
+    buckets s;
+    float kept[MAX_CANDIDATES], least = 0;
+    int32_t ids[MAX_CANDIDATES];
     const float max = largest(kernels, all.x, all.n, &s);
     if (max == -INFINITY) return -1;
     if (top_k > 0 && top_k < all.n) /* by logit: distinct logits may have equal weights */
-        all = filter_logits(kernels, all, top_k, &s, few, ids);
+        all = filter_logits(kernels, all, top_k, &s, kept, ids);
     weigh(kernels, all, max, temperature, &s);
-    if (top_p < 1 || min_p > 0) least = filter_weights(kernels, &all, top_p, min_p, &s, few, ids);
+    if (top_p < 1 || min_p > 0) least = filter_weights(kernels, &all, top_p, min_p, &s, kept, ids);
     const int32_t chosen = draw(all.x, &s, least, random);
     return all.ids ? all.ids[chosen] : chosen;
 }
@@ -322,9 +331,9 @@ static int32_t sample(const sc_kernels *kernels, candidates all, float temperatu
 int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random)
 {
-    const unsigned long long state = sc_float_state_default();
+    const unsigned long long state = sc_fpenv_default();
     const candidates all = {logits, NULL, n};
     const int32_t token = sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random);
-    sc_float_state_restore(state);
+    sc_fpenv_restore(state);
     return token;
 }

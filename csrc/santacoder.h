@@ -1,5 +1,5 @@
-/* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; no function here sees
- * a number that did not come from a checked description. Nothing here prints, exits or raises. */
+/* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; no function here
+ * sees a number that did not come from a checked description. Nothing here prints, exits or raises. */
 #ifndef SANTACODER_H
 #define SANTACODER_H
 
@@ -20,7 +20,16 @@ enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS }
 enum { SC_SOURCE_Q4_0 = 16, SC_SOURCE_Q5_0 };
 
 /* Instruction sets, in rising order of preference within a family. */
-enum { SC_ISA_SCALAR, SC_ISA_AVX2, SC_ISA_AVXVNNI, SC_ISA_AVX512, SC_ISA_AMX, SC_ISA_NEON, SC_ISA_NEON_DOTPROD, SC_ISA_LEVELS };
+enum {
+    SC_ISA_SCALAR,
+    SC_ISA_AVX2,
+    SC_ISA_AVXVNNI,
+    SC_ISA_AVX512,
+    SC_ISA_AMX,
+    SC_ISA_NEON,
+    SC_ISA_NEON_DOTPROD,
+    SC_ISA_LEVELS
+};
 
 /* The best level this CPU and operating system can run. */
 int sc_isa_best(void);
@@ -52,8 +61,8 @@ typedef struct {
 } sc_matrix;
 size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
 
-/* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, SC_SOURCE_* for SC_Q8_0, or SC_F32 for SC_Q8_0,
- * which quantises. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
+/* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, SC_SOURCE_* for SC_Q8_0, or SC_F32 for
+ * SC_Q8_0, which quantizes. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
 
 /* Values of a tensor in a unit of work. */
@@ -67,11 +76,12 @@ typedef struct {
     const float *mean;       /* (columns) or NULL: the mean of what a column is multiplied with, for shifts */
     void *blocks;
     double *sums;  /* (units, 2): squared error, and squares, of each SC_QUANTIZE_UNIT values, the last ones fewer */
-    float *shifts; /* NULL, or (rows*columns / G), G = 16 for SC_Q6_K and 32 otherwise: of each G values, the sum of mean
-                    * times what the rounded value is less than the value. Not for float targets. */
+    float *shifts; /* NULL, or (rows*columns / G), G = 16 for SC_Q6_K and 32 otherwise: of each G values, the sum of
+                    * mean times what the rounded value is less than the value. Not for float targets. */
 } sc_quantization;
-/* Rounds so that the squared error is small; the blocks are the same on every instruction set. SC_NOT_FINITE when a value is
- * infinite or not a number, SC_TOO_LARGE when one is beyond the target's range: f16's, but for SC_F32 and SC_BF16. */
+/* Rounds so that the squared error is small; the blocks are the same on every instruction set. SC_NOT_FINITE when a
+ * value is infinite or not a number, SC_TOO_LARGE when one is beyond the target's range: f16's, but for SC_F32 and
+ * SC_BF16. */
 int sc_quantize(sc_team *team, int isa, const sc_quantization *quantization);
 
 /* The shape of the network; n_head * head_dim = n_embd, and n_head_kv divides n_head. */
@@ -81,8 +91,8 @@ typedef struct {
     float epsilon;
 } sc_shape;
 
-/* Working memory for steps of up to `rows` tokens on one team with one instruction set. `float_hidden`: some UP does not
- * quantise what it gives. */
+/* Working memory for steps of up to `rows` tokens on one team with one instruction set. `float_hidden`: some UP does
+ * not quantize what it gives. */
 typedef struct sc_engine sc_engine;
 sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float_hidden, sc_team *team);
 void sc_engine_free(sc_engine *engine);
@@ -91,8 +101,8 @@ int32_t sc_engine_chunk(int isa);
 /* Bytes of one block of the KV cache, 64 positions of every layer. Blocks must start as zeros. */
 size_t sc_kv_block_bytes(const sc_shape *shape);
 
-/* One line of the forward pass. Buffers: x the residual stream, h what a norm gives, a what attention gives, u the MLP's
- * inside. */
+/* One line of the forward pass. Buffers: x the residual stream, h what a norm gives, a what attention gives, u the
+ * MLP's inside. */
 enum {
     SC_OP_EMBED,     /* x = matrix[token] + positions[position] */
     SC_OP_NORM,      /* h = layer_norm(x, weight, bias) */
@@ -106,7 +116,7 @@ enum {
 };
 typedef struct {
     int32_t kind, layer;
-    int32_t quantize; /* NORM, ATTEND, UP: the result feeds a quantised matrix and becomes int8 */
+    int32_t quantize; /* NORM, ATTEND, UP: the result feeds a quantized matrix and becomes int8 */
     const sc_matrix *matrix, *positions;
     const float *weight, *bias; /* padded with zeros to a multiple of 32 */
     double *moments; /* NULL, or (2, columns) of a float matrix: adds up its inputs, and their squares, over all rows */
@@ -130,30 +140,30 @@ typedef struct {
 /* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */
 void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
 
-/* Draws one token of n. `logits` is used up: it holds nothing of use afterwards. temperature > 0; top_k 0 and top_p 1 and
- * min_p 0 are off. Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. Returns the token,
- * or -1 when a logit is not a number or +infinity, or all are -infinity. */
+/* Draws one token of n. `logits` is used up: it holds nothing of use afterwards. temperature > 0; top_k 0 and top_p 1
+ * and min_p 0 are off. Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. Returns
+ * the token, or -1 when a logit is not a number or +infinity, or all are -infinity. */
 int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random);
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(int isa, const float *logits, int32_t n);
 
-/* Sets this thread's floating point to its default (round to nearest, subnormals kept) and returns the former state, for
- * restore: another library may have set flush-to-zero or a rounding mode, which results must not follow. */
-unsigned long long sc_float_state_default(void);
-void sc_float_state_restore(unsigned long long state);
+/* Sets this thread's floating point to its default (round to nearest, subnormals kept) and returns the former state,
+ * for restore: another library may have set flush-to-zero or a rounding mode, which results must not follow. */
+unsigned long long sc_fpenv_default(void);
+void sc_fpenv_restore(unsigned long long state);
 
 /* What this machine can do, for `santacoder bench`, which takes the time. Both share their work out over the team. */
 
 /* Reads memory once, bytes rounded down to a multiple of 256; `memory` has 64-byte alignment. The sum of all 32-bit
  * words modulo 2^32. */
-uint32_t sc_limit_read(sc_team *team, int isa, const void *memory, size_t bytes);
+uint32_t sc_peak_read(sc_team *team, int isa, const void *memory, size_t bytes);
 
-/* Multiply-adds in one round of sc_limit_dot. */
-enum { SC_LIMIT_MACS = 1228800 };
+/* Multiply-adds in one round of sc_peak_dot. */
+enum { SC_PEAK_MACS = 1228800 };
 /* int8 dot products on registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the
  * widening that 4-bit weights need. The sum of all products modulo 2^32. */
-uint32_t sc_limit_dot(sc_team *team, int isa, int64_t rounds);
+uint32_t sc_peak_dot(sc_team *team, int isa, int64_t rounds);
 
 /* cffi stops here. */
 

@@ -77,7 +77,8 @@ static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t ro
         return s;
     }
     const uint32_t groups = sc_divide_up(pairs, s.unit);
-    const uint64_t fit = (uint64_t)rows * groups / (SC_MAX_UNITS / 8) + SC_TILE_ROWS; /* fewer would be too many units */
+    /* Fewer rows would be too many units. */
+    const uint64_t fit = (uint64_t)rows * groups / (SC_MAX_UNITS / 8) + SC_TILE_ROWS;
     s.head_rows = sc_tile_rows(sc_larger(SC_UNIT_MACS / ((uint64_t)s.unit * SC_PAIR * columns), fit), rows);
     if (threads == 1) { /* nobody to wait for */
         s.head = groups;
@@ -88,8 +89,8 @@ static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t ro
     return s;
 }
 
-/* Few rows: every thread takes half of its part of what is left, so that its reads of the weights run on, down to the least
- * unit, so that all end at once. The size of the shares from pair `first` on. */
+/* Few rows: every thread takes half of its part of what is left, so that its reads of the weights run on, down to the
+ * least unit, so that all end at once. The size of the shares from pair `first` on. */
 static inline uint32_t sc_few_size(const sc_sharing *s, uint32_t first)
 {
     const uint32_t half = (s->pairs - first) / s->unit / (2 * s->threads) * s->unit;
@@ -117,7 +118,8 @@ static inline uint32_t sc_shares(const sc_sharing *s)
 static inline sc_share sc_share_at(const sc_sharing *s, uint32_t index)
 {
     if (sc_is_many(s)) {
-        const uint32_t in_head = s->head * sc_divide_up(s->rows, s->head_rows), at = index < in_head ? index : index - in_head;
+        const uint32_t in_head = s->head * sc_divide_up(s->rows, s->head_rows);
+        const uint32_t at = index < in_head ? index : index - in_head;
         const uint32_t rows = index < in_head ? s->head_rows : s->tail_rows, cuts = sc_divide_up(s->rows, rows);
         const uint32_t first = (at / cuts + (index < in_head ? 0 : s->head)) * s->unit, begin = at % cuts * rows;
         return (sc_share){first, sc_smaller(first + s->unit, s->pairs), begin, sc_smaller(begin + rows, s->rows)};

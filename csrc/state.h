@@ -12,7 +12,8 @@
  * takes. */
 typedef struct {
     size_t width;  /* of a row, a multiple of 32 */
-    size_t stride; /* floats from row to row: an odd number of cache lines, so that a column's rows spread over the cache */
+    size_t stride; /* floats from row to row: an odd number of cache lines, so that a column's rows spread over the
+                    * cache */
     float *floats;
     sc_act *blocks;
 } sc_vectors;
@@ -46,7 +47,8 @@ struct sc_engine {
     size_t scratch_floats;
     char *norms;       /* per thread: norm_bytes; a sc_own_norm and what it tells of */
     size_t norm_bytes;
-    char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per thread */
+    char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per
+                        * thread */
     size_t partial_bytes, max_partials;
     atomic_uchar *attended; /* of each partial, whether it is there */
     sc_merge *merges;       /* SC_TILE_MERGES of each split tile */
@@ -80,7 +82,8 @@ static inline float *sc_scratch(const sc_step *step, const sc_worker *worker)
 /* Floats from one pair's outputs (rows, 32) to the next's: an odd number of cache lines. */
 static inline size_t sc_pair_outputs(size_t rows) { return rows * SC_PAIR + 16; }
 
-/* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache; dim is that of a head, padded. */
+/* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache; dim is that of a head,
+ * padded. */
 static inline size_t sc_kv_half_bytes(int format, size_t dim)
 {
     return SC_KV_BLOCK * dim * (format == SC_F32 ? sizeof(float) : sizeof(uint16_t));

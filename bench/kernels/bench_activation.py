@@ -56,11 +56,11 @@ def test_add_residual(kernels: Kernels, measure: Measure, aligned: Aligned) -> N
     )
 
 
-def test_multiply(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
+def test_scale(kernels: Kernels, measure: Measure, aligned: Aligned) -> None:
     x, out = normal(aligned, WIDTH), normal(aligned, WIDTH)
     measure(
-        f"multiply {WIDTH}",
-        lambda: kernels.call("repeat_multiply", NUMBER, x, WIDTH, 0.5, out),
+        f"scale {WIDTH}",
+        lambda: kernels.call("repeat_scale", NUMBER, x, WIDTH, 0.5, out),
         {"G values": NUMBER * WIDTH / 1e9},
     )
 

@@ -13,7 +13,7 @@ from santacoder.decoding.sampler import Sampler
 from tests.support.kernel_library import Array, Kernels
 
 VOCABULARY = 49280
-STRETCH, NUMBER = 64, 64
+BUCKET, NUMBER = 64, 64
 NOISE = np.random.default_rng(0).standard_normal(VOCABULARY).astype(np.float32)
 SHAPES = {
     "peaked": NOISE + np.float32(20) * (np.arange(VOCABULARY) == 7),
@@ -40,11 +40,11 @@ def test_sampling(benchmark: BenchmarkFixture, setting: str, shape: str) -> None
 @pytest.mark.parametrize("name", ["logit_maxima", "softmax_weights", "weight_masses"])
 def test_pass(name: str, kernels: Kernels, measure: Callable[..., None], aligned: Callable[[Array], Array]) -> None:
     weights = np.exp(NOISE - NOISE.max())
-    sums = -(-VOCABULARY // STRETCH)
+    sums = -(-VOCABULARY // BUCKET)
     source, out, arguments = {
-        "logit_maxima": (NOISE, np.empty(sums, np.float32), (STRETCH,)),
+        "logit_maxima": (NOISE, np.empty(sums, np.float32), (BUCKET,)),
         "softmax_weights": (NOISE, np.empty_like(NOISE), (float(NOISE.max()), 1.25)),
-        "weight_masses": (weights, np.empty(sums, np.uint64), (STRETCH, 0.0)),
+        "weight_masses": (weights, np.empty(sums, np.uint64), (BUCKET, 0.0)),
     }[name]
     x, to = aligned(source), aligned(out)
     measure(

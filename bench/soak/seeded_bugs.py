@@ -99,8 +99,8 @@ BUGS = (
     Bug(
         "infinite minima are loaded",
         "csrc/pack.c",
-        "return finite_f16(b->d) & finite_f16(b->dmin);",
-        "return finite_f16(b->d);",
+        "return finite_f16(d) & finite_f16(dmin);",
+        "return finite_f16(d);",
         READER,
     ),
     Bug(
@@ -119,21 +119,21 @@ BUGS = (
     ),
     Bug(
         "softmax reads past its end",
-        "csrc/body/activation.h",
+        "csrc/body/sampling.h",
         "memcpy(tail, x + i, (n - i) * sizeof *tail);",
         "memcpy(tail, x + i, sizeof tail);",
         KERNELS,
     ),
     Bug(
         "padding counts in the variance",
-        "csrc/body/activation.h",
+        "csrc/body/norm.h",
         "if (n - i < 16) {",
         "if (n - i < 15) {",
         KERNELS,
     ),
     Bug(
         "the last columns are taken for a whole block",
-        "csrc/body/attention.h",
+        "csrc/body/linear_float.h",
         "const size_t n = columns - k < SC_BLOCK ? columns - k : SC_BLOCK;",
         "const size_t n = SC_BLOCK;",
         KERNELS,
@@ -147,9 +147,9 @@ BUGS = (
     ),
     Bug(
         "one group of the padding is multiplied",
-        "csrc/body/linear.h",
-        "if (format == SC_Q8_0 && g >= groups) break;",
-        "if (format == SC_Q8_0 && g > groups) break;",
+        "csrc/body/linear_gemv.h",
+        "if (format == SC_Q8_0 && u >= units) break;",
+        "if (format == SC_Q8_0 && u > units) break;",
         KERNELS,
     ),
     Bug(

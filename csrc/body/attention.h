@@ -1,98 +1,12 @@
-/* Float linear layers and attention: both are tiles of fused multiply-adds, one output per lane, walked in the same
- * order of k whatever the tile. */
+/* Attention over one block of the cache, and the merge of two blocks. */
 #ifndef SC_BODY_ATTENTION_H
 #define SC_BODY_ATTENTION_H
 
-INLINE f32x16 load_float(int format, const void *w, size_t i)
-{
-    if (format == SC_F32) return f32_load((const float *)w + i);
-    return format == SC_F16 ? f32_load_f16((const uint16_t *)w + i) : f32_load_bf16((const uint16_t *)w + i);
-}
-
-/* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k]. Meanwhile `part` bytes per k are
- * prefetched, unless `ahead` is NULL. */
-INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                     size_t x_stride, const char *ahead, size_t part, f32x16 acc[2][FLOAT_TOKENS])
-{
-    for (size_t k = 0; k < n; k++) {
-        f32x16 row[2];
-        if (ahead) prefetch_far(ahead + k * part);
-        UNROLL(2)
-        for (int p = 0; p < panels; p++) row[p] = load_float(format, w, k * w_stride + 16 * (size_t)p);
-        UNROLL(FLOAT_TOKENS)
-        for (int t = 0; t < tokens; t++) {
-            const f32x16 value = f32_set1(x[(size_t)t * x_stride + k]);
-            UNROLL(2)
-            for (int p = 0; p < panels; p++) acc[p][t] = f32_fma(row[p], value, acc[p][t]);
-        }
-    }
-}
-
-/* A tile with its accumulators in memory: out[t*out_stride + 16*p + lane]. `fresh` starts them at zero. */
-INLINE void fma_tile_out(int format, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                         size_t x_stride, const char *ahead, size_t part, float *out, size_t out_stride, int fresh)
-{
-    f32x16 acc[2][FLOAT_TOKENS];
-    UNROLL(FLOAT_TOKENS)
-    for (int t = 0; t < tokens; t++)
-        UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++)
-            acc[p][t] = fresh ? f32_set1(0) : f32_load(out + (size_t)t * out_stride + 16 * (size_t)p);
-    fma_tile(format, TILE_PANELS, tokens, w, w_stride, n, x, x_stride, ahead, part, acc);
-    UNROLL(FLOAT_TOKENS)
-    for (int t = 0; t < tokens; t++)
-        UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) f32_store(out + (size_t)t * out_stride + 16 * (size_t)p, acc[p][t]);
-}
-
-/* All tokens against TILE_PANELS panels. Meanwhile `bytes` bytes from `ahead` are prefetched, unless it is NULL: evenly, for
- * the requests of a burst hold up other loads. */
-INLINE void fma_tokens(int format, size_t tokens, const void *w, size_t w_stride, size_t n, const float *x,
-                       size_t x_stride, const char *ahead, size_t bytes, float *out, size_t out_stride, int fresh)
-{
-    for (size_t t = 0, c; t < tokens; t += c, x += c * x_stride, out += c * out_stride) {
-        c = next_tile(tokens - t, FLOAT_TOKENS);
-        const size_t part = ahead && n ? bytes * c / tokens / n : 0;
-        if (c == FLOAT_TOKENS)
-            fma_tile_out(format, FLOAT_TOKENS, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        else if (c == 4) fma_tile_out(format, 4, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        else if (c == 2) fma_tile_out(format, 2, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        else fma_tile_out(format, 1, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        if (ahead) ahead += n * part;
-    }
-}
-
-/* Chunks of 256 columns stay in L1 while the tokens pass. */
-INLINE void linear_float(int format, const char *pair, size_t columns, const float *x, size_t stride, size_t tokens,
-                         float *out)
-{
-    const size_t size = format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
-    for (size_t k = 0; k < columns; k += SC_BLOCK) {
-        const size_t n = columns - k < SC_BLOCK ? columns - k : SC_BLOCK;
-        for (size_t p = 0; p < 2; p += TILE_PANELS)
-            fma_tokens(format, tokens, pair + (k * SC_PAIR + 16 * p) * size, SC_PAIR, n, x + k, stride, NULL, 0,
-                       out + 16 * p, SC_PAIR, k == 0);
-    }
-}
-
-#define LINEAR_FLOAT(name, format)                                                                                  \
-    static void name(const void *pair, size_t columns, const void *x, size_t stride, size_t tokens,                 \
-                     const void *ahead, float *out)                                                                 \
-    {                                                                                                               \
-        (void)ahead;                                                                                                \
-        linear_float(format, pair, columns, x, stride, tokens, out);                                                \
-    }
-LINEAR_FLOAT(linear_f32, SC_F32)
-LINEAR_FLOAT(linear_f16, SC_F16)
-LINEAR_FLOAT(linear_bf16, SC_BF16)
-
-static void widen(const uint16_t *x, size_t n, const void *ahead, float *out)
-{
-    for (size_t i = 0; i < n; i += 16) {
-        if (ahead && i % 32 == 0) prefetch_far((const char *)ahead + i * sizeof *x);
-        f32_store(out + i, f32_load_f16(x + i));
-    }
-}
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "exp.h"
+#include "fma_tile.h"
 
 /* Scores of one query become weights exp(score - max) with those of hidden keys zero; returns the sum of weights. */
 INLINE float softmax_block(float *score, int visible, float *max)
@@ -138,19 +52,20 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
                    out->out + 16 * p, dim, 1);
 }
 
-static void attend_f16(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
-                       const int32_t *visible, const void *ahead, sc_partial *out)
+static void FN(attend_f16)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                           const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F16, queries, n, dim, keys, values, visible, ahead, out);
 }
 
-static void attend_f32(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
-                       const int32_t *visible, const void *ahead, sc_partial *out)
+static void FN(attend_f32)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+                           const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F32, queries, n, dim, keys, values, visible, ahead, out);
 }
 
-static void attend_merge(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last, size_t dim)
+static void FN(attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last,
+                             size_t dim)
 {
     float keep[16], add[16];
     const f32x16 max0 = f32_load(state->max), max1 = f32_load(next->state.max), max = f32_max(max0, max1);

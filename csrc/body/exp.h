@@ -2,6 +2,10 @@
 #ifndef SC_BODY_EXP_H
 #define SC_BODY_EXP_H
 
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+
 /* exp(x), relative error below 2e-7; x <= 88. Exactly 1 at 0 and exactly 0 below -80, so that no product of a softmax
  * weight (>= 1.8e-35) with an f16 value (>= 6e-8) underflows. Cody-Waite reduction, Taylor to degree 7 on
  * [-ln2/2, ln2/2]. */

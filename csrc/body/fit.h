@@ -2,10 +2,15 @@
  * Each lane holds one group of values that share a scale, so groups never wait for each other and no sum crosses lanes.
  *
  * For one group the error has many local minima in its scale (and minimum): several starts each take a few steps of
- * Lloyd's method, which rounds the values with a scale and then takes the best scale for the rounded values. The scales of
- * a superblock are then rounded themselves, their neighbours tried, and d (and dmin) set to the best for all groups. */
+ * Lloyd's method, which rounds the values with a scale and then takes the best scale for the rounded values. The scales
+ * of a superblock are then rounded themselves, their neighbours tried, and d (and dmin) set to the best for all
+ * groups. */
 #ifndef SC_BODY_FIT_H
 #define SC_BODY_FIT_H
+
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
 
 enum { FIT_STARTS = 3, FIT_STEPS = 3, FIT_ROUNDS = 3 };
 
@@ -14,7 +19,7 @@ static const float fit_inset[FIT_STARTS] = {0.0f, 0.75f, 1.5f};
 /* How far from the nearest rounded scale and minimum a better one is looked for. */
 enum { FIT_REACH = 2 };
 
-static float fit_f16(float x) { return sc_f32_from_f16(sc_f16_from_f32(x)); }
+static float FN(fit_f16)(float x) { return sc_f32_from_f16(sc_f16_from_f32(x)); }
 
 /* 1/x, or 0 for x <= 0. */
 INLINE f32x16 f32_inverse(f32x16 x)
@@ -28,8 +33,8 @@ INLINE f32x16 f32_whole(f32x16 x, f32x16 low, f32x16 high)
     return f32_from_i32(i32_from_f32(f32_min(f32_max(x, low), high)));
 }
 
-/* What the best scale depends on: sums over a lane's values of w, and of w*x; for rounded values q of w*q, w*q*q, w*q*x; and
- * the error. */
+/* What the best scale depends on: sums over a lane's values of w, and of w*x; for rounded values q of w*q, w*q*q,
+ * w*q*x; and the error. */
 typedef struct {
     f32x16 w, wx;
 } fit_totals;
@@ -81,7 +86,8 @@ INLINE f32x16 fit_error(const float *x, const float *w, int n, f32x16 scale, f32
 }
 
 /* Stores q, and what tables and biases want to know about what is missed. */
-static void fit_store(const float *x, const float *mean, int n, f32x16 scale, f32x16 min, float low, float high, sc_fit *out)
+static void FN(fit_store)(const float *x, const float *mean, int n, f32x16 scale, f32x16 min, float low, float high,
+                          sc_fit *out)
 {
     const f32x16 inverse = f32_inverse(scale), negative = f32_sub(f32_set1(0), scale);
     f32x16 error = f32_set1(0), shift = f32_set1(0);
@@ -112,7 +118,8 @@ INLINE void affine_solve(fit_totals t, fit_sums s, f32x16 *scale, f32x16 *min)
     *min = f32_select_lt(least, determinant, f32_max(free_min, zero), *min);
 }
 
-static void affine_search(const float *x, const float *w, fit_totals totals, float levels, f32x16 *scale, f32x16 *min)
+static void FN(affine_search)(const float *x, const float *w, fit_totals totals, float levels, f32x16 *scale,
+                              f32x16 *min)
 {
     f32x16 low = f32_set1(0), high = f32_set1(0), best = f32_set1(INFINITY);
     for (int i = 0; i < 32; i++) {
@@ -122,7 +129,8 @@ static void affine_search(const float *x, const float *w, fit_totals totals, flo
     const f32x16 range = f32_sub(high, low);
     *scale = *min = f32_set1(0);
     for (int start = 0; start < FIT_STARTS * FIT_STARTS; start++) {
-        const float below = fit_inset[start / FIT_STARTS] / (2 * levels), above = fit_inset[start % FIT_STARTS] / (2 * levels);
+        const float below = fit_inset[start / FIT_STARTS] / (2 * levels);
+        const float above = fit_inset[start % FIT_STARTS] / (2 * levels);
         f32x16 s = f32_mul(range, f32_set1((1 - below - above) / levels));
         f32x16 m = f32_max(f32_sub(f32_mul(range, f32_set1(-below)), low), f32_set1(0));
         for (int step = 0; step < FIT_STEPS; step++) {
@@ -136,8 +144,8 @@ static void affine_search(const float *x, const float *w, fit_totals totals, flo
 }
 
 /* Replaces whole multiples a of d and b of dmin, one of each per lane, by the best within reach. */
-static f32x16 affine_neighbours(const float *x, const float *w, float levels, int reach, f32x16 d, f32x16 dmin, f32x16 *a,
-                                f32x16 *b)
+static f32x16 FN(affine_neighbours)(const float *x, const float *w, float levels, int reach, f32x16 d, f32x16 dmin,
+                                    f32x16 *a, f32x16 *b)
 {
     const f32x16 zero = f32_set1(0), most = f32_set1(63), a0 = *a, b0 = *b;
     f32x16 best = f32_set1(INFINITY);
@@ -154,7 +162,7 @@ static f32x16 affine_neighbours(const float *x, const float *w, float levels, in
 }
 
 /* Sets d and dmin of superblock h, lanes 8*h .. 8*h+7, to the best for the values as they are rounded. */
-static void affine_refit(fit_totals totals, fit_sums sums, f32x16 a, f32x16 b, float d[16], float dmin[16])
+static void FN(affine_refit)(fit_totals totals, fit_sums sums, f32x16 a, f32x16 b, float d[16], float dmin[16])
 {
     float aa[16], ab[16], bb[16], ax[16], bx[16];
     f32_store(aa, f32_mul(f32_mul(a, a), sums.wqq));
@@ -171,12 +179,12 @@ static void affine_refit(fit_totals totals, fit_sums sums, f32x16 a, f32x16 b, f
             const double free_min = (sab * sax - saa * sbx) / determinant;
             if (free_min > 0) nd = (sbb * sax - sab * sbx) / determinant, nm = free_min;
         }
-        for (int i = h; i < h + 8; i++) d[i] = fit_f16((float)(nd > 0 ? nd : 0)), dmin[i] = fit_f16((float)nm);
+        for (int i = h; i < h + 8; i++) d[i] = FN(fit_f16)((float)(nd > 0 ? nd : 0)), dmin[i] = FN(fit_f16)((float)nm);
     }
 }
 
 /* d and dmin so that the largest scale and minimum of a superblock become 63. */
-static void affine_first(f32x16 scale, f32x16 min, float d[16], float dmin[16])
+static void FN(affine_first)(f32x16 scale, f32x16 min, float d[16], float dmin[16])
 {
     float s[16], m[16];
     f32_store(s, scale);
@@ -187,26 +195,26 @@ static void affine_first(f32x16 scale, f32x16 min, float d[16], float dmin[16])
             most_s = s[i] > most_s ? s[i] : most_s;
             most_m = m[i] > most_m ? m[i] : most_m;
         }
-        for (int i = h; i < h + 8; i++) d[i] = fit_f16(most_s / 63), dmin[i] = fit_f16(most_m / 63);
+        for (int i = h; i < h + 8; i++) d[i] = FN(fit_f16)(most_s / 63), dmin[i] = FN(fit_f16)(most_m / 63);
     }
 }
 
-static void fit_affine(const float *x, const float *w, const float *mean, int levels, sc_fit *out)
+static void FN(fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out)
 {
     const fit_totals totals = fit_total(x, w, 32);
     const float high = (float)levels;
     float d[16], dmin[16], best[2] = {0}, error[16], a[16], b[16];
     f32x16 scale, min;
-    affine_search(x, w, totals, high, &scale, &min);
-    affine_first(scale, min, d, dmin);
+    FN(affine_search)(x, w, totals, high, &scale, &min);
+    FN(affine_first)(scale, min, d, dmin);
     f32x16 at = f32_whole(f32_mul(scale, f32_inverse(f32_load(d))), f32_set1(0), f32_set1(63));
     f32x16 bt = f32_whole(f32_mul(min, f32_inverse(f32_load(dmin))), f32_set1(0), f32_set1(63));
     for (int round = 0; round < FIT_ROUNDS; round++) {
         if (round) {
             const f32x16 s = f32_mul(f32_load(d), at), m = f32_mul(f32_load(dmin), bt);
-            affine_refit(totals, fit_round(x, w, 32, s, m, 0, high), at, bt, d, dmin);
+            FN(affine_refit)(totals, fit_round(x, w, 32, s, m, 0, high), at, bt, d, dmin);
         }
-        f32_store(error, affine_neighbours(x, w, high, FIT_REACH, f32_load(d), f32_load(dmin), &at, &bt));
+        f32_store(error, FN(affine_neighbours)(x, w, high, FIT_REACH, f32_load(d), f32_load(dmin), &at, &bt));
         f32_store(a, at);
         f32_store(b, bt);
         for (int h = 0; h < 2; h++) {
@@ -219,12 +227,13 @@ static void fit_affine(const float *x, const float *w, const float *mean, int le
             for (int i = 8 * h; i < 8 * h + 8; i++) out->scale[i] = (int8_t)a[i], out->min[i] = (int8_t)b[i];
         }
     }
-    for (int i = 0; i < 16; i++) a[i] = out->d[i / 8] * (float)out->scale[i], b[i] = out->dmin[i / 8] * (float)out->min[i];
-    fit_store(x, mean, 32, f32_load(a), f32_load(b), 0, high, out);
+    for (int i = 0; i < 16; i++)
+        a[i] = out->d[i / 8] * (float)out->scale[i], b[i] = out->dmin[i / 8] * (float)out->min[i];
+    FN(fit_store)(x, mean, 32, f32_load(a), f32_load(b), 0, high, out);
 }
 
 /* The largest absolute value in each lane; *sign is -1 where it is a positive value's. */
-static f32x16 fit_extent(const float *x, int n, f32x16 *sign)
+static f32x16 FN(fit_extent)(const float *x, int n, f32x16 *sign)
 {
     const f32x16 zero = f32_set1(0);
     f32x16 below = zero, above = zero;
@@ -237,7 +246,7 @@ static f32x16 fit_extent(const float *x, int n, f32x16 *sign)
 }
 
 /* Replaces whole multiples a of d by the best within reach. */
-static f32x16 signed_neighbours(const float *x, const float *w, int reach, f32x16 d, f32x16 *a)
+static f32x16 FN(signed_neighbours)(const float *x, const float *w, int reach, f32x16 d, f32x16 *a)
 {
     const f32x16 zero = f32_set1(0), most = f32_set1(127), a0 = *a;
     f32x16 best = f32_set1(INFINITY);
@@ -251,7 +260,7 @@ static f32x16 signed_neighbours(const float *x, const float *w, int reach, f32x1
 }
 
 /* The best scale for x ~ scale*q in each lane; the larger end of a lane is its lower one. */
-static f32x16 signed_search(const float *x, const float *w, f32x16 extent)
+static f32x16 FN(signed_search)(const float *x, const float *w, f32x16 extent)
 {
     static const float inset[] = {-0.5f, 0.25f, 1.0f, 1.75f};
     const f32x16 zero = f32_set1(0);
@@ -269,45 +278,45 @@ static f32x16 signed_search(const float *x, const float *w, f32x16 extent)
 }
 
 /* d so that the sum over 16 lanes is least for the values as they are rounded. */
-static float signed_refit(fit_sums sums, f32x16 a)
+static float FN(signed_refit)(fit_sums sums, f32x16 a)
 {
     float aa[16], ax[16];
     double saa = 0, sax = 0;
     f32_store(aa, f32_mul(f32_mul(a, a), sums.wqq));
     f32_store(ax, f32_mul(a, sums.wqx));
     for (int i = 0; i < 16; i++) saa += aa[i], sax += ax[i];
-    return fit_f16((float)(saa > 0 && sax > 0 ? sax / saa : 0));
+    return FN(fit_f16)((float)(saa > 0 && sax > 0 ? sax / saa : 0));
 }
 
-static void fit_signed(const float *x, const float *w, const float *mean, sc_fit *out)
+static void FN(fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out)
 {
     float turned[256], sign[16], a[16] = {0}, best = INFINITY;
     f32x16 signs;
-    const f32x16 zero = f32_set1(0), extent = fit_extent(x, 16, &signs);
+    const f32x16 zero = f32_set1(0), extent = FN(fit_extent)(x, 16, &signs);
     f32_store(sign, signs);
     for (int i = 0; i < 16; i++) f32_store(turned + 16 * i, f32_mul(signs, f32_load(x + 16 * i)));
-    const f32x16 scale = signed_search(turned, w, extent);
-    float d = fit_f16(f32_max16(scale) / 127);
+    const f32x16 scale = FN(signed_search)(turned, w, extent);
+    float d = FN(fit_f16)(f32_max16(scale) / 127);
     f32x16 at = f32_whole(f32_mul(scale, f32_inverse(f32_set1(d))), zero, f32_set1(127));
     for (int round = 0; round < FIT_ROUNDS; round++) {
-        if (round) d = signed_refit(fit_round(turned, w, 16, f32_mul(f32_set1(d), at), zero, -32, 31), at);
-        const float sum = f32_sum16(signed_neighbours(turned, w, 2 * FIT_REACH, f32_set1(d), &at));
+        if (round) d = FN(signed_refit)(fit_round(turned, w, 16, f32_mul(f32_set1(d), at), zero, -32, 31), at);
+        const float sum = f32_sum16(FN(signed_neighbours)(turned, w, 2 * FIT_REACH, f32_set1(d), &at));
         if (round && !(sum < best)) continue;
         best = sum;
         out->d[0] = d;
         f32_store(a, at);
     }
     for (int i = 0; i < 16; i++) out->scale[i] = (int8_t)(sign[i] * a[i]);
-    fit_store(turned, mean, 16, f32_mul(f32_set1(out->d[0]), f32_load(a)), zero, -32, 31, out);
+    FN(fit_store)(turned, mean, 16, f32_mul(f32_set1(out->d[0]), f32_load(a)), zero, -32, 31, out);
     f32_store(out->shift, f32_mul(signs, f32_load(out->shift)));
 }
 
 /* Groups with a scale of their own in f16: the one of the largest value, or what Lloyd's method makes of it. */
-static void fit_plain(const float *x, const float *w, const float *mean, sc_fit *out)
+static void FN(fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out)
 {
     uint16_t half[16];
     f32x16 signs;
-    const f32x16 zero = f32_set1(0), extent = fit_extent(x, 32, &signs);
+    const f32x16 zero = f32_set1(0), extent = FN(fit_extent)(x, 32, &signs);
     f32x16 best = f32_set1(INFINITY), scale = zero;
     for (int start = 0; start < FIT_STARTS; start++) {
         f32x16 s = f32_mul(extent, f32_set1(1 / (127 + fit_inset[start] / 2)));
@@ -321,7 +330,7 @@ static void fit_plain(const float *x, const float *w, const float *mean, sc_fit 
         }
     }
     f32_store(out->d, scale);
-    fit_store(x, mean, 32, scale, zero, -127, 127, out);
+    FN(fit_store)(x, mean, 32, scale, zero, -127, 127, out);
 }
 
 #endif

@@ -1,13 +1,18 @@
-/* Quantised linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
+/* Quantized linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
  * call. Whether one token or many are in flight, integers are exact and float operations the same, in the same order:
  *   Q4_K, Q5_K  a superblock is integers: total = sum of dot*scale*factor over its groups, mins = sum of min*act.sum;
- *               acc = fma(fma(total, d, rest), step, acc), where rest = mins*(-8*dmin), and for Q5_K, whose dots are of
- *               weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
- *   Q6_K        so is a group: total = dot*scale + dot*scale of its halves; part = fma(total, act.scale, part) over a
- *               superblock; acc = fma(part, d, acc)
- *   Q8_0        acc = fma(dot*d, act.scale, acc) */
+ *               acc = fma(fma(total, d, rest), act.scale, acc), where rest = mins*(-8*dmin), and for Q5_K, whose dots
+ *               are of weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
+ *   Q6_K        so is a group: total = dot*scale + dot*scale of its halves; over a superblock
+ *               part = fma(total, act.group_scale, part); acc = fma(part, d, acc)
+ *   Q8_0        acc = fma(dot*d, act.group_scale, acc) */
 #ifndef SC_BODY_LINEAR_H
 #define SC_BODY_LINEAR_H
+
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "prefetch.h"
 
 /* The six-bit factors of one panel and superblock of Q4_K or Q5_K as bytes, in the order of the lines of sc_affine. */
 typedef struct {
@@ -26,14 +31,14 @@ typedef struct {
 
 INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
 
-/* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves (Q6_K);
- * a group of Q8_0, by itself. */
+/* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves
+ * (Q6_K); a group of Q8_0, by itself. */
 INLINE int groups_per_unit(int format) { return is_affine(format) ? 2 : 1; }
 INLINE int units_per_block(int format) { return SC_GROUPS / groups_per_unit(format); }
 INLINE int sums_per_unit(int format) { return format == SC_Q8_0 ? 1 : 2; }
 
-/* Step s of group g of one panel, as unsigned bytes. */
-INLINE u8x64 step_bytes(int format, const void *block, int panel, int g, int s)
+/* Quad s of group g of one panel, as unsigned bytes. */
+INLINE u8x64 quad_bytes(int format, const void *block, int panel, int g, int s)
 {
     if (format == SC_Q4_K) {
         u8x64 x = u8_load(((const sc_q4k *)block)->q[g >> 1][panel][s]);
@@ -93,20 +98,20 @@ INLINE f32x16 load_dmin(const void *block, int panel)
     return f32_mul(f32_load_f16(((const sc_affine *)block)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
 }
 
-/* Integer dot products of steps first..last-1 of group g: `panels` panels times `tokens` tokens, exact. The weights are w's
- * or else those of `block`, unpacked step by step: few registers hold a group. */
-INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *block, int panel, const sc_act *x,
-                     int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
+/* Integer dot products of quads first..last-1 of group g: `panels` panels times `tokens` tokens, exact. The weights are
+ * w's or else those of `block`, unpacked quad by quad: few registers hold a group. */
+INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *block, int panel,
+                     const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
     const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
     dotx16 part[2][TILE_TOKENS];
     UNROLL(8)
     for (int s = first; s < last; s++) {
         const int n = s - first;
-        u8x64 step[2];
+        u8x64 quad[2];
         UNROLL(2)
         for (int p = 0; p < panels; p++)
-            step[p] = block ? step_bytes(format, block, panel + p, g, s) : w->q[panel + p][g][s];
+            quad[p] = block ? quad_bytes(format, block, panel + p, g, s) : w->q[panel + p][g][s];
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
@@ -115,10 +120,10 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
             for (int p = 0; p < panels; p++) {
                 if (format == SC_Q8_0) {
                     if (n == 0) sum[p][t] = i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (zero[0] + zero[1]));
-                    sum[p][t] = i32_dot4_wide(sum[p][t], step[p], a);
+                    sum[p][t] = i32_dot4_wide(sum[p][t], quad[p], a);
                     continue;
                 }
-                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : i32_set1(0)), step[p], a);
+                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : i32_set1(0)), quad[p], a);
                 if (n % run == run - 1) sum[p][t] = dot_end(n < run ? i32_set1(0) : sum[p][t], part[p][t]);
             }
         }
@@ -126,8 +131,8 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
 }
 
 /* The sums of unit u. */
-INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *block, int panel, const sc_act *x,
-                     int u, i32x16 sum[2][2][TILE_TOKENS])
+INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *block, int panel,
+                     const sc_act *x, int u, i32x16 sum[2][2][TILE_TOKENS])
 {
     if (format == SC_Q8_0) {
         dot_tile(format, panels, tokens, w, block, panel, x, u, 0, 8, sum[0]);
@@ -165,18 +170,18 @@ INLINE void add_sums(int format, block_sum *sum, i32x16 both, i32x16 scale, cons
     if (is_affine(format))
         sum->total = i16_dot_add(sum->total, both, i16_mul(scale, i16_broadcast2(x->factor + 2 * u)));
     else
-        sum->part = f32_fma(f32_from_i32(i16_dot(both, scale)), f32_set1(x->scale[u]), sum->part);
+        sum->part = f32_fma(f32_from_i32(i16_dot(both, scale)), f32_set1(x->group_scale[u]), sum->part);
 }
 
 /* Adds a group of Q8_0 from its sum times d. */
 INLINE void add_term(block_sum *sum, f32x16 term, const sc_act *x, int g)
 {
-    sum->part = f32_fma(term, f32_set1(x->scale[g]), sum->part);
+    sum->part = f32_fma(term, f32_set1(x->group_scale[g]), sum->part);
 }
 
 /* Adds a unit from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
-INLINE void add_unit(int format, block_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d, const sc_act *x,
-                     int u)
+INLINE void add_unit(int format, block_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
+                     const sc_act *x, int u)
 {
     if (format == SC_Q8_0) add_term(sum, f32_mul(f32_from_i32(one), *d), x, u);
     else add_sums(format, sum, unit_sums(format, one, two, x, u), *scale, x, u);
@@ -200,7 +205,7 @@ INLINE f32x16 block_end(int format, f32x16 acc, block_sum sum, const i32x16 *sca
     f32x16 term = f32_mul(times_sums(min, x), dmin);
     if (format == SC_Q5_K) /* the zero point was taken off */
         term = f32_fma(times_sums(scale, x), f32_mul(d, f32_set1(16 << SC_SUM_SHIFT)), term);
-    return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->step), acc);
+    return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->scale), acc);
 }
 
 /* Units of the superblock that begins at column k. */
@@ -209,85 +214,12 @@ INLINE int units_left(int format, size_t columns, size_t k)
     return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_unit(format) : units_per_block(format);
 }
 
-/* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next if
- * this one, whose end is `end`, is that short. */
-INLINE const char *soon(const char *block, const char *end, const char *ahead, size_t block_bytes)
+/* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next
+ * if this one, whose end is `end`, is that short. */
+INLINE const char *prefetch_target(const char *block, const char *end, const char *ahead, size_t block_bytes)
 {
     const char *p = block + PREFETCH_BLOCKS * block_bytes;
     return p < end ? p : ahead + (p - end);
-}
-
-/* One panel's part of unit u, few tokens. */
-INLINE void few_unit(int format, int tokens, const char *block, int panel, int u, const six_bits *six, const sc_act *x,
-                     block_sum sum[FEW_TOKENS])
-{
-    i32x16 dot[2][2][TILE_TOKENS], scale;
-    f32x16 d;
-    if (format == SC_Q8_0) d = load_d(format, block, panel, u);
-    else scale = unit_scale(format, block, panel, u, six);
-    dot_unit(format, 1, tokens, NULL, block, panel, x, u, dot);
-    UNROLL(FEW_TOKENS)
-    for (int t = 0; t < tokens; t++)
-        add_unit(format, &sum[t], dot[0][0][t], dot[sums_per_unit(format) - 1][0][t], &scale, &d, x + t, u);
-}
-
-/* out += one panel's superblock, few tokens. */
-INLINE void few_end(int format, int tokens, const char *block, int panel, const six_bits *six, const sc_act *x,
-                    const block_sum sum[FEW_TOKENS], float *out)
-{
-    i32x16 scale[SC_GROUPS / 2], min[SC_GROUPS / 2];
-    f32x16 d = f32_set1(0), dmin = d;
-    if (format != SC_Q8_0) d = load_d(format, block, panel, 0);
-    if (is_affine(format)) {
-        dmin = load_dmin(block, panel);
-        UNROLL(4)
-        for (int u = 0; u < SC_GROUPS / 2; u++) {
-            min[u] = unit_min(u, six);
-            scale[u] = unit_scale(format, block, panel, u, six);
-        }
-    }
-    UNROLL(FEW_TOKENS)
-    for (int t = 0; t < tokens; t++) {
-        float *to = out + SC_PAIR * t + SC_LANES * panel;
-        f32_store(to, block_end(format, f32_load(to), sum[t], scale, min, d, dmin, x + t));
-    }
-}
-
-/* Few tokens: the pair is unpacked in registers and read once. */
-INLINE void linear_few(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
-                       const char *ahead, float *out)
-{
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const size_t part = block_bytes / (size_t)units_per_block(format);
-    const char *end = blocks + sc_pair_bytes(format, columns);
-    memset(out, 0, (size_t)tokens * SC_PAIR * sizeof *out);
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
-        const int units = units_left(format, columns, k);
-        const char *next = soon(blocks, end, ahead, block_bytes);
-        six_bits six[2];
-        block_sum sum[2][FEW_TOKENS];
-        UNROLL(2)
-        for (int p = 0; p < 2; p++) {
-            unpack_six(format, blocks, p, &six[p]);
-            UNROLL(FEW_TOKENS)
-            for (int t = 0; t < tokens; t++) sum[p][t] = block_start(format, f32_load(out + SC_PAIR * t + SC_LANES * p));
-        }
-        const six_bits *factors = six; /* in memory: few registers hold them */
-        OPAQUE(factors);
-        UNROLL(8)
-        for (int u = 0; u < units_per_block(format); u++) {
-            if (format == SC_Q8_0 && u >= units) break;
-            if (PREFETCH_BLOCKS) prefetch(next + (size_t)u * part, part);
-            if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)u * part, part);
-            UNROLL(2)
-            for (int p = 0; p < 2; p++) {
-                NO_LOADS_AHEAD();
-                few_unit(format, tokens, blocks, p, u, factors + p, x, sum[p]);
-            }
-        }
-        UNROLL(2)
-        for (int p = 0; p < 2; p++) few_end(format, tokens, blocks, p, factors + p, x, sum[p], out);
-    }
 }
 
 /* Unit u of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. Unit 0 comes first. */
@@ -299,8 +231,8 @@ INLINE void unpack_unit(int format, const char *block, int panel, int u, int byt
         for (int g = groups * u; g < groups * (u + 1); g++)
             UNROLL(8)
             for (int s = 0; s < 8; s++) {
-                const u8x64 step = step_bytes(format, block, panel, g, s);
-                w->q[panel][g][s] = zero ? u8_sub(step, zero) : step;
+                const u8x64 quad = quad_bytes(format, block, panel, g, s);
+                w->q[panel][g][s] = zero ? u8_sub(quad, zero) : quad;
             }
     }
     if (u == 0) unpack_six(format, block, panel, &w->six[panel]);

@@ -1,8 +1,14 @@
-/* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of integers,
- * by way of L1, and only the arithmetic above them is left to vectors. While one unit's products are added up, those of the
- * next are stored, and those of the one after it made. */
+/* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of
+ * integers, by way of L1, and only the arithmetic above them is left to vectors. While one unit's products are added
+ * up, those of the next are stored, and those of the one after it made. */
 #ifndef SC_BODY_LINEAR_ONE_TILE_H
 #define SC_BODY_LINEAR_ONE_TILE_H
+
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "../vec/tiles.h"
+#include "linear.h"
 
 /* Bytes are stored with this offset, and tiles take signed weights. */
 INLINE uint8_t zero_point(int format)
@@ -17,25 +23,29 @@ typedef struct {
     int panel, units;
 } tile_work;
 
-/* Bytes and factors of the panels at work, and their products, an entry per panel and unit, modulo the ring's length. */
+/* Products of a token with a panel's rows. */
+typedef int32_t lanes[SC_LANES];
+
+/* Bytes and factors of the panels at work, and their products, an entry per panel and unit, modulo the ring's
+ * length. */
 typedef struct {
     unpacked w;
-    _Alignas(64) int32_t dots[2 * SC_GROUPS * 2 * TILE_ROWS][SC_LANES];
+    _Alignas(64) lanes dots[2 * SC_GROUPS * 2 * TILE_ROWS];
 } tile_memory;
 
-/* What to ask for while a panel is added up, as evenly as the arithmetic lets: a burst would hold up other loads. Weights,
- * `part` bytes per group of columns, and a token per group; NULL is nothing. */
+/* What to ask for while a panel is added up, as evenly as the arithmetic lets: a burst would hold up other loads.
+ * Weights, `part` bytes per group of columns, and a token per group; NULL is nothing. */
 typedef struct {
     const char *weights;
     size_t part;
     const sc_act *tokens;
 } tile_ahead;
 
-/* Entries of the ring: few, so that L1 has room for all else. Where products are read more than once, all of two panels are
- * kept. An entry is not stored a multiple of 4 KB from one that is being read: loads would wait for it. */
+/* Entries of the ring: few, so that L1 has room for all else. Where products are read more than once, all of two panels
+ * are kept. An entry is not stored a multiple of 4 KB from one that is being read: loads would wait for it. */
 enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
-INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int u))[SC_LANES]
+INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
 {
     const size_t entry = (size_t)((units_per_block(format) * panel + u) % ring);
     return m->dots + entry * (size_t)sums_per_unit(format) * TILE_ROWS;
@@ -60,8 +70,8 @@ INLINE int32_t (*dots_at(int format, tile_memory *m, int ring, int panel, int u)
         }                                                               \
     } while (0)
 
-/* Exact integer dot products of unit u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those of
- * Q8_0 offset by TILE_START. */
+/* Exact integer dot products of unit u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those
+ * of Q8_0 offset by TILE_START. */
 INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 {
     if (format == SC_Q8_0 && u >= at.units) return;
@@ -77,7 +87,7 @@ INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 INLINE void store_products(int format, tile_work at, int ring, int u, tile_memory *m)
 {
     if (format == SC_Q8_0 && u >= at.units) return;
-    int32_t(*out)[SC_LANES] = dots_at(format, m, ring, at.panel, u);
+    lanes *out = dots_at(format, m, ring, at.panel, u);
     TILE_FENCE();
     if (u % 2) TILE_STORE(6, out);
     else TILE_STORE(4, out);
@@ -100,26 +110,25 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
 {
     const i32x16 *scale = &m->w.scale[at.panel][u];
     const f32x16 *d = &m->w.d[at.panel][u];
-    /* Exact: d has 11 bits. So the fused product below rounds what a multiplication would. Where the sum is 0 it may have
+    /* Exact: d has 11 bits, so the FMA rounds exactly as the separate multiply would. Where the sum is 0 it may have
      * another sign: see find_scales. */
     const f32x16 offset = format == SC_Q8_0 ? f32_mul(*d, f32_set1(-TILE_START)) : f32_set1(0);
-    const int32_t(*dot)[SC_LANES] = (const int32_t(*)[SC_LANES])dots_at(format, m, ring, at.panel, u) + first;
-    /* Moved so that add_sums finds unit u's factors, four bytes each, where those of unit 0 would be. */
-    const sc_act *x = (const sc_act *)(const void *)((const float *)(const void *)(at.x + first) + u);
+    const lanes *dot = (const lanes *)dots_at(format, m, ring, at.panel, u) + first;
+    const sc_act *x = at.x + first;
     OPAQUE(dot);
     OPAQUE(x);
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) {
         const i32x16 one = i32_load(dot[t]);
-        if (format == SC_Q8_0) add_term(&sum[t], f32_fma(f32_from_bits(one), *d, offset), x + t, 0);
-        else add_sums(format, &sum[t], i16_pair(one, i32_load(dot[t + TILE_ROWS])), *scale, x + t, 0);
+        if (format == SC_Q8_0) add_term(&sum[t], f32_fma(f32_from_bits(one), *d, offset), x + t, u);
+        else add_sums(format, &sum[t], i16_pair(one, i32_load(dot[t + TILE_ROWS])), *scale, x + t, u);
     }
 }
 
-/* Adds panel `now` to out for `tokens` tokens from `first`. If `leads`, it also starts the products of `next`, unpacks that
- * panel before if `unpack`, and asks for what is `ahead`. */
-INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads, int unpack,
-                      tile_ahead ahead, tile_memory *m, float *out)
+/* Adds panel `now` to out for `tokens` tokens from `first`. If `leads`, it also starts the products of `next`, unpacks
+ * that panel before if `unpack`, and asks for what is `ahead`. */
+INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads,
+                      int unpack, tile_ahead ahead, tile_memory *m, float *out)
 {
     block_sum sum[TILE_ROWS];
     const int groups = groups_per_unit(format), units = units_per_block(format), p = now.panel;
@@ -151,9 +160,10 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
     }
 }
 
-/* The same for tokens first..rows-1 of a tile, fewer than it has, in pieces. Only the first piece leads, if any does. */
-INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads, tile_ahead ahead,
-                       tile_memory *m, float *out)
+/* The same for tokens first..rows-1 of a tile, fewer than it has, in pieces. Only the first piece leads, if any
+ * does. */
+INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads,
+                       tile_ahead ahead, tile_memory *m, float *out)
 {
     for (size_t t = first, n; t < rows; t += n, out += SC_PAIR * n, leads = 0) {
         n = next_tile(rows - t, 4);
@@ -163,10 +173,10 @@ INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, 
     }
 }
 
-/* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is added
- * up the next one is unpacked. */
-INLINE void linear_one_tile(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                            const char *ahead, float *out)
+/* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is
+ * added up the next one is unpacked. */
+INLINE void gemm_one_tile(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
+                          const char *ahead, float *out)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), half = block_bytes / 2;
     const char *end = blocks + sc_pair_bytes(format, columns);
@@ -175,13 +185,15 @@ INLINE void linear_one_tile(int format, const char *blocks, size_t columns, cons
     for (int u = 0; u < now.units; u++) unpack_unit(format, blocks, 0, u, 1, zero_point(format), &m.w);
     start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
     for (size_t k = 0; now.x; now = next) {
-        const tile_ahead later = {soon(now.block, end, ahead, block_bytes) + (now.panel ? half : 0), half / SC_GROUPS, NULL};
+        const tile_ahead later = {prefetch_target(now.block, end, ahead, block_bytes) + (now.panel ? half : 0),
+                                  half / SC_GROUPS, NULL};
         float *to = out + SC_LANES * now.panel;
         next = now;
         next.panel ^= 1;
         if (now.panel) {
             k += SC_BLOCK;
-            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0, units_left(format, columns, k)};
+            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0,
+                               units_left(format, columns, k)};
         }
         if (tokens == TILE_ROWS)
             add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);

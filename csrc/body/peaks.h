@@ -1,12 +1,17 @@
 /* What `santacoder bench` measures a model against: reads and dot products with nothing else around them. */
-#ifndef SC_BODY_LIMITS_H
-#define SC_BODY_LIMITS_H
+#ifndef SC_BODY_PEAKS_H
+#define SC_BODY_PEAKS_H
 
-/* A round's adds, shared by LIMIT_SUMS accumulators; each does LIMIT_RUN between dot_start and dot_end. */
-enum { LIMIT_ADDS = SC_LIMIT_MACS / 64, LIMIT_RUNS = LIMIT_ADDS / (LIMIT_SUMS * LIMIT_RUN) };
-_Static_assert(LIMIT_RUNS * LIMIT_SUMS * LIMIT_RUN == LIMIT_ADDS, "a round is the same work on every instruction set");
-_Static_assert(LIMIT_RUN % SC_LIMIT_STEPS == 0, "every accumulator meets all steps equally often");
-_Static_assert(LIMIT_SUMS <= SC_LIMIT_SUMS, "each accumulator has activations of its own");
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "prefetch.h"
+
+/* A round's adds, shared by PEAK_SUMS accumulators; each does PEAK_RUN between dot_start and dot_end. */
+enum { PEAK_ADDS = SC_PEAK_MACS / 64, PEAK_RUNS = PEAK_ADDS / (PEAK_SUMS * PEAK_RUN) };
+_Static_assert(PEAK_RUNS * PEAK_SUMS * PEAK_RUN == PEAK_ADDS, "a round is the same work on every instruction set");
+_Static_assert(PEAK_RUN % SC_PEAK_QUADS == 0, "every accumulator meets all quads equally often");
+_Static_assert(PEAK_SUMS <= SC_PEAK_SUMS, "each accumulator has activations of its own");
 
 /* The sum of all lanes modulo 2^32. */
 INLINE uint32_t sum_lanes(i32x16 x)
@@ -22,42 +27,43 @@ INLINE uint32_t sum_lanes(i32x16 x)
     return sum;
 }
 
-static uint32_t limit_read(const void *memory, size_t bytes)
+static uint32_t FN(peak_read)(const void *memory, size_t bytes)
 {
     const char *p = memory;
     i32x16 sum[4];
     UNROLL(4)
     for (int i = 0; i < 4; i++) sum[i] = i32_set1(0);
     for (const char *end = p + bytes; p < end; p += 256) {
-        if (PREFETCH_BLOCKS) prefetch(p + PREFETCH_BLOCKS * sizeof(sc_q4k), 256); /* as a step does, which must not outrun its limit */
+        /* As a step does, which must not outrun its peak. */
+        if (PREFETCH_BLOCKS) prefetch(p + PREFETCH_BLOCKS * sizeof(sc_q4k), 256);
         UNROLL(4)
         for (int i = 0; i < 4; i++) sum[i] = i32_add(sum[i], i32_from_bits(f32_load((const float *)p + 16 * i)));
     }
     return sum_lanes(i32_add(i32_add(sum[0], sum[1]), i32_add(sum[2], sum[3])));
 }
 
-/* One step's weights serve all accumulators, whose activations stay in registers, as in a tile of a linear layer. */
-static uint32_t limit_dot(const uint8_t *weights, const int8_t *activations)
+/* A quad's weights serve all accumulators, whose activations stay in registers, as in a tile of a linear layer. */
+static uint32_t FN(peak_dot)(const uint8_t *weights, const int8_t *activations)
 {
     i32x16 sum = i32_set1(0);
-    u8x64 a[LIMIT_SUMS];
-    UNROLL(LIMIT_SUMS)
-    for (int t = 0; t < LIMIT_SUMS; t++) a[t] = i8_broadcast4(activations + 4 * t);
-    for (int run = 0; run < LIMIT_RUNS; run++) {
-        dotx16 part[LIMIT_SUMS];
-        UNROLL(LIMIT_SUMS)
-        for (int t = 0; t < LIMIT_SUMS; t++) part[t] = dot_start(i32_set1(0));
-        for (int first = 0; first < LIMIT_RUN; first += SC_LIMIT_STEPS) {
-            UNROLL(LIMIT_UNROLL)
-            for (int s = 0; s < SC_LIMIT_STEPS; s++) {
+    u8x64 a[PEAK_SUMS];
+    UNROLL(PEAK_SUMS)
+    for (int t = 0; t < PEAK_SUMS; t++) a[t] = i8_broadcast4(activations + 4 * t);
+    for (int run = 0; run < PEAK_RUNS; run++) {
+        dotx16 part[PEAK_SUMS];
+        UNROLL(PEAK_SUMS)
+        for (int t = 0; t < PEAK_SUMS; t++) part[t] = dot_start(i32_set1(0));
+        for (int first = 0; first < PEAK_RUN; first += SC_PEAK_QUADS) {
+            UNROLL(PEAK_UNROLL)
+            for (int s = 0; s < SC_PEAK_QUADS; s++) {
                 NO_LOADS_AHEAD(); /* nor may products of equal operands be kept from one run to the next */
                 const u8x64 w = u8_load(weights + 64 * s);
-                UNROLL(LIMIT_SUMS)
-                for (int t = 0; t < LIMIT_SUMS; t++) part[t] = dot_add(part[t], w, a[t]);
+                UNROLL(PEAK_SUMS)
+                for (int t = 0; t < PEAK_SUMS; t++) part[t] = dot_add(part[t], w, a[t]);
             }
         }
-        UNROLL(LIMIT_SUMS)
-        for (int t = 0; t < LIMIT_SUMS; t++) sum = i32_add(sum, dot_end(i32_set1(0), part[t]));
+        UNROLL(PEAK_SUMS)
+        for (int t = 0; t < PEAK_SUMS; t++) sum = i32_add(sum, dot_end(i32_set1(0), part[t]));
     }
     return sum_lanes(sum);
 }

@@ -2,6 +2,10 @@
 #ifndef SC_BODY_PREFETCH_H
 #define SC_BODY_PREFETCH_H
 
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+
 /* `bytes` bytes that will be read soon. */
 INLINE void prefetch(const char *p, size_t bytes)
 {

@@ -1,7 +1,12 @@
-/* Passes over a whole vocabulary. Maxima and masses come per stretch of `length` tokens, a multiple of 64, so that what
- * follows can pass over stretches that hold nothing. */
+/* Passes over a whole vocabulary. Maxima and masses come per bucket of `length` tokens, a multiple of 64, so that what
+ * follows can pass over buckets that hold nothing. */
 #ifndef SC_BODY_SAMPLING_H
 #define SC_BODY_SAMPLING_H
+
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "exp.h"
 
 /* 64 of x from i on, or as many as there are and then `filler`. */
 INLINE void load_64(const float *x, size_t i, size_t n, float filler, f32x16 v[4])
@@ -17,7 +22,7 @@ INLINE void load_64(const float *x, size_t i, size_t n, float filler, f32x16 v[4
     for (int k = 0; k < 4; k++) v[k] = f32_load(from + 16 * k);
 }
 
-static int logit_maxima(const float *x, size_t n, size_t length, float *out)
+static int FN(logit_maxima)(const float *x, size_t n, size_t length, float *out)
 {
     const f32x16 infinity = f32_set1(INFINITY), zero = f32_set1(0), one = f32_set1(1);
     f32x16 wrong = zero;
@@ -35,7 +40,7 @@ static int logit_maxima(const float *x, size_t n, size_t length, float *out)
     return f32_max16(wrong) == 0;
 }
 
-static void softmax_weights(const float *x, size_t n, float max, float inverse_temperature, float *out)
+static void FN(softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out)
 {
     const f32x16 maxima = f32_set1(max), factor = f32_set1(inverse_temperature);
     size_t i = 0;
@@ -55,7 +60,7 @@ INLINE f32x16 f32_floor(f32x16 x)
     return f32_sub(nearest, f32_select_lt(x, nearest, f32_set1(1), f32_set1(0)));
 }
 
-static void weight_masses(const float *weights, size_t n, size_t length, float least, uint64_t *out)
+static void FN(weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out)
 {
     /* A mass has up to 40 bits: multiples of 2^19, and the rest. Every step is exact. */
     const f32x16 high = f32_set1(0x1p20f), low = f32_set1(0x1p19f), kept = f32_set1(least), zero = f32_set1(0);

@@ -3,22 +3,19 @@
 
 #if defined __x86_64__
 TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")
-#define ISA_NAME "avx512"
-#define ISA_TABLE sc_kernels_avx512
-#define ISA_CHUNK 512
-#define TILE_PANELS 2 /* a register tile is panels x tokens */
-#define TILE_TOKENS 4 /* int8: two sums per token and panel, and what they add up to */
-#define FEW_TOKENS 4 /* as many are unpacked in registers */
-#define UNPACK_IN_TILE(format) (format == SC_Q4_K) /* whether bytes are unpacked for each tile, or once per superblock to L1 */
+#define ISA avx512
+#define CHUNK 512
+#define TILE_PANELS 2
+#define TILE_TOKENS 4
 #define FLOAT_TOKENS 8
-#define BODY_MANY "linear_registers.h"
-#define LINEAR_MANY(...) linear_registers(__VA_ARGS__)
-#define PREFETCH_BLOCKS 4 /* superblocks of a pair */
-#define PREFETCH_CACHE 2 /* L2: L1 keeps too few requests in flight */
-#define PREFETCH_NEAR 1 /* few tokens: into L1 half a superblock ahead */
-#define LIMIT_SUMS 12 /* dot products in flight: enough to wait for none */
-#define LIMIT_RUN 320 /* adds between their sums */
-#define LIMIT_UNROLL 8 /* steps, as registers allow */
+#define GEMV_TOKENS 4
+#define UNPACK_IN_TILE(format) (format == SC_Q4_K)
+#define PREFETCH_BLOCKS 4
+#define PREFETCH_CACHE 2
+#define PREFETCH_NEAR 1
+#define PEAK_SUMS 12
+#define PEAK_RUN 320
+#define PEAK_UNROLL 8
 #include "../vec/avx512.h"
 #include "../body/table.h"
 TARGET_END

@@ -3,22 +3,18 @@
 
 #if defined __aarch64__
 TARGET_BEGIN("arch=armv8.2-a+dotprod")
-#define ISA_NAME "neon_dotprod"
-#define ISA_TABLE sc_kernels_neon_dotprod
-#define ISA_CHUNK 256
-#define TILE_PANELS 1 /* a register tile is panels x tokens */
-#define TILE_TOKENS 4 /* int8: two sums per token and panel, and what they add up to */
-#define FEW_TOKENS 1 /* as many are unpacked in registers */
-#define UNPACK_IN_TILE(format) 0 /* bytes are unpacked once per superblock, to L1 */
+#define ISA neon_dotprod
+#define CHUNK 256
+#define TILE_PANELS 1
+#define TILE_TOKENS 4
 #define FLOAT_TOKENS 6
-#define BODY_MANY "linear_registers.h"
-#define LINEAR_MANY(...) linear_registers(__VA_ARGS__)
-#define PREFETCH_BLOCKS 1 /* superblocks of a pair */
-#define PREFETCH_CACHE 3 /* L1 */
-#define PREFETCH_NEAR 0 /* few tokens: into L1 half a superblock ahead */
-#define LIMIT_SUMS 4 /* dot products in flight: enough to wait for none */
-#define LIMIT_RUN 320 /* adds between their sums */
-#define LIMIT_UNROLL 8 /* steps, as registers allow */
+#define GEMV_TOKENS 1
+#define PREFETCH_BLOCKS 1
+#define PREFETCH_CACHE 3
+#define PREFETCH_NEAR 0
+#define PEAK_SUMS 4
+#define PEAK_RUN 320
+#define PEAK_UNROLL 8
 #include "../vec/neon.h"
 #include "../vec/dot_neon_dotprod.h"
 #include "../body/table.h"

@@ -18,8 +18,8 @@ static inline void sc_bell_reset(sc_bell *b, uint32_t value)
     sc_sleepers_reset(&b->sleepers);
 }
 
-/* Raises the value, counted modulo 2^32; a ringer that comes late, after others, changes nothing. The value and the number
- * of those asleep are ordered on both sides: either the sleeper sees the value, or the ringer the sleeper. */
+/* Raises the value, counted modulo 2^32; a ringer that comes late, after others, changes nothing. The value and the
+ * number of those asleep are ordered on both sides: either the sleeper sees the value, or the ringer the sleeper. */
 static inline void sc_bell_ring(sc_bell *b, uint32_t value)
 {
     uint32_t old = atomic_load(&b->value);

@@ -32,7 +32,8 @@ int sc_cpu_supports(int level)
     switch (level) {
     case SC_ISA_AVX2: return 1;
     case SC_ISA_AVXVNNI: return a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI) != 0;
-    case SC_ISA_AMX: return sc_cpu_supports(SC_ISA_AVX512) && (d7 & AMX) == AMX && (saved >> 17 & 3) == 3 && sc_grant_tiles();
+    case SC_ISA_AMX:
+        return sc_cpu_supports(SC_ISA_AVX512) && (d7 & AMX) == AMX && (saved >> 17 & 3) == 3 && sc_grant_tiles();
     case SC_ISA_AVX512: return (b7 & F) && (b7 & BW) && (b7 & vl) && (c7 & VNNI512) && (saved & 0xE6) == 0xE6;
     default: return 0;
     }

@@ -1,11 +1,11 @@
-/* The floating-point state of a thread. */
+/* The floating-point environment of a thread. */
 #include "../santacoder.h"
 
 #if defined __x86_64__
 #include <immintrin.h>
 #endif
 
-unsigned long long sc_float_state_default(void)
+unsigned long long sc_fpenv_default(void)
 {
 #if defined __x86_64__
     const unsigned old = _mm_getcsr();
@@ -21,7 +21,7 @@ unsigned long long sc_float_state_default(void)
 #endif
 }
 
-void sc_float_state_restore(unsigned long long old)
+void sc_fpenv_restore(unsigned long long old)
 {
 #if defined __x86_64__
     _mm_setcsr((unsigned)old);

@@ -32,20 +32,20 @@ void sc_thread_yield(void);
 
 /* Counts forks from now on; returns 0 when there is no memory for that. */
 int sc_forks_watch(void);
-/* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a child
- * may have its parent's. */
+/* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a
+ * child may have its parent's. */
 unsigned sc_forks(void);
 
 /* The CPU that the calling thread runs on, or -1. */
 int sc_cpu_current(void);
 /* CPUs that the calling thread may use, or 0 when the system does not say. */
 int sc_cpus_allowed(void);
-/* Moves the calling thread, number `self`, away from the CPUs of the `n` threads; cpus[i] is thread i's, or -1. Returns 0
- * when there is no other CPU, or no way. */
+/* Moves the calling thread, number `self`, away from the CPUs of the `n` threads; cpus[i] is thread i's, or -1. Returns
+ * 0 when there is no other CPU, or no way. */
 int sc_cpu_leave(const _Atomic int32_t *cpus, int n, int self);
 
-/* Zeroed pages, aligned, in huge pages where the system gives them; NULL when there are none. Both sizes are multiples of
- * a page. */
+/* Zeroed pages, aligned, in huge pages where the system gives them; NULL when there are none. Both sizes are multiples
+ * of a page. */
 void *sc_pages_map(size_t bytes, size_t alignment);
 void sc_pages_unmap(void *pages, size_t bytes);
 

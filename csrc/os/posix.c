@@ -95,7 +95,8 @@ int sc_forks_watch(void)
 unsigned sc_forks(void) { return atomic_load(&forks); }
 
 #if defined __linux__
-/* As many CPUs as a kernel can be built for, 8192: cpu_set_t ends at 1024, and Linux refuses a set that is too small. */
+/* As many CPUs as a kernel can be built for, 8192: cpu_set_t ends at 1024, and Linux refuses a set that is too
+ * small. */
 typedef struct {
     cpu_set_t part[8192 / CPU_SETSIZE];
 } cpus;
@@ -111,9 +112,9 @@ int sc_cpus_allowed(void)
     return get_affinity(&set) ? CPU_COUNT_S(sizeof set, set.part) : 0;
 }
 
-/* The thread's affinity leaves out the others' CPUs for a moment. Linux has no compare-and-set for an affinity: one that
- * somebody sets meanwhile (taskset) stays if it comes before the second look, and is lost within the system calls beside
- * it. */
+/* The thread's affinity leaves out the others' CPUs for a moment. Linux has no compare-and-set for an affinity: one
+ * that somebody sets meanwhile (taskset) stays if it comes before the second look, and is lost within the system calls
+ * beside it. */
 int sc_cpu_leave(const _Atomic int32_t *others, int n, int self)
 {
     cpus allowed, apart, now;

@@ -1,22 +1,24 @@
 /* A small team of threads. OpenMP is no choice: its runtime hangs in a forked child.
  *
- * The protocol. `word` holds the number of the phase that is at work, whether its units have owners, and the next unit that
- * nobody has. A unit is claimed by compare-and-swap, so a thread that comes late cannot touch the counter of a later phase;
- * a unit with an owner by the owner's `own`, which goes from an earlier phase's number to this one's, once. Whoever finishes
- * units counts them in `done`; who counts the last one opens the next phase, or closes the job. What describes a phase lies
- * twice, by the parity of its number: phase p+2 is not opened before p+1 is over, nor that before p is.
+ * The protocol. `word` holds the number of the phase that is at work, whether its units have owners, and the next unit
+ * that nobody has. A unit is claimed by compare-and-swap, so a thread that comes late cannot touch the counter of a
+ * later phase; a unit with an owner by the owner's `own`, which goes from an earlier phase's number to this one's,
+ * once. Whoever finishes units counts them in `done`; who counts the last one opens the next phase, or closes the job.
+ * What describes a phase lies twice, by the parity of its number: phase p+2 is not opened before p+1 is over, nor that
+ * before p is.
  *
  *   - The job, its argument and the description of a phase are read only by a thread that holds a unit of it, or that
  *     opens the next phase: they may lie on the stack of the caller, which returns when the job is closed.
- *   - `total` of a phase may be read too late, as that of the phase after the next; the claim that follows fails then, since
- *     `word` has changed. An `own` of a phase that is over is not below its number, so nobody takes it again.
- *   - Opening writes the description, then `word`, then `news`. Closing does too: a phase of 0 units, then `news` with the
- *     closing bit. Others may have done the phase and opened later ones before its opener writes `news`, which only goes up.
+ *   - `total` of a phase may be read too late, as that of the phase after the next; the claim that follows fails then,
+ *     since `word` has changed. An `own` of a phase that is over is not below its number, so nobody takes it again.
+ *   - Opening writes the description, then `word`, then `news`. Closing does too: a phase of 0 units, then `news` with
+ *     the closing bit. Others may have done the phase and opened later ones before its opener writes `news`, which only
+ *     goes up.
  *
- * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once a phase. It yields at once where a
- * team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for then
- * whoever holds the unit is not running. A thread that has had its CPU for a millisecond and a half yields when it holds
- * nothing: beside another process its time slice ends there, and not within a unit. */
+ * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once a phase. It yields at once where
+ * a team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for
+ * then whoever holds the unit is not running. A thread that has had its CPU for a millisecond and a half yields when it
+ * holds nothing: beside another process its time slice ends there, and not within a unit. */
 #include "threads.h"
 
 #include <stdatomic.h>
@@ -70,7 +72,8 @@ struct sc_team {
     _Atomic uint32_t owned[2]; /* units with owners that nobody has claimed */
 };
 
-/* Phase, owners' bit and next unit of `word`. Numbers of phases have 43 bits, a year of the smallest phases, and go round. */
+/* Phase, owners' bit and next unit of `word`. Numbers of phases have 43 bits, a year of the smallest phases, and go
+ * round. */
 enum { INDEX_BITS = 20, PHASE_SHIFT = INDEX_BITS + 1 };
 _Static_assert(SC_MAX_UNITS < 1 << INDEX_BITS, "an index has room");
 static uint64_t phase_of(uint64_t word) { return word >> PHASE_SHIFT; }
@@ -116,7 +119,8 @@ static void note_cpu(const sc_worker *w)
 {
     const int cpu = sc_cpu_current();
     _Atomic int32_t *known = &w->team->cpu[w->index];
-    if (atomic_load_explicit(known, memory_order_relaxed) != cpu) atomic_store_explicit(known, cpu, memory_order_relaxed);
+    if (atomic_load_explicit(known, memory_order_relaxed) != cpu)
+        atomic_store_explicit(known, cpu, memory_order_relaxed);
 }
 
 /* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
@@ -204,7 +208,8 @@ static void open_next(sc_team *team, uint64_t before)
     if (opened && next.own) {
         const uint32_t active = (uint32_t)sc_team_size(team);
         owned = units < active ? units : active;
-        for (int i = (int)owned; i < team->size; i++) atomic_store_explicit(&team->workers[i].own, phase, memory_order_relaxed);
+        for (int i = (int)owned; i < team->size; i++)
+            atomic_store_explicit(&team->workers[i].own, phase, memory_order_relaxed);
     }
     atomic_store_explicit(&team->owned[parity], owned, memory_order_relaxed);
     atomic_store_explicit(&team->done[parity], 0, memory_order_relaxed);
@@ -279,7 +284,7 @@ static void *worker_main(void *argument)
 {
     sc_worker *w = argument;
     sc_team *team = w->team;
-    sc_float_state_default();
+    sc_fpenv_default();
     w->slice = sc_ticks();
     for (;;) {
         const uint32_t roster = atomic_load(&team->roster.value), seen = atomic_load(&team->news.value);
@@ -348,7 +353,7 @@ static void call_up(sc_team *team)
 void sc_team_run(sc_team *team, const sc_job *job, void *argument)
 {
     if (!is_ours(team)) team_start(team);
-    const unsigned long long state = sc_float_state_default();
+    const unsigned long long state = sc_fpenv_default();
     sc_worker *self = &team->workers[0];
     const uint64_t before = phase_of(atomic_load(&team->word));
     call_up(team);
@@ -357,7 +362,7 @@ void sc_team_run(sc_team *team, const sc_job *job, void *argument)
     team->phases[before & 1] = (sc_phase){0};
     open_next(team, before);
     for (uint32_t seen; !((seen = atomic_load(&team->news.value)) & 1);) take_part(self, seen);
-    sc_float_state_restore(state);
+    sc_fpenv_restore(state);
 }
 
 typedef struct {

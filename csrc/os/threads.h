@@ -1,7 +1,7 @@
 /* The thread team, as the rest of the C side uses it. A job is a sequence of phases, a phase a number of units that any
- * thread may do, in any order, at the same time. A phase ends when its last unit is done, and the next begins at once: no
- * phase waits for a thread that has no unit in hand, and the caller can do all of them. Floating point is in its default
- * state on every thread meanwhile (round to nearest, subnormals kept). */
+ * thread may do, in any order, at the same time. A phase ends when its last unit is done, and the next begins at once:
+ * no phase waits for a thread that has no unit in hand, and the caller can do all of them. Floating point is in its
+ * default state on every thread meanwhile (round to nearest, subnormals kept). */
 #ifndef SC_THREADS_H
 #define SC_THREADS_H
 

@@ -1,7 +1,7 @@
-/* What AMX adds to vec/avx512.h: exact dot products of up to 16 tokens with 16 rows of signed weights at once. Tile
- * registers hold 16 lines of 64 bytes; a panel's steps are lines just as the instruction wants them. */
-#ifndef SC_VEC_AMX_H
-#define SC_VEC_AMX_H
+/* Tile registers on AMX, beside vec/avx512.h. They hold 16 lines of 64 bytes; a panel's quads are lines just as the
+ * instruction wants them. See vec/tiles.h for contracts. */
+#ifndef SC_VEC_TILES_H
+#define SC_VEC_TILES_H
 
 #define TILE_ROWS 16 /* most tokens of a tile */
 
@@ -13,13 +13,14 @@ typedef struct {
     uint8_t lines[16];
 } tile_shapes;
 
-/* For as many tokens as `rows`, until tiles_close, which gives back the shapes that the thread had: another library may
- * have set them once and for all (llama.cpp does). */
+/* Another library may have set shapes once and for all (llama.cpp does). */
 static inline void tiles_open(int rows, tile_shapes *before)
 {
     __asm__ volatile("sttilecfg %0" : "=m"(*before));
     const uint8_t n = (uint8_t)rows;
-    tile_shapes shapes = {.palette = 1, .line_bytes = {32, 64, 16, 64, 64, 64, 64, 64}, .lines = {n, 8, n, 4, n, n, n, n}};
+    tile_shapes shapes = {.palette = 1,
+                          .line_bytes = {32, 64, 16, 64, 64, 64, 64, 64},
+                          .lines = {n, 8, n, 4, n, n, n, n}};
     __asm__ volatile("" : : "r"(&shapes) : "memory"); /* gcc's intrinsics do not say what memory they read */
     _tile_loadconfig(&shapes);
 }
@@ -29,8 +30,8 @@ static inline void tiles_close(const tile_shapes *before)
     else _tile_release();
 }
 
-/* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight
- * one of the two units that convert and multiply takes none, so a conversion less is worth a load more. */
+/* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in
+ * flight one of the two units that convert and multiply takes none, so a conversion less is worth a load more. */
 static _Alignas(64) const int32_t tile_start[16] = {
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
@@ -39,14 +40,11 @@ static _Alignas(64) const int32_t tile_start[16] = {
 
 #define TILE_FENCE() __asm__ volatile("" : : : "memory")
 
-/* Register `sum` (tokens, 16), started by one of these, += sums over 32 columns: int8 activations `stride` bytes apart,
- * 8 steps of signed weights. */
 #define TILE_ZERO(sum) _tile_zero(sum)
 #define TILE_OFFSET(sum) _tile_loadd(sum, tile_start, 0)
 #define TILE_DOT32(sum, a, stride, w) \
     do { _tile_loadd(0, a, stride); _tile_loadd(1, w, 64); _tile_dpbssd(sum, 0, 1); } while (0)
 
-/* The same over 16 columns: 4 steps. */
 #define TILE_DOT16(sum, a, stride, w) \
     do { _tile_loadd(2, a, stride); _tile_loadd(3, w, 64); _tile_dpbssd(sum, 2, 3); } while (0)
 #define TILE_STORE(sum, out) _tile_stored(sum, out, SC_LANES * sizeof(int32_t))

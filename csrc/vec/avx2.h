@@ -92,12 +92,18 @@ static inline i32x16 i16_pair(i32x16 low, i32x16 high)
     return (i32x16){_mm256_blend_epi16(low.a, _mm256_slli_epi32(high.a, 16), 0xAA),
                     _mm256_blend_epi16(low.b, _mm256_slli_epi32(high.b, 16), 0xAA)};
 }
-static inline i32x16 i16_add(i32x16 x, i32x16 y) { return (i32x16){_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)}; }
+static inline i32x16 i16_add(i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
+}
 static inline i32x16 i16_mul(i32x16 x, i32x16 y)
 {
     return (i32x16){_mm256_mullo_epi16(x.a, y.a), _mm256_mullo_epi16(x.b, y.b)};
 }
-static inline i32x16 i16_dot(i32x16 x, i32x16 y) { return (i32x16){_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)}; }
+static inline i32x16 i16_dot(i32x16 x, i32x16 y)
+{
+    return (i32x16){_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)};
+}
 static inline i32x16 i16_even_u8(u8x64 x)
 {
     const __m256i mask = _mm256_set1_epi16(0xFF);

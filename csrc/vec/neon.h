@@ -13,41 +13,41 @@ typedef struct { float32x4_t v[4]; } f32x16;
         { enum { i = 0 }; statement; } { enum { i = 1 }; statement; } { enum { i = 2 }; statement; }              \
         { enum { i = 3 }; statement; }                                                                            \
     } while (0)
-#define QUADS_(type, expression)     \
+#define REGISTERS_(type, expression)     \
     type r;                          \
     EACH_(r.v[i] = (expression));    \
     return r
 
 /* Bytes. */
-static inline u8x64 u8_load(const void *p) { QUADS_(u8x64, vld1q_u8((const uint8_t *)p + 16 * i)); }
+static inline u8x64 u8_load(const void *p) { REGISTERS_(u8x64, vld1q_u8((const uint8_t *)p + 16 * i)); }
 static inline void u8_store(void *p, u8x64 x)
 {
     EACH_(vst1q_u8((uint8_t *)p + 16 * i, x.v[i]));
 }
-static inline u8x64 u8_shl(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)n))); }
-static inline u8x64 u8_shr(u8x64 x, int n) { QUADS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)-n))); }
-static inline u8x64 u8_and(u8x64 x, uint8_t mask) { QUADS_(u8x64, vandq_u8(x.v[i], vdupq_n_u8(mask))); }
-static inline u8x64 u8_or(u8x64 x, u8x64 y) { QUADS_(u8x64, vorrq_u8(x.v[i], y.v[i])); }
-static inline u8x64 u8_sub(u8x64 x, uint8_t y) { QUADS_(u8x64, vsubq_u8(x.v[i], vdupq_n_u8(y))); }
+static inline u8x64 u8_shl(u8x64 x, int n) { REGISTERS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)n))); }
+static inline u8x64 u8_shr(u8x64 x, int n) { REGISTERS_(u8x64, vshlq_u8(x.v[i], vdupq_n_s8((int8_t)-n))); }
+static inline u8x64 u8_and(u8x64 x, uint8_t mask) { REGISTERS_(u8x64, vandq_u8(x.v[i], vdupq_n_u8(mask))); }
+static inline u8x64 u8_or(u8x64 x, u8x64 y) { REGISTERS_(u8x64, vorrq_u8(x.v[i], y.v[i])); }
+static inline u8x64 u8_sub(u8x64 x, uint8_t y) { REGISTERS_(u8x64, vsubq_u8(x.v[i], vdupq_n_u8(y))); }
 
 /* 32-bit integers. */
-static inline i32x16 i32_set1(int32_t x) { QUADS_(i32x16, vdupq_n_s32(x)); }
-static inline i32x16 i32_load(const int32_t *p) { QUADS_(i32x16, vld1q_s32(p + 4 * i)); }
-static inline i32x16 i32_add(i32x16 x, i32x16 y) { QUADS_(i32x16, vaddq_s32(x.v[i], y.v[i])); }
-static inline i32x16 i32_shl(i32x16 x, int n) { QUADS_(i32x16, vshlq_s32(x.v[i], vdupq_n_s32((int32_t)n))); }
-static inline i32x16 i32_from_bits(f32x16 x) { QUADS_(i32x16, vreinterpretq_s32_f32(x.v[i])); }
+static inline i32x16 i32_set1(int32_t x) { REGISTERS_(i32x16, vdupq_n_s32(x)); }
+static inline i32x16 i32_load(const int32_t *p) { REGISTERS_(i32x16, vld1q_s32(p + 4 * i)); }
+static inline i32x16 i32_add(i32x16 x, i32x16 y) { REGISTERS_(i32x16, vaddq_s32(x.v[i], y.v[i])); }
+static inline i32x16 i32_shl(i32x16 x, int n) { REGISTERS_(i32x16, vshlq_s32(x.v[i], vdupq_n_s32((int32_t)n))); }
+static inline i32x16 i32_from_bits(f32x16 x) { REGISTERS_(i32x16, vreinterpretq_s32_f32(x.v[i])); }
 static inline int32_t i32_sum16(i32x16 x)
 {
     return vaddvq_s32(vaddq_s32(vaddq_s32(x.v[0], x.v[1]), vaddq_s32(x.v[2], x.v[3])));
 }
-static inline i32x16 i32_and(i32x16 x, i32x16 y) { QUADS_(i32x16, vandq_s32(x.v[i], y.v[i])); }
-static inline i32x16 i32_max(i32x16 x, i32x16 y) { QUADS_(i32x16, vmaxq_s32(x.v[i], y.v[i])); }
+static inline i32x16 i32_and(i32x16 x, i32x16 y) { REGISTERS_(i32x16, vandq_s32(x.v[i], y.v[i])); }
+static inline i32x16 i32_max(i32x16 x, i32x16 y) { REGISTERS_(i32x16, vmaxq_s32(x.v[i], y.v[i])); }
 static inline int32_t i32_max16(i32x16 x)
 {
     return vmaxvq_s32(vmaxq_s32(vmaxq_s32(x.v[0], x.v[1]), vmaxq_s32(x.v[2], x.v[3])));
 }
-static inline i32x16 i32_abs(i32x16 x) { QUADS_(i32x16, vabsq_s32(x.v[i])); }
-static inline i32x16 i32_from_f32(f32x16 x) { QUADS_(i32x16, vcvtnq_s32_f32(x.v[i])); }
+static inline i32x16 i32_abs(i32x16 x) { REGISTERS_(i32x16, vabsq_s32(x.v[i])); }
+static inline i32x16 i32_from_f32(f32x16 x) { REGISTERS_(i32x16, vcvtnq_s32_f32(x.v[i])); }
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {
     int16x8_t low = vcombine_s16(vmovn_s32(x.v[0]), vmovn_s32(x.v[1]));
@@ -59,39 +59,39 @@ static inline void i32_store_i8(int8_t *p, i32x16 x)
 static inline int16x8_t i16_(int32x4_t x) { return vreinterpretq_s16_s32(x); }
 static inline int32x4_t i32_(int16x8_t x) { return vreinterpretq_s32_s16(x); }
 static inline i32x16 i16_broadcast2(const int16_t *p) { return i32_set1(four_bytes(p)); }
-static inline i32x16 i16_pair(i32x16 low, i32x16 high) { QUADS_(i32x16, vsliq_n_s32(low.v[i], high.v[i], 16)); }
-static inline i32x16 i16_add(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vaddq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
-static inline i32x16 i16_mul(i32x16 x, i32x16 y) { QUADS_(i32x16, i32_(vmulq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
+static inline i32x16 i16_pair(i32x16 low, i32x16 high) { REGISTERS_(i32x16, vsliq_n_s32(low.v[i], high.v[i], 16)); }
+static inline i32x16 i16_add(i32x16 x, i32x16 y) { REGISTERS_(i32x16, i32_(vaddq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
+static inline i32x16 i16_mul(i32x16 x, i32x16 y) { REGISTERS_(i32x16, i32_(vmulq_s16(i16_(x.v[i]), i16_(y.v[i])))); }
 static inline int32x4_t dot2_quad_(int16x8_t x, int16x8_t y)
 {
     return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y));
 }
-static inline i32x16 i16_dot(i32x16 x, i32x16 y) { QUADS_(i32x16, dot2_quad_(i16_(x.v[i]), i16_(y.v[i]))); }
+static inline i32x16 i16_dot(i32x16 x, i32x16 y) { REGISTERS_(i32x16, dot2_quad_(i16_(x.v[i]), i16_(y.v[i]))); }
 static inline i32x16 i16_dot_add(i32x16 acc, i32x16 x, i32x16 y) { return i32_add(acc, i16_dot(x, y)); }
 static inline i32x16 i16_even_u8(u8x64 x)
 {
-    QUADS_(i32x16, vandq_s32(vreinterpretq_s32_u8(x.v[i]), vdupq_n_s32(0x00FF00FF)));
+    REGISTERS_(i32x16, vandq_s32(vreinterpretq_s32_u8(x.v[i]), vdupq_n_s32(0x00FF00FF)));
 }
 static inline i32x16 i16_odd_u8(u8x64 x)
 {
-    QUADS_(i32x16, vreinterpretq_s32_u16(vshrq_n_u16(vreinterpretq_u16_u8(x.v[i]), 8)));
+    REGISTERS_(i32x16, vreinterpretq_s32_u16(vshrq_n_u16(vreinterpretq_u16_u8(x.v[i]), 8)));
 }
 static inline i32x16 i16_even_i8(u8x64 x)
 {
-    QUADS_(i32x16, i32_(vshrq_n_s16(vshlq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8), 8)));
+    REGISTERS_(i32x16, i32_(vshrq_n_s16(vshlq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8), 8)));
 }
-static inline i32x16 i16_odd_i8(u8x64 x) { QUADS_(i32x16, i32_(vshrq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8))); }
+static inline i32x16 i16_odd_i8(u8x64 x) { REGISTERS_(i32x16, i32_(vshrq_n_s16(vreinterpretq_s16_u8(x.v[i]), 8))); }
 
 /* Floats. */
-static inline f32x16 f32_set1(float x) { QUADS_(f32x16, vdupq_n_f32(x)); }
-static inline f32x16 f32_load(const float *p) { QUADS_(f32x16, vld1q_f32(p + 4 * i)); }
+static inline f32x16 f32_set1(float x) { REGISTERS_(f32x16, vdupq_n_f32(x)); }
+static inline f32x16 f32_load(const float *p) { REGISTERS_(f32x16, vld1q_f32(p + 4 * i)); }
 static inline void f32_store(float *p, f32x16 x)
 {
     for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.v[i]);
 }
 static inline f32x16 f32_load_f16(const uint16_t *p)
 {
-    QUADS_(f32x16, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+    REGISTERS_(f32x16, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
 }
 static inline void f32_store_f16(uint16_t *p, f32x16 x)
 {
@@ -99,21 +99,27 @@ static inline void f32_store_f16(uint16_t *p, f32x16 x)
 }
 static inline f32x16 f32_load_bf16(const uint16_t *p)
 {
-    QUADS_(f32x16, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
+    REGISTERS_(f32x16, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)));
 }
-static inline f32x16 f32_from_i32(i32x16 x) { QUADS_(f32x16, vcvtq_f32_s32(x.v[i])); }
-static inline f32x16 f32_from_bits(i32x16 x) { QUADS_(f32x16, vreinterpretq_f32_s32(x.v[i])); }
-static inline f32x16 f32_add(f32x16 x, f32x16 y) { QUADS_(f32x16, vaddq_f32(x.v[i], y.v[i])); }
-static inline f32x16 f32_sub(f32x16 x, f32x16 y) { QUADS_(f32x16, vsubq_f32(x.v[i], y.v[i])); }
-static inline f32x16 f32_mul(f32x16 x, f32x16 y) { QUADS_(f32x16, vmulq_f32(x.v[i], y.v[i])); }
-static inline f32x16 f32_div(f32x16 x, f32x16 y) { QUADS_(f32x16, vdivq_f32(x.v[i], y.v[i])); }
-static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { QUADS_(f32x16, vfmaq_f32(z.v[i], x.v[i], y.v[i])); }
+static inline f32x16 f32_from_i32(i32x16 x) { REGISTERS_(f32x16, vcvtq_f32_s32(x.v[i])); }
+static inline f32x16 f32_from_bits(i32x16 x) { REGISTERS_(f32x16, vreinterpretq_f32_s32(x.v[i])); }
+static inline f32x16 f32_add(f32x16 x, f32x16 y) { REGISTERS_(f32x16, vaddq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_sub(f32x16 x, f32x16 y) { REGISTERS_(f32x16, vsubq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_mul(f32x16 x, f32x16 y) { REGISTERS_(f32x16, vmulq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_div(f32x16 x, f32x16 y) { REGISTERS_(f32x16, vdivq_f32(x.v[i], y.v[i])); }
+static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { REGISTERS_(f32x16, vfmaq_f32(z.v[i], x.v[i], y.v[i])); }
 /* vmaxq would order the zeros: compare and select instead. */
-static inline f32x16 f32_max(f32x16 x, f32x16 y) { QUADS_(f32x16, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
-static inline f32x16 f32_min(f32x16 x, f32x16 y) { QUADS_(f32x16, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i])); }
+static inline f32x16 f32_max(f32x16 x, f32x16 y)
+{
+    REGISTERS_(f32x16, vbslq_f32(vcgtq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+}
+static inline f32x16 f32_min(f32x16 x, f32x16 y)
+{
+    REGISTERS_(f32x16, vbslq_f32(vcltq_f32(x.v[i], y.v[i]), x.v[i], y.v[i]));
+}
 static inline f32x16 f32_select_lt(f32x16 a, f32x16 b, f32x16 yes, f32x16 no)
 {
-    QUADS_(f32x16, vbslq_f32(vcltq_f32(a.v[i], b.v[i]), yes.v[i], no.v[i]));
+    REGISTERS_(f32x16, vbslq_f32(vcltq_f32(a.v[i], b.v[i]), yes.v[i], no.v[i]));
 }
 static inline float f32_max16(f32x16 x)
 {

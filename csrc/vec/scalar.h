@@ -61,9 +61,13 @@ static inline int32_t dot4_(const uint8_t *w, const uint8_t *a, int offset)
     return sum;
 }
 static inline dotx16 dot_start(i32x16 sum) { LANES_(dotx16, sum.v[i]); }
-static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a) { LANES_(dotx16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, 0)); }
+static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
+{
+    LANES_(dotx16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, 0));
+}
 static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; LANES_(i32x16, acc.v[i]); }
-/* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a); the caller takes off what is left. */
+/* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a); the caller takes off what is
+ * left. */
 #define DOT_WIDE_OFFSET 128
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
 {

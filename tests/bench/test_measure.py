@@ -168,10 +168,10 @@ def test_limits_do_all_the_work(isa: str, threads: int) -> None:
     for size in (memory.nbytes, memory.nbytes - 4, 256, 255, 0):
         words = memory[: size // 256 * 64]
         expected = int(words.sum(dtype=np.uint64)) % 2**32
-        assert lib.sc_limit_read(team, LEVELS[isa], ffi.from_buffer(memory), size) == expected
-    round_sum = lib.SC_LIMIT_MACS * 127 * 15 // 2  # weights 0..15 in turn, activations 127
+        assert lib.sc_peak_read(team, LEVELS[isa], ffi.from_buffer(memory), size) == expected
+    round_sum = lib.SC_PEAK_MACS * 127 * 15 // 2  # weights 0..15 in turn, activations 127
     for rounds in (0, 1, 5):
-        assert lib.sc_limit_dot(team, LEVELS[isa], rounds) == rounds * round_sum % 2**32
+        assert lib.sc_peak_dot(team, LEVELS[isa], rounds) == rounds * round_sum % 2**32
 
 
 def test_bytes_of_a_step_leave_out_looked_up_rows() -> None:

@@ -86,7 +86,7 @@ def test_quantize_activations() -> None:
     assert rounded.codes[0, 32] == -127
     assert rounded.factors[0].tolist() == [63, 1, 100, 1, 1, 1, 1, 1, 0]
     assert (rounded.codes[0, 64:80] == 63).all()
-    assert rounded.steps.tolist() == [[np.float32(127) / np.float32(127 * 63), 0], [0, 0]]
+    assert rounded.scales.tolist() == [[np.float32(127) / np.float32(127 * 63), 0], [0, 0]]
     assert not rounded.codes[1].any()
     assert rounded.sums[0, :3].tolist() == [(63 * 129 + 4) // 8, -16, (100 * 1008 + 4) // 8]
     assert np.abs(rounded.values[0] - x[0]).max() < 0.9

@@ -1,5 +1,7 @@
 """Counts the vector registers that the hot loops of the kernels spill, and fails where there are too many.
 
+It also fails where the name of a function does not end with its instruction set: debuggers and profilers show it.
+
     asm_check.py [--all] isa_avx2.o isa_avx512.o ...
 
 A hot loop is one with HOT multiplications or more that holds no smaller such loop. A vector store to the stack
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FUNCTIONS = re.compile(r"linear_\w+|attend$")
+FUNCTIONS = re.compile(r"(linear|attend)_\w+")
 MULTIPLY = re.compile(r"(\{vex\} )?v(pdpbusd|pdpwssd|pmaddubsw|pmaddwd|pmullw|fn?madd\d+ps)\b")
 STORE = re.compile(r"vmov\w+ +%[xyz]mm\d+,(-?(?:0x)?[0-9a-f]*\(%r[sb]p\))")
 LOAD = re.compile(r"(?:\{vex\} )?v\w+ +(?:\$\w+,)?(-?(?:0x)?[0-9a-f]*\(%r[sb]p\)),")
@@ -53,13 +55,13 @@ class Loop:
 
 
 def functions(path: Path) -> Iterator[tuple[str, dict[int, str]]]:
-    """Name and instructions by address of each hot function in an object file."""
+    """Yield the name, and the instructions by address, of each function in an object file."""
     command = ["objdump", "-d", "--no-show-raw-insn", str(path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for part in text.split("\n\n"):
         head, *lines = part.strip().splitlines()
-        name = re.fullmatch(r"[0-9a-f]+ <(\w+)>:", head)
-        if name and FUNCTIONS.match(name[1]):
+        name = re.fullmatch(r"[0-9a-f]+ <(\w+)(?:\.\w+)*>:", head)
+        if name:
             pairs = (line.split(":", 1) for line in lines)
             yield name[1], {int(address, 16): code.strip() for address, code in pairs}
 
@@ -85,17 +87,21 @@ def main(arguments: list[str]) -> int:
     """Print one line per loop; 1 when one is over its limit."""
     paths = [Path(argument) for argument in arguments if argument != "--all"]
     failed = 0
-    print(f"{'object':<12} {'function':<12} {'loop at':>8} {'multiplications':>15} {'stores':>6} {'reloads':>7}  ratio")
+    print(f"{'object':<12} {'function':<20} {'loop at':>8} {'multiplications':>15} {'stores':>6} {'reloads':>7}  ratio")
     for path in paths:
+        isa = path.stem.removeprefix("isa_")
         for name, code in functions(path):
-            for loop in hot_loops(code):
+            if not name.endswith(f"_{isa}"):
+                print(f"{path.stem:<12} {name}: the name does not end with _{isa}")
+                failed += 1
+            for loop in hot_loops(code) if FUNCTIONS.match(name) else ():
                 over = loop.spills > max(FREE, LIMITS[path.stem] * loop.multiplications)
                 failed += over
                 if not (over or loop.stores or "--all" in arguments):
                     continue
                 counts = f"{loop.multiplications:>15} {loop.stores:>6} {loop.reloads:>7}  {loop.ratio:.2f}"
                 verdict = f"  over {LIMITS[path.stem]}" if over else ""
-                print(f"{path.stem:<12} {name:<12} {loop.address:>8x} {counts}{verdict}")
+                print(f"{path.stem:<12} {name:<20} {loop.address:>8x} {counts}{verdict}")
     return int(failed > 0)
 
 

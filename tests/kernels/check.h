@@ -13,14 +13,17 @@
 
 /* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. */
 #define CHECKS(X) \
-    X(primitives) X(linear) X(quantize) X(quantize_pairs) X(layer_norm) X(gelu) X(add_residual) X(multiply) X(f16_clamped) \
-    X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
-    X(fit_affine) X(fit_signed) X(fit_plain) X(limit_read) X(limit_dot)
+    X(primitives) X(linear) X(quantize) X(quantize_pairs) X(layer_norm) X(gelu) X(add_residual) X(scale) \
+    X(f16_clamped) X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
+    X(fit_affine) X(fit_signed) X(fit_plain) X(peak_read) X(peak_dot)
 
 /* The table under test; sc_kernels_scalar says what is right. */
 #define DECLARE(name) void check_##name(int level, const sc_kernels *kernels);
 CHECKS(DECLARE)
 #undef DECLARE
+
+/* Linear layers on tile registers in plain C. */
+extern const sc_kernels sc_kernels_tiles;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -33,8 +36,8 @@ void expect_equal(const char *what, const void *got, const void *expected, size_
 /* Fails the case when `holds` is 0. */
 void expect(int holds, const char *what);
 
-/* A buffer of `bytes` bytes for the running case, filled with random bytes; one with the same index replaces it. Its end
- * lies at a page that may not be touched, or its beginning does: each check runs both ways. */
+/* A buffer of `bytes` bytes for the running case, filled with random bytes; one with the same index replaces it. Its
+ * end lies at a page that may not be touched, or its beginning does: each check runs both ways. */
 enum { BUFFERS = 16 };
 void *buffer(int index, size_t bytes);
 

@@ -1,4 +1,4 @@
-/* The kernels between the linear layers: quantisation, LayerNorm, GELU, conversion to f16, softmax for sampling. */
+/* The kernels between the linear layers: quantization, LayerNorm, GELU, conversion to f16, softmax for sampling. */
 #include "check.h"
 
 static void copy_floats(float *to, const float *from, size_t n) { memcpy(to, from, n * sizeof *to); }
@@ -77,7 +77,8 @@ void check_quantize_pairs(int level, const sc_kernels *kernels)
         expect_equal("blocks", got, expected, bytes);
         for (size_t t = 0; t < tokens; t++) {
             expect_bounds(got + t, groups);
-            for (int g = groups; g < SC_GROUPS; g++) expect(got[t].factor[g] == 0 && got[t].q[SC_GROUP * g] == 0, "no group");
+            for (int g = groups; g < SC_GROUPS; g++)
+                expect(got[t].factor[g] == 0 && got[t].q[SC_GROUP * g] == 0, "no group");
         }
         end();
     }
@@ -90,8 +91,8 @@ void check_quantize_pairs(int level, const sc_kernels *kernels)
             fill_floats(FILL_RANDOM, x, SC_BLOCK);
             x[lane] = poisons[i];
             kernels->quantize(x, SC_BLOCK, got, 1);
-            expect(isnan(got->step), "the step does not show that a value is not finite");
-            for (int g = 0; g < SC_GROUPS; g++) expect(isnan(got->scale[g]), "nor does a scale");
+            expect(isnan(got->scale), "the scale does not show that a value is not finite");
+            for (int g = 0; g < SC_GROUPS; g++) expect(isnan(got->group_scale[g]), "nor does the scale of a group");
             end();
         }
     }
@@ -168,7 +169,7 @@ void check_add_residual(int level, const sc_kernels *kernels)
             }
 }
 
-void check_multiply(int level, const sc_kernels *kernels)
+void check_scale(int level, const sc_kernels *kernels)
 {
     static const float factors[] = {0, 1, -0.5f, 0.0883883476f, 1e30f, INFINITY};
     (void)level;
@@ -176,12 +177,13 @@ void check_multiply(int level, const sc_kernels *kernels)
         for (size_t i = 0; i < COUNT(factors); i++)
             for (int fill = 0; fill < FILLS; fill++) {
                 begin("n %zu, factor %g, fill %d", n, (double)factors[i], fill);
-                float *x = buffer(0, n * sizeof *x), *got = buffer(1, n * sizeof *got), *expected = buffer(2, n * sizeof *expected);
+                float *x = buffer(0, n * sizeof *x), *got = buffer(1, n * sizeof *got),
+                      *expected = buffer(2, n * sizeof *expected);
                 fill_floats(fill, x, n);
                 for (size_t k = 0; k < n; k++) expected[k] = x[k] * factors[i] + 0.0f; /* no -0 */
-                kernels->multiply(x, n, factors[i], got);
+                kernels->scale(x, n, factors[i], got);
                 expect_equal("out", got, expected, n * sizeof *got);
-                kernels->multiply(x, n, factors[i], x);
+                kernels->scale(x, n, factors[i], x);
                 expect_equal("x in place", x, expected, n * sizeof *x);
                 end();
             }
@@ -201,8 +203,9 @@ void check_f16_clamped(int level, const sc_kernels *kernels)
                 const float halves[] = {65504, 65519.996f, 65520, 1e30f, INFINITY, 0x1p-25f, 0x1.8p-25f, 0};
                 x[i] = fill == 0   ? normal
                        : fill == 1 ? any
-                       : fill == 2 ? (tie + nextafterf(tie, INFINITY)) / 2 + (tie < 0x1p-14f ? 0x1p-25f : tie * 0x1p-11f)
-                                   : (i % 2 ? -1 : 1) * halves[i / 2 % COUNT(halves)];
+                       : fill == 2
+                           ? (tie + nextafterf(tie, INFINITY)) / 2 + (tie < 0x1p-14f ? 0x1p-25f : tie * 0x1p-11f)
+                           : (i % 2 ? -1 : 1) * halves[i / 2 % COUNT(halves)];
             }
             kernels->f16_clamped(x, n, got);
             sc_kernels_scalar.f16_clamped(x, n, expected);

@@ -111,7 +111,8 @@ static void fill_partial(sc_partial *p, size_t n, size_t dim, int seen)
         p->state.sum[t] = t < n && isfinite(p->state.max[t]) ? 1 + fabsf(random_float()) : 0;
     }
     for (size_t t = 0; t < SC_QUERIES; t++)
-        for (size_t i = 0; i < dim; i++) p->out[t * dim + i] = p->state.sum[t] > 0 ? p->state.sum[t] * random_float() : 0;
+        for (size_t i = 0; i < dim; i++)
+            p->out[t * dim + i] = p->state.sum[t] > 0 ? p->state.sum[t] * random_float() : 0;
 }
 
 void check_attend_merge(int level, const sc_kernels *kernels)
@@ -129,7 +130,8 @@ void check_attend_merge(int level, const sc_kernels *kernels)
                 kernels->attend_merge(&got->state, got->out, next, 0, n, dims[d]);
                 for (size_t t = 0; t < n; t++)
                     if (next->state.sum[t] <= 0)
-                        expect(memcmp(got->out + t * dims[d], expected->out + t * dims[d], dims[d] * sizeof(float)) == 0 &&
+                        expect(memcmp(got->out + t * dims[d], expected->out + t * dims[d], dims[d] * sizeof(float)) ==
+                                       0 &&
                                    bits_of(got->state.sum[t]) == bits_of(expected->state.sum[t]),
                                "a block in the future changes something");
                 sc_kernels_scalar.attend_merge(&expected->state, expected->out, next, 0, n, dims[d]);

@@ -179,8 +179,8 @@ void end(void)
 static void on_fault(int signal_number)
 {
     char text[512]; /* not async-signal-safe, but nothing else is left to do */
-    const int n = snprintf(text, sizeof text, "    %s %s: %s: signal %d: memory beside a buffer was touched\n", run.check,
-                           run.isa, run.text, signal_number);
+    const int n = snprintf(text, sizeof text, "    %s %s: %s: signal %d: memory beside a buffer was touched\n",
+                           run.check, run.isa, run.text, signal_number);
     fflush(stdout);
     if (write(STDOUT_FILENO, text, (size_t)n) < 0) _exit(3);
     _exit(1);
@@ -197,8 +197,9 @@ static const check checks[] = {
 #undef ENTRY
 };
 
-_Static_assert(sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 3 + SC_FORMATS + 2) * sizeof(void (*)(void)),
-               "every slot of sc_kernels has a check: all but `primitives` and the arrays `linear` and `attend` are one slot");
+_Static_assert(
+    sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 3 + SC_FORMATS + 2) * sizeof(void (*)(void)),
+    "every slot of sc_kernels has a check: all but `primitives` and the arrays `linear` and `attend` are one slot");
 
 /* Both ways round: buffers that end at the forbidden page, then buffers that begin there. */
 static int run_check(const check *c, int level, const sc_kernels *kernels)

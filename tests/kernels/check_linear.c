@@ -16,7 +16,7 @@ static const source sources[] = {
     {SC_SOURCE_Q5_0, SC_Q8_0, 22, 32, "Q5_0", {0, -1}}, {SC_F32, SC_Q8_0, 4, 1, "F32 as Q8_0", {-1, -1}},
 };
 
-enum { WEIGHTS_RANDOM, WEIGHTS_ZEROS, WEIGHTS_ONES, WEIGHTS }; /* of quantised blocks: all bytes but the scales */
+enum { WEIGHTS_RANDOM, WEIGHTS_ZEROS, WEIGHTS_ONES, WEIGHTS }; /* of quantized blocks: all bytes but the scales */
 static const char *const weight_names[] = {"random", "all 0x00", "all 0xFF"};
 
 static void fill_blocks(const source *s, int fill, uint8_t *blocks, size_t bytes)
@@ -46,14 +46,15 @@ static const char *const code_names[] = {"random", "127", "-127", "alternating",
 static const int float_fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FILL_ALTERNATING, FILL_ZERO};
 static const char *const float_names[] = {"random", "with outliers", "tiny", "alternating", "zero"};
 
-/* One group as `quantize` might leave it. The largest codes come where instruction sets add in int16: 127 in two columns of
- * every four, and in one more the 7 that are left. */
+/* One group as `quantize` might leave it. The largest codes come where instruction sets add in int16: 127 in two
+ * columns of every four, and in one more the 7 that are left. */
 static void fill_codes_of_group(int fill, sc_act *block, size_t g)
 {
     int sum[2] = {0, 0}, left[2] = {SC_HALF_SUM, SC_HALF_SUM};
     const int pair = random_int(0, 1);
     for (size_t i = 0; i < SC_GROUP; i++) {
-        const int most = left[i / 16] < 127 ? left[i / 16] : 127, large = (int)(i % 4) / 2 == pair || most < 127 ? most : 0;
+        const int most = left[i / 16] < 127 ? left[i / 16] : 127,
+                  large = (int)(i % 4) / 2 == pair || most < 127 ? most : 0;
         const int codes[CODES] = {random_int(-most, most), large, -large, i % 2 ? -large : large, 0};
         block->q[SC_GROUP * g + i] = (int8_t)codes[fill];
         sum[i / 16] += codes[fill];
@@ -65,7 +66,7 @@ static void fill_codes_of_group(int fill, sc_act *block, size_t g)
     block->zero32[g] = (int16_t)(-16 * (sum[0] + sum[1]));
     block->zero16[2 * g] = (int16_t)(-32 * sum[0]);
     block->zero16[2 * g + 1] = (int16_t)(-32 * sum[1]);
-    block->scale[g] = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
+    block->group_scale[g] = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
 }
 
 /* One token's blocks, x[b*stride]; whatever lies beyond `columns` stays random. */
@@ -74,12 +75,12 @@ static void fill_codes(int fill, sc_act *x, size_t columns, size_t stride)
     for (size_t k = 0; k < columns; k += SC_GROUP) {
         sc_act *block = x + k / SC_BLOCK * stride;
         fill_codes_of_group(fill, block, k % SC_BLOCK / SC_GROUP);
-        block->step = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
+        block->scale = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
     }
 }
 
-/* `tokens` tokens `stride` apart, exactly as far as the kernel may read. Returns the bytes of one step from a token to the
- * next. */
+/* `tokens` tokens `stride` apart, exactly as far as the kernel may read. Returns the bytes of one step from a token to
+ * the next. */
 static size_t make_activations(const source *s, int fill, size_t columns, size_t stride, size_t tokens, char **x)
 {
     if (s->format < SC_Q4_K) {
@@ -138,19 +139,19 @@ static void check_matrix(const sc_kernels *kernels, const source *s, int weights
                   weight_names[weights], first, rows, columns, tokens[i], stride,
                   s->format < SC_Q4_K ? float_names[codes] : code_names[codes]);
             const size_t step = make_activations(s, codes, columns, stride, tokens[i], &x);
-            check_call(kernels, s, panels + first / SC_PAIR * pair_bytes, rows - first, columns, x, step, stride, tokens[i]);
+            check_call(kernels, s, panels + first / SC_PAIR * pair_bytes, rows - first, columns, x, step, stride,
+                       tokens[i]);
             end();
         }
     }
 }
 
-void check_linear(int level, const sc_kernels *kernels)
+static void check_table(const sc_kernels *kernels)
 {
     static const size_t columns[] = {32, 33, 64, 257, 288, 256, 512, 2048};
     static const size_t tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 15, 16, 17, 31, 32, 33, 64};
     static const size_t few[] = {1, 7, 2, 12, 4};
     static const size_t rows[] = {1, 15, 16, 17, 31, 33};
-    (void)level;
     for (const source *s = sources; s < sources + COUNT(sources); s++) {
         const size_t step = s->format < SC_Q4_K ? 1 : s->format == SC_Q8_0 ? SC_GROUP : SC_BLOCK;
         for (size_t c = 0; c < COUNT(columns); c++) {
@@ -158,11 +159,19 @@ void check_linear(int level, const sc_kernels *kernels)
             for (int weights = 0; weights < WEIGHTS; weights++) {
                 /* All token counts once per shape; every pairing of weights and activations at a few counts. */
                 const int all = columns[c] < 2048 ? weights == WEIGHTS_RANDOM : weights == WEIGHTS_ONES;
-                check_matrix(kernels, s, weights, SC_PAIR, columns[c], all ? tokens : few, all ? COUNT(tokens) : COUNT(few));
+                check_matrix(kernels, s, weights, SC_PAIR, columns[c], all ? tokens : few,
+                             all ? COUNT(tokens) : COUNT(few));
             }
         }
         for (size_t r = 0; r < COUNT(rows); r++)
             for (int weights = 0; weights < WEIGHTS; weights++)
                 check_matrix(kernels, s, weights, rows[r], SC_BLOCK, few, COUNT(few));
     }
+}
+
+/* The plain C instance is compared with itself token by token, and stands for AMX's way where there is no AMX. */
+void check_linear(int level, const sc_kernels *kernels)
+{
+    check_table(kernels);
+    if (level == SC_ISA_SCALAR) check_table(&sc_kernels_tiles);
 }

@@ -213,7 +213,9 @@ static void check_integers(void)
     expect_equal("i32_store_i8", bytes, expected_bytes, 16);
     for (int i = 0; i < 16; i++) { /* ties, halves next to ties, and large values */
         const float near = nextafterf((float)random_int(-127, 127) + 0.5f, i & 1 ? 1000 : -1000);
-        f.v[i] = i < 8 ? (float)random_int(-127, 126) + 0.5f : i < 12 ? near : (float)random_int(-2147483000, 2147483000);
+        f.v[i] = i < 8    ? (float)random_int(-127, 126) + 0.5f
+                 : i < 12 ? near
+                          : (float)random_int(-2147483000, 2147483000);
         expected.v[i] = (int32_t)llrint((double)f.v[i]);
     }
     got = ints_of(i32_from_f32(f32_load(f.v)));
@@ -266,10 +268,11 @@ static void check_store_f16(void)
         uint16_t expected[16];
         floats16 x;
         begin("f32_store_f16 from %04x", bits);
-        const float low = half_value(bits), high = bits == 0x7BFF ? 65536.0f : half_value(bits + 1), tie = (low + high) / 2;
+        const float low = half_value(bits), high = bits == 0x7BFF ? 65536.0f : half_value(bits + 1),
+                    tie = (low + high) / 2;
         for (int i = 0; i < 16; i++) {
-            const float values[8] = {low, tie, nextafterf(tie, 0), nextafterf(tie, INFINITY), random_finite(), random_float(),
-                                     low, tie};
+            const float values[8] = {
+                low, tie, nextafterf(tie, 0), nextafterf(tie, INFINITY), random_finite(), random_float(), low, tie};
             x.v[i] = (i & 8 ? -1 : 1) * values[i & 7];
             expected[i] = half_bits(x.v[i]);
         }
@@ -348,7 +351,8 @@ static void check_not_a_number(void)
     const f32x16 nan = f32_set1(NAN), one = f32_set1(1), two = f32_set1(2);
     const floats16 max = floats_of(f32_max(one, nan)), min = floats_of(f32_min(one, nan));
     const floats16 max2 = floats_of(f32_max(nan, one)), min2 = floats_of(f32_min(nan, one));
-    const floats16 no = floats_of(f32_select_lt(nan, one, one, two)), no2 = floats_of(f32_select_lt(one, nan, one, two));
+    const floats16 no = floats_of(f32_select_lt(nan, one, one, two)),
+                   no2 = floats_of(f32_select_lt(one, nan, one, two));
     for (int i = 0; i < 16; i++) {
         expect(isnan(max.v[i]) && isnan(min.v[i]), "max and min give the second operand when it is not a number");
         expect(max2.v[i] == 1 && min2.v[i] == 1, "max and min give the second operand when the first is not a number");

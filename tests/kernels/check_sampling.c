@@ -2,15 +2,15 @@
 #include "check.h"
 
 static const size_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 4999};
-static const size_t stretches[] = {64, 128, 320};
+static const size_t buckets[] = {64, 128, 320};
 
 void check_logit_maxima(int level, const sc_kernels *kernels)
 {
     (void)level;
     for (size_t i = 0; i < COUNT(lengths); i++)
-        for (size_t s = 0; s < COUNT(stretches); s++)
+        for (size_t s = 0; s < COUNT(buckets); s++)
             for (int fill = 0; fill <= FILLS + 2; fill++) {
-                const size_t n = lengths[i], length = stretches[s], count = (n + length - 1) / length;
+                const size_t n = lengths[i], length = buckets[s], count = (n + length - 1) / length;
                 begin("n %zu, length %zu, fill %d", n, length, fill);
                 float *x = buffer(0, n * sizeof *x), *got = buffer(1, count * sizeof *got);
                 float *expected = buffer(2, count * sizeof *expected);
@@ -26,7 +26,8 @@ void check_logit_maxima(int level, const sc_kernels *kernels)
                 expect_equal("out", got, expected, count * sizeof *got);
                 const float bad[] = {INFINITY, NAN, -NAN};
                 x[random_int(0, (int)n - 1)] = bad[random_bits() % COUNT(bad)];
-                expect(!kernels->logit_maxima(x, n, length, got), "a logit that is no number, or infinite, is not refused");
+                expect(!kernels->logit_maxima(x, n, length, got),
+                       "a logit that is no number, or infinite, is not refused");
                 end();
             }
 }
@@ -62,8 +63,14 @@ void check_softmax_weights(int level, const sc_kernels *kernels)
 static float random_weight(void)
 {
     const float exponent = (float)random_int(-42, 0), whole = (float)random_int(0, 1 << 22);
-    const float any[] = {0, 1, exp2f(exponent), exp2f(exponent) * 0x1.fffffep-1f, whole * 0x1p-39f, (whole + 0.5f) * 0x1p-39f,
-                         nextafterf(whole * 0x1p-20f, 0) / 4, fabsf(random_float()) * exp2f(exponent)};
+    const float any[] = {0,
+                         1,
+                         exp2f(exponent),
+                         exp2f(exponent) * 0x1.fffffep-1f,
+                         whole * 0x1p-39f,
+                         (whole + 0.5f) * 0x1p-39f,
+                         nextafterf(whole * 0x1p-20f, 0) / 4,
+                         fabsf(random_float()) * exp2f(exponent)};
     return fminf(any[random_bits() % COUNT(any)], 1);
 }
 
@@ -71,9 +78,9 @@ void check_weight_masses(int level, const sc_kernels *kernels)
 {
     (void)level;
     for (size_t i = 0; i < COUNT(lengths); i++)
-        for (size_t s = 0; s < COUNT(stretches); s++)
+        for (size_t s = 0; s < COUNT(buckets); s++)
             for (int ones = 0; ones < 4; ones++) {
-                const size_t n = lengths[i], length = stretches[s], count = (n + length - 1) / length;
+                const size_t n = lengths[i], length = buckets[s], count = (n + length - 1) / length;
                 const float least = ones < 2 ? 0 : random_weight();
                 begin("n %zu, length %zu, %s, least %g", n, length, ones ? "random" : "all 1", (double)least);
                 float *x = buffer(0, n * sizeof *x);

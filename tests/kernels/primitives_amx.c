@@ -8,7 +8,8 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #include "vec/amx.h"
 #include "check_primitives.h"
 
-/* `rows` tokens, columns / 4 steps of weights, each at an extreme or random. Sums start at zero, or where they are floats. */
+/* `rows` tokens, columns / 4 quads of weights, each at an extreme or random. Sums start at zero, or where they are
+ * floats. */
 static void check_tile(int rows, int columns, int fill, int offset)
 {
     enum { STRIDE = 384 };
@@ -16,7 +17,8 @@ static void check_tile(int rows, int columns, int fill, int offset)
     int8_t *a = buffer(0, (size_t)(rows - 1) * STRIDE + (size_t)columns), *w = buffer(1, 16 * (size_t)columns);
     int32_t(*out)[16] = buffer(2, (size_t)rows * sizeof *out);
     for (int t = 0; t < rows; t++)
-        for (int k = 0; k < columns; k++) a[t * STRIDE + k] = (int8_t)(fill ? (fill == 1 ? -127 : 127) : random_int(-127, 127));
+        for (int k = 0; k < columns; k++)
+            a[t * STRIDE + k] = (int8_t)(fill ? (fill == 1 ? -127 : 127) : random_int(-127, 127));
     for (int k = 0; k < 16 * columns; k++) w[k] = (int8_t)(fill ? -128 : random_int(-128, 127));
     tile_shapes before;
     tiles_open(rows, &before);

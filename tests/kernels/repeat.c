@@ -67,10 +67,10 @@ void shim_repeat_add_residual(int level, size_t count, float *x, size_t width, c
         for (size_t k = 0; k < width; k += SC_PAIR) kernels->add_residual(x + k, width, out, bias, tokens);
 }
 
-void shim_repeat_multiply(int level, size_t count, const float *x, size_t n, float factor, float *out)
+void shim_repeat_scale(int level, size_t count, const float *x, size_t n, float factor, float *out)
 {
     const sc_kernels *kernels = sc_kernels_get(level);
-    for (size_t i = 0; i < count; i++) kernels->multiply(x, n, factor, out);
+    for (size_t i = 0; i < count; i++) kernels->scale(x, n, factor, out);
 }
 
 void shim_repeat_f16_clamped(int level, size_t count, const float *x, size_t n, uint16_t *out)

@@ -179,9 +179,9 @@ def test_quantize(kernels: Kernels, fill: str, tokens: int) -> None:
         "sum": rounded.sums,
         "zero32": -16 * (halves[:, ::2] + halves[:, 1::2]),
         "zero16": -32 * halves,
-        "scale": rounded.factors.astype(np.float32) * np.repeat(rounded.steps, 8, axis=-1)[:, :25],
+        "group_scale": rounded.factors.astype(np.float32) * np.repeat(rounded.scales, 8, axis=-1)[:, :25],
     }
-    np.testing.assert_array_equal(by_token["step"], rounded.steps)
+    np.testing.assert_array_equal(by_token["scale"], rounded.scales)
     for name, values in expected.items():
         found = by_token[name].reshape(tokens, -1)
         np.testing.assert_array_equal(found[:, : values.shape[1]], values)

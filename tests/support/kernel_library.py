@@ -36,10 +36,10 @@ ACT = np.dtype(
     [
         ("q", "i1", 256),
         *((name, "i2", 8) for name in ("factor", "sum", "zero32")),
-        ("step", "f4"),
+        ("scale", "f4"),
         ("padding", "f4", 3),
         ("zero16", "i2", 16),
-        ("scale", "f4", 8),
+        ("group_scale", "f4", 8),
     ]
 )
 

@@ -20,7 +20,7 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Weights = Mapping[str, Floats]
 
-GROUP, BLOCK = 32, 256  # columns that share a factor and a step of activations
+GROUP, BLOCK = 32, 256  # columns that share a factor and a scale of activations
 
 
 @dataclass(frozen=True)
@@ -196,11 +196,11 @@ def softmax(x: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Activations:
-    """Activations as the kernels take them, x = codes * factors * steps, in float32, so that all agree exactly."""
+    """Activations as the kernels take them, x = codes * factors * scales, in float32, so that all agree exactly."""
 
     codes: NDArray[np.int64]  # (n, width)
     factors: NDArray[np.int64]  # (n, width / 32)
-    steps: NDArray[np.float32]  # (n, width / 256, rounded up)
+    scales: NDArray[np.float32]  # (n, width / 256, rounded up)
 
     @property
     def exact_sums(self) -> NDArray[np.int64]:
@@ -216,11 +216,11 @@ class Activations:
     def values(self) -> Floats:
         """(n, width) in float64."""
         factors = np.repeat(self.factors, GROUP, axis=-1)
-        return self.codes * factors * np.repeat(self.steps.astype(np.float64), BLOCK, axis=-1)[:, : factors.shape[1]]
+        return self.codes * factors * np.repeat(self.scales.astype(np.float64), BLOCK, axis=-1)[:, : factors.shape[1]]
 
 
 def quantize_activations(x: ArrayLike) -> Activations:
-    """(n, width) to int8 with one step per 256 columns and a factor, up to 63, per 32.
+    """(n, width) to int8 with one scale per 256 columns and a factor, up to 63, per 32.
 
     Where the codes of 16 columns would add up to more than 1023 the factor is larger, up to 127.
     """
@@ -230,18 +230,18 @@ def quantize_activations(x: ArrayLike) -> Activations:
     largest = peak.max(-1)
     zero = largest < np.float32(1e-20)  # sums could underflow
     inverse = np.divide(np.float32(63), largest, out=np.zeros_like(largest), where=~zero)
-    steps: NDArray[np.float32] = np.where(zero, np.float32(0), largest / np.float32(127 * 63))
+    scales: NDArray[np.float32] = np.where(zero, np.float32(0), largest / np.float32(127 * 63))
     factors = np.clip(np.ceil(peak * inverse[..., None]), 1, 63).astype(np.int64) * ~zero[..., None]
 
     def codes_with(factors: NDArray[np.int64]) -> NDArray[np.int64]:
-        scales = factors.astype(np.float32) * steps[..., None]
-        inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales > 0)
+        group_scales = factors.astype(np.float32) * scales[..., None]
+        inverse = np.divide(np.float32(1), group_scales, out=np.zeros_like(group_scales), where=group_scales > 0)
         return np.clip(np.rint(groups * inverse[..., None]), -127, 127).astype(np.int64)
 
     sizes = np.abs(codes_with(factors)).reshape(*peak.shape, 2, 16).sum(-1).max(-1)
     factors = np.where(sizes > 1023, -(-factors * (sizes + 8) // 1015), factors)
     codes = codes_with(factors).reshape(len(x), -1)
-    return Activations(codes[:, : x.shape[1]], factors.reshape(len(x), -1)[:, : x.shape[1] // GROUP], steps)
+    return Activations(codes[:, : x.shape[1]], factors.reshape(len(x), -1)[:, : x.shape[1] // GROUP], scales)
 
 
 def quantized_linear(x: ArrayLike, weight: ArrayLike, base: ArrayLike | None = None) -> Floats:
@@ -253,8 +253,8 @@ def quantized_linear(x: ArrayLike, weight: ArrayLike, base: ArrayLike | None = N
     product: Floats = rounded.values @ np.asarray(weight, np.float64).T
     if base is None:
         return product
-    steps = np.repeat(rounded.steps.astype(np.float64), BLOCK // GROUP, axis=-1)
-    return product + ((8 * rounded.sums - rounded.exact_sums) * steps) @ np.asarray(base, np.float64).T
+    scales = np.repeat(rounded.scales.astype(np.float64), BLOCK // GROUP, axis=-1)
+    return product + ((8 * rounded.sums - rounded.exact_sums) * scales) @ np.asarray(base, np.float64).T
 
 
 def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:

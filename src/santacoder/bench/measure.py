@@ -51,7 +51,7 @@ BATCH_PROMPT: Final = 128  # tokens that the sequences of a batch share
 BATCH_STEPS: Final = 16  # most steps of a batch per round: each runs a token of every sequence
 LOADS: Final = 5  # most times that the file is opened anew
 LIMIT_SECONDS: Final = 0.05  # that one measurement of a limit takes at least
-DOT_ROUNDS: Final = 256  # of sc_limit_dot, per thread and call
+DOT_ROUNDS: Final = 256  # of sc_peak_dot, per thread and call
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,12 @@ class Machine:
         return Limits(median(read), read, median(dot), dot)
 
     def _read(self) -> int:
-        lib.sc_limit_read(*self._arguments, self._weights.panels, self._weights.n_bytes)
+        lib.sc_peak_read(*self._arguments, self._weights.panels, self._weights.n_bytes)
         return self._weights.n_bytes
 
     def _multiply(self) -> int:
-        lib.sc_limit_dot(*self._arguments, self._rounds)
-        return 2 * int(lib.SC_LIMIT_MACS) * self._rounds
+        lib.sc_peak_dot(*self._arguments, self._rounds)
+        return 2 * int(lib.SC_PEAK_MACS) * self._rounds
 
 
 class Case:

@@ -18,9 +18,9 @@ def default_float_state() -> Iterator[None]:
     raises or warns as `numpy.seterr` says: here what is not finite is looked for where it matters, and an underflow is
     a right result.
     """
-    state = lib.sc_float_state_default()
+    state = lib.sc_fpenv_default()
     try:
         with np.errstate(all="ignore"):
             yield
     finally:
-        lib.sc_float_state_restore(state)
+        lib.sc_fpenv_restore(state)

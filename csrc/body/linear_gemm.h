@@ -1,12 +1,17 @@
 /* Many tokens in register tiles: a superblock of a pair is unpacked to L1 once, and all tokens stream past it. */
-#ifndef SC_BODY_LINEAR_REGISTERS_H
-#define SC_BODY_LINEAR_REGISTERS_H
+#ifndef SC_BODY_LINEAR_GEMM_H
+#define SC_BODY_LINEAR_GEMM_H
 
-/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are those
- * of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL, and the tokens
- * of the next tile. */
-INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int units, const sc_act *x,
-                        const char *ahead, size_t part, float *out)
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
+#include "linear.h"
+
+/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are
+ * those of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL,
+ * and the tokens of the next tile. */
+INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int units, const sc_act *x,
+                      const char *ahead, size_t part, float *out)
 {
     block_sum sum[2][TILE_TOKENS];
     UNROLL(TILE_TOKENS)
@@ -40,8 +45,8 @@ INLINE void linear_tile(int format, int tokens, const unpacked *w, const void *b
         }
 }
 
-INLINE void linear_registers(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
-                             size_t tokens, const char *ahead, float *out)
+INLINE void linear_gemm(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
+                        const char *ahead, float *out)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
     const char *end = blocks + sc_pair_bytes(format, columns);
@@ -52,7 +57,7 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int units = units_left(format, columns, k);
-        const char *next = soon(blocks, end, ahead, block_bytes);
+        const char *next = prefetch_target(blocks, end, ahead, block_bytes);
         unpack_block(format, blocks, units, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
@@ -60,10 +65,10 @@ INLINE void linear_registers(int format, const char *blocks, size_t columns, con
                 const char *asked = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
-                if (n == TILE_TOKENS) linear_tile(format, TILE_TOKENS, &w, blocks, p, units, from, asked, piece, to);
-                else if (n == 4) linear_tile(format, 4, &w, blocks, p, units, from, asked, piece, to);
-                else if (n == 2) linear_tile(format, 2, &w, blocks, p, units, from, asked, piece, to);
-                else linear_tile(format, 1, &w, blocks, p, units, from, asked, piece, to);
+                if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, blocks, p, units, from, asked, piece, to);
+                else if (n == 4) gemm_tile(format, 4, &w, blocks, p, units, from, asked, piece, to);
+                else if (n == 2) gemm_tile(format, 2, &w, blocks, p, units, from, asked, piece, to);
+                else gemm_tile(format, 1, &w, blocks, p, units, from, asked, piece, to);
             }
     }
 }

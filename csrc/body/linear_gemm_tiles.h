@@ -1,8 +1,11 @@
-/* Many tokens on tile registers: a superblock of a pair is unpacked to L1 once, and all tokens pass it tile by tile, in each
- * tile both panels. */
-#ifndef SC_BODY_LINEAR_TILES_H
-#define SC_BODY_LINEAR_TILES_H
+/* Many tokens on tile registers: a superblock of a pair is unpacked to L1 once, and all tokens pass it tile by tile, in
+ * each tile both panels. */
+#ifndef SC_BODY_LINEAR_GEMM_TILES_H
+#define SC_BODY_LINEAR_GEMM_TILES_H
 
+#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#include "alone.h"
+#endif
 #include "linear_one_tile.h"
 
 /* The last tokens, fewer than a tile has: the tile overlaps the one before it, its first products are made twice and
@@ -22,11 +25,12 @@ INLINE void add_rest(int format, int units, const sc_act *x, size_t tokens, tile
     }
 }
 
-/* More bytes of tokens than L2 keeps beside all else. They are asked for then; where they come from L2 anyway that costs
- * more than it gains. */
+/* More bytes of tokens than L2 keeps beside all else. They are asked for then; where they come from L2 anyway that
+ * costs more than it gains. */
 enum { FAR_TOKENS = 1 << 20 };
 
-/* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from `ahead`. */
+/* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from
+ * `ahead`. */
 INLINE void add_block(int format, int units, const sc_act *x, size_t tokens, int far, const char *ahead, tile_memory *m,
                       float *out)
 {
@@ -46,8 +50,8 @@ INLINE void add_block(int format, int units, const sc_act *x, size_t tokens, int
     if (tokens % TILE_ROWS) add_rest(format, units, x, tokens, m, out);
 }
 
-INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
-                              size_t tokens, const char *ahead, float *out)
+INLINE void gemm_many_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+                            size_t tokens, const char *ahead, float *out)
 {
     const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
     const char *end = blocks + sc_pair_bytes(format, columns);
@@ -56,18 +60,18 @@ INLINE void linear_many_tiles(int format, const char *blocks, size_t columns, co
     for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
         const int units = units_left(format, columns, k);
         unpack_block(format, blocks, units, 1, zero_point(format), &m.w);
-        add_block(format, units, x, tokens, far, soon(blocks, end, ahead, block_bytes), &m, out);
+        add_block(format, units, x, tokens, far, prefetch_target(blocks, end, ahead, block_bytes), &m, out);
     }
 }
 
-INLINE void linear_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                         const char *ahead, float *out)
+INLINE void linear_gemm_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+                              size_t tokens, const char *ahead, float *out)
 {
     tile_shapes before;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     tiles_open(tokens < TILE_ROWS ? (int)tokens : TILE_ROWS, &before);
-    if (tokens <= TILE_ROWS) linear_one_tile(format, blocks, columns, x, stride, tokens, ahead, out);
-    else linear_many_tiles(format, blocks, columns, x, stride, tokens, ahead, out);
+    if (tokens <= TILE_ROWS) gemm_one_tile(format, blocks, columns, x, stride, tokens, ahead, out);
+    else gemm_many_tiles(format, blocks, columns, x, stride, tokens, ahead, out);
     tiles_close(&before);
 }
 
