@@ -1,5 +1,5 @@
-/* Single kernels and packing for tests/support/kernel_library.py, which loads this with ctypes: a change of a
- * signature stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
+/* Single kernels and packing for tests/support/kernel_library.py, which loads this with ctypes: a change of a signature
+ * stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
 #include <string.h>
 
 #include "rows.h"
@@ -15,7 +15,6 @@ int shim_pack(int source, const void *blocks, size_t rows, size_t columns, int f
 }
 
 size_t shim_pair_bytes(int format, size_t columns) { return sc_pair_bytes(format, columns); }
-size_t shim_act_bytes(void) { return sizeof(sc_act); }
 size_t shim_partial_bytes(size_t dim) { return sizeof(sc_partial) + SC_QUERIES * dim * sizeof(float); }
 
 void shim_row(int format, size_t rows, size_t columns, const void *panels, size_t row, float *out)
@@ -25,15 +24,16 @@ void shim_row(int format, size_t rows, size_t columns, const void *panels, size_
 }
 
 /* The units of a linear layer into out (capacity, 4): first pair, last, first row, last; returns how many there are. */
-size_t shim_shares(size_t pairs, size_t unit, size_t rows, size_t threads, size_t columns, size_t pair_bytes, uint32_t *out,
-                   size_t capacity)
+size_t shim_shares(size_t pairs, size_t unit, size_t rows, size_t threads, size_t columns, size_t pair_bytes,
+                   uint32_t *out, size_t capacity)
 {
     const sc_sharing s =
         sc_share_out((uint32_t)pairs, (uint32_t)unit, (uint32_t)rows, (uint32_t)threads, columns, pair_bytes);
     const uint32_t shares = sc_shares(&s);
     for (uint32_t i = 0; i < shares && i < capacity; i++) {
         const sc_share share = sc_share_at(&s, i);
-        memcpy(out + (size_t)4 * i, (const uint32_t[]){share.first, share.last, share.begin, share.end}, 4 * sizeof *out);
+        memcpy(out + (size_t)4 * i, (const uint32_t[]){share.first, share.last, share.begin, share.end},
+               4 * sizeof *out);
     }
     return shares;
 }
@@ -51,6 +51,11 @@ void shim_quantize(int level, const float *x, size_t n, void *out, size_t stride
     sc_kernels_get(level)->quantize(x, n, out, stride);
 }
 
+void shim_quantize_pairs(int level, const float *x, size_t stride, size_t groups, size_t tokens, void *out)
+{
+    sc_kernels_get(level)->quantize_pairs(x, stride, (int)groups, tokens, out);
+}
+
 void shim_layer_norm(int level, const float *x, const float *weight, const float *bias, float epsilon, size_t n,
                      size_t padded, float *out)
 {
@@ -59,7 +64,22 @@ void shim_layer_norm(int level, const float *x, const float *weight, const float
 
 void shim_gelu(int level, float *x, const float *bias, size_t tokens) { sc_kernels_get(level)->gelu(x, bias, tokens); }
 
-void shim_f16_clamped(int level, const float *x, size_t n, uint16_t *out) { sc_kernels_get(level)->f16_clamped(x, n, out); }
+void shim_add_residual(int level, float *x, size_t stride, const float *out, const float *bias, size_t tokens)
+{
+    sc_kernels_get(level)->add_residual(x, stride, out, bias, tokens);
+}
+
+void shim_scale(int level, const float *x, size_t n, float factor, float *out)
+{
+    sc_kernels_get(level)->scale(x, n, factor, out);
+}
+
+void shim_widen(int level, const uint16_t *x, size_t n, float *out) { sc_kernels_get(level)->widen(x, n, NULL, out); }
+
+void shim_f16_clamped(int level, const float *x, size_t n, uint16_t *out)
+{
+    sc_kernels_get(level)->f16_clamped(x, n, out);
+}
 
 void shim_attend(int level, const float *queries, size_t n, size_t dim, const uint16_t *keys, const uint16_t *values,
                  const int32_t *visible, void *out)
@@ -76,4 +96,14 @@ void shim_attend_merge(int level, void *into, const void *next, size_t n, size_t
 void shim_softmax_weights(int level, const float *x, size_t n, float max, float inverse_temperature, float *out)
 {
     sc_kernels_get(level)->softmax_weights(x, n, max, inverse_temperature, out);
+}
+
+void shim_logit_maxima(int level, const float *x, size_t n, size_t length, float *out, int32_t *finite)
+{
+    *finite = sc_kernels_get(level)->logit_maxima(x, n, length, out);
+}
+
+void shim_weight_masses(int level, const float *weights, size_t n, size_t length, float least, uint64_t *out)
+{
+    sc_kernels_get(level)->weight_masses(weights, n, length, least, out);
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from santacoder._native import lib as native
 from santacoder.engine.isa import available
 from tests.support import gguf_builder, reference
-from tests.support.kernel_library import FLOATS, FORMATS, Array, Built, Kernels, packed, quantize
+from tests.support.kernel_library import ACT, FLOATS, FORMATS, Array, Built, Kernels, packed, quantize
 
 SIZES = (1, 15, 16, 17, 31, 33, 255, 256, 257)
 ULP = 2.0**-24  # the relative error of one rounding to float32
@@ -168,24 +168,51 @@ def test_quantize(kernels: Kernels, fill: str, tokens: int) -> None:
     elif fill != "random":
         x *= np.float32({"zeros": 0, "tiny": 4e-31, "huge": 1e37}[fill])  # tiny: some scales vanish
     blocks = equal_to_scalar(kernels, lambda kernels: quantize(kernels, x))
-    if blocks is None:
-        return
+    if blocks is not None:
+        expect_quantized(blocks, x)
+
+
+def expect_quantized(blocks: Array, x: NDArray[np.float32]) -> None:
+    """(blocks, tokens) as the reference has them for x (tokens, columns)."""
+    tokens, columns = x.shape
     rounded = reference.quantize_activations(x)
-    halves = rounded.codes.reshape(tokens, 50, 16).sum(-1)
-    by_token = blocks.T  # (tokens, 4)
+    halves = rounded.codes.reshape(tokens, columns // 16, 16).sum(-1)
+    by_token = blocks.T
+    scales = np.repeat(rounded.scales, 8, axis=-1)[:, : columns // 32]
     expected = {
         "q": rounded.codes,
         "factor": rounded.factors,
         "sum": rounded.sums,
         "zero32": -16 * (halves[:, ::2] + halves[:, 1::2]),
         "zero16": -32 * halves,
-        "group_scale": rounded.factors.astype(np.float32) * np.repeat(rounded.scales, 8, axis=-1)[:, :25],
+        "group_scale": rounded.factors.astype(np.float32) * scales,
     }
     np.testing.assert_array_equal(by_token["scale"], rounded.scales)
     for name, values in expected.items():
         found = by_token[name].reshape(tokens, -1)
         np.testing.assert_array_equal(found[:, : values.shape[1]], values)
         assert not found[:, values.shape[1] :].any()
+
+
+@pytest.mark.parametrize("groups", [1, 2, 7, 8])
+@pytest.mark.parametrize("tokens", [1, 2, 5, 17])
+def test_quantize_pairs(kernels: Kernels, tokens: int, groups: int) -> None:
+    """The same numbers where each group comes from the outputs of another pair."""
+    x = np.random.default_rng([tokens, groups]).standard_normal((tokens, 32 * groups), np.float32)
+    x[0, :32] = 0.9  # one factor is raised
+    stride = 32 * tokens + 16
+    pairs = np.full((groups, stride), np.nan, np.float32)
+    pairs[:, : 32 * tokens] = x.reshape(tokens, groups, 32).transpose(1, 0, 2).reshape(groups, -1)
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(tokens * ACT.itemsize, 0xFF, np.uint8).view(ACT)
+        kernels.call("quantize_pairs", pairs, stride, groups, tokens, out)
+        out["padding"] = 0
+        return out
+
+    blocks = equal_to_scalar(kernels, run)
+    if blocks is not None:
+        expect_quantized(blocks[None], x)
 
 
 @pytest.mark.parametrize("width", SIZES)
@@ -246,6 +273,101 @@ def test_f16_clamped(kernels: Kernels, n: int) -> None:
     result = equal_to_scalar(kernels, run)
     if result is not None:
         np.testing.assert_array_equal(result, np.clip(x, -65504, 65504).astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 17])
+@pytest.mark.parametrize("stride", [32, 80])
+def test_add_residual(kernels: Kernels, stride: int, tokens: int) -> None:
+    rng = np.random.default_rng([stride, tokens])
+    x, bias = rng.standard_normal((tokens, stride), np.float32), rng.standard_normal(32, np.float32)
+    out = 10 * rng.standard_normal((tokens, 32), np.float32)
+
+    def run(kernels: Kernels) -> Array:
+        sums = x.copy()
+        kernels.call("add_residual", sums, stride, out, bias, tokens)
+        return sums
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        np.testing.assert_array_equal(result[:, :32], reference.residual(x[:, :32], out, bias))
+        np.testing.assert_array_equal(result[:, 32:], x[:, 32:])
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, -0.5, 0.0883883476, 1e30])
+@pytest.mark.parametrize("n", [16, 64, 272])
+def test_scale(kernels: Kernels, n: int, factor: float) -> None:
+    x = np.random.default_rng(n).standard_normal(n, np.float32)
+    x[::5] = -0.0
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(n, np.nan, np.float32)
+        kernels.call("scale", x, n, factor, out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        assert result.tobytes() == reference.scaled(x, factor).tobytes()
+
+
+def test_widen(kernels: Kernels) -> None:
+    """Every finite number of f16."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    x = bits[np.isfinite(bits.view(np.float16))]
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(len(x), np.nan, np.float32)
+        kernels.call("widen", x, len(x), out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        assert result.tobytes() == x.view(np.float16).astype(np.float32).tobytes()
+
+
+# The vocabulary.
+
+LENGTHS = (64, 128, 320)  # of a bucket
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("n", SIZES)
+def test_logit_maxima(kernels: Kernels, n: int, length: int) -> None:
+    x = 5 * np.random.default_rng([n, length]).standard_normal(n, np.float32)
+    x[::3] = -np.inf
+    x[64:128] = -0.0  # a bucket of them
+
+    def run(kernels: Kernels) -> Array:
+        out, finite = np.full(-(-n // length), np.nan, np.float32), np.zeros(1, np.int32)
+        kernels.call("logit_maxima", x, n, length, out, finite)
+        assert finite[0]
+        for value in (np.inf, np.nan):
+            bad = x.copy()
+            bad[-1] = value
+            kernels.call("logit_maxima", bad, n, length, np.empty_like(out), finite)
+            assert not finite[0]
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        assert result.tobytes() == reference.bucket_maxima(x, length).tobytes()
+
+
+@pytest.mark.parametrize("least", [0.0, 2.0**-20, 0.3])
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("n", SIZES)
+def test_weight_masses(kernels: Kernels, n: int, length: int, least: float) -> None:
+    rng = np.random.default_rng([n, length])
+    x = (rng.random(n) * 2.0 ** rng.integers(-42, 1, n)).astype(np.float32)
+    x[::4], x[1::7] = 1, least
+
+    def run(kernels: Kernels) -> Array:
+        out = np.full(-(-n // length), -1, np.int64).view(np.uint64)
+        kernels.call("weight_masses", x, n, length, least, out)
+        return out
+
+    result = equal_to_scalar(kernels, run)
+    if result is not None:
+        assert result.tolist() == reference.bucket_masses(x, length, least)
 
 
 @pytest.mark.parametrize("n", SIZES)

@@ -257,6 +257,36 @@ def quantized_linear(x: ArrayLike, weight: ArrayLike, base: ArrayLike | None = N
     return product + ((8 * rounded.sums - rounded.exact_sums) * scales) @ np.asarray(base, np.float64).T
 
 
+def residual(x: ArrayLike, out: ArrayLike, bias: ArrayLike) -> NDArray[np.float32]:
+    """x + (out + bias), rounded to float32 after each sum."""
+    x, out, bias = (np.asarray(a, np.float32).astype(np.float64) for a in (x, out, bias))
+    added = (out + bias).astype(np.float32)
+    total: NDArray[np.float32] = (x + added).astype(np.float32)
+    return total
+
+
+def scaled(x: ArrayLike, factor: float) -> NDArray[np.float32]:
+    """x * factor, rounded to float32, without a negative zero."""
+    product = (np.asarray(x, np.float64) * np.float64(np.float32(factor))).astype(np.float32)
+    product[product == 0] = 0
+    return product
+
+
+def bucket_maxima(logits: ArrayLike, length: int) -> NDArray[np.float32]:
+    """(n,) to the largest of each `length` that follow each other, the last ones fewer; no negative zero."""
+    x = np.asarray(logits, np.float32)
+    maxima = np.array([x[i : i + length].max() for i in range(0, len(x), length)], np.float32)
+    maxima[maxima == 0] = 0
+    return maxima
+
+
+def bucket_masses(weights: ArrayLike, length: int, least: float) -> list[int]:
+    """(n,) to the sums of floor(weight * 2^39) of each `length`, but for weights below `least`; exact."""
+    x = np.asarray(weights, np.float32).astype(np.float64)
+    masses = [int(weight * 2.0**39) if weight >= np.float32(least) else 0 for weight in x.tolist()]
+    return [sum(masses[i : i + length]) for i in range(0, len(masses), length)]
+
+
 def attention(queries: ArrayLike, keys: ArrayLike, values: ArrayLike) -> Floats:
     """(T, heads, d), (S, kv_heads, d) twice, to (T, heads, d): the queries are the last T of S positions."""
     q, k, v = (np.asarray(a, np.float64) for a in (queries, keys, values))
