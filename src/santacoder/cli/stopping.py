@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-#: What ends a process at once unless it is handled: `kill`, and a terminal that closes.
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+#: What ends a process at once unless it is handled: `kill`, and a terminal that closes (not on Windows).
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextlib.contextmanager

