@@ -1,0 +1,23 @@
+"""What the team's threads do with their affinities, on a machine of more CPUs than this one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("tests/native/affinity.c", "csrc/os/posix.c")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has affinities")
+def test_affinities_of_1500_cpus(tmp_path: Path) -> None:
+    compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
+    command = [compiler, "-std=c11", "-pthread", "-Icsrc", *SOURCES, "-o", str(tmp_path / "affinity")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    done = subprocess.run([tmp_path / "affinity"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
