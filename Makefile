@@ -63,7 +63,7 @@ SANITIZED = $(BUILD)/sanitize/package
 UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli engine/test_peer engine/test_reference \
 	engine/test_sharing hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
 	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_frozen process/test_exit \
-	process/test_numpy_errors process/test_process process/test_stalled_thread scoring/test_perplexity sources/test_hub \
+	process/test_numpy_errors process/test_process process/test_stalled_thread process/test_affinity process/test_other_systems scoring/test_perplexity sources/test_hub \
 	sources/test_packaged text/test_infill_filters util/test_atomic_file
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/%.py),$(wildcard tests/test_*.py tests/*/test_*.py))
 sanitize-extension:
