@@ -2,7 +2,8 @@
  * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention, several tokens
  * of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is converted to f32
  * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged as they
- * come. All of these do the same operations in the same order: those of online softmax (Milakov and Gimelshein, 2018). */
+ * come. All of these do the same operations in the same order: those of online softmax (Milakov and Gimelshein,
+ * 2018). */
 #include <math.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 enum {
     SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
     SC_MERGE_TEAM = 4, /* attending to a block takes as long as merging five */
-    SC_STRIP = 8       /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
+    SC_STRIP = 8 /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
 };
 _Static_assert(SC_MERGE * SC_TILE_MERGES == SC_QUERIES, "every query of a tile is merged");
 
@@ -192,10 +193,10 @@ static int32_t merged_queries(const sc_step *step)
     return sc_team_size(step->engine->team) > SC_MERGE_TEAM ? SC_MERGE : SC_QUERIES;
 }
 
-/* Blocks are merged in their order. Whoever has attended to one merges those that are next in turn and there, unless another
- * thread is about it: that one looks again after it has let go, so none is left over. */
-static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, sc_merge *m, int32_t first,
-                          int32_t last)
+/* Blocks are merged in their order. Whoever has attended to one merges those that are next in turn and there, unless
+ * another thread is about it: that one looks again after it has let go, so none is left over. */
+static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, sc_merge *m,
+                          int32_t first, int32_t last)
 {
     const sc_engine *e = step->engine;
     const uint32_t blocks = (uint32_t)t->blocks;
@@ -205,8 +206,9 @@ static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, i
         if (!atomic_compare_exchange_strong(&m->next, &next, next | 1)) continue;
         uint32_t block = next / 2;
         for (; block < blocks && atomic_load(&e->attended[start + block]); block++) {
-            if (!block) m->state = out->state;
-            else e->kernels->attend_merge(&m->state, out->out, partial_at(e, start + block), (size_t)first, (size_t)last, e->dim);
+            const sc_partial *part = partial_at(e, start + block);
+            if (!block) m->state = part->state;
+            else e->kernels->attend_merge(&m->state, out->out, part, (size_t)first, (size_t)last, e->dim);
         }
         if (block == blocks) finish(step, op, t, m->state.sum, out->out, first, last);
         next = 2 * block;

@@ -29,7 +29,7 @@ enum {
 
 /* Some queries of a split tile, whose blocks are merged one after the other. */
 typedef struct {
-    _Alignas(64) _Atomic uint32_t next; /* the block that is next, times two; odd while a thread merges it and those after it */
+    _Alignas(64) _Atomic uint32_t next; /* the block that is next, times two; odd while a thread merges it and others */
     sc_softmax state;                   /* of the blocks so far; the first partial has their sums */
 } sc_merge;
 
@@ -41,7 +41,7 @@ struct sc_engine {
     size_t dim;        /* head_dim padded to a multiple of 32 */
     sc_vectors x, h, a, u;
     sc_vectors q;      /* (n_head, dim) per row */
-    float *hidden;     /* outputs of the hidden layer's pairs, sc_pair_outputs each, if there are SC_FINE_ROWS at most */
+    float *hidden;     /* outputs of the hidden layer's pairs, of SC_FINE_ROWS rows at most */
     atomic_uchar *missing; /* of each block of activations of the hidden layer, pairs that are not in `hidden` */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;

@@ -1,4 +1,4 @@
-/* Delays at every step of the thread team's protocol (csrc/threads.c built with SC_DELAYS), and CPUs that are not there. */
+/* Delays at every step of the thread team's protocol (csrc/os/threads.c built with SC_DELAYS), and CPUs that are not there. */
 #ifndef DELAYS_H
 #define DELAYS_H
 
@@ -9,7 +9,7 @@ void delays_set(unsigned long long seed, unsigned permille, unsigned shortest, u
 unsigned delays_draw(unsigned below);
 unsigned long long delays_so_far(void);
 
-/* The step of the protocol, which csrc/threads.c calls. */
+/* The step of the protocol, which csrc/os/threads.c calls. */
 void sc_test_delay(void);
 
 #endif
