@@ -52,6 +52,8 @@ lint: lint-csrc
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
+	PYTHONPATH=src $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())" --no-cache
+	$(PYTHON) tools/imports.py
 
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)

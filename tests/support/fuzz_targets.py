@@ -16,7 +16,7 @@ import santacoder
 from santacoder.batching.session_file import HEADER, MAGIC, read_session
 from santacoder.conversion.convert import convert
 from santacoder.engine.kv_cache import KVCache
-from santacoder.gguf.reader import Metadata
+from santacoder.gguf.metadata import Metadata
 from santacoder.text.stream import StreamDecoder
 from santacoder.text.tokenizer import Tokenizer
 from tests.support import malformed, small_checkpoint

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import santacoder
 from santacoder.conversion.convert import convert
 from santacoder.errors import ModelFormatError
-from santacoder.gguf.reader import GGUFFile, Metadata
+from santacoder.gguf.metadata import Metadata
+from santacoder.gguf.reader import GGUFFile
 from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.hf.model import CausalLM

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.config import check_tensors, read_config
-from santacoder.gguf.reader import GGUFFile, Metadata
+from santacoder.gguf.metadata import Metadata
+from santacoder.gguf.reader import GGUFFile
 from santacoder.text.stream import StreamDecoder
 from santacoder.text.tokenizer import PART, Tokenizer
 from tests.support.gguf_builder import (

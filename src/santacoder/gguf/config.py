@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf.reader import GGUFFile, TensorInfo, type_word
+from santacoder.gguf.metadata import type_word
+from santacoder.gguf.reader import GGUFFile, TensorInfo
 
 ARCHITECTURE: Final = "starcoder"
 

@@ -16,19 +16,19 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Final, Literal, final, overload
+from typing import Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
 
 from santacoder._util.mapped_file import map_file, open_regular, printable
 from santacoder.errors import ModelClosedError, ModelFormatError
-from santacoder.gguf.cursor import Cursor, MetadataValue
+from santacoder.gguf.cursor import Cursor
 from santacoder.gguf.magic import check_magic
+from santacoder.gguf.metadata import Metadata
 from santacoder.gguf.split import check_part, check_tensors_count, other_parts
 
 #: ggml type id -> (name, weights per block, bytes per block).
@@ -69,58 +69,6 @@ class TensorInfo:
     offset: int
     n_bytes: int
     part: int = 0
-
-
-class Metadata(dict[str, MetadataValue]):
-    """The key-value section, with the byte offset of each value so that an error can name it, and its GGUF type."""
-
-    def __init__(self, values: Mapping[str, MetadataValue] | None = None, path: str = "") -> None:
-        """Wrap `values`; without offsets (a plain mapping) errors name the key alone."""
-        super().__init__(values or {})
-        self.path = path
-        self.offsets: dict[str, int] = {}
-        self.kinds: dict[str, int] = {}
-
-    def error(self, key: str, problem: str) -> ModelFormatError:
-        """The error "KEY at byte N PROBLEM", for the caller to raise."""
-        prefix = f"{self.path}: " if self.path else ""
-        where = f" at byte {self.offsets[key]}" if key in self.offsets else ""
-        return ModelFormatError(f"{prefix}{key}{where} {problem}")
-
-    @overload
-    def integer(self, key: str, low: int, high: int, default: int) -> int: ...
-    @overload
-    def integer(self, key: str, low: int, high: int, default: None = None) -> int | None: ...
-    def integer(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
-        """The whole number under `key`, or `default` where it is absent.
-
-        Raises:
-            ModelFormatError: it is not an integer, or not in low..high.
-        """
-        if key not in self:
-            return default
-        value = self[key]
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.error(key, f"is {type_word(value)}, but it must be an integer")
-        if not low <= value <= high:
-            raise self.error(key, f"is {value}, but it must be in {low}..{high}")
-        return value
-
-    def string(self, key: str, default: str) -> str:
-        """The string under `key`, or `default` where it is absent; another type is a ModelFormatError."""
-        value = self.get(key, default)
-        if not isinstance(value, str):
-            raise self.error(key, f"is {type_word(value)}, but it must be a string")
-        return value
-
-
-def type_word(value: MetadataValue) -> str:
-    """A metadata value's type with its article, for error messages: "an integer", "an array of strings"."""
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype.name}"
-    if isinstance(value, list):
-        return "an array of strings"
-    return {"str": "a string", "int": "an integer"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
 def _align(n: int, alignment: int) -> int:

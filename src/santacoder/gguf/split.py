@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from santacoder._util.mapped_file import printable
 
 if TYPE_CHECKING:
-    from santacoder.gguf.reader import Metadata
+    from santacoder.gguf.metadata import Metadata
 
 _NO, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 #: Start of the keys that only a part has.

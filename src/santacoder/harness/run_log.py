@@ -10,7 +10,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-import santacoder
+from santacoder._version import __version__
+from santacoder.engine.isa import isa
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.harness.record import SESSIONS, dump_json, read_json
 
@@ -20,10 +21,10 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
-        "isa": santacoder.isa(),
+        "isa": isa(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "santacoder": santacoder.__version__,
+        "santacoder": __version__,
     }
 
 

@@ -19,7 +19,8 @@ from tokenizers import Tokenizer as HFTokenizer
 from santacoder._util.validation import check_text, shown, wrong
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.cursor import MetadataValue
-from santacoder.gguf.reader import GGUFFile, Metadata, type_word
+from santacoder.gguf.metadata import Metadata, type_word
+from santacoder.gguf.reader import GGUFFile
 
 #: Orders of an infilling prompt: prefix, suffix, middle; suffix, prefix, middle.
 FimMode = Literal["psm", "spm"]

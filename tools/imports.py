@@ -1,0 +1,133 @@
+"""What imports what in the package: `python tools/imports.py [FOLDER]`.
+
+Prints the longest chain of imports, the circles, and the arrows that go upward between the layers that pyproject.toml
+declares (`[[tool.importlinter.contracts]]`). Counted are all import statements, those within functions and those for
+types alone too; importing a name of a package, and not a module, is importing the package's `__init__`. The status is 1
+if there is a circle or an arrow upward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import tomllib
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "santacoder"
+Graph = dict[str, set[str]]
+
+
+def read_graph(folder: Path) -> Graph:
+    """Return the modules that each module of the package in `folder` imports, by name."""
+    files = {_name(path.relative_to(folder.parent)): path for path in folder.rglob("*.py") if path.stem.isidentifier()}
+    return {name: set(_imports(path, name, files)) - {name} for name, path in files.items()}
+
+
+def _name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path, name: str, modules: Mapping[str, Path]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in modules)
+        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+            if node.level:
+                raise SystemExit(f"{name}: an import is relative")
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield module if module in modules else str(node.module)
+
+
+def find_circles(graph: Graph) -> list[list[str]]:
+    """Return the sets of modules that import each other, by Tarjan's algorithm; none for a graph without circles."""
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    circles = []
+
+    def visit(module: str) -> None:
+        numbers[module] = lowest[module] = len(numbers)
+        stack.append(module)
+        for other in sorted(graph[module]):
+            if other not in numbers:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], numbers[other])
+        if lowest[module] == numbers[module]:
+            at = stack.index(module)
+            if len(stack) - at > 1:
+                circles.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for module in sorted(graph):
+        if module not in numbers:
+            visit(module)
+    return circles
+
+
+def longest_chain(graph: Graph, circles: list[list[str]]) -> list[str]:
+    """Return the longest chain, the importing module first; a circle counts as one module, "a = b"."""
+    merged = {module: " = ".join(circle) for circle in circles for module in circle}
+    nodes: Graph = {}
+    for module, imports in graph.items():
+        nodes.setdefault(merged.get(module, module), set()).update(merged.get(other, other) for other in imports)
+    chains: dict[str, list[str]] = {}
+    for node in TopologicalSorter({node: imports - {node} for node, imports in nodes.items()}).static_order():
+        below = max((chains[other] for other in sorted(nodes[node] - {node})), key=len, default=[])
+        chains[node] = [node, *below]
+    return max(chains.values(), key=len)
+
+
+def read_layers() -> list[list[str]]:
+    """Return the packages of each layer, the highest first, by pyproject.toml; none where it has no contract."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"].get("importlinter", {}).get("contracts", [])
+    layers = next((contract["layers"] for contract in contracts if contract["type"] == "layers"), [])
+    return [[name.strip(" ()") for name in layer.replace(":", "|").split("|")] for layer in layers]
+
+
+def find_upward(graph: Graph, layers: list[list[str]]) -> list[str]:
+    """Return "a -> b" for each module a that imports a module b of a higher layer, or of another package of its own."""
+    ranks = {name: rank for rank, layer in enumerate(layers) for name in layer}
+
+    def package(module: str) -> str:
+        return module.split(".")[1]
+
+    return [
+        f"{module} -> {other}"
+        for module, imports in sorted(graph.items())
+        for other in sorted(imports)
+        if ranks
+        and PACKAGE not in (module, other)
+        and package(module) in ranks
+        and package(other) in ranks
+        and package(module) != package(other)
+        and ranks[package(module)] >= ranks[package(other)]
+    ]
+
+
+def main() -> int:
+    """Print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "src" / PACKAGE)
+    graph = read_graph(parser.parse_args().folder)
+    circles = find_circles(graph)
+    upward = find_upward(graph, read_layers())
+    chain = longest_chain(graph, circles)
+    print(f"{len(graph)} modules, {sum(map(len, graph.values()))} imports")
+    print(f"longest chain, {len(chain)} modules:", *chain, sep="\n  ")
+    print(f"circles, {len(circles)}:", *(" = ".join(circle) for circle in circles), sep="\n  ")
+    print(f"upward, {len(upward)}:", *upward, sep="\n  ")
+    return 1 if circles or upward else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
