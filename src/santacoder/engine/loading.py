@@ -31,7 +31,7 @@ def open_transformer(
 
     Args:
         path: a GGUF file; of a split model its first part.
-        threads: how many threads compute; None takes what the machine allows (see `cpus`).
+        threads: how many threads compute; None takes what the machine allows (see cpus.py).
         context: positions to use, at most what the model has learned; None takes all.
         tokenizer: the file's own, where it was built before.
         meanwhile: called while the weights are packed: imports, say, which are a tenth of a start.

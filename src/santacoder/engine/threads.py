@@ -14,7 +14,7 @@ MAX_THREADS: Final = 1024
 
 
 def thread_count(threads: int | None) -> int:
-    """How many threads compute; None takes what the machine allows (see `cpus`).
+    """How many threads compute; None takes what the machine allows (see cpus.py).
 
     Raises:
         InvalidRequestError: it is no integer in 1..MAX_THREADS.
