@@ -12,12 +12,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 import santacoder
-from tests.support.paths import ROOT
 
-FILE: Final = ROOT / "data" / "mqa-q4_k_m.gguf"
+FILE: Final = Path(__file__).parents[1] / "data" / "mqa-q4_k_m.gguf"
 PROCESSES: Final = 24
 MOST: Final = 10_000
 TEXT: Final = "def add(a, b):\n    return a + b\n\n" * 13  # more than one block of the cache
