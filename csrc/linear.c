@@ -103,10 +103,12 @@ static size_t pairs_of_block(const sc_engine *e, size_t block)
     return left < SC_GROUPS ? left : SC_GROUPS;
 }
 
-/* Whether single pairs of the hidden layer are units, though it is quantized by blocks of eight. */
+/* Whether single pairs of the hidden layer are units, though it is quantized by blocks of eight. A small team shares
+ * blocks evenly enough, and has less to do with its own. */
 static int is_fine(const sc_step *step, const sc_op *op)
 {
-    return op->kind == SC_OP_UP && op->quantize && step->batch->rows <= SC_FINE_ROWS;
+    return op->kind == SC_OP_UP && op->quantize && step->batch->rows <= SC_FINE_ROWS &&
+           sc_team_size(step->engine->team) > SC_FINE_TEAM;
 }
 
 /* Whoever stores the last pair of a block of activations quantizes it: all are `next` floats apart. */

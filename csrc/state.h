@@ -24,7 +24,8 @@ enum {
     SC_UNIT_ROWS = 2,   /* rows of an embedding or a norm in a unit: a row is a microsecond or two */
     SC_SPLIT_TILES = 4, /* tiles for each thread from which on none is split over the team */
     SC_TILE_MERGES = 4,
-    SC_FINE_ROWS = 16   /* rows up to which the hidden layer is shared out by pairs, not by blocks of activations */
+    SC_FINE_ROWS = 16,  /* rows up to which the hidden layer is shared out by pairs, not by blocks of activations, */
+    SC_FINE_TEAM = 4    /* in teams larger than this */
 };
 
 /* Some queries of a split tile, whose blocks are merged one after the other. */

@@ -42,6 +42,7 @@ MANY_ROWS: Final = 128
 OWN_NORM: Final = 4
 ROW_UNIT: Final = 2
 FINE_ROWS: Final = 16
+FINE_TEAM: Final = 4
 SPLIT_TILES: Final = 4
 STRIP: Final = 8
 MERGE_TEAM: Final = 4
@@ -98,7 +99,7 @@ class Step:
             yield from self._normed("qkv", QKV, 1)
             yield from self._attend()
             yield self._linear("add_attn", WIDTH, WIDTH, 1)
-            yield from self._normed("up", HIDDEN, 1 if self.rows <= FINE_ROWS else 8)
+            yield from self._normed("up", HIDDEN, 1 if self.rows <= FINE_ROWS and self.threads > FINE_TEAM else 8)
             yield self._linear("add_ffn", WIDTH, HIDDEN, 1)
         yield self._linear("logits", VOCABULARY, WIDTH, 1, rows=1, setup=ROW)
 
