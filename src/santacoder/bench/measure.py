@@ -136,7 +136,7 @@ class Machine:
 
     def _multiply(self) -> int:
         lib.sc_peak_dot(*self._arguments, self._rounds)
-        return 2 * int(lib.SC_PEAK_MACS) * self._rounds
+        return 2 * lib.SC_PEAK_MACS * self._rounds
 
 
 class Case:

@@ -19,7 +19,6 @@ have drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.random import Philox
@@ -99,9 +98,9 @@ class Sampler:
     def _choose(self, logits: NDArray[np.float32]) -> int:
         params = self._params
         n = logits.size
-        logits_c: Any = ffi.from_buffer("float[]", logits, require_writable=True)
+        logits_c = ffi.from_buffer("float[]", logits, require_writable=True)
         if params.temperature == 0:
-            return int(lib.sc_argmax(self._isa, logits_c, n))
+            return lib.sc_argmax(self._isa, logits_c, n)
         return int(
             lib.sc_sample(
                 self._isa,

@@ -36,7 +36,7 @@ def active() -> int:
     """
     wanted = os.environ.get(VARIABLE)
     if not wanted:
-        return int(lib.sc_isa_best())
+        return lib.sc_isa_best()
     if wanted not in LEVELS:
         raise UnsupportedISAError(f"{VARIABLE} is {wanted!r}, but it must be one of {', '.join(LEVELS)}")
     if not lib.sc_isa_available(LEVELS[wanted]):

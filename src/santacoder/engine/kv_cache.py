@@ -6,7 +6,7 @@ They lie in blocks of 64 positions that cover every layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class KVCache:
         self._blocks: list[NDArray[np.uint8]] = []
         self._shared = 0  # so many blocks, the first ones, other caches may read too
         self._table = np.zeros(-(-capacity // BLOCK), dtype=np.uintp)
-        self.table: Any = ffi.from_buffer("void *[]", self._table)
+        self.table = ffi.from_buffer("void *[]", self._table)
 
     def __len__(self) -> int:
         return self._length

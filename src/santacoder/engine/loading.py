@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from santacoder._util.validation import check_integer
 from santacoder.engine.fpenv import default_float_state
@@ -17,6 +17,7 @@ from santacoder.gguf.config import Config, check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile
 
 if TYPE_CHECKING:
+    from santacoder._native import Team
     from santacoder.text.tokenizer import Tokenizer
 
 
@@ -66,7 +67,7 @@ def build_transformer(
 
 
 def _load_both(
-    file: GGUFFile, config: Config, team: Any, tokenizer: Tokenizer | None, meanwhile: Callable[[], object]
+    file: GGUFFile, config: Config, team: Team, tokenizer: Tokenizer | None, meanwhile: Callable[[], object]
 ) -> tuple[Weights, Tokenizer]:
     """The tokenizer is built, and `meanwhile` called, while the C threads pack, without Python's lock."""
     results: dict[str, Weights] = {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from santacoder._native import ffi, lib
 from santacoder.engine.weights import Weights
 from santacoder.gguf.config import Config
+
+if TYPE_CHECKING:
+    from santacoder._native import Ops
 
 
 class Program:
@@ -14,7 +17,7 @@ class Program:
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
-        self._ops: list[dict[str, Any]] = []
+        self._ops: list[dict[str, object]] = []
         self._macs: list[int] = []  # per row
         self._places: dict[str, int] = {}
 
@@ -42,19 +45,19 @@ class Program:
         """Causal attention over the cache."""
         self._add("ATTEND", 0, layer=layer, quantize=self._takes_int8(feeds))
 
-    def finish(self) -> tuple[Any, list[int], dict[str, int]]:
+    def finish(self) -> tuple[Ops, list[int], dict[str, int]]:
         """The operations as a C array, the multiply-adds per row of each, and where each matrix is multiplied with."""
         return ffi.new("sc_op[]", self._ops), self._macs, self._places
 
     def _takes_int8(self, name: str) -> bool:
-        return bool(self._weights.matrices[f"{name}.weight"].format >= lib.SC_Q4_K)
+        return self._weights.matrices[f"{name}.weight"].format >= lib.SC_Q4_K
 
-    def _add(self, kind: str, macs: int, **fields: Any) -> None:
+    def _add(self, kind: str, macs: int, **fields: object) -> None:
         self._ops.append({"kind": getattr(lib, f"SC_OP_{kind}"), **fields})
         self._macs.append(macs)
 
 
-def record(config: Config, weights: Weights) -> tuple[Any, list[int], dict[str, int]]:
+def record(config: Config, weights: Weights) -> tuple[Ops, list[int], dict[str, int]]:
     """SantaCoder, from token ids to logits."""
     p = Program(weights)
     head = "token_embd" if config.tied_embeddings else "output"

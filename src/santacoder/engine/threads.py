@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from santacoder._native import ffi, lib
 from santacoder._util.validation import check_integer
 from santacoder.engine.cpus import default_threads
+
+if TYPE_CHECKING:
+    from santacoder._native import Team
 
 MAX_THREADS: Final = 1024
 
@@ -22,7 +25,7 @@ def thread_count(threads: int | None) -> int:
     return default_threads() if threads is None else check_integer("threads", threads, 1, MAX_THREADS)
 
 
-def new_team(n_threads: int) -> Any:
+def new_team(n_threads: int) -> Team:
     """A team for the kernels, freed with the last reference.
 
     Raises:
@@ -61,7 +64,7 @@ class Waiting:
         )  # fmt: skip
 
 
-def waiting(team: Any) -> Waiting:
+def waiting(team: Team) -> Waiting:
     """Count since the team and the process began."""
     counts = lib.sc_team_counted(team)
     return Waiting(counts.phases, counts.waits, counts.yields, counts.sleeps, _losses())

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from santacoder.engine.program import record
 from santacoder.engine.weights import PADDING, Weights
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf.config import Config
+
+if TYPE_CHECKING:
+    from santacoder._native import Team
 
 _SHAPE_FIELDS: Final = ffi.typeof("sc_shape").fields
 
@@ -58,10 +61,10 @@ class Transformer:
         native_seconds: time spent inside `sc_run` so far.
     """
 
-    def __init__(self, config: Config, weights: Weights, team: Any, isa: int, context: int) -> None:
+    def __init__(self, config: Config, weights: Weights, team: Team, isa: int, context: int) -> None:
         self.config = config
         self.context = context
-        self.threads = int(lib.sc_team_wanted(team))
+        self.threads = lib.sc_team_wanted(team)
         self.isa = isa_name(isa)
         self.weights: Final = weights
         self.team: Final = team
@@ -79,7 +82,7 @@ class Transformer:
                 "epsilon": config.layer_norm_epsilon,
             },
         )
-        self.chunk = min(int(lib.sc_engine_chunk(isa)), context)
+        self.chunk = min(lib.sc_engine_chunk(isa), context)
         self._ops, self._macs, self._places = record(config, weights)
         self._layer_macs = sum(self._macs[:-1])
         self._attends = {i for i, op in enumerate(self._ops) if op.kind == lib.SC_OP_ATTEND}
@@ -88,13 +91,13 @@ class Transformer:
         if engine == ffi.NULL:
             raise MemoryError(f"no memory to run {self.chunk} tokens at a time")
         self._engine = ffi.gc(engine, lib.sc_engine_free)
-        self._budget = int(lib.sc_engine_chunk(isa)) * CALL_MACS
+        self._budget = lib.sc_engine_chunk(isa) * CALL_MACS
         self._latest: Step | None = None  # whose rows the engine holds
 
     @property
     def block_bytes(self) -> int:
         """Bytes of a block of the cache."""
-        return int(lib.sc_kv_block_bytes(self._shape))
+        return lib.sc_kv_block_bytes(self._shape)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -144,7 +147,7 @@ class Transformer:
         """
         rows_alone = {"position_embd.weight"} | (set() if self.config.tied_embeddings else {"token_embd.weight"})
         matrices = [matrix for name, matrix in self.weights.matrices.items() if name not in rows_alone]
-        return sum(int(lib.sc_matrix_bytes(m.format, m.rows, m.columns)) for m in matrices)
+        return sum(lib.sc_matrix_bytes(m.format, m.rows, m.columns) for m in matrices)
 
     @property
     def macs(self) -> tuple[int, int]:

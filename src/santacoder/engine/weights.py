@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from santacoder._native import ffi, lib
 from santacoder.engine.ternary import DEQUANTIZERS
 from santacoder.gguf.config import Config, expected_tensors
 from santacoder.gguf.reader import GGML_TYPES, GGUFFile, TensorInfo
+
+if TYPE_CHECKING:
+    from santacoder._native import CData, Chars, Floats, Matrix, Team
 
 #: GGUF type -> (layout of the source, packed format). Q4_0 and Q5_0 fit Q8_0 exactly: the same scales, small integers.
 PACKED: Final[dict[str, tuple[int, int]]] = {
@@ -39,15 +42,15 @@ PIECE: Final = 8 << 20
 class Weights:
     """A model's weights in the kernels' layout, in one allocation that dies with this object."""
 
-    matrices: Mapping[str, Any]  # name -> sc_matrix *
-    vectors: Mapping[str, Any]  # name -> const float *, padded with zeros to a multiple of 32
+    matrices: Mapping[str, Matrix]
+    vectors: Mapping[str, Floats]  # padded with zeros to a multiple of 32
     tensor_types: Mapping[str, int]  # how many tensors the file holds of each type
     n_bytes: int
-    panels: Any = field(repr=False)  # const char *: all matrices, one after the other
+    panels: CData = field(repr=False)  # of all matrices, one after the other
     _memory: list[object] = field(repr=False)
 
 
-def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
+def load_weights(file: GGUFFile, config: Config, team: Team) -> Weights:
     """Pack every tensor, on all threads of the team; pages of the file are given back as they are consumed.
 
     Raises:
@@ -82,7 +85,7 @@ def load_weights(file: GGUFFile, config: Config, team: Any) -> Weights:
     )
 
 
-def _releaser(n_bytes: int) -> Callable[[Any], None]:
+def _releaser(n_bytes: int) -> Callable[[CData], None]:
     """Make what frees an allocation of `n_bytes`. It needs no global: these may go before the weights at exit."""
     release = lib.sc_release
     return lambda memory: release(memory, n_bytes)
@@ -94,7 +97,7 @@ def _format(info: TensorInfo) -> tuple[int, int]:
 
 def _packed_bytes(info: TensorInfo) -> int:
     rows, columns = info.shape
-    return int(lib.sc_matrix_bytes(_format(info)[1], rows, columns))
+    return lib.sc_matrix_bytes(_format(info)[1], rows, columns)
 
 
 def _warn_converted(file: GGUFFile, matrices: Mapping[str, TensorInfo]) -> None:
@@ -104,7 +107,7 @@ def _warn_converted(file: GGUFFile, matrices: Mapping[str, TensorInfo]) -> None:
         warnings.warn(message, stacklevel=4)
 
 
-def _pack(file: GGUFFile, info: TensorInfo, panels: Any, team: Any) -> Any:
+def _pack(file: GGUFFile, info: TensorInfo, panels: Chars, team: Team) -> Matrix:
     rows, columns = info.shape
     source, packed_format = _format(info)
     blocks = file.data(info)

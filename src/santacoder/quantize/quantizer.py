@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from santacoder.engine.threads import new_team, thread_count
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import Config, expected_tensors
 from santacoder.gguf.reader import GGML_TYPES
+
+if TYPE_CHECKING:
+    from santacoder._native import Floats, Null
 
 #: Types that `Quantizer` writes -> their number in C.
 TARGETS: Final = {
@@ -218,5 +221,5 @@ class Quantizer:
         return Quantized(blocks, math.fsum(sums[:, 0]), math.fsum(sums[:, 1]), shift)
 
 
-def _floats(values: NDArray[np.float32] | None) -> Any:
+def _floats(values: NDArray[np.float32] | None) -> Floats | Null:
     return ffi.NULL if values is None else ffi.from_buffer("float *", values)
