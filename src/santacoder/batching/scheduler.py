@@ -29,7 +29,7 @@ from santacoder.batching.prefix_cache import PrefixCache, common_prefix
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sample
 from santacoder.engine.kv_cache import BLOCK, KVCache
-from santacoder.engine.transformer import StepAbandonedError
+from santacoder.engine.transformer import Outputs, StepAbandonedError, Tokens
 from santacoder.errors import ModelClosedError, SantaCoderError
 
 MAX_RUNNING: Final = 64  # samples in a batch: more gain little speed
@@ -51,9 +51,9 @@ class Engine(Protocol):
     def chunk(self) -> int: ...
     @property
     def block_bytes(self) -> int: ...
-    def new_cache(self) -> Any: ...
+    def new_cache(self) -> KVCache: ...
     def forward_batch(
-        self, parts: Any, outputs: Any = "last", abandon: Callable[[], bool] = ...
+        self, parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs = "last", abandon: Callable[[], bool] = ...
     ) -> NDArray[np.float32]: ...  # new each time: samples use the logits up
 
 
@@ -245,7 +245,10 @@ class Scheduler(Generic[E]):
         if not batch:
             return
         plan = self._plan(batch, engine.chunk)
-        parts = [(run, sample.cache) for sample, run, _ in plan]
+        parts: list[tuple[Tokens, KVCache]] = []
+        for sample, run, _ in plan:
+            assert sample.cache is not None
+            parts.append((run, sample.cache))
         try:
             logits = engine.forward_batch(parts, [wanted for _, _, wanted in plan], lambda: self._unwanted(plan))
         except StepAbandonedError:

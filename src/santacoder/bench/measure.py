@@ -42,7 +42,7 @@ from santacoder.engine.isa import LEVELS
 from santacoder.engine.kv_cache import KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.threads import waiting
-from santacoder.engine.transformer import Outputs, Transformer
+from santacoder.engine.transformer import Outputs, Tokens, Transformer
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.tokenizer import Tokenizer
 
@@ -194,7 +194,10 @@ class TimedSteps:
         return self._transformer.new_cache()
 
     def forward_batch(
-        self, parts: Any, outputs: Outputs = "last", abandon: Callable[[], bool] = lambda: False
+        self,
+        parts: Sequence[tuple[Tokens, KVCache]],
+        outputs: Outputs = "last",
+        abandon: Callable[[], bool] = lambda: False,
     ) -> NDArray[np.float32]:
         """See `Transformer.forward_batch`."""
         native, begin = self._transformer.native_seconds, perf_counter()
