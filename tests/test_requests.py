@@ -12,7 +12,7 @@ import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, NumericalError
 from tests.support.paths import FILE
 
-OPTIONS: dict[str, Any] = {"max_tokens": 5, "seed": 1, "temperature": 0.8}
+OPTIONS: Any = {"max_tokens": 5, "seed": 1, "temperature": 0.8}
 
 
 @pytest.mark.parametrize("index", ["a", None, 1.5, True, -1, 2**63, 2**70])
@@ -65,7 +65,7 @@ def test_complete_each_mixes_options_and_names_errors() -> None:
 
 
 def good(count: int) -> list[santacoder.Request]:
-    return [santacoder.Request(f"def f{i}(", {**OPTIONS, "max_tokens": 1 + i % 6}) for i in range(count)]
+    return [santacoder.Request(f"def f{i}(", OPTIONS | {"max_tokens": 1 + i % 6}) for i in range(count)]
 
 
 def broken(model: santacoder.SantaCoder) -> list[tuple[Any, type[Exception], str]]:
@@ -74,7 +74,7 @@ def broken(model: santacoder.SantaCoder) -> list[tuple[Any, type[Exception], str
         (santacoder.Request("x" * 100_000, {}), ContextOverflowError, "the prompt has "),
         (santacoder.Request([1] * 300, {}), ContextOverflowError, "the prompt has 300 tokens"),
         (santacoder.Request("x", {"max_tokens": 0}), InvalidRequestError, "max_tokens is 0"),
-        (santacoder.Request("x", {"max_token": 1}), InvalidRequestError, "'max_token' is no keyword"),
+        (santacoder.Request("x", {"max_token": 1}), InvalidRequestError, "'max_token' is no keyword"),  # type: ignore[typeddict-unknown-key]
         (santacoder.Request([model.tokenizer.n_tokens], {}), InvalidRequestError, "token id 512 is not in"),
         (santacoder.Request("\ud800", {}), InvalidRequestError, "character 0 of the text is the lone surrogate"),
         (santacoder.Request("x", {"stop_tokens": 999}), InvalidRequestError, "a token id of stop_tokens is 999"),
@@ -127,7 +127,7 @@ def test_what_the_callers_iterable_raises_comes_after_what_was_taken(model: sant
     for on_error in ("raise", "return"):
         found = dict[int, Any]()
         with pytest.raises(KeyError, match="a line of the caller's file"):
-            found.update(model.complete_each(lines(), on_error=on_error))  # type: ignore[call-overload]
+            found.update(model.complete_each(lines(), on_error=on_error))
         assert sorted(found) == list(range(70))
 
 

@@ -102,7 +102,7 @@ class TestTurns:
 
             more = interrupt(take_turns, at)
             led: list[int] = []
-            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)  # type: ignore[misc]
+            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)
             other.start()
             other.join(HANG)
             assert led == [0], f"interrupted at place {at}"

@@ -9,7 +9,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gguf
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tests.support import checkpoint_builder as builder
 from tests.support import reference
+from tests.support.gguf_builder import MERGES, SPECIALS
 from tests.support.paths import DATA
 
 pytest.importorskip("safetensors")
@@ -209,7 +210,7 @@ def test_shards(tmp_path: Path) -> None:
 def write_shards(folder: Path, tensors: builder.Tensors) -> dict[str, str]:
     """Two files and their index; the index's map."""
     names = list(tensors)
-    places = {}
+    places: dict[str, str] = {}
     for number, part in ((1, names[::2]), (2, names[1::2])):
         file = f"model-0000{number}-of-00002.safetensors"
         (folder / file).write_bytes(builder.safetensors({name: tensors[name] for name in part}))
@@ -280,13 +281,13 @@ def test_metadata(tmp_path: Path) -> None:
     path = converted(tmp_path)
     checkpoint = tmp_path / "checkpoint"
     with GGUFFile.open(path) as file:
-        metadata = {
+        metadata: dict[str, Any] = {
             key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in file.metadata.items()
         }
         assert file.tensors.keys() == reference_names()
     assert metadata.pop("tokenizer.huggingface.json") == (checkpoint / "tokenizer.json").read_text()
     tokens, types = metadata.pop("tokenizer.ggml.tokens"), metadata.pop("tokenizer.ggml.token_type")
-    assert tokens[262:] == [*builder.SPECIALS, "[PAD267]", "[PAD268]", "[PAD269]", "[PAD270]"]
+    assert tokens[262:] == [*SPECIALS, "[PAD267]", "[PAD268]", "[PAD269]", "[PAD270]"]
     assert types == [1] * 262 + [3] * 5 + [5] * 4
     assert metadata.pop("starcoder.attention.layer_norm_epsilon") == pytest.approx(1e-5)
     assert metadata == {
@@ -304,7 +305,7 @@ def test_metadata(tmp_path: Path) -> None:
         "starcoder.attention.head_count_kv": 1,
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "starcoder",
-        "tokenizer.ggml.merges": builder.MERGES,
+        "tokenizer.ggml.merges": MERGES,
         "tokenizer.ggml.bos_token_id": 262,
         "tokenizer.ggml.eos_token_id": 262,
         "tokenizer.ggml.unknown_token_id": 262,
@@ -438,7 +439,7 @@ def test_order_of_infilling_by_command(tmp_path: Path, mode: FimMode) -> None:
     quantize(out, small, "q8_0")
     with santacoder.load(small, threads=1) as model:
         assert model.tokenizer.fim_mode == mode
-        orders = ("auto", "psm", "spm")
+        orders: tuple[Literal["auto", "psm", "spm"], ...] = ("auto", "psm", "spm")
         auto, psm, spm = (model.infill("a", "b", mode=m, temperature=0, max_tokens=8, ignore_eos=True) for m in orders)
     assert psm.tokens != spm.tokens
     assert auto.tokens == (psm if mode == "psm" else spm).tokens

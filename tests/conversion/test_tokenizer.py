@@ -16,7 +16,7 @@ from santacoder.conversion.vocabulary import Vocabulary, build_vocabulary
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.text.tokenizer import Tokenizer
 from tests.support import checkpoint_builder as builder
-from tests.support.gguf_builder import SPECIALS
+from tests.support.gguf_builder import MERGES, SPECIALS
 
 BPE, ROWS = builder.BPE_TOKENS, builder.VOCABULARY
 TEXTS = [
@@ -140,7 +140,7 @@ def test_post_processors_in_deep_sequences(tmp_path: Path) -> None:
     processor = BYTE_LEVEL
     for _ in range(400):
         processor = in_row(processor)
-    assert read(tmp_path, builder.tokenizer() | {"post_processor": processor}).merges == builder.MERGES
+    assert read(tmp_path, builder.tokenizer() | {"post_processor": processor}).merges == MERGES
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_spellings_of_starcoder() -> None:
     names = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>"]
     vocabulary = {name: i for i, name in enumerate(names)}
     vocabulary |= {token: i + len(names) for token, i in files().vocabulary.items()}
-    found = TokenizerFiles(vocabulary, builder.MERGES, [AddedToken(i, n, True) for i, n in enumerate(names)], None)
+    found = TokenizerFiles(vocabulary, MERGES, [AddedToken(i, n, True) for i, n in enumerate(names)], None)
     built = build_vocabulary(found, len(vocabulary), ends(0), None)
     assert built.fim == {"prefix": 1, "middle": 2, "suffix": 3, "pad": 4}
     assert built.ends == [0]
@@ -331,7 +331,7 @@ def test_ends_of_a_fine_tune(named: list[object], expected: list[int], special: 
     assert (vocabulary.ends, vocabulary.unknown, vocabulary.start) == (expected, [], BPE)
     assert vocabulary.types[BPE:] == [3] * 5 + [3 if special else 4, 4]
     fields = as_read(tokenizer_fields(found, vocabulary))
-    keys = {key.rpartition(".")[2]: value for key, value in fields.items()}
+    keys: dict[str, Any] = {key.rpartition(".")[2]: value for key, value in fields.items()}
     assert [keys["bos_token_id"], keys["eos_token_id"]] == [BPE, expected[0]]
     assert keys.get("eot_token_id") == (expected[1] if len(expected) > 1 else None)
     assert list(keys.get("end_token_ids", [])) == expected[2:]

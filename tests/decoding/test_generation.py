@@ -35,7 +35,8 @@ def finish(generator: Any) -> Completion:
         while True:
             next(generator)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        completion: Completion = end.value
+        return completion
 
 
 def run(script: Sequence[int], echo: str = "", **params: Any) -> tuple[list[Piece], Completion]:

@@ -47,11 +47,16 @@ def test_sampling(fence: Fenced, isa: str, at_end: bool) -> None:
     for n in [*range(1, 40), 255, 256, 257, 4095, 4096, 4097, *random.integers(1, 8192, 20).tolist()]:
         logits = fence.floats(n, at_end)
         plain = random.standard_normal(n).astype(np.float32)
-        for options in ((1.0, 0, 1.0, 0.0), (0.7, min(n, 40), 1.0, 0.0), (0.7, 0, 0.9, 0.01), (2.0, n // 2, 0.5, 0.1)):
+        for t, k, p, least in (
+            (1.0, 0, 1.0, 0.0),
+            (0.7, min(n, 40), 1.0, 0.0),
+            (0.7, 0, 0.9, 0.01),
+            (2.0, n // 2, 0.5, 0.1),
+        ):
             bits = int(random.integers(0, 1 << 63))
             logits[:] = plain
             found = [
-                lib.sc_sample(LEVELS[isa], ffi.from_buffer("float[]", values), n, *options, bits)
+                lib.sc_sample(LEVELS[isa], ffi.from_buffer("float[]", values), n, t, k, p, least, bits)
                 for values in (logits, plain.copy())
             ]
             assert found[0] == found[1] != -1

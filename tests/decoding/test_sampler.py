@@ -199,7 +199,7 @@ class TestKernel:
         for gap in (27.2, 27.9, 28.1, 79.0, 81.0, math.inf):
             logits = np.full(49280, -gap, dtype=np.float32)
             logits[[5, 40000]] = 0
-            every = (
+            every: tuple[dict[str, Any], ...] = (
                 {},
                 {"top_p": 0.9999},
                 {"top_p": 0.5},
@@ -413,7 +413,7 @@ class TestParams:
         assert (params.max_tokens, params.temperature, params.top_p) == (3, 1.0, 0.5)
         assert (params.stop, params.logit_bias) == (("x",), ((2, 1.0),))
         assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
-        assert SamplingParams(stop_tokens=np.int64(7)).stop_tokens == (7,)
+        assert SamplingParams(stop_tokens=np.int64(7)).stop_tokens == (7,)  # type: ignore[arg-type]
         assert SamplingParams(stop_tokens=[7, 8]).stop_tokens == (7, 8)
         assert SamplingParams(seed=(1 << 64) - 1).seed == (1 << 64) - 1
 

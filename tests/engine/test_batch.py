@@ -26,7 +26,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:
-    return np.random.default_rng(seed).integers(0, 512, count).tolist()  # type: ignore[no-any-return]
+    tokens: list[int] = np.random.default_rng(seed).integers(0, 512, count).tolist()
+    return tokens
 
 
 def alone(model: Transformer, tokens: list[int], prompt: int) -> bytes:
@@ -133,7 +134,12 @@ def test_a_long_context_is_cut_into_calls(path: Path, past: int, calls: int) -> 
     heads = 4 * 2 * model.config.embedding_length * model.config.block_count  # of attention, per position
     model._budget = layers + head + 2 * heads  # enough for one token behind another
     asked: list[bool] = []
-    model.forward_batch([([1], cache)], abandon=lambda: bool(asked.append(True)))
+
+    def abandon() -> bool:
+        asked.append(True)
+        return False
+
+    model.forward_batch([([1], cache)], abandon=abandon)
     assert len(asked) == calls
 
 

@@ -260,7 +260,7 @@ def test_ternary_values_are_exact(type_name: str) -> None:
     blocks = np.random.default_rng(1).integers(0, 256, (300, block_bytes), np.uint8)
     blocks[:, :2] = np.random.default_rng(2).standard_normal((300, 1)).astype("<f2").view(np.uint8)
     values = DEQUANTIZERS[type_name](blocks)
-    assert (values.dtype, values.shape) == (np.float32, (300, block_values))
+    assert (values.dtype, values.shape) == (np.dtype(np.float32), (300, block_values))
     np.testing.assert_array_equal(values, unpack(blocks))
 
 

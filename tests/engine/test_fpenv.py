@@ -43,7 +43,7 @@ def float_state(mxcsr: int) -> Iterator[None]:
     before = ctypes.create_string_buffer(FENV_BYTES)
     libm.fegetenv(before)
     changed = ctypes.create_string_buffer(before.raw, FENV_BYTES)
-    changed[MXCSR : MXCSR + 4] = struct.pack("<I", mxcsr)
+    changed[MXCSR : MXCSR + 4] = struct.pack("<I", mxcsr)  # type: ignore[call-overload]
     libm.fesetenv(changed)
     try:
         yield

@@ -206,7 +206,7 @@ def told(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
         rank = number % 2**32
         changed = replace(tensor, rank=rank if not 1 <= rank <= 4 else 5)
     elif lie == "offset":
-        at = out.offsets[f"offset:{tensor.name}"]
+        at = out.offsets[f"offset:{tensor.name!s}"]
         true = struct.unpack_from("<Q", whole, at)[0]
         changed = replace(tensor, offset=number if number != true else number + 1)
     else:

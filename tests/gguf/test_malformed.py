@@ -55,7 +55,8 @@ def test_damage(tmp_path: Path, weight_type: str) -> None:
     quantised = {"width": 32, "hidden": 32} if weight_type == "Q8_0" else {}
     data = model(weight_type=weight_type, **quantised).build()
     draw = random.Random(SEED)
-    path, outcomes = tmp_path / "t.gguf", set()
+    path = tmp_path / "t.gguf"
+    outcomes: set[bool | None] = set()
     for what, bad in [
         *flips(data, draw.sample(range(len(data)), 150)),
         *truncations(data, draw.sample(range(len(data)), 50)),

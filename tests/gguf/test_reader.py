@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_a_change_is_noticed_before_the_bytes_are_touched(tmp_path: Path) -> Non
         path.write_bytes(data)
         with GGUFFile.open(path) as file:
             change()
-            for use in (lambda file=file: file.data(file.tensors["one.weight"]), lambda file=file: file.release(64)):
+            for use in (partial(file.data, file.tensors["one.weight"]), partial(file.release, 64)):
                 with pytest.raises(
                     ModelFormatError, match=r"t\.gguf: the file was changed while it was read: try again$"
                 ):

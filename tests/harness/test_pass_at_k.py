@@ -253,7 +253,12 @@ class TestReport:
         assert [len(published("humaneval", "HumanEval/0")), len(published("multiple-rs", "x"))] == [2, 0]
 
     def test_cells_cannot_break_the_table(self) -> None:
-        report = {"settings": {"task": "t", "model": "a|b\nc"}, "results": None, "published": [], "sessions": []}
+        report: dict[str, Any] = {
+            "settings": {"task": "t", "model": "a|b\nc"},
+            "results": None,
+            "published": [],
+            "sessions": [],
+        }
         assert "| model | a\\|b c |" in to_markdown(report, None)
 
     def test_plot(self, tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from santacoder.harness.record import (
     RECORD,
     RESULTS,
     SAMPLES,
+    SESSIONS,
     SETTINGS,
     Sampled,
     open_record,
 )
 from santacoder.harness.report import make_report
-from santacoder.harness.run_log import SESSIONS, read_sessions
+from santacoder.harness.run_log import read_sessions
 from santacoder.harness.sampling_run import LocalEngine, Sampling, encode_problem, generate, run_seed
 from santacoder.harness.tasks import Problem
 from santacoder.sources.packaged import packaged_model

@@ -264,7 +264,8 @@ def test_other_machines_are_refused() -> None:
 
 
 def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    converse, outcomes, begun = runner._converse, [], threading.Semaphore(0)
+    converse, begun = runner._converse, threading.Semaphore(0)
+    outcomes: list[runner.Verdict | IsolationError] = []
 
     def watched(*arguments: Any) -> Any:
         begun.release()

@@ -40,6 +40,7 @@ def ids_of(model: CausalLM, text: str) -> np.ndarray[Any, Any]:
 def continued(model: CausalLM, text: str, **options: Any) -> list[int]:
     """What the library itself generates from all tokens, the end of text included."""
     ends = model.engine.tokenizer.eot_id
+    assert ends is not None
     completion = model.engine.complete(text, stop_tokens=ends, ignore_eos=True, any_token=True, **options)
     return [*ids_of(model, text)[0].tolist(), *completion.tokens]
 
@@ -50,7 +51,7 @@ class TestLoading:
         checkpoint = str(FILE)
         device = "cpu"
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        options = {"trust_remote_code": True, "attn_implementation": "sdpa", "low_cpu_mem_usage": True}
+        options: dict[str, Any] = {"trust_remote_code": True, "attn_implementation": "sdpa", "low_cpu_mem_usage": True}
         model = AutoModelForCausalLM.from_pretrained(checkpoint, **options).to(device)
         for text in (
             "def print_hello_world():",

@@ -141,7 +141,7 @@ class TestBesideHFLM:
     @pytest.mark.parametrize("seed", range(8))
     def test_log_likelihoods(self, theirs: Any, lm: Any, seed: int) -> None:
         rng = random.Random(seed)
-        pairs = []
+        pairs: list[tuple[str, str]] = []
         while len(pairs) < 25:
             pair = rng.choice(["", text(rng, rng.randint(1, 14))]), text(rng, rng.randint(1, 5))
             if (not pair[0] or pair[0].strip()) and len(lm.tok_encode(" " * 9 + pair[1])) <= CONTEXT:

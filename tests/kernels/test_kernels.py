@@ -131,7 +131,7 @@ def test_linear_at_the_bounds_of_int32(kernels: Kernels, type_name: str, quants:
         data[:, 208:210] = np.frombuffer(np.float16(0.01).tobytes(), np.uint8)
     else:
         data[:, 4:16] = 0xFF
-        data[:, :4] = np.frombuffer(np.float16([0.01, 0.01]).tobytes(), np.uint8)
+        data[:, :4] = np.frombuffer(np.array([0.01, 0.01], np.float16).tobytes(), np.uint8)
     check_product(kernels, type_name, data.tobytes(), 32, np.full((17, 512), sign, np.float32))
 
 

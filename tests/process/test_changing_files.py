@@ -83,7 +83,7 @@ def test_activations_that_overflow(tmp_path: Path) -> None:
         assert not np.isfinite(model.logits([0, 1])).all()
         for options in ({"temperature": 0}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 3, "logprobs": 2}):
             with pytest.raises(santacoder.NumericalError, match="the logits of position 1 hold a NaN or an infinity"):
-                model.complete([0], max_tokens=1, ignore_eos=True, **options)  # type: ignore[arg-type]
+                model.complete([0], max_tokens=1, ignore_eos=True, **options)
         with pytest.raises(santacoder.NumericalError):
             model.score([0, 1])
         with pytest.raises(santacoder.NumericalError):

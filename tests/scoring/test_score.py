@@ -31,7 +31,8 @@ def model(request: pytest.FixtureRequest) -> Iterator[santacoder.SantaCoder]:
 
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:
-    return np.random.default_rng(seed).integers(0, 512, count).tolist()  # type: ignore[no-any-return]
+    tokens: list[int] = np.random.default_rng(seed).integers(0, 512, count).tolist()
+    return tokens
 
 
 def by_definition(model: santacoder.SantaCoder, tokens: list[int]) -> Score:
@@ -106,7 +107,7 @@ def mixed_sequences() -> list[list[int]]:
     trunk = random_tokens(257, 4)
     sequences = [trunk, trunk[:100], [7], trunk, random_tokens(257, 5), trunk[:1], trunk[:256]]
     for seed in range(60):
-        common, own = rng.integers(0, 230), rng.integers(1, 25)
+        common, own = int(rng.integers(0, 230)), int(rng.integers(1, 25))
         sequences.append(trunk[:common] + random_tokens(own, 100 + seed))
     return sequences
 

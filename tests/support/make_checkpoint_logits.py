@@ -70,7 +70,7 @@ def logits(layout: str, folder: Path, tokens: list[int]) -> NDArray[np.float64]:
 
 def main() -> None:
     """Write the file."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for layout in builder.LAYOUTS:
         with tempfile.TemporaryDirectory() as folder:
             builder.write_checkpoint(Path(folder), layout)

@@ -123,9 +123,9 @@ def vocabularies() -> Iterator[Case]:
         for value in ([n], [0, -1], [0.5], ["a"], 1, True):
             yield keys(key, value, f"{key} at byte @value:{key}@ ")
     for name in ("bos", "eos", "eot", "eom", "fim_pre", "fim_suf", "fim_mid", "fim_pad", "prefix", "suffix", "middle"):
-        for value in (n, 2**32 - 1, scalar(I32, -1), "1"):
+        for token in (n, 2**32 - 1, scalar(I32, -1), "1"):
             key = f"tokenizer.ggml.{name}_token_id"
-            yield keys(key, value, f"{key} at byte @value:{key}@ is ")
+            yield keys(key, token, f"{key} at byte @value:{key}@ is ")
     long = [*tokens, *(f"<{i}>" for i in range(n - len(tokens) - 1)), "x" * (1 << 20)]
     yield keys(TOKENS, long, "bytes of special tokens, but at most 262144 are read")
     yield keys("tokenizer.ggml.model", "llama", "is 'llama', but only 'gpt2' runs here")

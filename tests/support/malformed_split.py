@@ -70,7 +70,7 @@ def splits() -> Iterator[Case]:
     yield after("part 2 is missing", f"split into 3 files, but part 2, {{}}/{second}, is not there", without(1))
     for n in (2, 3):
         problem = f"is {n - 1}: this is part {n} of a split model, so open its part 1, {{}}/{first}"
-        yield after(f"part {n} is loaded", problem, lambda paths, n=n: paths[n - 1])
+        yield after(f"part {n} is loaded", problem, loaded(n))
     yield after("part 2 by another name", "this is part 2 of a split model, so open its part 1", renamed(1))
     yield after("part 1 by another name", f"is 3, but the name does not end with {part_name(1, 3, '')}, so", renamed(0))
     yield after("2 and 3 change places", f"{second}: split.no at byte 44 is 2, but its name is that of 1", exchanged)
@@ -92,8 +92,8 @@ def splits() -> Iterator[Case]:
     yield case("a wrong shape in part 2", wrong, lambda p: setattr(p[1].tensor("blk.0.ffn_norm.bias"), "dims", (2, 4)))
     for key in (NO, COUNT, TENSORS):
         for value in ("1", True, -1, 2**31, [1]):
-            yield case(f"{key} of part 1 is {value}", key, lambda p, k=key, v=value: put(p[0], k, v))
-            yield case(f"{key} of part 2 is {value}", key, lambda p, k=key, v=value: put(p[1], k, v))
+            yield case(f"{key} of part 1 is {value}", key, put(0, key, value))
+            yield case(f"{key} of part 2 is {value}", key, put(1, key, value))
     yield case("513 parts", "is 513, but it must be in 0..512", lambda p: set_16(p[0], COUNT, 513))
     yield case("one part of many is said", "is 2, but the name does not end with", lambda p: set_16(p[0], COUNT, 2))
 
@@ -107,8 +107,12 @@ def set_16(part: GGUFBuilder, key: str, value: int) -> None:
     part.set(key, scalar(U16, value))
 
 
-def put(part: GGUFBuilder, key: str, value: Any) -> None:
-    part.set(key, scalar(I32, value) if value == -1 else value)
+def put(index: int, key: str, value: Any) -> Callable[[list[GGUFBuilder]], object]:
+    return lambda parts: parts[index].set(key, scalar(I32, value) if value == -1 else value)
+
+
+def loaded(number: int) -> Callable[[list[Path]], Path]:
+    return lambda paths: paths[number - 1]
 
 
 def without(index: int) -> Callable[[list[Path]], Path]:

@@ -62,13 +62,13 @@ def _q8_0(blocks: Bytes) -> Floats:
 def _q1_0(blocks: Bytes) -> Floats:
     """f16 d; u8 q[16]: value i is bit i % 8 of byte i // 8, which stands for its sign: 1 is plus."""
     signs = [[2 * (int(block[2 + i // 8]) >> i % 8 & 1) - 1 for i in range(128)] for block in blocks]
-    return _as("<f2", blocks[:, 0:2]) * np.array(signs)
+    return _as("<f2", blocks[:, 0:2]) * np.array(signs, np.float64)
 
 
 def _q2_0(blocks: Bytes) -> Floats:
     """f16 d; u8 q[16]: value i is bits 2 * (i % 4) and the next one of byte i // 4, less 1."""
     codes = [[(int(block[2 + i // 4]) >> 2 * (i % 4) & 3) - 1 for i in range(64)] for block in blocks]
-    return _as("<f2", blocks[:, 0:2]) * np.array(codes)
+    return _as("<f2", blocks[:, 0:2]) * np.array(codes, np.float64)
 
 
 def _q4_0(blocks: Bytes) -> Floats:
@@ -205,7 +205,8 @@ class Activations:
     @property
     def exact_sums(self) -> NDArray[np.int64]:
         """(n, width / 32): the sum of codes * factors of each group."""
-        return self.factors * self.codes.reshape(*self.factors.shape, GROUP).sum(-1)
+        sums: NDArray[np.int64] = self.codes.reshape(*self.factors.shape, GROUP).sum(-1)
+        return self.factors * sums
 
     @property
     def sums(self) -> NDArray[np.int64]:
@@ -236,7 +237,8 @@ def quantize_activations(x: ArrayLike) -> Activations:
     def codes_with(factors: NDArray[np.int64]) -> NDArray[np.int64]:
         group_scales = factors.astype(np.float32) * scales[..., None]
         inverse = np.divide(np.float32(1), group_scales, out=np.zeros_like(group_scales), where=group_scales > 0)
-        return np.clip(np.rint(groups * inverse[..., None]), -127, 127).astype(np.int64)
+        codes: NDArray[np.int64] = np.clip(np.rint(groups * inverse[..., None]), -127, 127).astype(np.int64)
+        return codes
 
     sizes = np.abs(codes_with(factors)).reshape(*peak.shape, 2, 16).sum(-1).max(-1)
     factors = np.where(sizes > 1023, -(-factors * (sizes + 8) // 1015), factors)

@@ -66,7 +66,7 @@ class Script:
         self.context = context
         self.runs: list[list[int]] = []
 
-    def new_cache(self) -> Cache:
+    def new_cache(self) -> Any:  # as much of a KVCache as is used here
         return Cache()
 
     def forward_batch(

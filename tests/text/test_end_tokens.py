@@ -61,7 +61,7 @@ def cut(tokens: Sequence[int], ends: set[int] | frozenset[int]) -> tuple[list[in
 
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.0, "top_p": 1.0}
 
-Door = Callable[[santacoder.SantaCoder, dict[str, Any]], santacoder.Completion]
+Door = Callable[[santacoder.SantaCoder, Any], santacoder.Completion]
 
 
 def stream(model: santacoder.SantaCoder, options: dict[str, Any]) -> santacoder.Completion:
@@ -70,7 +70,8 @@ def stream(model: santacoder.SantaCoder, options: dict[str, Any]) -> santacoder.
         try:
             next(pieces)
         except StopIteration as stop:
-            return stop.value
+            completion: santacoder.Completion = stop.value
+            return completion
 
 
 #: Whatever takes the options of `complete`.
@@ -126,7 +127,7 @@ def test_every_door_stops_at_every_end(
 def check_hf(model: CausalLM, ends: set[int], seed: int) -> None:
     """`generate` gives the end, too; <fim-pad> is none there unless the file says so."""
     prompt = np.array([[97]])
-    options = {"do_sample": True, "top_k": 0, "max_new_tokens": 12, "seed": seed}
+    options: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": 12, "seed": seed}
     going_on = model.generate(prompt, eos_token_id=[], pad_token_id=0, **options)[0, 1:].tolist()
     expected, reason = cut(going_on, ends)
     last = going_on[len(expected) : len(expected) + 1] if reason == "stop" else []
@@ -173,7 +174,7 @@ def metadata(**changes: Any) -> Metadata:
 
 def made(**changes: Any) -> Tokenizer:
     keys = metadata(**changes)
-    return Tokenizer.from_gguf(keys, len(keys[f"{PREFIX}tokens"]))
+    return Tokenizer.from_gguf(keys, FIRST + len(EXTRA))
 
 
 @NO_WARNING
@@ -181,7 +182,7 @@ def made(**changes: Any) -> Tokenizer:
 def test_an_end_of_text_that_is_no_special_token_stays_what_it_is(text: str, index: int) -> None:
     """Its spelling is that of other text, so it must not become a marker."""
     plain, got = made(), made(eos=index)
-    assert (got.eot_id, got.end_ids) == (index, {index, EOT, FIM_PAD})
+    assert (got.eot_id, got.end_ids) == (index, frozenset({index, EOT, FIM_PAD}))
     for sample in (text, f"a{text}b", "def f():\n  <turn>"):
         assert got.encode(sample) == plain.encode(sample)
         assert got.encode(sample, special=False) == plain.encode(sample, special=False)
@@ -221,7 +222,7 @@ def test_a_turn_that_nothing_ends_is_said() -> None:
     keys.path = "m.gguf"
     message = r"^m\.gguf: the token <\|im_end\|> has the name of a turn's end, but no key .* stop_tokens \(268\)$"
     with pytest.warns(UserWarning, match=message) as caught:
-        Tokenizer.from_gguf(keys, len(keys[f"{PREFIX}tokens"]))
+        Tokenizer.from_gguf(keys, FIRST + len(EXTRA))
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -281,7 +282,7 @@ def test_more_ends_than_other_programs_find_are_kept_and_said(tmp_path: Path) ->
     quantize(tmp_path / "m.gguf", tmp_path / "q.gguf", "q8_0")
     for name in ("m.gguf", "q.gguf"):
         with GGUFFile.open(tmp_path / name) as file:
-            assert list(file.metadata["santacoder.end_token_ids"]) == [FIRST + 1, FIRST + 2]
+            assert np.asarray(file.metadata["santacoder.end_token_ids"]).tolist() == [FIRST + 1, FIRST + 2]
             assert Tokenizer.from_gguf(file, builder.VOCABULARY).end_ids == {EOT, FIM_PAD, FIRST, FIRST + 1, FIRST + 2}
 
 
@@ -353,7 +354,7 @@ def test_tokens_out_of_turn_survive_conversion(tmp_path: Path) -> None:
     convert(folder, tmp_path / "m.gguf", "f32")
     quantize(tmp_path / "m.gguf", tmp_path / "q.gguf", "q8_0")
     with GGUFFile.open(tmp_path / "q.gguf") as file:
-        assert list(file.metadata["santacoder.swapped_token_ids"]) == [FIRST]
+        assert np.asarray(file.metadata["santacoder.swapped_token_ids"]).tolist() == [FIRST]
     with santacoder.load(tmp_path / "q.gguf", threads=1) as model:
         assert model.tokenizer.encode("<q><r>") == [FIRST, *b"<r>"]
         assert model.tokenizer.encode("<q><r>", special=False) == [FIRST, *b"<r>"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -55,7 +56,7 @@ class TestTokenizer:
         plain = tiny(tokens=byte_symbols(), token_type=None, eos_token_id=None, merges=[])
         for spelling, names in ((SANTACODER, NAMES), (STARCODER, NAMES.replace("-", "_"))):
             expected = f"{names} are plain text to this model: it cannot infill"
-            assert warned(lambda spelling=spelling: plain.encode("".join(spelling))) == [expected]
+            assert warned(partial(plain.encode, "".join(spelling))) == [expected]
 
     def test_no_warning(self, starcoder: Tokenizer) -> None:
         """Of a model's own markers, of less than three, and of text that is plain anyway."""
@@ -70,7 +71,7 @@ class TestTokenizer:
         tokens, types = vocabulary(byte_symbols())
         for kind in (3, 4):
             both = tiny(tokens=[*tokens, *STARCODER], token_type=np.array([*types, *[kind] * 3]))
-            assert warned(lambda both=both: both.encode(TEXT)) == []
+            assert warned(partial(both.encode, TEXT)) == []
         normal = tiny(tokens=[*tokens, *STARCODER], token_type=np.array([*types, *[1] * 3]))
         assert warned(lambda: normal.encode(TEXT)) == [MESSAGE]
 

@@ -108,7 +108,10 @@ class TestFilters:
 
     def test_a_lone_cr(self) -> None:
         """Is no line break for a stop string or a repeat, but ends a single line."""
-        make = lambda stop, single: FilterChain(infill_filters("x", "\r\nabcd\r\n", single, stop))  # noqa: E731
+
+        def make(stop: list[str], single: bool) -> FilterChain:
+            return FilterChain(infill_filters("x", "\r\nabcd\r\n", single, stop))
+
         assert every_split(lambda: make(["\n"], False), "a\rabcd\rb") == ("a\rabcd\rb", False)
         assert every_split(lambda: make(["\r"], False), "a\r\nb\rc") == ("a\r\nb", True)
         assert every_split(lambda: make([], True), "a\rb") == ("a", True)
