@@ -90,7 +90,7 @@ def read_layers() -> list[list[str]]:
     """Return the packages of each layer, the highest first, by pyproject.toml; none where it has no contract."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"].get("importlinter", {}).get("contracts", [])
-    layers = next((contract["layers"] for contract in contracts if contract["type"] == "layers"), [])
+    layers: list[str] = next((contract["layers"] for contract in contracts if contract["type"] == "layers"), [])
     return [[name.strip(" ()") for name in layer.replace(":", "|").split("|")] for layer in layers]
 
 

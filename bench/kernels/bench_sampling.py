@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,18 +35,23 @@ def test_sampling(benchmark: BenchmarkFixture, setting: str, shape: str) -> None
     benchmark.group = f"sampling, {setting}"
     sampler = Sampler(SETTINGS[setting], VOCABULARY, range(49157, VOCABULARY), seed=1)
     logits = SHAPES[shape].astype(np.float32)  # each call uses a copy up
-    benchmark.pedantic(sampler.next, setup=lambda: ((logits.copy(),), {}), rounds=2000, warmup_rounds=20)
+
+    def setup() -> tuple[tuple[Array], dict[str, Any]]:
+        return (logits.copy(),), {}
+
+    benchmark.pedantic(sampler.next, setup=setup, rounds=2000, warmup_rounds=20)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", ["logit_maxima", "softmax_weights", "weight_masses"])
 def test_pass(name: str, kernels: Kernels, measure: Callable[..., None], aligned: Callable[[Array], Array]) -> None:
     weights = np.exp(NOISE - NOISE.max())
     sums = -(-VOCABULARY // BUCKET)
-    source, out, arguments = {
+    cases: dict[str, tuple[Array, Array, tuple[float, ...]]] = {
         "logit_maxima": (NOISE, np.empty(sums, np.float32), (BUCKET,)),
         "softmax_weights": (NOISE, np.empty_like(NOISE), (float(NOISE.max()), 1.25)),
         "weight_masses": (weights, np.empty(sums, np.uint64), (BUCKET, 0.0)),
-    }[name]
+    }
+    source, out, arguments = cases[name]
     x, to = aligned(source), aligned(out)
     measure(
         f"{name} {VOCABULARY}",

@@ -34,6 +34,7 @@ def measure(benchmark: BenchmarkFixture) -> Callable[..., None]:
         benchmark.group = group
         benchmark(run)
         if benchmark.enabled:
+            assert benchmark.stats is not None
             benchmark.extra_info |= {f"{unit}/s": done / benchmark.stats.stats.median for unit, done in work.items()}
 
     return timed

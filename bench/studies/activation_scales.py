@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,8 @@ class RoundedInput:
         return self
 
     def __getitem__(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
-        return self._weight[ids]
+        rows: NDArray[np.float64] = self._weight[ids]
+        return rows
 
     def __rmatmul__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return self._rounding(x) @ self._weight.T
@@ -75,7 +77,9 @@ def main() -> None:
         exact = reference.forward(weights, config, tokens)
         row = []
         for rounding in ROUNDINGS.values():
-            rounded = {name: RoundedInput(w, rounding) if w.ndim == 2 else w for name, w in weights.items()}
+            rounded: dict[str, Any] = {}  # what the reference does to an array, it does to a RoundedInput
+            for name, w in weights.items():
+                rounded[name] = RoundedInput(w, rounding) if w.ndim == 2 else w
             row.append(reference.mean_kl(exact, reference.forward(rounded, config, tokens)))
         print(f"{path.stem:24}" + "".join(f"{kl:12.2e}" for kl in row))
 

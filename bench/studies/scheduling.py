@@ -50,10 +50,11 @@ def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
     seconds, many = timed(model.complete_many, prompts, n=SAMPLES, **options)
     together = sum(c.usage.completion_tokens for row in many for c in row) / seconds
     every = [(prompt, index) for prompt in range(len(prompts)) for index in range(SAMPLES)]
+    single: Any = {**options, "lookup": False}
     rates = []
     for prompt, index in every[:: max(1, len(every) // arguments.alone)]:
         model._scheduler.forget()
-        sample, _ = model._sample(prompts[prompt], {**options, "lookup": False}, index)
+        sample, _ = model._sample(prompts[prompt], single, index)
         seconds, _ = timed(model._scheduler.finish, [sample])
         lone = sample.completion("")
         assert (lone.text, lone.tokens) == (many[prompt][index].text, many[prompt][index].tokens), (prompt, index)
