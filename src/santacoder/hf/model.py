@@ -135,9 +135,9 @@ class CausalLM:
         """Wrap a model; use `AutoModelForCausalLM.from_pretrained`."""
         self.engine: Final = engine
         self.name_or_path = name_or_path
-        self.generation_config = GenerationConfig()
+        self.generation_config: GenerationConfig = GenerationConfig()
         config, end = engine.config, engine.tokenizer.eot_id
-        self.config = ModelConfig(
+        self.config: ModelConfig = ModelConfig(
             vocab_size=config.vocab_size,
             n_positions=engine.context,
             n_embd=config.embedding_length,

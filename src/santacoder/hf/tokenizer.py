@@ -100,7 +100,7 @@ class CodeTokenizer:
         self.name_or_path = name_or_path
         self.padding_side: Side = "left"
         self.truncation_side: Side = "right"
-        self.pad_token_id = tokenizer.eot_id
+        self.pad_token_id: int | None = tokenizer.eot_id
 
     def __call__(
         self,

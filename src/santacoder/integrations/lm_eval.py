@@ -80,10 +80,10 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
             raise InvalidRequestError(f"{sorted(unknown)[0]!r} is no argument of the model {NAME}")
-        self.model = model if isinstance(model, SantaCoder) else _load(model, threads, context)
+        self.model: SantaCoder = model if isinstance(model, SantaCoder) else _load(model, threads, context)
         self._seed = seed
         self._warned: set[frozenset[str]] = set()
-        self.max_gen_toks = max_gen_toks
+        self.max_gen_toks: int = max_gen_toks
 
     @property
     def eot_token_id(self) -> int:

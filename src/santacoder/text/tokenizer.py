@@ -102,8 +102,8 @@ class Tokenizer:
     def __init__(self, metadata: Metadata, vocab_size: int) -> None:
         """Build from checked metadata; use `from_gguf`."""
         self._tokens = _tokens(metadata, vocab_size)
-        self.vocab_size = vocab_size
-        self.n_tokens = len(self._tokens)
+        self.vocab_size: int = vocab_size
+        self.n_tokens: int = len(self._tokens)
         self._ids = dict(zip(self._tokens, range(self.n_tokens), strict=True))
         if len(self._ids) < self.n_tokens:  # real files repeat tokens: the first id wins
             self._ids = {token: i for i, token in reversed(list(enumerate(self._tokens)))}
@@ -119,16 +119,16 @@ class Tokenizer:
         padding -= {i for i, token in brackets if types[i] == _USER_DEFINED and token != f"[PAD{i}]"}
         unused = (padding | set(np.flatnonzero(types == _UNUSED).tolist())) - named - self.end_ids
         markers = {i for i in fim[:3] if i is not None}
-        self.never_sampled = tuple(sorted(unused | markers))
+        self.never_sampled: tuple[int, ...] = tuple(sorted(unused | markers))
         special = named | (set(np.flatnonzero(types == _CONTROL).tolist()) - unused)
         user_defined = set(np.flatnonzero(types == _USER_DEFINED).tolist()) - unused - special
         self._literal = frozenset(unused | special | user_defined)
         self._can_be_cut = not any(_CUT.search(self._tokens[i]) for i in self._literal)  # never within one of them
-        self.longest = max(
+        self.longest: int = max(
             len(token.encode()) if i in self._literal else len(token) for i, token in enumerate(self._tokens)
         )
         self._foreign_markers = self._find_foreign_markers()
-        self.special_ids = frozenset(special)
+        self.special_ids: frozenset[int] = frozenset(special)
         self._warn_of_turn_ends(metadata, types)
         self._build(metadata, sorted(special), sorted(user_defined))
 
@@ -229,22 +229,22 @@ class Tokenizer:
         last = self.n_tokens - 1
         metadata.integer("tokenizer.ggml.bos_token_id", 0, last)  # not used (nothing is prepended), but checked
         eos = metadata.integer("tokenizer.ggml.eos_token_id", 0, last)
-        self.eot_id = self._ids.get(_END_OF_TEXT) if eos is None else eos
+        self.eot_id: int | None = self._ids.get(_END_OF_TEXT) if eos is None else eos
         fim: dict[str, int | None] = {}
         for part in _FIM_PARTS:
             by_key = [metadata.integer(key, 0, last) for key in _FIM_KEYS[part]]
             by_name = [self._ids.get(spelling.format(part)) for spelling in _FIM_SPELLINGS]
             fim[part] = next((i for i in by_key + by_name if i is not None), None)
-        self.fim_prefix_id = fim["prefix"]
-        self.fim_suffix_id = fim["suffix"]
-        self.fim_middle_id = fim["middle"]
-        self.fim_pad_id = fim["pad"]
-        self.fim_mode = _fim_mode(metadata)
+        self.fim_prefix_id: int | None = fim["prefix"]
+        self.fim_suffix_id: int | None = fim["suffix"]
+        self.fim_middle_id: int | None = fim["middle"]
+        self.fim_pad_id: int | None = fim["pad"]
+        self.fim_mode: FimMode = _fim_mode(metadata)
         ends = (self.eot_id, self._ids.get(_END_OF_TEXT))
         by_key = [metadata.integer(key, 0, last) for key in _END_KEYS]
         ours = _id_array(metadata, END_IDS_KEY, self.n_tokens)
-        self.stated_end_ids = frozenset(i for i in (*ends, *by_key, *ours) if i is not None)
-        self.end_ids = self.stated_end_ids | {i for i in (self.fim_pad_id,) if i is not None}
+        self.stated_end_ids: frozenset[int] = frozenset(i for i in (*ends, *by_key, *ours) if i is not None)
+        self.end_ids: frozenset[int] = self.stated_end_ids | {i for i in (self.fim_pad_id,) if i is not None}
 
     def _stands_apart(self, index: int, metadata: Metadata, types: _Types) -> bool:
         """Whether an end of text is a special token: it is not where its type says so, or BPE itself makes it."""
