@@ -25,7 +25,8 @@ from safetensors.numpy import save_file
 sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
 
 from bench.peers import processes
-from santacoder.gguf.config import Config, read_config
+from santacoder.gguf.config import Config
+from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 
 DTYPES = {"F16": np.float16, "F32": np.float32}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf.config import MATRIX_TYPES, Config, check_tensors, expected_tensors, read_config
+from santacoder.gguf.config import Config, expected_tensors
+from santacoder.gguf.config_reader import MATRIX_TYPES, check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile
 from tests.support.gguf_builder import (
     ARRAY,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf.config import check_tensors, read_config
+from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.metadata import Metadata
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.stream import StreamDecoder

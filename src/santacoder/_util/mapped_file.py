@@ -7,13 +7,8 @@ import mmap
 import os
 import stat
 
-from santacoder._util.validation import no_path
+from santacoder._util.validation import no_path, printable
 from santacoder.errors import ModelFormatError
-
-
-def printable(text: str) -> str:
-    """A path, key or name as an error message shows it: control characters and stray bytes are escaped."""
-    return text if text.isprintable() else ascii(text)
 
 
 def map_file(descriptor: int, size: int) -> mmap.mmap:

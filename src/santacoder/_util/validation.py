@@ -22,6 +22,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _LETTERS else text[: _LETTERS - 3] + "..."
 
 
+def printable(text: str) -> str:
+    """Return a path, key or name as an error shows it: control characters and stray bytes are escaped."""
+    return text if text.isprintable() else ascii(text)
+
+
 def wrong(name: str, value: object, limit: str) -> InvalidRequestError:
     """The error of an argument that is not what `limit` says."""
     return InvalidRequestError(f"{name} is {shown(value)}, but it must be {limit}")

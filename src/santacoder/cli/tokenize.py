@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     """Print id and piece of each token; the weights are not loaded."""
     text = options.read_prompt(args)
     path = options.model_path(args)
-    from santacoder.gguf.config import read_config
+    from santacoder.gguf.config_reader import read_config
     from santacoder.gguf.reader import GGUFFile
     from santacoder.text.tokenizer import Tokenizer
 

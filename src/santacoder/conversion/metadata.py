@@ -15,7 +15,7 @@ from santacoder.conversion.tokenizer_json import TokenizerFiles
 from santacoder.conversion.vocabulary import Vocabulary
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, Config
-from santacoder.gguf.cursor import MetadataValue
+from santacoder.gguf.metadata import MetadataValue
 from santacoder.gguf.writer import Field
 from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODE_KEY, SWAPPED_KEY, FimMode
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.mapped_file import printable
+from santacoder._util.validation import printable
 from santacoder.conversion.stored import DTYPES, StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.mapped_file import printable
+from santacoder._util.validation import printable
 from santacoder.errors import ModelFormatError
 
 #: Type names of weights as safetensors spells them -> how an array holds them: bfloat16 as its bits.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder._util.mapped_file import printable
 from santacoder._util.text_file import decode_text
+from santacoder._util.validation import printable
 from santacoder.conversion.json_file import parse_object, read_bytes, read_object
 from santacoder.errors import ModelFormatError
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder._util.mapped_file import printable
+from santacoder._util.validation import printable
 from santacoder.conversion.json_file import read_object
 from santacoder.conversion.safetensors_file import read_safetensors
 from santacoder.conversion.stored import StoredTensor

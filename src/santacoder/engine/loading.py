@@ -13,7 +13,8 @@ from santacoder.engine.isa import active
 from santacoder.engine.threads import new_team, thread_count
 from santacoder.engine.transformer import Transformer
 from santacoder.engine.weights import Weights, load_weights
-from santacoder.gguf.config import Config, check_tensors, read_config
+from santacoder.gguf.config import Config
+from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile
 
 if TYPE_CHECKING:

@@ -7,12 +7,9 @@ import struct
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from santacoder.errors import ModelFormatError
-
-#: A metadata value: arrays of strings are lists, arrays of numbers are read-only 1-D NumPy arrays.
-MetadataValue = bool | int | float | str | list[str] | npt.NDArray[Any]
+from santacoder.gguf.metadata import MetadataValue
 
 _MAX_ARRAY_STRINGS: Final = 1 << 19  # the largest vocabularies have 2^18, and few bytes make many strings
 _MAX_STRING_BYTES: Final = 1 << 26

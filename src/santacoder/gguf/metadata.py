@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from santacoder.errors import ModelFormatError
-from santacoder.gguf.cursor import MetadataValue
+
+#: A metadata value: arrays of strings are lists, arrays of numbers are read-only 1-D NumPy arrays.
+MetadataValue = bool | int | float | str | list[str] | NDArray[Any]
 
 
 class Metadata(dict[str, MetadataValue]):

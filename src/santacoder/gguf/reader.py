@@ -24,7 +24,8 @@ from typing import Final, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from santacoder._util.mapped_file import map_file, open_regular, printable
+from santacoder._util.mapped_file import map_file, open_regular
+from santacoder._util.validation import printable
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf.cursor import Cursor
 from santacoder.gguf.magic import check_magic

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from santacoder._util.mapped_file import printable
+from santacoder._util.validation import printable
 
 if TYPE_CHECKING:
     from santacoder.gguf.metadata import Metadata

@@ -10,7 +10,8 @@ from weakref import WeakValueDictionary
 from santacoder._util.validation import no_path
 from santacoder.engine.loading import open_transformer
 from santacoder.errors import InvalidRequestError
-from santacoder.gguf.config import Config, read_config
+from santacoder.gguf.config import Config
+from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
 from santacoder.sources.hub import choose, download, listing, may_be_repository, or_path

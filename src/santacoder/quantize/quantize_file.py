@@ -16,7 +16,8 @@ from santacoder._util.validation import wrong
 from santacoder.engine.fpenv import default_float_state
 from santacoder.engine.weights import widen_bfloat16
 from santacoder.errors import InvalidRequestError
-from santacoder.gguf.config import Config, check_tensors, expected_tensors, read_config
+from santacoder.gguf.config import Config, expected_tensors
+from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile, TensorInfo
 from santacoder.gguf.split import SPLIT_PREFIX
 from santacoder.gguf.writer import Field, TensorSource, check_target, write_model

@@ -10,7 +10,7 @@ import operator
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal, SupportsIndex, get_args
+from typing import Final, Literal, Protocol, SupportsIndex, get_args
 
 import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
@@ -18,9 +18,7 @@ from tokenizers import Tokenizer as HFTokenizer
 
 from santacoder._util.validation import check_text, shown, wrong
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf.cursor import MetadataValue
-from santacoder.gguf.metadata import Metadata, type_word
-from santacoder.gguf.reader import GGUFFile
+from santacoder.gguf.metadata import Metadata, MetadataValue, type_word
 
 #: Orders of an infilling prompt: prefix, suffix, middle; suffix, prefix, middle.
 FimMode = Literal["psm", "spm"]
@@ -81,6 +79,13 @@ _BYTE_OF_SYMBOL: Final = dict.fromkeys(range(256), 0xFFFF) | {s: b for b, s in _
 _UTF8_BYTES: Final = bytes({*range(0xC0), *range(0xC2, 0xF5)})
 
 
+class HasMetadata(Protocol):
+    """An open file, like `GGUFFile`."""
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+
 class Tokenizer:
     """Turns text into token ids and back.
 
@@ -133,13 +138,13 @@ class Tokenizer:
         self._build(metadata, sorted(special), sorted(user_defined))
 
     @classmethod
-    def from_gguf(cls, source: GGUFFile | Mapping[str, MetadataValue], vocab_size: int) -> Tokenizer:
+    def from_gguf(cls, source: HasMetadata | Mapping[str, MetadataValue], vocab_size: int) -> Tokenizer:
         """Build what a file (or its metadata) describes; vocab_size is the number of embedding rows.
 
         Raises:
             ModelFormatError: the tokenizer is missing, of another kind, or does not fit together.
         """
-        metadata = source.metadata if isinstance(source, GGUFFile) else source
+        metadata = source if isinstance(source, Mapping) else source.metadata
         return cls(metadata if isinstance(metadata, Metadata) else Metadata(metadata), vocab_size)
 
     def encode(self, text: str, special: bool = True) -> list[int]:

@@ -22,12 +22,18 @@ class Measurement(NamedTuple):
     run: Callable[[argparse.Namespace], None]
 
 
+def run_benchmark(args: argparse.Namespace) -> None:
+    """Run a benchmark and print its report."""
+    benchmark.run(args)
+    report.run(argparse.Namespace(folder=args.out, json=args.json))
+
+
 MEASUREMENTS = {
     "bpb": Measurement("bits per byte, and perplexity per token", text.add_bpb_arguments, text.run_bpb),
     "ppl": Measurement("perplexity per token alone", text.add_ppl_arguments, text.run_ppl),
     "kl": Measurement("divergence of a model's predictions from a reference's", text.add_kl_arguments, text.run_kl),
     **{
-        name: Measurement(what, benchmark.arguments_of(name), benchmark.run)
+        name: Measurement(what, benchmark.arguments_of(name), run_benchmark)
         for name, what in benchmark.BENCHMARKS.items()
     },
     "report": Measurement("a benchmark run beside SantaCoder's published numbers", report.add_arguments, report.run),

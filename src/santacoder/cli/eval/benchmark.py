@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from santacoder.cli import options
-from santacoder.cli.eval import report
 from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Generate what is missing, score it if that is possible, and print the report."""
+    """Generate what is missing, and score it if that is possible."""
     task = find_task(args.task)
     problems, data = _problems(args, task)
     if task.executable and args.allow_code_execution:
@@ -116,7 +115,6 @@ def run(args: argparse.Namespace) -> None:
     settings = run_settings(task, data, problems, model_path, args.context, sampling)
     rows = generate(folder, problems, settings, sampling, _engine(args, model_path, settings["model_sha256"]))
     _score(args, task, folder, problems, rows)
-    report.run(argparse.Namespace(folder=args.out, json=args.json))
 
 
 def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], Path]:
