@@ -14,7 +14,7 @@ import pytest
 import santacoder
 from santacoder.decoding.results import Usage
 from santacoder.errors import InvalidRequestError
-from santacoder.requests import prompt_tokens
+from santacoder.requests import prompt_ids
 from tests.support.gguf_builder import tiny_builder
 from tests.support.paths import FILE
 from tests.support.samples import CODE
@@ -82,11 +82,12 @@ def test_prompt_forms_are_equal(model: santacoder.SantaCoder) -> None:
     narrow = np.array(ids, dtype=np.uint16)
     prompts: list[Any] = [ids, tuple(ids), np.array(ids), narrow, list(narrow)]
     for prompt in prompts:
-        assert prompt_tokens(model.tokenizer, prompt) == ids
-    assert prompt_tokens(model.tokenizer, "<|endoftext|>a")[0] == model.tokenizer.eot_id
+        assert prompt_ids(model.tokenizer, prompt).tolist() == ids
+    assert prompt_ids(model.tokenizer, "<|endoftext|>a")[0] == model.tokenizer.eot_id
+    assert model.tokenizer.eot_id is not None
     empties: list[Any] = ["", [], np.array([], dtype=np.int64)]
     for empty in empties:
-        assert prompt_tokens(model.tokenizer, empty) == [model.tokenizer.eot_id]
+        assert prompt_ids(model.tokenizer, empty).tolist() == [model.tokenizer.eot_id]
     assert model.complete(ids, max_tokens=1, echo=True).text.startswith(PROMPT)
     assert not model.complete([], max_tokens=1, echo=True).text.startswith("<|endoftext|>")
     np.testing.assert_array_equal(model.logits(""), model.logits([model.tokenizer.eot_id]))

@@ -152,28 +152,28 @@ class TestWhatFailsOnItsWay:
             monkeypatch.setattr(engine, "forward_batch", forward)
             yield model
 
-    def spoil(self, model: santacoder.SantaCoder, sample: Any) -> None:
-        start = sample.use
+    def spoil(self, model: santacoder.SantaCoder, sequence: Any) -> None:
+        start = sequence.use
 
         def use(cache: Any) -> None:
             start(cache)
             self.bad_cache = cache
 
-        sample.use = use
+        sequence.use = use
 
     @pytest.mark.parametrize("on_error", ["raise", "return"])
     def test_a_sample_without_finite_logits(
         self, failing: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, on_error: Any
     ) -> None:
-        make = failing._sample
+        make = failing._continuation
 
         def spoiled(prompt: Any, options: Any, index: int = 0) -> Any:
-            sample, echo = make(prompt, options, index)
+            sequence = make(prompt, options, index)
             if prompt == "def f3(":
-                self.spoil(failing, sample)
-            return sample, echo
+                self.spoil(failing, sequence)
+            return sequence
 
-        monkeypatch.setattr(failing, "_sample", spoiled)
+        monkeypatch.setattr(failing, "_continuation", spoiled)
         found = dict[int, Any]()
         results = failing.complete_each(good(50), on_error=on_error)
         if on_error == "raise":

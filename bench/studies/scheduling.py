@@ -54,9 +54,9 @@ def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
     rates = []
     for prompt, index in every[:: max(1, len(every) // arguments.alone)]:
         model._scheduler.forget()
-        sample, _ = model._sample(prompts[prompt], single, index)
-        seconds, _ = timed(model._scheduler.finish, [sample])
-        lone = sample.completion("")
+        sequence = model._continuation(prompts[prompt], single, index)
+        seconds, _ = timed(model._scheduler.finish, [sequence])
+        lone = sequence.completion()
         assert (lone.text, lone.tokens) == (many[prompt][index].text, many[prompt][index].tokens), (prompt, index)
         rates.append(lone.usage.completion_tokens / seconds)
     result = {

@@ -51,3 +51,7 @@ class NumericalError(SantaCoderError):
 
 class IsolationError(SantaCoderError):
     """Foreign programs cannot be kept from doing harm on this machine, so none is executed."""
+
+
+class StepAbandonedError(Exception):
+    """A step was given up half-way since nobody wants its results; its caches are as before. Internal."""

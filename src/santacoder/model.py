@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections import abc
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args, overload
 
@@ -19,10 +20,9 @@ from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
 from santacoder.batching.shared_steps import SharedSteps
-from santacoder.decoding.context import check_context, check_scored
-from santacoder.decoding.options import SamplingOptions
+from santacoder.decoding.options import SamplingOptions, check_context, check_scored
 from santacoder.decoding.results import Completion, Piece
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import BLOCK, KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Outputs, Transformer
@@ -31,15 +31,16 @@ from santacoder.gguf.config import Config
 from santacoder.requests import (
     Prompt,
     Request,
+    check_infill,
+    check_request,
     each_prompt,
-    echoed,
-    infill_request,
-    new_sample,
-    prompt_tokens,
+    new_sequences,
+    prompt_ids,
     sampling_params,
 )
 from santacoder.scoring.score import Score, score_sequences
 from santacoder.text.infilling import Mode
+from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -114,12 +115,15 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        sample, echo = self._sample(prompt, options)
-        self._scheduler.finish([sample])
-        return sample.completion(echo)
+        return self._finish(self._continuation(prompt, options))
 
     def complete_many(
-        self, prompts: Sequence[Prompt], n: int = 1, *, progress: bool | None = None, **options: Unpack[SamplingOptions]
+        self,
+        prompts: abc.Sequence[Prompt],
+        n: int = 1,
+        *,
+        progress: bool | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> list[list[Completion]]:
         """Continue many prompts, `n` times each, in batches that share the passes over the weights.
 
@@ -143,18 +147,13 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         n = check_integer("n", n, 1, None)
-        sampling_params(options)
-
-        def job(prompt: Prompt) -> list[tuple[Sample, str]]:
-            seed = options.get("seed")
-            one: SamplingOptions = {**options, "seed": secrets.randbits(64) if seed is None else seed}
-            return [self._sample(prompt, one, index) for index in range(n)]
-
-        jobs = each_prompt(prompts, job)
-        samples = [sample for job in jobs for sample, _ in job]
-        with progress_bar(len(samples), "samples", progress) as bar:
-            self._scheduler.finish(samples, bar.update)
-        return [[sample.completion(echo) for sample, echo in job] for job in jobs]
+        params = sampling_params(options)
+        requests = each_prompt(prompts, lambda prompt: check_request(self.tokenizer, self.context, prompt, params))
+        samples = [new_sequences(request, range(n)) for request in requests]
+        sequences = [*chain.from_iterable(samples)]
+        with progress_bar(len(sequences), "samples", progress) as bar:
+            self._scheduler.finish(sequences, bar.update)
+        return [[sequence.completion() for sequence in each] for each in samples]
 
     @overload
     def complete_each(
@@ -191,8 +190,8 @@ class SantaCoder:
             raise wrong("on_error", on_error, "'raise' or 'return'")
         _ = self._scheduler.engine  # it is not closed
 
-        def make(request: Request) -> tuple[Sample, str]:
-            return self._sample(request.prompt, request.options, request.index)
+        def make(request: Request) -> Sequence:
+            return self._continuation(request.prompt, request.options, request.index)
 
         return RequestStream(self._scheduler, requests, make, on_error).run()
 
@@ -202,19 +201,18 @@ class SantaCoder:
         Arguments and errors are those of `complete`; they are checked at once. Closing the generator ends the
         work. At its end it returns the completion, as StopIteration's value.
         """
-        sample, echo = self._sample(prompt, options)
-        return self._scheduler.stream(sample, echo)
+        return self._scheduler.stream(self._continuation(prompt, options))
 
     async def acomplete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """`complete` for asyncio: others run meanwhile, and cancelling the task stops the work."""
-        sample, echo = self._sample(prompt, options)
-        await in_thread(lambda: self._scheduler.finish([sample]), lambda: self._scheduler.cancel([sample]))
-        return sample.completion(echo)
+        sequence = self._continuation(prompt, options)
+        await in_thread(lambda: self._scheduler.finish([sequence]), lambda: self._scheduler.cancel([sequence]))
+        return sequence.completion()
 
     def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
         """`stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
-        sample, echo = self._sample(prompt, options)
-        return iterate(lambda: self._scheduler.stream(sample, echo), lambda: self._scheduler.cancel([sample]))
+        sequence = self._continuation(prompt, options)
+        return iterate(lambda: self._scheduler.stream(sequence), lambda: self._scheduler.cancel([sequence]))
 
     def infill(
         self,
@@ -244,9 +242,7 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        sample, echo = self._infill_sample(prefix, suffix, mode, single_line, options)
-        self._scheduler.finish([sample])
-        return sample.completion(echo)
+        return self._finish(self._infilling(prefix, suffix, mode, single_line, options))
 
     def stream_infill(
         self,
@@ -258,8 +254,7 @@ class SantaCoder:
         **options: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, Completion]:
         """Infill piece by piece: as `stream`, with the arguments and errors of `infill`."""
-        sample, echo = self._infill_sample(prefix, suffix, mode, single_line, options)
-        return self._scheduler.stream(sample, echo)
+        return self._scheduler.stream(self._infilling(prefix, suffix, mode, single_line, options))
 
     def session(self) -> Session:
         """A text that grows and is edited: what the next request has in common with the last is not computed again."""
@@ -293,7 +288,7 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         tokens = self._whole(prompt)
-        start = check_integer("start", start, 0, len(tokens) - 1)
+        start = check_integer("start", start, 0, tokens.size - 1)
         return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
 
     def score(self, prompt: Prompt) -> Score:
@@ -310,7 +305,7 @@ class SantaCoder:
         """
         return score_sequences(SharedSteps(self._scheduler), [self._scored(prompt)])[0]
 
-    def score_many(self, prompts: Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
+    def score_many(self, prompts: abc.Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
         """`score` for each of several prompts, in their order and with the same numbers, but together.
 
         A beginning that several share is run once: put a context before all of its continuations. All caches together
@@ -323,7 +318,7 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         sequences = each_prompt(prompts, self._scored)
-        with progress_bar(sum(len(tokens) - 1 for tokens in sequences), "tokens", progress) as bar:
+        with progress_bar(sum(token_ids.size - 1 for token_ids in sequences), "tokens", progress) as bar:
             return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
 
     def fits(self, prompt: Prompt, max_tokens: int) -> bool:
@@ -336,7 +331,7 @@ class SantaCoder:
         """
         max_tokens = check_integer("max_tokens", max_tokens, 0, None)
         try:
-            prompt_tokens(self.tokenizer, prompt, partial(check_context, max_tokens, self.context))
+            prompt_ids(self.tokenizer, prompt, partial(check_context, max_tokens, self.context))
         except ContextOverflowError:
             return False
         return True
@@ -393,35 +388,36 @@ class SantaCoder:
         state = "closed" if self._scheduler.closed else f"{self.threads} threads, {self.isa}"
         return f"<SantaCoder {name!r}: {size}, {state}>"
 
-    def _whole(self, prompt: Prompt) -> list[int]:
-        """The ids of a prompt that may fill the context."""
-        return prompt_tokens(self.tokenizer, prompt, partial(check_context, 0, self.context))
+    def _whole(self, prompt: Prompt) -> TokenIds:
+        """Return the ids of a prompt that may fill the context."""
+        return prompt_ids(self.tokenizer, prompt, partial(check_context, 0, self.context))
 
-    def _scored(self, prompt: Prompt) -> list[int]:
-        """The ids of a prompt whose last one is predicted but not read."""
-        return prompt_tokens(self.tokenizer, prompt, partial(check_scored, self.context))
+    def _scored(self, prompt: Prompt) -> TokenIds:
+        """Return the ids of a prompt whose last one is predicted but not read."""
+        return prompt_ids(self.tokenizer, prompt, partial(check_scored, self.context))
 
-    def _iter_logits(self, tokens: Sequence[int], start: int, piece: int) -> Iterator[NDArray[np.float32]]:
+    def _iter_logits(self, tokens: TokenIds, start: int, piece: int) -> Iterator[NDArray[np.float32]]:
         cache = self._scheduler.engine.new_cache()
         if start:
             self._forward(tokens[:start], cache, "last")
-        for first in range(start, len(tokens), piece):
+        for first in range(start, tokens.size, piece):
             yield self._forward(tokens[first : first + piece], cache, "all")
 
-    def _forward(self, tokens: Sequence[int], cache: KVCache, outputs: Outputs) -> NDArray[np.float32]:
+    def _forward(self, tokens: TokenIds, cache: KVCache, outputs: Outputs) -> NDArray[np.float32]:
         return self._scheduler.exclusive(lambda engine: engine.forward(tokens, cache, outputs))
 
-    def _sample(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> tuple[Sample, str]:
-        """A sample of a prompt, and the text to begin its completion with."""
-        params = sampling_params(options)
-        tokens = prompt_tokens(self.tokenizer, prompt, partial(check_context, params.max_tokens, self.context))
-        sample = new_sample(self.tokenizer, tokens, params, self.context, index)
-        return sample, echoed(self.tokenizer, prompt, tokens, params)
+    def _continuation(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> Sequence:
+        [sequence] = new_sequences(
+            check_request(self.tokenizer, self.context, prompt, sampling_params(options)), [index]
+        )
+        return sequence
 
-    def _infill_sample(
-        self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions
-    ) -> tuple[Sample, str]:
+    def _infilling(self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions) -> Sequence:
         params = sampling_params(options)
-        tokens, filters = infill_request(self.tokenizer, prefix, suffix, mode, single_line, params, self.context)
-        sample = new_sample(self.tokenizer, tokens, params, self.context, filters=filters)
-        return sample, prefix if params.echo else ""
+        request = check_infill(self.tokenizer, self.context, prefix, suffix, mode, single_line, params)
+        [sequence] = new_sequences(request)
+        return sequence
+
+    def _finish(self, sequence: Sequence) -> Completion:
+        self._scheduler.finish([sequence])
+        return sequence.completion()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -12,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer, check_text
-from santacoder.decoding.context import check_context
-from santacoder.decoding.options import SamplingOptions, SamplingParams
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.checked_request import CheckedRequest
+from santacoder.decoding.options import SamplingOptions, SamplingParams, check_context, check_tokens
+from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.text.filters import MakeFilters
 from santacoder.text.infill_filters import infill_filters
 from santacoder.text.infilling import Mode, infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.stream import stop_filters
+from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import PART, Tokenizer
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ T = TypeVar("T")
 MAX_INDEX: Final = 2**63 - 1
 
 #: A text, or token ids: a list, a tuple, a NumPy array.
-Prompt = str | Sequence[int] | NDArray[np.integer]
+Prompt = str | abc.Sequence[int] | NDArray[np.integer]
 
 
 #: Raises ContextOverflowError where a prompt has too many tokens: how many, and whether it may have more than that.
@@ -71,42 +72,36 @@ def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
     return SamplingParams(**options)
 
 
-def new_sample(
-    tokenizer: Tokenizer,
-    tokens: Sequence[int],
-    params: SamplingParams,
-    context: int,
-    index: int = 0,
-    filters: MakeFilters = stop_filters,
-) -> Sample:
-    """Sample number `index` of a prompt (T,); without a seed in `params` one is drawn.
+def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: SamplingParams) -> CheckedRequest:
+    """Tokenise and check a prompt, once for all of its samples.
 
     Raises:
         ContextOverflowError: the prompt and max_tokens do not fit.
-        InvalidRequestError: logit_bias or stop_tokens names a token outside the vocabulary.
+        InvalidRequestError: as in `prompt_ids`, or logit_bias or stop_tokens names a token outside the vocabulary.
     """
-    check_context(params.max_tokens, context, len(tokens))
-    seed = secrets.randbits(64) if params.seed is None else params.seed
-    return Sample(tokenizer, tokens, params, seed, index, filters)
+    token_ids = prompt_ids(tokenizer, prompt, partial(check_context, params.max_tokens, context))
+    echo = ""
+    if params.echo:
+        echo = prompt if isinstance(prompt, str) else tokenizer.decode(token_ids if len(prompt) else ())
+    check_tokens(params, tokenizer.vocab_size)
+    return CheckedRequest(tokenizer, token_ids, params, stop_filters, echo)
 
 
-def infill_request(
+def check_infill(
     tokenizer: Tokenizer,
+    context: int,
     prefix: str,
     suffix: str,
     mode: Mode,
     single_line: bool,
     params: SamplingParams,
-    context: int,
     typing: bool = False,
-) -> tuple[list[int], MakeFilters]:
-    """The prompt (T,) that asks for what is between two texts, and what makes the filters of a sample of it.
-
-    The model sees LF for every line break of both.
+) -> CheckedRequest:
+    """Make and check the request for what is between two texts. The model sees LF for every line break of both.
 
     Raises:
-        InvalidRequestError: an argument is of a wrong type, a text holds a lone surrogate, or the model has no
-            fill-in-the-middle tokens.
+        InvalidRequestError: an argument is of a wrong type, a text holds a lone surrogate, the model has no
+            fill-in-the-middle tokens, or as in `check_request`.
         ContextOverflowError: max_tokens leaves no room for a prompt.
     """
     for text in (prefix, suffix):
@@ -115,54 +110,58 @@ def infill_request(
     tokens = infill_prompt(tokenizer, as_lf(prefix), as_lf(suffix), mode, room, typing=typing)
     filters = partial(infill_filters, prefix, suffix, single_line)
     filters(params.stop)  # checks the arguments before anything runs
-    return tokens, filters
+    check_tokens(params, tokenizer.vocab_size)
+    token_ids = np.array(tokens, dtype=np.int32)
+    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "")
 
 
-def echoed(tokenizer: Tokenizer, prompt: Prompt, tokens: Sequence[int], params: SamplingParams) -> str:
-    """The text that the completion of a prompt begins with."""
-    if not params.echo:
-        return ""
-    return prompt if isinstance(prompt, str) else tokenizer.decode(tokens if len(prompt) else ())
+def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> list[Sequence]:
+    """Make the samples of a request with these numbers; without a seed in its options one is drawn for all."""
+    seed = secrets.randbits(64) if request.params.seed is None else request.params.seed
+    return [Sequence(request, seed, index) for index in indices]
 
 
-def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> list[int]:
-    """The ids (T,) of a prompt, at least one: an empty prompt is the end of the text before.
+def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> TokenIds:
+    """Return the ids (T,) int32 of a prompt, at least one: an empty prompt is the end of the text before.
 
     `check` refuses prompts that are too long: a long text that is, whatever its tokens, is not tokenised.
 
     Raises:
         ContextOverflowError: `check` raised it.
-        InvalidRequestError: it is no text and no sequence of ids within the vocabulary, or it is empty and
+        InvalidRequestError: it is neither text nor a sequence of ids within the vocabulary, or it is empty and
             the model has no end of text.
     """
     if isinstance(prompt, str):
         if check is not None and len(prompt) > PART:
             check(-(-len(prompt) // tokenizer.longest), True)
-        tokens = tokenizer.encode(prompt)
+        token_ids = np.array(tokenizer.encode(prompt), dtype=np.int32)
     elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
-        tokens = [tokenizer.check_id(token) for token in prompt.tolist()]
-    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
-        tokens = [_checked(tokenizer, token) for token in prompt]
+        outside = np.flatnonzero((prompt < 0) | (prompt >= tokenizer.n_tokens))
+        if outside.size:
+            tokenizer.check_id(int(prompt[outside[0]]))
+        token_ids = prompt.astype(np.int32)
+    elif isinstance(prompt, abc.Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
+        token_ids = np.array([_checked(tokenizer, token) for token in prompt], dtype=np.int32)
     else:
         kind = type(prompt).__name__
         raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
-    if not tokens:
+    if not token_ids.size:
         if tokenizer.eot_id is None:
             raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
-        tokens = [tokenizer.eot_id]
+        token_ids = np.array([tokenizer.eot_id], dtype=np.int32)
     if check is not None:
-        check(len(tokens), False)
-    return tokens
+        check(token_ids.size, False)
+    return token_ids
 
 
-def each_prompt(prompts: Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:
+def each_prompt(prompts: abc.Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:
     """`check(prompt)` of each of several prompts.
 
     Raises:
         InvalidRequestError: `prompts` is no list.
         SantaCoderError: what `check` raised, with the prompt's index.
     """
-    if isinstance(prompts, str | bytes | bytearray | np.ndarray) or not isinstance(prompts, Sequence):
+    if isinstance(prompts, str | bytes | bytearray | np.ndarray) or not isinstance(prompts, abc.Sequence):
         kind = type(prompts).__name__
         raise InvalidRequestError(f"prompts is a {kind}, but it must be a list of texts or of lists of token ids")
     results = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import santacoder
-from santacoder.engine.transformer import StepAbandonedError
+from santacoder.errors import StepAbandonedError
 from tests.support.paths import FILE
 from tests.support.samples import CODE, PROMPTS, alone, facts
 from tests.support.waiting import wait_for

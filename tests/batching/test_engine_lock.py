@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import santacoder
-from santacoder.batching.engine_lock import Leadership, Waiter
+from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.errors import DeadlockError
 from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
@@ -21,14 +21,14 @@ from tests.support.waiting import HANG, wait_for
 
 class TestTurns:
     def test_steps_and_others_alternate(self) -> None:
-        turns, order, over = Leadership(), list[str](), threading.Event()
+        turns, order, over = EngineLock(), list[str](), threading.Event()
 
         def step() -> None:
-            wait_for(lambda: turns._line or over.is_set())
+            wait_for(lambda: turns.waiting[1] or over.is_set())
             order.append("step")
 
         def have_it_alone() -> None:
-            wait_for(lambda: turns._for_steps)
+            wait_for(lambda: turns.waiting[0])
             order.append("alone")
 
         def steps() -> None:
@@ -37,7 +37,7 @@ class TestTurns:
 
         def others() -> None:
             for _ in range(20):
-                turns.alone(have_it_alone)
+                turns.exclusive(have_it_alone)
 
         stepper, *rest = (threading.Thread(target=target) for target in (steps, others, others))
         for thread in (stepper, *rest):
@@ -50,19 +50,19 @@ class TestTurns:
         assert order[first : last + 1] == ["alone", "step"] * 39 + ["alone"]
 
     def test_first_come_first(self) -> None:
-        turns, order = Leadership(), list[int]()
+        turns, order = EngineLock(), list[int]()
 
         def ask(number: int) -> None:
-            turns.alone(lambda: order.append(number))
+            turns.exclusive(lambda: order.append(number))
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
 
         def start_all() -> None:
             for count, thread in enumerate(threads, 1):
                 thread.start()
-                wait_for(lambda count=count: len(turns._line) == count)  # type: ignore[misc]
+                wait_for(lambda count=count: turns.waiting[1] == count)  # type: ignore[misc]
 
-        turns.alone(start_all)
+        turns.exclusive(start_all)
         for thread in threads:
             thread.join()
         assert order == list(range(8))
@@ -70,7 +70,7 @@ class TestTurns:
     def test_a_leader_that_will_not_lead_again_is_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """It was not done when its step ended, so it woke nobody; then somebody cancelled what it waited for."""
         monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
-        turns, led = Leadership(), threading.Event()
+        turns, led = EngineLock(), threading.Event()
         over = False
         leader = Waiter(lambda: over)
         other = threading.Thread(
@@ -79,7 +79,7 @@ class TestTurns:
 
         def step() -> None:
             other.start()
-            wait_for(lambda: turns._for_steps)
+            wait_for(lambda: turns.waiting[0])
 
         turns.step(leader, step, lambda _: math.inf)
         over = True
@@ -89,20 +89,20 @@ class TestTurns:
         other.join(HANG)
         assert led.is_set()
 
-    @pytest.mark.parametrize("kind", ["step", "alone"])
+    @pytest.mark.parametrize("kind", ["step", "exclusive"])
     def test_an_interrupt_leaves_the_turn_to_others(self, kind: str) -> None:
         for at in itertools.count():
-            turns = Leadership()
+            turns = EngineLock()
 
-            def take_turns(turns: Leadership = turns) -> None:
-                if kind == "alone":
-                    turns.alone(int)
+            def take_turns(turns: EngineLock = turns) -> None:
+                if kind == "exclusive":
+                    turns.exclusive(int)
                 else:
                     turns.step(Waiter(), int, lambda _: math.inf)
 
             more = interrupt(take_turns, at)
             led: list[int] = []
-            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.alone(int)), daemon=True)
+            other = threading.Thread(target=lambda turns=turns, led=led: led.append(turns.exclusive(int)), daemon=True)
             other.start()
             other.join(HANG)
             assert led == [0], f"interrupted at place {at}"
@@ -111,17 +111,17 @@ class TestTurns:
                 return
 
     def test_no_second_turn_inside_the_first(self) -> None:
-        turns = Leadership()
+        turns = EngineLock()
         inside: list[Callable[[], object]] = [
-            lambda: turns.alone(int),
+            lambda: turns.exclusive(int),
             lambda: turns.step(Waiter(), int, lambda _: math.inf),
         ]
         for ask in inside:
             with pytest.raises(DeadlockError, match=r"^this thread is at work for the model already"):
-                turns.alone(ask)
+                turns.exclusive(ask)
             with pytest.raises(DeadlockError):
                 turns.step(Waiter(), ask, lambda _: math.inf)
-        assert turns.alone(lambda: 7) == 7
+        assert turns.exclusive(lambda: 7) == 7
 
 
 class TestInTheMiddleOfAStep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -17,15 +18,17 @@ from hypothesis import strategies as st
 import santacoder
 from santacoder.batching.calls import Call
 from santacoder.batching.engine_lock import Waiter
-from santacoder.batching.scheduler import MAX_RUNNING, Scheduler
+from santacoder.batching.policy import MAX_RUNNING
+from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.sampler import Sampler
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.transformer import Transformer
-from santacoder.requests import new_sample
+from santacoder.requests import check_request, new_sequences
 from santacoder.text.tokenizer import Tokenizer
+from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
-from tests.support.samples import CODE, PROMPTS, Counted, alone, facts
+from tests.support.samples import CODE, PROMPTS, Counted, alone, facts, new_sequence
 from tests.support.waiting import HANG
 
 
@@ -47,11 +50,9 @@ class TestCompleteMany:
 
     def test_samples_of_a_prompt_share_its_reading(self, parts: tuple[Transformer, Tokenizer]) -> None:
         engine = Counted(parts[0])
-        tokens = parts[1].encode(CODE)
-        params = SamplingParams(max_tokens=1, temperature=1.0, seed=0)
-        samples = [new_sample(parts[1], tokens, params, 256, index) for index in range(20)]
-        Scheduler(engine).finish(samples)
-        assert sum(engine.rows) == len(tokens) + 19  # the last token's logits are run for each
+        request = check_request(parts[1], 256, CODE, SamplingParams(max_tokens=1, temperature=1.0, seed=0))
+        Scheduler(engine).finish(new_sequences(request, range(20)))
+        assert sum(engine.rows) == request.token_ids.size + 19  # the last token's logits are run for each
 
     def test_memory_is_bounded(self, parts: tuple[Transformer, Tokenizer]) -> None:
         transformer, tokenizer = parts
@@ -59,20 +60,20 @@ class TestCompleteMany:
         scheduler = Scheduler(transformer, cache_bytes=limit * transformer.block_bytes)
         params = SamplingParams(max_tokens=60, temperature=1.0, seed=0, ignore_eos=True, lookup=False)
         prompts = [[i + 5] * 20 for i in range(9)]
-        samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+        samples = [new_sequence(tokenizer, prompt, params) for prompt in prompts]
         most = 0
-        step = scheduler._step
+        step = scheduler.step
 
         def watched() -> None:
             nonlocal most
             step()
-            most = max(most, sum(sample.blocks for sample in scheduler._running) + scheduler._prefixes.blocks)
+            most = max(most, scheduler.blocks)
 
-        scheduler._step = watched  # type: ignore[method-assign]
+        scheduler.step = watched  # type: ignore[method-assign]
         scheduler.finish(samples)
         assert 2 <= most <= limit
         for prompt, sample in zip(prompts, samples, strict=True):
-            single = new_sample(tokenizer, prompt, params, 256)
+            single = new_sequence(tokenizer, prompt, params)
             Scheduler(transformer).finish([single])
             assert single.tokens == sample.tokens
 
@@ -186,11 +187,11 @@ class TestThreads:
         ready = threading.Barrier(4)
 
         def work(number: int) -> None:
-            sample = new_sample(parts[1], [number + 5], params, 256)
+            sample = new_sequence(parts[1], [number + 5], params)
             call = Call()
             scheduler.submit(call, [sample])
             ready.wait(HANG)
-            scheduler.run_until(call, lambda: sample.finished)
+            scheduler.run_until(call, lambda: sample.ended)
 
         in_threads(4, work)
         assert max(engine.rows) == 4
@@ -265,18 +266,16 @@ class TestThreads:
         job, single = Call(), Call()
         lengths = range(2, MAX_RUNNING + 12)
         samples = [
-            new_sample(
-                tokenizer, [5 + i % 200, 9], SamplingParams(max_tokens=length, ignore_eos=True, lookup=False), 256
-            )
+            new_sequence(tokenizer, [5 + i % 200, 9], SamplingParams(max_tokens=length, ignore_eos=True, lookup=False))
             for i, length in enumerate(lengths)
         ]
         scheduler.submit(job, samples)
-        scheduler._step()
-        [request] = [new_sample(tokenizer, [7], SamplingParams(max_tokens=2), 256)]
+        scheduler.step()
+        request = new_sequence(tokenizer, [7], SamplingParams(max_tokens=2))
         scheduler.submit(single, [request])
-        while not request.running:
-            scheduler._step()
-        assert sum(sample.running or sample.finished for sample in samples) <= MAX_RUNNING + 1
+        while not request.in_batch:
+            scheduler.step()
+        assert sum(sample.in_batch or sample.ended for sample in samples) <= MAX_RUNNING + 1
 
     def test_a_small_request_need_not_wait_for_a_large_job(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
@@ -284,10 +283,10 @@ class TestThreads:
         """It comes while the job's first step runs, and is done before the twentieth."""
         submit, forward_batch = model._scheduler.submit, model._scheduler.engine.forward_batch
         begun, submitted = threading.Event(), threading.Event()
-        request: list[Sample] = []
+        request: list[Sequence] = []
         done: list[bool] = []  # before each step
 
-        def submitting(call: Call, samples: list[Sample]) -> None:
+        def submitting(call: Call, samples: list[Sequence]) -> None:
             submit(call, samples)
             if len(samples) == 1:
                 request.extend(samples)
@@ -296,7 +295,7 @@ class TestThreads:
         def forward(*arguments: Any) -> Any:
             begun.set()
             assert submitted.wait(HANG)
-            done.append(request[0].finished)
+            done.append(request[0].ended)
             return forward_batch(*arguments)
 
         monkeypatch.setattr(model._scheduler, "submit", submitting)
@@ -372,9 +371,9 @@ class TestInterruptions:
         prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30)]
         expected = []
         for prompt in prompts:
-            sample = new_sample(tokenizer, prompt, params, 256)
+            sample = new_sequence(tokenizer, prompt, params)
             Scheduler(transformer).finish([sample])
-            expected.append(sample.completion("").text)
+            expected.append(sample.completion().text)
         scheduler, calls = Scheduler(transformer), 0
         follow = Sampler.follow
 
@@ -385,14 +384,14 @@ class TestInterruptions:
             if calls == call:
                 raise KeyboardInterrupt
 
-        samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
+        samples = [new_sequence(tokenizer, prompt, params) for prompt in prompts]
         request = Call()
         scheduler.submit(request, samples)
         monkeypatch.setattr(Sampler, "follow", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
-        scheduler.run_until(request, lambda: all(sample.finished for sample in samples))
-        assert [sample.completion("").text for sample in samples] == expected
+            scheduler.run_until(request, lambda: all(sample.ended for sample in samples))
+        scheduler.run_until(request, lambda: all(sample.ended for sample in samples))
+        assert [sample.completion().text for sample in samples] == expected
 
     def test_deadline(self, model: santacoder.SantaCoder) -> None:
         whole = model.complete(CODE, max_tokens=100, seed=1, ignore_eos=True)
@@ -407,7 +406,7 @@ class TestInterruptions:
     def test_who_was_cancelled_by_somebody_else_hears_of_it(self, model: santacoder.SantaCoder) -> None:
         stream = model.stream(CODE, max_tokens=100, ignore_eos=True)
         next(stream)
-        model._scheduler.cancel(list(model._scheduler._all()))
+        model._scheduler.cancel(model._scheduler.sequences)
         with pytest.raises(santacoder.SantaCoderError, match=r"^the request was cancelled$"):
             list(stream)
 
@@ -416,7 +415,7 @@ class TestInterruptions:
         next(stream)
         stream.close()
         model.complete("a", max_tokens=1)
-        assert not list(model._scheduler._all()) or model._scheduler._running[0].finished
+        assert all(sequence.ended for sequence in model._scheduler.sequences)
 
     def test_memory_threads_and_files_stay_flat(self, model: santacoder.SantaCoder) -> None:
         def use(completions: int) -> None:
@@ -441,56 +440,31 @@ class TestInterruptions:
         assert after[0] - before[0] < 2048  # KB: a fifth of a kilobyte each
 
 
-class Interrupting(Scheduler[Transformer]):
-    """Raises KeyboardInterrupt once, at a chosen point of its own code."""
-
-    place, countdown = "", 0
-
-    def _strike(self, place: str) -> None:
-        if place == self.place:
-            self.countdown -= 1
-            if self.countdown == 0:
-                raise KeyboardInterrupt
-
-    def _retire(self) -> None:
-        super()._retire()
-        self._strike("retire")
-
-    def _start(self, engine: Any, sample: Sample) -> bool:
-        started = super()._start(engine, sample)
-        self._strike("start")
-        return started
-
-    def _plan(self, batch: list[Sample], chunk: int) -> Any:
-        plan = super()._plan(batch, chunk)
-        self._strike("plan")
-        return plan
-
-    def _advance(self, plan: Any, logits: Any) -> None:
-        self._strike("logits")
-        super()._advance(plan, logits)
-        self._strike("advance")
-
-
-@pytest.mark.parametrize("place", ["retire", "start", "plan", "logits", "advance"])
-@pytest.mark.parametrize("countdown", [1, 2, 3, 9])
-def test_ctrl_c_in_the_scheduler_loses_nobody(parts: tuple[Transformer, Tokenizer], place: str, countdown: int) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes as a generator ends
+@pytest.mark.parametrize("first", range(4))
+def test_ctrl_c_anywhere_loses_nobody(parts: tuple[Transformer, Tokenizer], first: int) -> None:
+    """Ctrl-C at every 40th place where the library's own code begins or ends a function."""
     transformer, tokenizer = parts
-    params = SamplingParams(max_tokens=12, temperature=1.0, seed=3, ignore_eos=True)
-    prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30, 30)]
+    params = SamplingParams(max_tokens=6, temperature=1.0, seed=3, ignore_eos=True)
+    requests = [check_request(tokenizer, 256, CODE[:length], params) for length in (10, 20, 30, 30)]
     expected = []
-    for prompt in prompts:
-        sample = new_sample(tokenizer, prompt, params, 256)
-        Scheduler(transformer).finish([sample])
-        expected.append(sample.tokens)
-    scheduler = Interrupting(transformer)
-    scheduler.place, scheduler.countdown = place, countdown
-    samples = [new_sample(tokenizer, prompt, params, 256) for prompt in prompts]
-    call = Call()
-    scheduler.submit(call, samples)
-    for _ in range(2):
-        try:
-            scheduler.run_until(call, lambda: all(sample.finished for sample in samples))
-        except KeyboardInterrupt:
-            assert scheduler._leadership._leader is None
-    assert [sample.tokens for sample in samples] == expected
+    for request in requests:
+        sequences = new_sequences(request)
+        Scheduler(transformer).finish(sequences)
+        expected.append(sequences[0].tokens)
+    for at in itertools.count(10 * first, 40):
+        scheduler, call = Scheduler(transformer), Call()
+        sequences = [sequence for request in requests for sequence in new_sequences(request)]
+        scheduler.submit(call, sequences)
+
+        def run(
+            scheduler: Scheduler[Transformer] = scheduler, call: Call = call, sequences: list[Sequence] = sequences
+        ) -> None:
+            scheduler.run_until(call, lambda: all(sequence.ended for sequence in sequences))
+
+        more = interrupt(run, at)
+        run()
+        assert [sequence.tokens for sequence in sequences] == expected, f"interrupted at place {at}"
+        if not more:
+            assert at > 200
+            return

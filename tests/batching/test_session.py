@@ -18,11 +18,10 @@ from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
 from santacoder.engine.transformer import Transformer
 from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
-from santacoder.requests import new_sample
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
-from tests.support.samples import CODE, Counted, alone, facts
+from tests.support.samples import CODE, Counted, alone, facts, new_sequence
 from tests.support.waiting import wait_for
 
 
@@ -54,10 +53,10 @@ class TestSession:
         for end in range(len(CODE) - 12, len(CODE)):
             engine.rows.clear()
             found = session.complete(CODE[:end], **options)
-            sample = new_sample(tokenizer, tokenizer.encode(CODE[:end]), SamplingParams(**options), 256)
+            sample = new_sequence(tokenizer, CODE[:end], SamplingParams(**options))
             fresh.forget()
             fresh.finish([sample])
-            assert facts(found) == facts(sample.completion(""))
+            assert facts(found) == facts(sample.completion())
             if end > len(CODE) - 12:
                 assert sum(engine.rows) <= 3 + 4  # what the new character changed, and the tokens but the last
 
@@ -140,9 +139,9 @@ class TestSession:
         session = model.session()
         stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
         next(stream)
-        [sample] = model._scheduler._running
+        [sequence] = model._scheduler.sequences
         stream.close()
-        assert (model._scheduler._running, sample.cancelled, sample.cache) == ([sample], True, None)
+        assert (model._scheduler.sequences, sequence.cancelled, sequence.cache) == ([sequence], True, None)
         assert len(session) == len(session._cache) > 0
 
     def test_streams_check_at_once(self, model: santacoder.SantaCoder) -> None:

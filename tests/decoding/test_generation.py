@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import abc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from santacoder import Completion, ContextOverflowError, InvalidRequestError, Nu
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.results import Timings, Usage
-from santacoder.requests import new_sample
+from santacoder.requests import check_request, new_sequences
 from santacoder.text.stream import StopFilter
 from tests.support.scripted_model import (
     EOT,
@@ -24,9 +25,10 @@ from tests.support.scripted_model import (
 )
 
 
-def start(engine: Script, prompt: Sequence[int], params: SamplingParams, echo: str = "") -> Any:
+def start(engine: Script, prompt: abc.Sequence[int], params: SamplingParams, echo: str = "") -> Any:
     """The generator of a completion's pieces."""
-    return Scheduler(engine).stream(new_sample(TOKENIZER, prompt, params, engine.context), echo)
+    request = replace(check_request(TOKENIZER, engine.context, prompt, params), echo=echo)
+    return Scheduler(engine).stream(*new_sequences(request))
 
 
 def finish(generator: Any) -> Completion:
@@ -39,7 +41,7 @@ def finish(generator: Any) -> Completion:
         return completion
 
 
-def run(script: Sequence[int], echo: str = "", **params: Any) -> tuple[list[Piece], Completion]:
+def run(script: abc.Sequence[int], echo: str = "", **params: Any) -> tuple[list[Piece], Completion]:
     """The pieces and the completion of a script, greedily."""
     pieces = []
     generator = start(Script([*script, EOT]), [1, 2], SamplingParams(temperature=0, **params), echo)

@@ -11,11 +11,10 @@ import santacoder
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.drafting import Drafter
 from santacoder.decoding.options import SamplingParams
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.transformer import Transformer
-from santacoder.requests import new_sample
 from santacoder.text.tokenizer import Tokenizer
-from tests.support.samples import CODE, Counted, alone, facts
+from tests.support.samples import CODE, Counted, alone, facts, new_sequence
 
 
 class TestLogprobs:
@@ -56,7 +55,7 @@ class TestLookup:
             engine = Counted(transformer)
             bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was guessed comes
             params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
-            sample = new_sample(tokenizer, tokenizer.encode(self.TEXT), params, 256)
+            sample = new_sequence(tokenizer, self.TEXT, params)
             Scheduler(engine).finish([sample])
             rows[lookup], texts[lookup] = len(engine.rows), sample.tokens
         assert texts[True] == texts[False]
@@ -128,20 +127,20 @@ def test_the_callers_tokens_are_its_own(model: santacoder.SantaCoder) -> None:
     assert again.logprobs == model.complete(prompt, max_tokens=2, logprobs=2, temperature=0, ignore_eos=True).logprobs
 
 
-def test_sample_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -> None:
+def test_a_sequence_restores_after_any_token(parts: tuple[Transformer, Tokenizer]) -> None:
     """Sampler and text that are built anew in the middle change neither tokens nor pieces."""
     transformer, tokenizer = parts
     params = SamplingParams(max_tokens=30, temperature=1.0, seed=9, presence_penalty=0.5, stop="zq", lookup=False)
-    whole = new_sample(tokenizer, tokenizer.encode(CODE), params, 256)
+    whole = new_sequence(tokenizer, CODE, params)
     Scheduler(transformer).finish([whole])
 
-    class Restoring(Sample):
+    class Restoring(Sequence):
         def advance(self, *arguments: Any) -> None:
             super().advance(*arguments)
-            if not self.finished:
+            if not self.ended:
                 self.restore()
 
-    again = Restoring(tokenizer, tokenizer.encode(CODE), params, 9)
+    again = Restoring(whole.request, 9)
     Scheduler(transformer).finish([again])
     assert again.pieces == whole.pieces
     assert again.tokens == whole.tokens

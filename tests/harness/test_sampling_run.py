@@ -317,7 +317,7 @@ def test_a_prompt_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Not once for each of its samples."""
     encoded: list[str] = []
 
-    def encode(tokenizer: Any, context: int, problem: Problem, sampling: Sampling) -> tuple[list[int], int]:
+    def encode(tokenizer: Any, context: int, problem: Problem, sampling: Sampling) -> tuple[Any, int]:
         encoded.append(problem.task_id)
         return encode_problem(tokenizer, context, problem, sampling)
 

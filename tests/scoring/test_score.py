@@ -17,6 +17,7 @@ from santacoder.batching.shared_steps import SharedSteps
 from santacoder.decoding.logprobs import log_softmax, token_logprobs
 from santacoder.scoring import score as scoring
 from santacoder.scoring.score import score_sequences
+from santacoder.text.token_ids import TokenIds
 from tests.support import reference
 from tests.support.gguf_builder import tiny_builder
 from tests.support.paths import DATA
@@ -128,15 +129,19 @@ class TestScoreMany:
         context = random_tokens(200)
         engine = CountingEngine(model)
         told: list[int] = []
-        scores = score_sequences(engine, [context + random_tokens(3, seed) for seed in range(40)], told.append)
+        scores = score_sequences(engine, [ids(context + random_tokens(3, seed)) for seed in range(40)], told.append)
         assert sum(told) == 40 * 202  # each score counts, also those that one row of logits gave
         assert engine.tokens == 200 + 40 * 2  # of each continuation's three tokens the last predicts nothing
         assert scores[7] == model.score(context + random_tokens(3, 7))
 
     def test_steps_are_filled(self, model: santacoder.SantaCoder) -> None:
         engine = CountingEngine(model)
-        score_sequences(engine, [random_tokens(65, seed) for seed in range(20)])
+        score_sequences(engine, [ids(random_tokens(65, seed)) for seed in range(20)])
         assert engine.steps == 20 * 64 // engine.chunk
+
+
+def ids(tokens: list[int]) -> TokenIds:
+    return np.array(tokens, dtype=np.int32)
 
 
 class CountingEngine:
@@ -151,7 +156,7 @@ class CountingEngine:
     def new_cache(self) -> Any:
         return self._engine.new_cache()
 
-    def each_logits(self, parts: Sequence[tuple[Sequence[int], Any]], piece_rows: int, use: Any) -> None:
+    def each_logits(self, parts: Sequence[tuple[TokenIds, Any]], piece_rows: int, use: Any) -> None:
         self.steps += 1
         self.tokens += sum(len(tokens) for tokens, _ in parts)
         assert sum(len(tokens) for tokens, _ in parts) <= self.chunk

@@ -1,30 +1,38 @@
-"""Which runs are planned for sequences that begin alike, and how they are packed into steps."""
+"""Which segments are planned for sequences that begin alike, and how they are packed into steps."""
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from santacoder.engine.kv_cache import BLOCK, KVCache
-from santacoder.scoring.shared_prefixes import Packer, Plan, Run, plan_runs
+from santacoder.scoring.shared_prefixes import Packer, PrefixPlan, PrefixSegment, plan_prefixes
+from santacoder.text.token_ids import TokenIds, common_prefix
 
 FEW_TOKENS = st.lists(st.integers(0, 2), max_size=9)
 SEQUENCES = st.lists(st.one_of(FEW_TOKENS, st.lists(st.just(1), max_size=9)), max_size=20)
 
 
-def all_runs(plan: Plan) -> list[Run]:
-    runs, stack = [], list(plan.roots)
+def arrays(sequences: list[list[int]]) -> list[TokenIds]:
+    return [np.array(tokens, dtype=np.int32) for tokens in sequences]
+
+
+def all_segments(plan: PrefixPlan) -> list[PrefixSegment]:
+    segments, stack = [], list(plan.roots)
     while stack:
-        runs.append(stack.pop())
-        stack += runs[-1].children
-    return runs
+        segments.append(stack.pop())
+        stack += segments[-1].children
+    return segments
 
 
 @given(SEQUENCES)
 def test_every_beginning_runs_once(sequences: list[list[int]]) -> None:
-    plan = plan_runs(sequences)
+    plan = plan_prefixes(arrays(sequences))
     ran = [
-        tuple(run.tokens[: position + 1]) for run in all_runs(plan) for position in range(run.start, len(run.tokens))
+        tuple(segment.tokens[: position + 1])
+        for segment in all_segments(plan)
+        for position in range(segment.start, len(segment.tokens))
     ]
     assert len(ran) == len(set(ran))
     assert set(ran) == {tuple(tokens[:stop]) for tokens in sequences for stop in range(1, len(tokens) + 1)}
@@ -32,29 +40,31 @@ def test_every_beginning_runs_once(sequences: list[list[int]]) -> None:
 
 @given(SEQUENCES)
 def test_every_row_serves_all_that_begin_alike(sequences: list[list[int]]) -> None:
-    plan = plan_runs(sequences)
-    for run in all_runs(plan):
-        for position in range(run.start, len(run.tokens)):
-            beginning = run.tokens[: position + 1]
+    plan = plan_prefixes(arrays(sequences))
+    for segment in all_segments(plan):
+        for position in range(segment.start, len(segment.tokens)):
+            beginning = segment.tokens[: position + 1].tolist()
             expected = [index for index, tokens in enumerate(sequences) if tokens[: position + 1] == beginning]
-            assert sorted(plan.served(run, position)) == expected
+            assert sorted(plan.served(segment, position)) == expected
 
 
 @given(SEQUENCES)
 def test_a_parent_has_what_its_children_need(sequences: list[list[int]]) -> None:
-    for run in all_runs(plan_runs(sequences)):
-        assert all(child.parent is run for child in run.children)
-        assert all(child.tokens[: child.start] == run.tokens[: child.start] for child in run.children)
-        assert [child.start for child in run.children] == sorted(child.start for child in run.children)
-        assert [child.turn for child in run.children] == sorted((child.turn for child in run.children), reverse=True)
+    for segment in all_segments(plan_prefixes(arrays(sequences))):
+        assert all(child.parent is segment for child in segment.children)
+        assert all(common_prefix(child.tokens, segment.tokens) >= child.start for child in segment.children)
+        assert [child.start for child in segment.children] == sorted(child.start for child in segment.children)
+        assert [child.turn for child in segment.children] == sorted(
+            (child.turn for child in segment.children), reverse=True
+        )
 
 
 def test_branches_of_one_trunk_need_no_chain() -> None:
-    """Two ways out of every position: the trunk runs whole, and all branches after it, whatever their order."""
+    """Two ways out of every position: the trunk segments whole, and all branches after it, whatever their order."""
     trunk = [5] * 30
     branches = [[*trunk[:stop], token, token] for stop in range(1, 28) for token in (1, 9)]
-    [root] = plan_runs([*branches, trunk]).roots
-    assert root.tokens == trunk
+    [root] = plan_prefixes(arrays([*branches, trunk])).roots
+    assert root.tokens.tolist() == trunk
     assert {child.start for child in root.children} == set(range(1, 28))
     assert not any(child.children for child in root.children)
 
@@ -65,22 +75,24 @@ class Recorder:
     def __init__(self, sequences: list[list[int]], chunk: int, context: int) -> None:
         self.caches: list[KVCache] = []
         self.context = context
-        plan = plan_runs(sequences)
+        plan = plan_prefixes(arrays(sequences))
         self.steps: list[list[tuple[int, int, int]]] = []
         self.peak = 0
-        runs = all_runs(plan)
+        segments = all_segments(plan)
         scheduler = Packer(plan.roots, self.new_cache, chunk, context)
         while parts := scheduler.next_step():
-            self.steps.append([(run.place, start, stop) for run, _, start, stop in parts])
-            for run, cache, start, stop in parts:
+            self.steps.append([(segment.place, start, stop) for segment, _, start, stop in parts])
+            for segment, cache, start, stop in parts:
                 assert len(cache) == start
-                assert start == run.start or (run.place, start) in [(p, b) for step in self.steps for p, _, b in step]
+                assert start == segment.start or (segment.place, start) in [
+                    (p, b) for step in self.steps for p, _, b in step
+                ]
                 cache.reserve(stop - start)
                 cache.append(stop - start)
-            held = [run.cache for run in runs if run.cache is not None]
+            held = [segment.cache for segment in segments if segment.cache is not None]
             self.peak = max(self.peak, len({block.ctypes.data for cache in held for block in cache._blocks}))
             scheduler.finish_step(parts)
-        assert all(run.cache is None and run.ended for run in runs)
+        assert all(segment.cache is None and segment.ended for segment in segments)
 
     def new_cache(self) -> KVCache:
         return KVCache(64, self.context, dim=1, item_bytes=1)
@@ -114,6 +126,6 @@ def test_memory_for_caches_is_bounded() -> None:
 
 
 def test_nothing_to_run() -> None:
-    assert plan_runs([]) == Plan([], [], [])
-    assert plan_runs([[], []]).roots == []
+    assert plan_prefixes([]) == PrefixPlan([], [], [])
+    assert plan_prefixes(arrays([[], []])).roots == []
     assert Recorder([[], []], 4, 16).steps == []

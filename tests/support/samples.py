@@ -1,4 +1,4 @@
-"""What tests of samples share: prompts, a sample on its own, an engine that counts rows."""
+"""What tests of samples share: prompts, a sequence, a sample on its own, an engine that counts rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import santacoder
 from santacoder.batching.scheduler import Scheduler
 from santacoder.bench.measure import TimedSteps
 from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.transformer import Transformer
-from santacoder.requests import new_sample
+from santacoder.requests import Prompt, check_request, new_sequences
+from santacoder.text.tokenizer import Tokenizer
 
 CODE = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fib(n - 2)\n"
 PROMPTS = ["", "a", "é", CODE, CODE + CODE, CODE[:40], CODE[:40] + "x", "import os\n" * 8]
@@ -27,13 +29,20 @@ class Counted(TimedSteps):
         return super().forward_batch(parts, *arguments)
 
 
+def new_sequence(
+    tokenizer: Tokenizer, prompt: Prompt, params: SamplingParams, context: int = 256, index: int = 0
+) -> Sequence:
+    """Sample number `index` of a prompt, checked as the model's methods do it."""
+    [sequence] = new_sequences(check_request(tokenizer, context, prompt, params), [index])
+    return sequence
+
+
 def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:
     """Sample number `index` of a prompt, token by token with nobody beside it and from no cache."""
     params = SamplingParams(**{**options, "lookup": False})
-    tokens = model.tokenizer.encode(prompt) or [model.tokenizer.eot_id or 0]
-    sample = new_sample(model.tokenizer, tokens, params, model.context, index)
-    model._scheduler.exclusive(lambda transformer: Scheduler(transformer).finish([sample]))
-    return facts(sample.completion(""))
+    sequence = new_sequence(model.tokenizer, prompt, params, model.context, index)
+    model._scheduler.exclusive(lambda transformer: Scheduler(transformer).finish([sequence]))
+    return facts(sequence.completion())
 
 
 def facts(completion: santacoder.Completion) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from santacoder.batching.calls import Call
 from santacoder.batching.scheduler import Scheduler
+from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.options import SamplingParams
-from santacoder.decoding.sequence import Sample
-from santacoder.requests import new_sample
+from santacoder.decoding.sequence import Sequence
+from santacoder.text.filters import MakeFilters
 from santacoder.text.infill_filters import infill_filters
+from santacoder.text.stream import stop_filters
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.gguf_builder import byte_symbols
 
@@ -61,7 +64,7 @@ class Script:
 
     chunk, block_bytes = 64, 1
 
-    def __init__(self, script: Sequence[int], context: int = 256) -> None:
+    def __init__(self, script: abc.Sequence[int], context: int = 256) -> None:
         self.script = script
         self.context = context
         self.runs: list[list[int]] = []
@@ -99,15 +102,21 @@ def tokens_of(*parts: str | int | bytes) -> list[int]:
     return ids
 
 
-def infilled(prefix: str, suffix: str, text: str, restore: bool = False, **params: Any) -> Sample:
-    """The sample of a model that writes this text byte by byte, perhaps with an interruption at each."""
-    params = {"temperature": 0, "lookup": False, **params}
+def scripted_sequence(filters: MakeFilters = stop_filters, **params: Any) -> Sequence:
+    """A sequence for a script, with a prompt of one token."""
+    return Sequence(
+        CheckedRequest(TOKENIZER, np.array([1], dtype=np.int32), SamplingParams(**params), filters=filters), 0
+    )
+
+
+def infilled(prefix: str, suffix: str, text: str, restore: bool = False, **params: Any) -> Sequence:
+    """The sequence of a model that writes this text byte by byte, perhaps with an interruption at each."""
     filters = partial(infill_filters, prefix, suffix, False)
-    sample = new_sample(TOKENIZER, [1], SamplingParams(**params), 256, filters=filters)
+    sequence = scripted_sequence(filters, **{"temperature": 0, "lookup": False, **params})
     scheduler = Scheduler(Script([*tokens_of(text), EOT]))
-    scheduler.submit(Call(), [sample])
-    while not sample.finished:
-        scheduler._step()
-        if restore and not sample.finished:
-            sample.restore()
-    return sample
+    scheduler.submit(Call(), [sequence])
+    while not sequence.ended:
+        scheduler.step()
+        if restore and not sequence.ended:
+            sequence.restore()
+    return sequence

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import santacoder
-from santacoder.decoding.options import SamplingParams
+from santacoder.batching.calls import Call
+from santacoder.batching.scheduler import Scheduler
 from santacoder.gguf.reader import GGUFFile
-from santacoder.requests import new_sample
 from santacoder.text.infill_filters import infill_filters
 from santacoder.text.infilling import STEP, fit, infill_prompt
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.gguf_builder import MERGES, byte_symbols, tiny_builder
 from tests.support.paths import DATA, FILE
-from tests.support.scripted_model import TOKENIZER, infilled, tokens_of
+from tests.support.scripted_model import EOT, Script, infilled, scripted_sequence, tokens_of
 
 PRE, MIDDLE, SUF = 1, 2, 3  # ids of the markers in both tokenizers
 SUFFIX = ")\n    return x\n"
@@ -160,18 +160,18 @@ class TestCompletion:
     ])  # fmt: skip
     def test_reason(self, text: str, max_tokens: int, expected: str, reason: str, n_tokens: int) -> None:
         for restore in (False, True):
-            got = infilled("print(", SUFFIX, text, restore, max_tokens=max_tokens).completion("")
+            got = infilled("print(", SUFFIX, text, restore, max_tokens=max_tokens).completion()
             assert (got.text, got.finish_reason, len(got.tokens)) == (expected, reason, n_tokens)
 
     def test_deadline(self) -> None:
         for n, text, reason in ((9, "x)\n    re", "deadline"), (12, "x", "stop")):
-            sample = new_sample(
-                TOKENIZER, [1], SamplingParams(), 256, filters=partial(infill_filters, "(", SUFFIX, False)
-            )
-            for token in tokens_of("x)\n    return"[:n]):
-                sample._accept(token)
-            sample.expire()
-            assert ("".join(piece.text for piece in sample.pieces), sample.reason) == (text, reason)
+            sequence = scripted_sequence(partial(infill_filters, "(", SUFFIX, False), temperature=0, lookup=False)
+            scheduler = Scheduler(Script([*tokens_of("x)\n    return"), EOT]))
+            scheduler.submit(Call(), [sequence])
+            while sequence.generated < n:
+                scheduler.step()
+            sequence.expire()
+            assert ("".join(piece.text for piece in sequence.pieces), sequence.finish_reason) == (text, reason)
 
 
 class TestModel:

@@ -16,15 +16,13 @@ import santacoder
 from santacoder import Completion, Piece
 from santacoder.batching.scheduler import Scheduler
 from santacoder.cli import main
-from santacoder.decoding.options import SamplingParams
-from santacoder.requests import new_sample
 from santacoder.text.filters import FilterChain
 from santacoder.text.infill_filters import infill_filters
 from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 from santacoder.text.stream import StopFilter
 from tests.support.filter_splits import every_split
 from tests.support.paths import FILE
-from tests.support.scripted_model import EOT, TOKENIZER, Script, infilled, tokens_of
+from tests.support.scripted_model import EOT, Script, infilled, scripted_sequence, tokens_of
 
 #: Code without CRLF, and with CRs that are alone.
 LF_PARTS = ["\n", "\n\n", "\n    ", "return x", "abcd", "a", "é🎅", ")", " ", "\rb", "<fim-middle>"]
@@ -238,8 +236,7 @@ class ScriptedModel(contextlib.nullcontext[Any]):
 
     def stream(self, prompt: str, **options: Any) -> Any:
         self.prompts.append(prompt)
-        sample = new_sample(TOKENIZER, [1], SamplingParams(**options), 256)
-        return Scheduler(Script([*tokens_of(self._text), EOT])).stream(sample)
+        return Scheduler(Script([*tokens_of(self._text), EOT])).stream(scripted_sequence(**options))
 
     def complete(self, prompt: str, **options: Any) -> Completion:
         return streamed(self.stream(prompt, **options))[1]

@@ -8,12 +8,13 @@ Where no bar is drawn there is none: neither lock nor thread nor tqdm.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import threading
 import weakref
 from types import TracebackType
 from typing import Any, ClassVar, Protocol
+
+from santacoder._util.fork import watch_forks
 
 
 class ProgressBar(Protocol):
@@ -82,10 +83,10 @@ def _bar_class() -> Any:
         monitor_interval = 0  # no thread
         _instances: ClassVar[Any] = weakref.WeakSet()  # guarded by our lock, so without other people's bars
 
-    def renew_lock() -> None:
-        Bar.set_lock(threading.RLock())
+        @classmethod
+        def after_fork(cls) -> None:  # a thread that holds the lock does not exist in the child
+            cls.set_lock(threading.RLock())
 
-    renew_lock()
-    if hasattr(os, "register_at_fork"):  # a thread that holds the lock does not exist in the child
-        os.register_at_fork(after_in_child=renew_lock)
+    Bar.after_fork()
+    watch_forks(Bar)
     return Bar

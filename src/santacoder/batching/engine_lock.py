@@ -1,4 +1,4 @@
-"""Which thread runs the model: of those that want something of it, one at a time leads."""
+"""Which thread runs the engine: leader and followers (Schmidt et al. 2000), without a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Sleeper(Protocol):
-    """What a leader wakes: a `Waiter`, or what a sample knows of one."""
+    """What a leader wakes: a `Waiter`, or what a sequence knows of one."""
 
     done: Callable[[], bool]
 
@@ -51,37 +51,49 @@ class Waiter:
             self.bell.notify()
 
 
-class Leadership:
-    """The leader runs a step, of which all that wait for steps have something, or has the engine to itself.
+class EngineLock:
+    """Decides which thread runs the engine: one at a time leads, and the others follow.
 
-    Those who want it to themselves come in the order in which they asked, and a step that somebody waits for goes
-    between any two of them: neither waits for more than one of the other.
+    The leader runs one step on behalf of every waiting request, or holds the engine exclusively. Those that want it
+    exclusively come in the order in which they asked, and a step that somebody waits for goes between any two of them:
+    neither kind waits for more than one of the other.
 
     A step wakes the threads that have what they waited for and, where its leader leaves, one that leads the next: with
     many threads, waking all of them after each step costs more than the steps.
 
     Ctrl-C may come anywhere, and bring a signal handler that makes a request of its own. So the lock is taken by its
-    own methods, since those of a condition are Python; no call stands between looking for a turn and taking it; what a
-    thread is noted down as is taken back in `finally`; and waiting threads look again now and then.
+    own methods, since those of a condition are Python; no call stands between looking for a turn and taking it;
+    registrations are undone, and the lead is given up, by statements in `finally` that call nothing; and waiting
+    threads re-check periodically.
 
     Attributes:
         lock: guards what leaders share.
     """
 
     def __init__(self) -> None:
-        self._line: list[Waiter] = []  # those who want it to themselves
-        self._for_steps: dict[Waiter, None] = {}  # those who wait for steps, the first one first
-        self.renew()
+        self._exclusive: list[Waiter] = []  # those that want the engine exclusively
+        self._steps: dict[Waiter, None] = {}  # those that wait for steps, the first one first
+        self.after_fork()
 
-    def renew(self) -> None:
-        """Begin anew, in a forked child: nobody leads, and nobody else waits."""
-        for waiter in (*self._for_steps, *self._line):
+    def after_fork(self) -> None:
+        """Begin anew: nobody leads, and nobody else waits."""
+        for waiter in (*self._steps, *self._exclusive):
             waiter.bell = None  # its lock may belong to a thread that does not exist here
         self.lock = threading.RLock()
         self._idle = threading.Condition(self.lock)  # notified when a leader leaves
         self._leader: int | None = None
-        self._alone = False  # whether the last leader had, or has, the engine to itself
-        self._line, self._for_steps = [], {}
+        self._was_exclusive = False  # whether the last leader had, or has, the engine exclusively
+        self._exclusive, self._steps = [], {}
+
+    @property
+    def leader(self) -> int | None:
+        """The thread that leads, by its number."""
+        return self._leader
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many threads wait for steps, and how many for the engine exclusively."""
+        return len(self._steps), len(self._exclusive)
 
     def step(self, waiter: Waiter, work: Callable[[], object], wait: Callable[[bool], float]) -> None:
         """Run `work`, a step, when this thread may lead; or return when it is done, perhaps because of others' steps.
@@ -91,46 +103,72 @@ class Leadership:
         Raises:
             DeadlockError: the thread leads already.
         """
+        mine = self._this_thread()
+        again = False
+        try:
+            with self.lock:
+                if not self._lead_step(mine, waiter, wait):
+                    return
+            work()
+            again = True
+        finally:
+            if self._leader == mine:
+                self._leader = None
+            with self.lock:
+                self._pass_on(waiter if again else None)
 
-        def take_lead() -> bool:
-            mine = threading.get_ident()
-            try:
-                while not waiter.done():
-                    self._for_steps[waiter] = None
-                    if self._leader is None and (self._alone or not self._line):
-                        self._leader, self._alone = mine, False
-                        return True
-                    look_again = LOOK_AGAIN if next(iter(self._for_steps)) is waiter else OTHERS * LOOK_AGAIN
-                    waiter.sleep(self.lock, min(wait(self._alone or self._leader is None), look_again))
-                return False
-            finally:
-                self._for_steps.pop(waiter, None)
-
-        self._lead(take_lead, work, waiter)
-
-    def alone(self, work: Callable[[], T]) -> T:
-        """The result of `work()`, while no other thread leads.
+    def exclusive(self, work: Callable[[], T]) -> T:
+        """Return `work()`, which runs while no other thread leads.
 
         Raises:
             DeadlockError: the thread leads already.
         """
-        results: list[T] = []
+        mine = self._this_thread()
+        try:
+            with self.lock:
+                self._lead_exclusively(mine)
+            return work()
+        finally:
+            if self._leader == mine:
+                self._leader = None
+            with self.lock:
+                self._pass_on(None)
+
+    def _this_thread(self) -> int:
+        mine = threading.get_ident()
+        if self._leader == mine:
+            raise DeadlockError(
+                "this thread is at work for the model already: "
+                "a signal handler, a filter or a callback cannot ask for more in the middle of it"
+            )
+        return mine
+
+    def _lead_step(self, mine: int, waiter: Waiter, wait: Callable[[bool], float]) -> bool:
+        """Wait, with the lock held, to lead a step; return False if the waiter is done before."""
+        try:
+            while not waiter.done():
+                self._steps[waiter] = None
+                if self._leader is None and (self._was_exclusive or not self._exclusive):
+                    self._leader, self._was_exclusive = mine, False
+                    return True
+                look_again = LOOK_AGAIN if next(iter(self._steps)) is waiter else OTHERS * LOOK_AGAIN
+                quiet = self._was_exclusive or self._leader is None
+                waiter.sleep(self.lock, min(wait(quiet), look_again))
+            return False
+        finally:
+            self._steps.pop(waiter, None)
+
+    def _lead_exclusively(self, mine: int) -> None:
+        """Wait, with the lock held, for the engine."""
         waiter = Waiter()
-
-        def take_lead() -> bool:
-            try:
-                self._line.append(waiter)
-                while True:
-                    if self._leader is None and self._line[0] is waiter and not self._step_is_due(waiter.owner):
-                        self._leader, self._alone = waiter.owner, True
-                        return True
-                    waiter.sleep(self.lock, LOOK_AGAIN)
-            finally:
-                if waiter in self._line:
-                    self._line.remove(waiter)
-
-        self._lead(take_lead, lambda: results.append(work()))
-        return results[0]
+        try:
+            self._exclusive.append(waiter)
+            while self._leader is not None or self._exclusive[0] is not waiter or self._step_is_due(mine):
+                waiter.sleep(self.lock, LOOK_AGAIN)
+            self._leader, self._was_exclusive = mine, True
+        finally:
+            if waiter in self._exclusive:
+                self._exclusive.remove(waiter)
 
     def wake(self, waiters: Iterable[Sleeper]) -> None:
         """Wake those that have what they wait for; with the lock held."""
@@ -140,8 +178,8 @@ class Leadership:
         self._pass_on(None)  # it may have been about to lead
 
     def wake_all(self) -> None:
-        """Wake all who wait for anything; with the lock held."""
-        for waiter in (*self._for_steps, *self._line):
+        """Wake every waiting thread; with the lock held."""
+        for waiter in (*self._steps, *self._exclusive):
             waiter.wake()
 
     def await_others(self) -> None:
@@ -150,38 +188,18 @@ class Leadership:
             self._idle.wait(LOOK_AGAIN)
 
     def _step_is_due(self, thread: int) -> bool:
-        """Whether a step of another thread comes before this thread has the engine to itself."""
-        return self._alone and any(waiter.owner != thread for waiter in self._for_steps)
-
-    def _lead(self, take_lead: Callable[[], bool], work: Callable[[], object], stepping: Waiter | None = None) -> None:
-        mine = threading.get_ident()
-        if self._leader == mine:
-            raise DeadlockError(
-                "this thread is at work for the model already: "
-                "a signal handler, a filter or a callback cannot ask for more in the middle of it"
-            )
-        again = False
-        try:
-            with self.lock:
-                if not take_lead():
-                    return
-            work()
-            again = stepping is not None
-        finally:
-            if self._leader == mine:
-                self._leader = None
-            with self.lock:
-                self._pass_on(stepping if again else None)
+        """Return whether a step of another thread comes before this thread has the engine exclusively."""
+        return self._was_exclusive and any(waiter.owner != thread for waiter in self._steps)
 
     def _pass_on(self, stepping: Waiter | None) -> None:
         """Wake whose turn it is, unless somebody leads. A thread that led a step, and is not done, leads the next."""
         if self._leader is not None:
             return
         self._idle.notify_all()
-        if self._line and not self._step_is_due(self._line[0].owner):
-            self._line[0].wake()
+        if self._exclusive and not self._step_is_due(self._exclusive[0].owner):
+            self._exclusive[0].wake()
         elif stepping is None or stepping.done():
-            for waiter in self._for_steps:
+            for waiter in self._steps:
                 if not waiter.done():
                     waiter.wake()
                     break

@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, Literal
 
 from santacoder.batching.calls import Call
-from santacoder.batching.scheduler import MAX_RUNNING, Scheduler
+from santacoder.batching.policy import MAX_RUNNING
+from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.results import Completion
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, ModelClosedError, SantaCoderError
 from santacoder.requests import Request
 
@@ -19,22 +20,22 @@ OnError = Literal["raise", "return"]
 
 MOST: Final = 2 * MAX_RUNNING  # requests that run or wait at a time; more are taken when half of them are done
 
-#: Makes a request's sample, and the text to begin its completion with.
-MakeSample = Callable[[Request], tuple[Sample, str]]
+#: Makes a request's sequence.
+MakeSequence = Callable[[Request], Sequence]
 
 
 class RequestStream:
     """Takes requests as room comes, runs them, and gives each one's position with what became of it."""
 
     def __init__(
-        self, scheduler: Scheduler[Any], requests: Iterable[object], make: MakeSample, on_error: OnError
+        self, scheduler: Scheduler[Any], requests: Iterable[object], make: MakeSequence, on_error: OnError
     ) -> None:
         self._scheduler = scheduler
         self._source = enumerate(requests)
         self._make = make
         self._returns = on_error == "return"
         self._call = Call()
-        self._waiting: dict[int, tuple[int, str]] = {}  # by identity of the sample: position, text to begin with
+        self._waiting: dict[int, int] = {}  # positions, by identity of the sequence
         self._failed: deque[tuple[int, SantaCoderError]] = deque()  # not given yet
         self._error: Exception | None = None  # to raise at the end
         self._takes = True
@@ -54,8 +55,8 @@ class RequestStream:
                 while self._failed:
                     yield self._failed.popleft()
                 if self._call:
-                    for sample in self._scheduler.await_ended(self._call):
-                        yield from self._result(sample)
+                    for sequence in self._scheduler.await_ended(self._call):
+                        yield from self._result(sequence)
                 elif not self._takes:
                     break
         finally:
@@ -63,9 +64,9 @@ class RequestStream:
         if self._error is not None:
             raise self._error
 
-    def _take(self) -> list[Sample]:
-        """The samples of the next requests, as many as there is room for."""
-        samples: list[Sample] = []
+    def _take(self) -> list[Sequence]:
+        """Make the sequences of the next requests, as many as there is room for."""
+        sequences: list[Sequence] = []
         for _ in range(MOST - len(self._call)):
             try:
                 position, request = next(self._source)
@@ -75,17 +76,17 @@ class RequestStream:
                 self._stop(error)
             else:
                 try:
-                    sample, echo = self._sample(position, request)
+                    sequence = self._sequence(position, request)
                 except SantaCoderError as error:
                     self._fail(position, error)
                 else:
-                    self._waiting[id(sample)] = position, echo
-                    samples.append(sample)
+                    self._waiting[id(sequence)] = position
+                    sequences.append(sequence)
             if not self._takes:
                 break
-        return samples
+        return sequences
 
-    def _sample(self, position: int, request: object) -> tuple[Sample, str]:
+    def _sequence(self, position: int, request: object) -> Sequence:
         if not isinstance(request, Request):
             raise InvalidRequestError(f"requests[{position}] is a {type(request).__name__}, but it must be a Request")
         try:
@@ -93,12 +94,12 @@ class RequestStream:
         except SantaCoderError as error:
             raise _named(position, error) from None
 
-    def _result(self, sample: Sample) -> Generator[tuple[int, Completion], None, None]:
-        position, echo = self._waiting.pop(id(sample))
-        if isinstance(sample.error, SantaCoderError):
-            self._fail(position, _named(position, sample.error))
+    def _result(self, sequence: Sequence) -> Generator[tuple[int, Completion], None, None]:
+        position = self._waiting.pop(id(sequence))
+        if isinstance(sequence.error, SantaCoderError):
+            self._fail(position, _named(position, sequence.error))
         else:
-            yield position, sample.completion(echo)
+            yield position, sequence.completion()
 
     def _fail(self, position: int, error: SantaCoderError) -> None:
         if isinstance(error, ModelClosedError):

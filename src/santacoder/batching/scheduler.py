@@ -1,48 +1,40 @@
-"""Continuous batching: the samples of all callers go through the model together, a step at a time.
+"""Continuous batching: the sequences of all callers go through the model together, a step at a time.
 
-There is no thread of its own. Of the callers that wait for a sample, one leads: it runs a step for all samples, and
+There is no thread of its own. Of the callers that wait for a sequence, one leads: it runs a step for all sequences, and
 then whoever still waits may lead. So the work of several Python threads joins one batch, nothing runs while nobody
 waits, and a fork or the end of the interpreter finds no thread in the way.
 
-Samples wait in a queue until there is room. One whose prompt begins like another that is being read, or that was read
-lately, waits for that beginning and then shares its cache: n samples of a prompt cost one reading of it. What a sample
-becomes never depends on any of this, since the engine gives the same bits in any company and from any cache.
+What runs next is decided in policy.py; here it is done, with the lock held, in an order that leaves queues and batch
+whole wherever an interruption comes. What a sequence becomes never depends on any of this, since the engine gives the
+same bits in any batch and from any cache.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import threading
-import weakref
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder._util.fork import watch_forks
 from santacoder.batching.calls import Call
-from santacoder.batching.engine_lock import Leadership
-from santacoder.batching.prefix_cache import PrefixCache, common_prefix
+from santacoder.batching.engine_lock import EngineLock
+from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_prefix, in_turn, plan_step
+from santacoder.batching.prefix_cache import PrefixCache
 from santacoder.decoding.results import Completion, Piece
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import BLOCK, KVCache
-from santacoder.engine.transformer import Outputs, StepAbandonedError, Tokens
-from santacoder.errors import ModelClosedError, SantaCoderError
+from santacoder.errors import ModelClosedError, SantaCoderError, StepAbandonedError
+from santacoder.text.token_ids import TokenIds
 
-MAX_RUNNING: Final = 64  # samples in a batch: more gain little speed
-MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all samples and kept prefixes together
-PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
-MAX_DRAFTING: Final = 4  # samples with guesses: with more, the rows of a step are better spent on samples
+MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all sequences and kept prefixes together
 
 
-#: What a step runs: a sample, its tokens, and for how many of these, at the end, the logits are wanted.
-Plan = list[tuple[Sample, list[int], int]]
-
-
-class Engine(Protocol):
+class StepRunner(Protocol):
     """What a scheduler needs of a model; `Transformer` describes it."""
 
     @property
@@ -53,25 +45,25 @@ class Engine(Protocol):
     def block_bytes(self) -> int: ...
     def new_cache(self) -> KVCache: ...
     def forward_batch(
-        self, parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs = "last", abandon: Callable[[], bool] = ...
-    ) -> NDArray[np.float32]: ...  # new each time: samples use the logits up
+        self, parts: list[tuple[TokenIds, KVCache]], outputs: list[int], abandon: Callable[[], bool]
+    ) -> NDArray[np.float32]: ...  # new each time: sequences use the logits up
 
 
-E = TypeVar("E", bound=Engine)
+E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
 
 
 class Scheduler(Generic[E]):
-    """Runs samples on one engine, for any number of threads, until it is closed."""
+    """Runs sequences on one engine, for any number of threads, until it is closed."""
 
     def __init__(self, engine: E, cache_bytes: int = MAX_CACHE_BYTES) -> None:
         self._engine: E | None = engine
         self._most_blocks = max(cache_bytes // engine.block_bytes, 1)
         self._prefixes = PrefixCache()
-        self._calls: dict[Call, None] = {}  # those that have samples in their queues; the first one's turn is next
-        self._running: list[Sample] = []
-        self._leadership = Leadership()
-        _SCHEDULERS.add(self)
+        self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
+        self._running: list[Sequence] = []
+        self._lock = EngineLock()
+        watch_forks(self)
 
     @property
     def engine(self) -> E:
@@ -89,106 +81,117 @@ class Scheduler(Generic[E]):
         """Whether `close` was called."""
         return self._engine is None
 
-    def submit(self, call: Call, samples: Sequence[Sample]) -> None:
-        """Queue samples of a call; they run while somebody waits, for them or for others.
+    @property
+    def blocks(self) -> int:
+        """Blocks of cache that the batch may come to take and that kept prefixes take."""
+        return sum(sequence.blocks for sequence in self._running) + self._prefixes.blocks
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """All that wait or are in the batch."""
+        return [*self._all()]
+
+    def submit(self, call: Call, sequences: list[Sequence]) -> None:
+        """Queue sequences of a call; they run while somebody waits, for them or for others.
 
         Raises:
             ModelClosedError: the model is closed.
         """
-        for sample in samples:
-            sample.start()
-        with self._leadership.lock:
+        for sequence in sequences:
+            sequence.start_clock()
+        with self._lock.lock:
             _ = self.engine
-            call.add(samples)
+            call.add(sequences)
             self._calls[call] = None
 
-    def cancel(self, samples: Iterable[Sample]) -> None:
-        """Give up the samples that are not finished: their work stops within tens of milliseconds."""
-        with self._leadership.lock:
-            for sample in samples:
-                if sample.finished:
+    def cancel(self, sequences: Iterable[Sequence]) -> None:
+        """Give up the sequences that have not ended: their work stops within tens of milliseconds."""
+        with self._lock.lock:
+            for sequence in sequences:
+                if sequence.ended:
                     continue
-                sample.cancelled = True
-                if not sample.running:  # else the next step takes it out
-                    self._end(sample)
-                elif sample.call is not None:
-                    self._leadership.wake([sample.call])
+                sequence.cancelled = True
+                if not sequence.in_batch:  # else the next step takes it out
+                    self._end(sequence)
+                elif sequence.call is not None:
+                    self._lock.wake([sequence.call])
 
     def run_until(self, call: Call, done: Callable[[], bool]) -> None:
-        """Lead or wait until `done()`, which looks at the call's samples.
+        """Lead or wait until `done()`, which looks at the call's sequences.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
         """
         call.owner, call.done = threading.get_ident(), done
         while not done():
-            self._leadership.step(call, self._step, lambda quiet: self._patience(call, quiet))
+            self._lock.step(call, self.step, lambda quiet: self._patience(call, quiet))
             self._patience(call, quiet=False)
 
     def _patience(self, call: Call, quiet: bool) -> float:
-        """Seconds to the next deadline of the call's samples; those that are late and that no step runs end here."""
+        """Return the seconds to the call's next deadline; end the sequences that are late and that no step runs."""
         left = math.inf
         if call.has_deadlines:
-            with self._leadership.lock:
-                for sample in call.unfinished():
-                    if not sample.expired:
-                        left = min(left, sample.time_left)
-                    elif quiet or not sample.running:
-                        sample.expire()
-                        self._end(sample)
+            with self._lock.lock:
+                for sequence in call.unfinished():
+                    if not sequence.expired:
+                        left = min(left, sequence.time_left)
+                    elif quiet or not sequence.in_batch:
+                        sequence.expire()
+                        self._end(sequence)
                         left = 0
         return max(left, 0)
 
-    def _end(self, sample: Sample) -> None:
-        """Tell a sample's call that it is finished; with the lock held."""
-        call = sample.call
+    def _end(self, sequence: Sequence) -> None:
+        """Tell a sequence's call that it has ended; with the lock held."""
+        call = sequence.call
         if call is not None:
-            call.end(sample)
-            self._leadership.wake([call])
+            call.end(sequence)
+            self._lock.wake([call])
 
-    def stream(self, sample: Sample, echo: str = "") -> Generator[Piece, None, Completion]:
-        """Run a sample, from the moment that its first piece is asked for; closing the generator cancels it."""
-        if echo:
-            yield Piece(echo, (), None, None if sample.params.logprobs is None else ())
+    def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
+        """Run a sequence, from the moment that its first piece is asked for; closing the generator cancels it."""
+        request = sequence.request
+        if request.echo:
+            yield Piece(request.echo, (), None, None if request.params.logprobs is None else ())
         call, taken = Call(), 0
 
         def more() -> bool:
-            return len(sample.pieces) > taken or sample.finished
+            return len(sequence.pieces) > taken or sequence.ended
 
         try:
-            self.submit(call, [sample])
-            while sample.reason is None or taken < len(sample.pieces):
+            self.submit(call, [sequence])
+            while sequence.finish_reason is None or taken < len(sequence.pieces):
                 self.run_until(call, more)
-                if sample.error is not None:
-                    raise sample.error
-                if sample.cancelled:
+                if sequence.error is not None:
+                    raise sequence.error
+                if sequence.cancelled:
                     break
-                while taken < len(sample.pieces):
+                while taken < len(sequence.pieces):
                     taken += 1
-                    yield sample.pieces[taken - 1]
+                    yield sequence.pieces[taken - 1]
         finally:
-            self.cancel([sample])
-        return sample.completion(echo)
+            self.cancel([sequence])
+        return sequence.completion()
 
-    def finish(self, samples: Sequence[Sample], advanced: Callable[[int], None] = lambda _: None) -> None:
-        """Run samples to their ends; `advanced` hears how many more ended.
+    def finish(self, sequences: list[Sequence], advanced: Callable[[int], None] = lambda _: None) -> None:
+        """Run sequences to their ends; `advanced` is called with the number newly ended.
 
         Raises:
             NumericalError: or what else ended one of them: the others are cancelled.
         """
         call = Call()
         try:
-            self.submit(call, samples)
+            self.submit(call, sequences)
             while call:
-                for sample in self.await_ended(call):
-                    if sample.error is not None:
-                        raise sample.error
+                for sequence in self.await_ended(call):
+                    if sequence.error is not None:
+                        raise sequence.error
                     advanced(1)
         finally:
-            self.cancel(samples)
+            self.cancel(sequences)
 
-    def await_ended(self, call: Call) -> list[Sample]:
-        """Run a call's samples until some of those that are left have ended, and take these.
+    def await_ended(self, call: Call) -> list[Sequence]:
+        """Run a call's sequences until some of those that are left have ended, and take these.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
@@ -197,93 +200,94 @@ class Scheduler(Generic[E]):
         return call.take_ended()
 
     def exclusive(self, work: Callable[[E], T]) -> T:
-        """`work(engine)`, while no step runs.
+        """Return `work(engine)`, which runs while no step does.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
             ModelClosedError: the model is closed.
         """
-        return self._leadership.alone(lambda: work(self.engine))
+        return self._lock.exclusive(lambda: work(self.engine))
 
     def close(self) -> None:
-        """Let go of the engine; samples that are not finished end with ModelClosedError."""
-        with self._leadership.lock:
+        """Let go of the engine; sequences that have not ended end with ModelClosedError."""
+        with self._lock.lock:
             self._engine = None  # a step that runs sees it and stops
-            for sample in self._all():
-                if not sample.finished:
-                    sample.error = ModelClosedError("the model is closed")
-                self._end(sample)
+            for sequence in self._all():
+                if not sequence.ended:
+                    sequence.error = ModelClosedError("the model is closed")
+                self._end(sequence)
             self._calls, self._running = {}, []
             self._prefixes = PrefixCache()
-            self._leadership.wake_all()
-            self._leadership.await_others()
+            self._lock.wake_all()
+            self._lock.await_others()
 
     def forget(self) -> None:
         """Give back the memory of kept prefixes."""
-        with self._leadership.lock:
+        with self._lock.lock:
             self._prefixes = PrefixCache()
 
     def after_fork(self) -> None:
-        """In a forked child only the forking thread lives: what others waited for is dropped, their locks are new."""
-        self._leadership.renew()
+        """Drop what other threads waited for, in a forked child, which has only the forking thread; renew the locks."""
+        self._lock.after_fork()
         mine = threading.get_ident()
-        for sample in self._all():
-            sample.cancelled |= sample.call is None or sample.call.owner != mine
-            sample.stale = True
+        for sequence in self._all():
+            sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
+            sequence.stale = True
 
-    def _all(self) -> Iterator[Sample]:
+    def _all(self) -> Iterator[Sequence]:
         return chain(*(call.queue for call in self._calls), self._running)
 
-    # A step. Only the leader comes here. An exception at any point leaves queues and batch as before or as after.
+    # A step. An exception at any point leaves queues and batch as before or as after.
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Run one step, as the leader, for all sequences."""
         engine = self.engine
-        with self._leadership.lock:
+        with self._lock.lock:
             self._retire()
             self._admit(engine)
             batch = list(self._running)
         if not batch:
             return
-        plan = self._plan(batch, engine.chunk)
-        parts: list[tuple[Tokens, KVCache]] = []
-        for sample, run, _ in plan:
-            assert sample.cache is not None
-            parts.append((run, sample.cache))
+        for sequence in batch:
+            if sequence.stale:
+                sequence.restore()
+        plan = plan_step(batch, engine.chunk)
+        parts = [(rows.token_ids, _cache(rows.sequence)) for rows in plan]
         try:
-            logits = engine.forward_batch(parts, [wanted for _, _, wanted in plan], lambda: self._unwanted(plan))
+            logits = engine.forward_batch(parts, [rows.wanted for rows in plan], lambda: self._unwanted(plan))
         except StepAbandonedError:
             return
         self._advance(plan, logits)
 
-    def _unwanted(self, plan: Plan) -> bool:
-        return self.closed or all(sample.cancelled or sample.expired for sample, _, _ in plan)
+    def _unwanted(self, plan: list[Rows[Sequence]]) -> bool:
+        return self.closed or all(rows.sequence.cancelled or rows.sequence.expired for rows in plan)
 
     def _retire(self) -> None:
-        """Take out what is finished; its cache may serve the next."""
-        for sample in self._running:
-            if not sample.finished and sample.expired:
-                sample.expire()
-            if sample.finished:
-                cache = sample.release()
+        """Take out what has ended; its cache may serve the next."""
+        for sequence in self._running:
+            if not sequence.ended and sequence.expired:
+                sequence.expire()
+            if sequence.ended:
+                cache = sequence.release()
                 if cache is not None:
-                    self._prefixes.add(sample.prompt + sample.tokens, cache)
-                self._end(sample)
-        self._running = [sample for sample in self._running if not sample.finished]
+                    self._prefixes.add(sequence.token_ids, cache)
+                self._end(sequence)
+        self._running = [sequence for sequence in self._running if not sequence.ended]
 
-    def _admit(self, engine: Engine) -> None:
-        """Start waiting samples, of all calls in turn, but for those whose beginning is just being read."""
-        gone = set(map(id, self._running))  # started or finished
+    def _admit(self, engine: StepRunner) -> None:
+        """Start waiting sequences, of all calls in turn, but for those whose prefix is just being read."""
+        gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
         skipped = 0
-        for call, sample in self._waiting():
-            if skipped == MAX_RUNNING or (len(self._running) >= MAX_RUNNING and not sample.finished):
+        for call, sequence in in_turn(_head(call) for call in tuple(self._calls)):
+            if skipped == MAX_RUNNING or (len(self._running) >= MAX_RUNNING and not sequence.ended):
                 break
-            if sample.finished:
-                self._end(sample)
-            elif id(sample) not in gone and not self._start(engine, sample):
+            if sequence.ended:
+                self._end(sequence)
+            elif id(sequence) not in gone and not self._start(engine, sequence):
                 skipped += 1
                 continue
-            gone.add(id(sample))
+            gone.add(id(sequence))
             changed[call] = None
         for call in changed:
             call.drop(gone, MAX_RUNNING)
@@ -291,103 +295,49 @@ class Scheduler(Generic[E]):
             order = chain((call for call in self._calls if call not in changed), changed)
             self._calls = {call: None for call in order if call.queue}
 
-    def _waiting(self) -> Iterator[tuple[Call, Sample]]:
-        """The first samples of each call's queue, the next one of each call in turn."""
-        others: deque[tuple[Call, Iterator[Sample]]] = deque()
-        for call in tuple(self._calls):
-            samples: Iterator[Sample] = islice(call.queue, MAX_RUNNING)
-            for sample in islice(samples, 1):
-                yield call, sample
-                others.append((call, samples))
-        while others:
-            call, samples = others.popleft()
-            for sample in islice(samples, 1):
-                yield call, sample
-                others.append((call, samples))
-
-    def _start(self, engine: Engine, sample: Sample) -> bool:
-        """Give a sample its cache, if there is room and nothing to wait for."""
-        if sample.cache is not None:
-            sample.use(sample.cache)
+    def _start(self, engine: StepRunner, sequence: Sequence) -> bool:
+        """Give a sequence its cache, if there is room and nothing to wait for."""
+        if sequence.cache is not None:
+            sequence.use(sequence.cache)
         else:
-            length, cache = self._beginning(sample)
-            if length < 0 or (not self._make_room(sample, length) and self._running):
-                return False  # a sample alone runs in any case
-            sample.use(cache.fork(length) if cache is not None and length else engine.new_cache())
-        self._running.append(sample)
-        return True
-
-    def _beginning(self, sample: Sample) -> tuple[int, KVCache | None]:
-        """The longest beginning of the prompt that a cache holds, or -1 when a longer one is on its way."""
-        length, cache = self._prefixes.find(sample.ids)
-        coming = 0
-        for other in self._running:
-            assert other.cache is not None
-            alike = common_prefix(sample.ids, other.ids)
-            coming = max(coming, alike)
-            ready = min(alike, len(other.cache))
-            if ready > length:
-                length, cache = ready, other.cache
-        last = sample.ids.size - 1  # its logits are needed, so it is run in any case
-        if min(coming, last) > length and min(coming, last) - length >= BLOCK // 4:
-            return -1, None
-        return min(length, last), cache
-
-    def _make_room(self, sample: Sample, shared: int) -> bool:
-        """Whether the sample's blocks fit, after dropping kept prefixes as need be."""
-        needed = sample.blocks - shared // BLOCK
-        taken = sum(other.blocks for other in self._running)
-        while taken + self._prefixes.blocks + needed > self._most_blocks:
-            if not self._prefixes.drop_oldest():
+            prefix = find_prefix(sequence.prompt, self._running, self._prefixes.entries)
+            if prefix is None or not self._make_room(sequence.blocks - prefix.length // BLOCK):
                 return False
+            sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
+        self._running.append(sequence)
         return True
 
-    def _plan(self, batch: list[Sample], chunk: int) -> Plan:
-        """What to run: samples that generate first, then prompts as far as rows are left."""
-        for sample in batch:
-            if sample.stale:
-                sample.restore()
-        generating = [sample for sample in batch if sample.tokens]
-        room = chunk
-        plan: Plan = []
-        for sample in generating[:chunk]:
-            others = len(generating) - len(plan) - 1
-            run, wanted = sample.pending(max(room - others, 1), draft=len(batch) <= MAX_DRAFTING)
-            plan.append((sample, run, wanted))
-            room -= len(run)
-        room = min(room, PROMPT_ROWS) if plan else room
-        for sample in batch:
-            if sample.tokens or room <= 0:
-                continue
-            run, wanted = sample.pending(room, draft=False)
-            plan.append((sample, run, wanted))
-            room -= len(run)
-        return plan
+    def _make_room(self, blocks: int) -> bool:
+        """Drop kept prefixes as need be; return whether so many blocks fit. A lone sequence runs in any case."""
+        kept = [entry.cache.blocks for entry in self._prefixes.entries]
+        dropped = count_dropped(self.blocks + blocks - self._most_blocks, kept)
+        if dropped is None and self._running:
+            return False
+        self._prefixes.drop_oldest(len(kept) if dropped is None else dropped)
+        return True
 
-    def _advance(self, plan: Plan, logits: NDArray[np.float32]) -> None:
+    def _advance(self, plan: list[Rows[Sequence]], logits: NDArray[np.float32]) -> None:
         """Hand out the logits."""
         row = 0
-        for sample, _, wanted in plan:
-            sample.stale = wanted > 0
-        for sample, run, wanted in plan:
-            if wanted and not sample.finished:
+        for sequence, _, wanted in plan:
+            sequence.stale = wanted > 0
+        for sequence, token_ids, wanted in plan:
+            if wanted and not sequence.ended:
                 try:
-                    sample.advance(logits[row : row + wanted], run[len(run) - wanted + 1 :])
+                    sequence.advance(logits[row : row + wanted], token_ids[token_ids.size - wanted + 1 :])
                 except SantaCoderError as error:
-                    sample.error = error
-            sample.stale = False
+                    sequence.error = error
+            sequence.stale = False
             row += wanted
-        with self._leadership.lock:
-            self._leadership.wake({sample.call for sample, _, wanted in plan if wanted and sample.call is not None})
+        with self._lock.lock:
+            calls = {rows.sequence.call for rows in plan if rows.wanted}
+            self._lock.wake(call for call in calls if call is not None)
 
 
-_SCHEDULERS: Final[weakref.WeakSet[Scheduler[Any]]] = weakref.WeakSet()
+def _head(call: Call) -> Iterator[tuple[Call, Sequence]]:
+    return ((call, sequence) for sequence in islice(call.queue, MAX_RUNNING))
 
 
-def _after_fork() -> None:
-    for scheduler in _SCHEDULERS:
-        scheduler.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _cache(sequence: Sequence) -> KVCache:
+    assert sequence.cache is not None
+    return sequence.cache

@@ -6,31 +6,30 @@ import contextlib
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from santacoder.batching.prefix_cache import common_prefix
+from santacoder._util.fork import watch_forks
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session_file import read_session, write_session
-from santacoder.decoding.context import check_context
-from santacoder.decoding.options import SamplingOptions, SamplingParams
+from santacoder.decoding.options import SamplingOptions
 from santacoder.decoding.results import Completion, Piece
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import KVCache
 from santacoder.engine.transformer import Transformer
 from santacoder.errors import DeadlockError, ModelClosedError
-from santacoder.requests import Prompt, echoed, infill_request, new_sample, prompt_tokens, sampling_params
-from santacoder.text.filters import MakeFilters
+from santacoder.requests import Prompt, check_infill, check_request, new_sequences, sampling_params
 from santacoder.text.infilling import Mode
-from santacoder.text.stream import stop_filters
+from santacoder.text.token_ids import TokenIds, common_prefix
 from santacoder.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+_NOTHING: Final = np.empty(0, dtype=np.int32)
 
 
 class _Turn:
@@ -56,8 +55,8 @@ class Session:
         self._tokenizer = tokenizer
         self._turn = _Turn()
         self._cache = scheduler.engine.new_cache()
-        self._tokens: list[int] = []  # what the cache holds
-        _SESSIONS.add(self)
+        self._token_ids: TokenIds = _NOTHING  # what the cache holds
+        watch_forks(self)
 
     def after_fork(self) -> None:
         """In a forked child: what another thread was doing is lost with it, and so is the text."""
@@ -71,27 +70,25 @@ class Session:
     def _begin_anew(self) -> None:
         """Forget the text, and leave the cache to whom it may still be in use by."""
         if not self._scheduler.closed:
-            self._hold(self._scheduler.engine.new_cache(), [])
+            self._hold(self._scheduler.engine.new_cache(), _NOTHING)
 
-    def _hold(self, cache: KVCache, tokens: list[int]) -> None:
+    def _hold(self, cache: KVCache, token_ids: TokenIds) -> None:
         """Have a cache and what it holds; at no moment more tokens than that."""
-        self._tokens = []
+        self._token_ids = _NOTHING
         self._cache = cache
-        self._tokens = tokens
+        self._token_ids = token_ids
 
     def __len__(self) -> int:
         """Tokens whose keys and values are kept."""
-        return len(self._tokens)
+        return self._token_ids.size
 
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """As `SantaCoder.complete`."""
-        params = sampling_params(options)
-        return self._finish(*self._continuation(prompt, params))
+        return self._finish(self._continuation(prompt, options))
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
-        params = sampling_params(options)
-        return self._stream(*self._continuation(prompt, params))
+        return self._stream(self._continuation(prompt, options))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the text and its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
@@ -101,7 +98,7 @@ class Session:
         """
 
         def save() -> None:
-            write_session(path, self._scheduler.engine.fingerprint, self._tokens, self._cache)
+            write_session(path, self._scheduler.engine.fingerprint, self._token_ids, self._cache)
 
         self._take_turn(save)
 
@@ -130,9 +127,7 @@ class Session:
         **options: Unpack[SamplingOptions],
     ) -> Completion:
         """As `SantaCoder.infill`; the mode "auto" is "spm": while the prefix grows, only its end is computed."""
-        params = sampling_params(options)
-        tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
-        return self._finish(self._sample(tokens, params, filters), prefix if params.echo else "")
+        return self._finish(self._infilling(prefix, suffix, mode, single_line, options))
 
     def stream_infill(
         self,
@@ -144,53 +139,47 @@ class Session:
         **options: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, Completion]:
         """As `infill`, piece by piece; the session is taken until the generator ends or is closed."""
-        params = sampling_params(options)
-        tokens, filters = self._infill_request(prefix, suffix, mode, single_line, params)
-        return self._stream(self._sample(tokens, params, filters), prefix if params.echo else "")
+        return self._stream(self._infilling(prefix, suffix, mode, single_line, options))
 
-    def _infill_request(
-        self, prefix: str, suffix: str, mode: Mode, single_line: bool, params: SamplingParams
-    ) -> tuple[list[int], MakeFilters]:
+    def _continuation(self, prompt: Prompt, options: SamplingOptions) -> Sequence:
         context = self._scheduler.engine.context
-        return infill_request(self._tokenizer, prefix, suffix, mode, single_line, params, context, typing=True)
+        [sequence] = new_sequences(check_request(self._tokenizer, context, prompt, sampling_params(options)))
+        return sequence
 
-    def _continuation(self, prompt: Prompt, params: SamplingParams) -> tuple[Sample, str]:
-        """A sample that continues a prompt, and the text to begin its completion with."""
-        check = partial(check_context, params.max_tokens, self._scheduler.engine.context)
-        tokens = prompt_tokens(self._tokenizer, prompt, check)
-        return self._sample(tokens, params), echoed(self._tokenizer, prompt, tokens, params)
+    def _infilling(self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions) -> Sequence:
+        context, params = self._scheduler.engine.context, sampling_params(options)
+        request = check_infill(self._tokenizer, context, prefix, suffix, mode, single_line, params, typing=True)
+        [sequence] = new_sequences(request)
+        return sequence
 
-    def _sample(self, tokens: list[int], params: SamplingParams, filters: MakeFilters = stop_filters) -> Sample:
-        return new_sample(self._tokenizer, tokens, params, self._scheduler.engine.context, filters=filters)
-
-    def _finish(self, sample: Sample, echo: str) -> Completion:
-        pieces = self._stream(sample, "")
+    def _finish(self, sequence: Sequence) -> Completion:
+        pieces = self._stream(sequence)
         try:
             for _ in pieces:
                 pass
         finally:
             pieces.close()
-        return sample.completion(echo)
+        return sequence.completion()
 
     # Ctrl-C may come anywhere: a turn ends by statements in `finally` that call nothing, not by a context manager.
 
-    def _stream(self, sample: Sample, echo: str) -> Generator[Piece, None, Completion]:
+    def _stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
         turn = self._claim()
         with turn.lock:
             try:
                 turn.holder = threading.current_thread()
-                cache = self._lend(sample)
-                pieces = self._scheduler.stream(sample, echo)
+                cache = self._lend(sequence)
+                pieces = self._scheduler.stream(sequence)
                 try:
                     for piece in pieces:
                         yield piece
                         turn.holder = threading.current_thread()
                 finally:
                     pieces.close()
-                    self._take_back(sample, cache, turn)
+                    self._take_back(sequence, cache, turn)
             finally:
                 turn.holder = None
-        return sample.completion(echo)
+        return sequence.completion()
 
     def _take_turn(self, work: Callable[[], None]) -> None:
         turn = self._claim()
@@ -213,41 +202,29 @@ class Session:
             )
         return self._turn
 
-    def _lend(self, sample: Sample) -> KVCache:
-        """Lend a sample the session's cache.
+    def _lend(self, sequence: Sequence) -> KVCache:
+        """Lend a sequence the session's cache.
 
-        Until it comes back the session has a new one: an interruption that comes before costs time alone.
+        Until it comes back the session has a new one: an interruption that comes before costs only time.
         """
-        cache, known = self._cache, np.asarray(self._tokens, dtype=np.int32)
+        cache, known = self._cache, self._token_ids
         self._begin_anew()
-        cache.truncate(min(common_prefix(known, sample.ids), sample.ids.size - 1))
-        sample.lend(cache)
+        cache.truncate(min(common_prefix(known, sequence.prompt), sequence.prompt.size - 1))
+        sequence.borrow(cache)
         return cache
 
-    def _take_back(self, sample: Sample, cache: KVCache, turn: _Turn) -> None:
-        """Hold the text of a sample that is done or given up, as far as its cache does."""
+    def _take_back(self, sequence: Sequence, cache: KVCache, turn: _Turn) -> None:
+        """Hold the text of a sequence that has ended or was given up, as far as its cache does."""
         if self._at_exit():  # a stream was left open: what this needs of other modules may be gone
             return
 
         def take_back(_: Transformer) -> None:  # no step writes to the cache now, nor later
-            sample.cancelled = sample.cancelled or not sample.finished
-            sample.release()
-            sample.cache = None
+            sequence.cancelled = sequence.cancelled or not sequence.ended
+            sequence.release()
+            sequence.cache = None
             if self._turn is turn:  # else this is the child of a fork, which began anew
-                self._hold(cache, (sample.prompt + sample.tokens)[: len(cache)])
+                self._hold(cache, sequence.token_ids[: len(cache)].copy())
 
         # Else there is no model any more, or the garbage collector ends a stream in the middle of a step.
         with contextlib.suppress(ModelClosedError, DeadlockError):
             self._scheduler.exclusive(take_back)
-
-
-_SESSIONS: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for session in _SESSIONS:
-        session.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

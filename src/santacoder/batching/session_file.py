@@ -14,7 +14,6 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -25,6 +24,7 @@ from santacoder._util.atomic_file import atomic_file, naming
 from santacoder._util.validation import no_path
 from santacoder.engine.kv_cache import BLOCK, KVCache
 from santacoder.errors import SessionFormatError
+from santacoder.text.token_ids import TokenIds
 
 #: The last two characters are the version: of the layout, and of the arithmetic that made the keys and values.
 MAGIC: Final = b"SCSESS02"
@@ -32,8 +32,8 @@ HEADER: Final = struct.Struct("<8s32sIII")
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
-def write_session(path: str | os.PathLike[str], fingerprint: str, tokens: Sequence[int], cache: KVCache) -> None:
-    """Write `tokens` and the cache that holds them.
+def write_session(path: str | os.PathLike[str], fingerprint: str, token_ids: TokenIds, cache: KVCache) -> None:
+    """Write `token_ids` (N,) and the cache that holds them.
 
     Raises:
         OSError: the file cannot be written.
@@ -41,15 +41,15 @@ def write_session(path: str | os.PathLike[str], fingerprint: str, tokens: Sequen
     digest = hashlib.sha256()
     blocks: list[bytes | memoryview] = list(cache.contents())
     with atomic_file(path) as file, naming(Path(path)):
-        header = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), len(tokens), cache.block_bytes, len(blocks))
-        for part in [header, np.asarray(tokens, dtype="<i4").tobytes(), *blocks]:
+        header = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), token_ids.size, cache.block_bytes, len(blocks))
+        for part in [header, token_ids.tobytes(), *blocks]:
             digest.update(part)
             file.write(part)
         file.write(digest.digest())
 
 
-def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int, cache: KVCache) -> list[int]:
-    """Fill the empty `cache` from a file; its tokens.
+def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int, cache: KVCache) -> TokenIds:
+    """Fill the empty `cache` from a file and return its tokens.
 
     Raises:
         OSError: the file cannot be read.
@@ -74,13 +74,13 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         expected = HEADER.size + 4 * count + blocks * block_bytes + DIGEST_BYTES
         if size != expected:
             raise SessionFormatError(f"{path} has {size} bytes, but its header asks for {expected}")
-        tokens = np.frombuffer(reader.read(4 * count), dtype="<i4")
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        token_ids = np.frombuffer(reader.read(4 * count), dtype=np.int32)
+        if token_ids.size and not 0 <= token_ids.min() <= token_ids.max() < vocab_size:
             raise SessionFormatError(f"{path} holds a token that is not in 0..{vocab_size - 1}")
         cache.fill(count, reader.read_into)
         if reader.digest.digest() != file.read():
             raise SessionFormatError(f"{path} is damaged: its checksum is wrong")
-    return [int(token) for token in tokens]
+    return token_ids
 
 
 def _open_regular(path: str | os.PathLike[str]) -> IO[bytes]:

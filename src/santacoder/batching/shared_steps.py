@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.batching.scheduler import Scheduler
 from santacoder.engine.kv_cache import KVCache
-
-if TYPE_CHECKING:
-    from santacoder.batching.scheduler import Scheduler
-    from santacoder.engine.transformer import Transformer
+from santacoder.engine.transformer import Transformer
+from santacoder.text.token_ids import TokenIds
 
 
 class SharedSteps:
@@ -37,7 +35,7 @@ class SharedSteps:
 
     def each_logits(
         self,
-        parts: Sequence[tuple[Sequence[int], KVCache]],
+        parts: Sequence[tuple[TokenIds, KVCache]],
         piece_rows: int,
         use: Callable[[NDArray[np.float32]], None],
     ) -> None:

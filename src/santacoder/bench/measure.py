@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,16 +35,19 @@ from santacoder._native import lib
 from santacoder._util.validation import check_integer
 from santacoder.batching.scheduler import Scheduler
 from santacoder.bench.report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
+from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.results import Timings
 from santacoder.decoding.sampler import Sampler
-from santacoder.decoding.sequence import Sample
+from santacoder.decoding.sequence import Sequence
 from santacoder.engine.isa import LEVELS
 from santacoder.engine.kv_cache import KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.threads import waiting
 from santacoder.engine.transformer import Outputs, Tokens, Transformer
 from santacoder.gguf.reader import GGUFFile
+from santacoder.text.stream import stop_filters
+from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
 
 MAX_BATCH: Final = 256
@@ -86,7 +90,7 @@ class Plan:
         prompt: int | None = None,
         tokens: int | None = None,
         depth: int | None = None,
-        batches: Sequence[int] = (16,),
+        batches: abc.Sequence[int] = (16,),
         runs: int = 3,
     ) -> Plan:
         """The plan for a context; None is what `santacoder bench` does by default, or as much of it as fits.
@@ -195,7 +199,7 @@ class TimedSteps:
 
     def forward_batch(
         self,
-        parts: Sequence[tuple[Tokens, KVCache]],
+        parts: abc.Sequence[tuple[Tokens, KVCache]],
         outputs: Outputs = "last",
         abandon: Callable[[], bool] = lambda: False,
     ) -> NDArray[np.float32]:
@@ -225,7 +229,7 @@ class Runs:
         params = SamplingParams(max_tokens=tokens + 1, temperature=0.0, ignore_eos=True, lookup=False)
         return self._generate(self._transformer, 1, params).generation_seconds
 
-    def decode(self, caches: Sequence[KVCache], steps: int) -> float:
+    def decode(self, caches: abc.Sequence[KVCache], steps: int) -> float:
         """Seconds of `steps` in which each cache's sequence grows by one token, chosen greedily."""
         greedy = SamplingParams(temperature=0.0)
         vocab_size, never = self._transformer.config.vocab_size, self._tokenizer.never_sampled
@@ -233,9 +237,9 @@ class Runs:
         tokens = self._prompt(len(caches))
         begin = perf_counter()
         for _ in range(steps):
-            parts = [([token], cache) for token, cache in zip(tokens, caches, strict=True)]
+            parts = [(tokens[i : i + 1], cache) for i, cache in enumerate(caches)]
             logits = self._transformer.forward_batch(parts)
-            tokens = [sampler.next(row) for sampler, row in zip(samplers, logits, strict=True)]
+            tokens[:] = [sampler.next(row) for sampler, row in zip(samplers, logits, strict=True)]
         return perf_counter() - begin
 
     def fill(self, tokens: int) -> KVCache:
@@ -252,14 +256,15 @@ class Runs:
         forward, native = sum(steps.forward_seconds[1:]), sum(steps.native_seconds[1:])  # the first is the prompt's
         return timings.generation_seconds / tokens, forward / tokens, native / tokens
 
-    def _prompt(self, tokens: int) -> list[int]:
-        ids: list[int] = self._random.integers(0, self._transformer.config.vocab_size, tokens).tolist()
-        return ids
+    def _prompt(self, tokens: int) -> TokenIds:
+        return self._random.integers(0, self._transformer.config.vocab_size, tokens, dtype=np.int32)
 
     def _generate(self, engine: Transformer | TimedSteps, prompt: int, params: SamplingParams) -> Timings:
-        sample = Sample(self._tokenizer, self._prompt(prompt), params, params.seed or 0)
-        Scheduler(engine).finish([sample])
-        return sample.completion("").timings
+        sequence = Sequence(
+            CheckedRequest(self._tokenizer, self._prompt(prompt), params, stop_filters), params.seed or 0
+        )
+        Scheduler(engine).finish([sequence])
+        return sequence.completion().timings
 
 
 def benchmark(
@@ -350,7 +355,7 @@ def _cases(plan: Plan, runs: Runs, work: Work) -> list[Case]:
     ]
 
 
-def _python_share(steps: Sequence[tuple[float, float, float]]) -> PythonShare:
+def _python_share(steps: abc.Sequence[tuple[float, float, float]]) -> PythonShare:
     seconds, forward, native = np.array(steps).T
     percent = 100 * (seconds - native) / seconds
     return PythonShare(

@@ -6,8 +6,9 @@ Verified in one step with the token before them, right guesses save steps and wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
+
+from santacoder.text.token_ids import TokenIds
 
 GRAM: Final = 3  # tokens that must have occurred before
 MOST: Final = 15  # tokens of a draft
@@ -19,22 +20,25 @@ class Drafter:
     """Guesses what follows one growing text, and guesses less the more it is wrong."""
 
     def __init__(self) -> None:
-        self._ends: dict[tuple[int, ...], int] = {}  # of each run of GRAM tokens, the position behind its latest place
-        self._indexed = 0  # so many tokens are in the index
+        self._ends: dict[bytes, int] = {}  # of each run of GRAM tokens, the position behind its latest place
+        self._indexed = GRAM  # the next position to enter
         self._length = FIRST
         self._failures = 0
         self._resting = 0
 
-    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
-        """At most `most` tokens that may follow `tokens`, which begin with those of the call before; often none."""
+    def propose(self, token_ids: TokenIds, most: int) -> TokenIds:
+        """Return at most `most` tokens that may follow `token_ids` (N,), which begin with those of the call before."""
         if self._resting:
             self._resting -= 1
-            return []
-        for end in range(max(self._indexed, GRAM), len(tokens)):  # the last ones must not find themselves
-            self._ends[tuple(tokens[end - GRAM : end])] = end
-        self._indexed = max(self._indexed, len(tokens))
-        place = self._ends.get(tuple(tokens[-GRAM:]))
-        return [] if place is None else list(tokens[place : place + min(self._length, most)])
+            return token_ids[:0]
+        grams = token_ids[self._indexed - GRAM :].tobytes()
+        size = GRAM * token_ids.itemsize
+        for end in range(self._indexed, token_ids.size):  # the last ones must not find themselves
+            at = (end - self._indexed) * token_ids.itemsize
+            self._ends[grams[at : at + size]] = end
+        self._indexed = max(self._indexed, token_ids.size)
+        place = self._ends.get(token_ids[-GRAM:].tobytes(), token_ids.size)
+        return token_ids[place : place + min(self._length, most)]
 
     def learn(self, proposed: int, right: int) -> None:
         """Take note that the first `right` of `proposed` guesses were right."""

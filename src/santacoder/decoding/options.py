@@ -11,6 +11,7 @@ from typing import Final, SupportsIndex, TypedDict
 import numpy as np
 
 from santacoder._util.validation import check_integer, wrong
+from santacoder.errors import ContextOverflowError
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -114,6 +115,11 @@ class SamplingParams:
             return math.inf, math.inf
         return self.deadline if isinstance(self.deadline, tuple) else (self.deadline, self.deadline)
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The set of `stop_tokens`."""
+        return frozenset(_stop_tokens(self.stop_tokens))
+
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
@@ -176,17 +182,49 @@ def _biases(value: object) -> tuple[tuple[int, float], ...]:
     return tuple(biases)
 
 
-def check_tokens(params: SamplingParams, vocab_size: int) -> frozenset[int]:
+def check_tokens(params: SamplingParams, vocab_size: int) -> None:
     """Check logit_bias and stop_tokens against the vocabulary.
-
-    Returns:
-        The set of stop_tokens.
 
     Raises:
         InvalidRequestError: one of them names a token outside.
     """
-    stops = _stop_tokens(params.stop_tokens)
-    for name, tokens in ("logit_bias", dict(params.logit_bias or ())), ("stop_tokens", stops):
+    for name, tokens in (
+        ("logit_bias", dict(params.logit_bias or ())),
+        ("stop_tokens", _stop_tokens(params.stop_tokens)),
+    ):
         for token in tokens:
             check_integer(f"a token id of {name}", token, 0, vocab_size - 1)
-    return frozenset(stops)
+
+
+def check_context(max_tokens: int, context: int, prompt_tokens: int, at_least: bool = False) -> None:
+    """Check that a request fits; `at_least` says that the prompt may have more tokens than that.
+
+    Raises:
+        ContextOverflowError: it needs more positions than there are.
+    """
+    least = "at least " if at_least else ""
+    if max_tokens == 0 and prompt_tokens > context:
+        raise ContextOverflowError(
+            f"the prompt has {least}{prompt_tokens} tokens, but the context has {context} positions"
+        )
+    if prompt_tokens + max_tokens > context:
+        raise ContextOverflowError(
+            f"the prompt has {least}{prompt_tokens} tokens and max_tokens is {max_tokens}, together "
+            f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions"
+        )
+
+
+def check_scored(context: int, tokens: int, at_least: bool = False) -> None:
+    """Check that a text to be scored fits; its last token is predicted but not read, so it needs no position.
+
+    `at_least` is as in `check_context`.
+
+    Raises:
+        ContextOverflowError: it needs more positions than there are.
+    """
+    if tokens - 1 > context:
+        least = "at least " if at_least else ""
+        raise ContextOverflowError(
+            f"the prompt has {least}{tokens} tokens, but at most {context + 1} can be scored: the context "
+            f"has {context} positions, and the last token needs none"
+        )

@@ -29,6 +29,7 @@ from santacoder.decoding.options import SamplingParams
 from santacoder.engine.fpenv import default_float_state
 from santacoder.engine.isa import active
 from santacoder.errors import NumericalError
+from santacoder.text.token_ids import TokenIds
 
 
 class Sampler:
@@ -42,7 +43,7 @@ class Sampler:
         never_sampled: Sequence[int],
         seed: int,
         sample_index: int = 0,
-        prompt: Sequence[int] = (),
+        prompt: Sequence[int] | TokenIds = (),
     ) -> None:
         """Prepare for logits of `vocab_size` values that follow `prompt`; `check_tokens` has checked the parameters."""
         self._params = params
@@ -54,7 +55,8 @@ class Sampler:
         self._bias_ids = np.array(list(biases), dtype=np.intp)
         self._biases = np.array(list(biases.values()), dtype=np.float32)
         self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
-        self._seen[np.asarray(prompt, dtype=np.intp)] = True
+        if params.repetition_penalty != 1.0:
+            self._seen[np.asarray(prompt, dtype=np.int32)] = True
         self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
 
     @default_float_state()

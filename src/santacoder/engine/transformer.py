@@ -21,7 +21,7 @@ from santacoder.engine.isa import name as isa_name
 from santacoder.engine.kv_cache import KVCache
 from santacoder.engine.program import record
 from santacoder.engine.weights import PADDING, Weights
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import InvalidRequestError, StepAbandonedError
 from santacoder.gguf.config import Config
 
 if TYPE_CHECKING:
@@ -36,10 +36,6 @@ Outputs = Literal["last", "all"] | Sequence[int]
 #: Multiply-adds per row and call of `sc_run`, in units of the instruction set's chunk: tens of milliseconds, so that
 #: Ctrl-C and other Python threads get their turn. One layer of SantaCoder has 42 million per row.
 CALL_MACS: Final = 45_000_000
-
-
-class StepAbandonedError(Exception):
-    """A step was given up half-way since nobody wants its results; its caches are as before."""
 
 
 def _all_f32(weights: Weights) -> bool:
@@ -189,8 +185,10 @@ class Transformer:
         """
         ends = _ends(parts, outputs)
         logits = np.empty((sum(ends), self.config.vocab_size), dtype=np.float32)
-        for _ in self._fill(logits, parts, ends, abandon):
-            pass
+        filled = 0
+        for step, wanted in self._steps(parts, ends):
+            self._run(step, wanted, logits[filled:], abandon)
+            filled += wanted.size
         return logits
 
     def iter_logits_batch(
@@ -209,55 +207,39 @@ class Transformer:
             RuntimeError: another step ran in between.
         """
         logits = np.empty((piece_rows, self.config.vocab_size), dtype=np.float32)
-        return self._fill(logits, parts, _ends(parts, "all"))
-
-    def _fill(
-        self,
-        logits: NDArray[np.float32],
-        parts: Sequence[tuple[Tokens, KVCache]],
-        ends: Sequence[int],
-        abandon: Callable[[], bool] = lambda: False,
-    ) -> Iterator[NDArray[np.float32]]:
-        """Runs `parts`; yields `logits` (N, V) whenever it is full, and the rows in it at the end.
-
-        `ends` says of how many positions, at the end of each part, the logits are wanted.
-        """
-        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
         filled = 0
-        for pieces in self._steps(ids):
-            step = Step([(ids[index][start:stop], parts[index][1]) for index, start, stop in pieces])
-            wanted = _wanted(pieces, ids, ends)
+        for step, wanted in self._steps(parts, _ends(parts, "all")):
             while wanted.size or not step.done:
-                room = len(logits) - filled
-                self._run(step, wanted[:room], logits[filled:], abandon)
+                room = piece_rows - filled
+                self._run(step, wanted[:room], logits[filled:])
                 filled += min(room, wanted.size)
                 wanted = wanted[room:]
-                if filled == len(logits):
+                if filled == piece_rows:
                     yield logits
                     filled = 0
         if filled:
             yield logits[:filled]
 
-    def _steps(self, ids: Sequence[NDArray[np.int32]]) -> Iterator[list[tuple[int, int, int]]]:
-        """Cuts sequences into steps of at most a chunk of rows: (index, start, stop) of each piece."""
-        step, room = [], self.chunk
-        for index, part in enumerate(ids):
-            start = 0
-            while start < part.size:
-                stop = min(start + room, part.size)
-                step.append((index, start, stop))
-                room -= stop - start
-                start = stop
-                if room == 0:
-                    yield step
-                    step, room = [], self.chunk
-        if step:
-            yield step
+    def _steps(
+        self, parts: Sequence[tuple[Tokens, KVCache]], ends: Sequence[int]
+    ) -> Iterator[tuple[Step, NDArray[np.int32]]]:
+        """Cut parts into steps of at most a chunk of rows; yield each with its rows whose logits are wanted.
+
+        `ends` says of how many positions, at the end of each part, the logits are wanted.
+        """
+        ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
+        for pieces in _cut([part.size for part in ids], self.chunk):
+            step = Step([(ids[index][start:stop], parts[index][1]) for index, start, stop in pieces])
+            yield step, _wanted(pieces, ids, ends)
 
     def _run(
-        self, step: Step, wanted: NDArray[np.int32], logits: NDArray[np.float32], abandon: Callable[[], bool]
+        self,
+        step: Step,
+        wanted: NDArray[np.int32],
+        logits: NDArray[np.float32],
+        abandon: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Runs a step in calls of bounded length and writes the logits of `wanted` rows; again: the head alone."""
+        """Run a step in calls of bounded length and writes the logits of `wanted` rows; again: the head alone."""
         last = len(self._macs)
         head = last - 2  # the norm before it included: both serve wanted rows alone
         if step.done and self._latest is not step:
@@ -319,7 +301,8 @@ class Step:
             self.rows += ids.size
             self.pairs += ids.size * (len(cache) + ids.size)
         self._segments = ffi.new("sc_segment[]", segments)
-        self._tokens = ffi.from_buffer("int32_t[]", np.concatenate([ids for ids, _ in parts]))
+        tokens = parts[0][0] if len(parts) == 1 else np.concatenate([ids for ids, _ in parts])
+        self._tokens = ffi.from_buffer("int32_t[]", tokens)
         self.batch = ffi.new("sc_batch *", (self.rows, len(parts), 0, self._tokens, self._segments))
 
     def finish(self) -> None:
@@ -328,6 +311,23 @@ class Step:
             cache.append(ids.size)
         self._parts = ()
         self.done = True
+
+
+def _cut(sizes: Sequence[int], chunk: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut sequences into steps of at most `chunk` rows; yield (index, start, stop) of each step's pieces."""
+    step, room = [], chunk
+    for index, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            stop = min(start + room, size)
+            step.append((index, start, stop))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield step
+                step, room = [], chunk
+    if step:
+        yield step
 
 
 def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence[int]:
@@ -340,7 +340,7 @@ def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence
 def _wanted(
     pieces: Sequence[tuple[int, int, int]], ids: Sequence[NDArray[np.int32]], ends: Sequence[int]
 ) -> NDArray[np.int32]:
-    """The rows of a step whose logits are wanted, rising; `pieces` are as in `_steps`, `ends` as in `_fill`."""
+    """The rows of a step whose logits are wanted, rising; `pieces` are as in `_cut`, `ends` as in `_steps`."""
     wanted: list[int] = []
     row = 0
     for index, start, stop in pieces:

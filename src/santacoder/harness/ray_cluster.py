@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.validation import check_integer
-from santacoder.batching.scheduler import MAX_RUNNING
+from santacoder.batching.policy import MAX_RUNNING
 from santacoder.engine.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
 from santacoder.gguf.digest import model_sha256

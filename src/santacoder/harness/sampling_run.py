@@ -17,14 +17,14 @@ from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer
 from santacoder.decoding.options import SamplingOptions, SamplingParams
 from santacoder.errors import ContextOverflowError, SantaCoderError
-from santacoder.gguf.config import read_config
+from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.digest import file_sha256, model_sha256
 from santacoder.gguf.reader import GGUFFile
 from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
 from santacoder.harness.run_log import Session
 from santacoder.harness.tasks import Problem, Task
 from santacoder.model import SantaCoder
-from santacoder.requests import Request, prompt_tokens
+from santacoder.requests import Prompt, Request, prompt_ids
 from santacoder.text.infilling import infill_prompt
 from santacoder.text.tokenizer import Tokenizer
 
@@ -107,7 +107,7 @@ def sample_problems(model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sa
             )  # fmt: skip
 
 
-def _request(tokens: list[int], room: int, problem: Problem, index: int, sampling: Sampling) -> Request:
+def _request(tokens: Prompt, room: int, problem: Problem, index: int, sampling: Sampling) -> Request:
     options: SamplingOptions = {
         "max_tokens": room,
         "temperature": sampling.temperature,
@@ -119,7 +119,7 @@ def _request(tokens: list[int], room: int, problem: Problem, index: int, samplin
     return Request(tokens, options, index)
 
 
-def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, sampling: Sampling) -> tuple[list[int], int]:
+def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, sampling: Sampling) -> tuple[Prompt, int]:
     """The prompt's ids (T,) and the tokens that its completion may have.
 
     Of infilling, the context is cut by the rule of `infilling.fit`.
@@ -131,9 +131,9 @@ def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, samplin
     most = context if sampling.max_length is None else min(sampling.max_length, context)
     if problem.suffix is not None:
         room = most - sampling.max_tokens
-        tokens = infill_prompt(tokenizer, problem.prompt, problem.suffix, "psm", room)
+        tokens: Prompt = infill_prompt(tokenizer, problem.prompt, problem.suffix, "psm", room)
     else:
-        tokens = prompt_tokens(tokenizer, problem.prompt)
+        tokens = prompt_ids(tokenizer, problem.prompt)
     if len(tokens) >= most:
         raise ContextOverflowError(
             f"the prompt of {problem.task_id} has {len(tokens)} tokens, but with its completion there may be {most}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer, wrong
-from santacoder.decoding.context import check_context
+from santacoder.decoding.options import check_context
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import load_model, locate
 from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options

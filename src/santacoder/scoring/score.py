@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from santacoder.decoding.logprobs import log_softmax
 from santacoder.engine.fpenv import default_float_state
 from santacoder.engine.kv_cache import KVCache
-from santacoder.scoring.shared_prefixes import Packer, Plan, Run, plan_runs
+from santacoder.scoring.shared_prefixes import Packer, PrefixPlan, PrefixSegment, plan_prefixes
+from santacoder.text.token_ids import TokenIds
 
 #: Rows of a step at most. More make it no faster, but its working memory larger.
 STEP_ROWS: Final = 256
@@ -56,7 +57,7 @@ class Score:
             return math.fsum(value for value in self.logprobs if value is not None)
 
 
-class Engine(Protocol):
+class ExclusiveSteps(Protocol):
     """What scoring needs of a model; `SharedSteps` has it."""
 
     @property
@@ -66,16 +67,16 @@ class Engine(Protocol):
     def new_cache(self) -> KVCache: ...
     def each_logits(
         self,
-        parts: Sequence[tuple[Sequence[int], KVCache]],
+        parts: Sequence[tuple[TokenIds, KVCache]],
         piece_rows: int,
         use: Callable[[NDArray[np.float32]], None],
     ) -> None: ...
 
 
 def score_sequences(
-    engine: Engine, sequences: Sequence[Sequence[int]], progress: Callable[[int], object] = lambda scored: None
+    engine: ExclusiveSteps, sequences: Sequence[TokenIds], progress: Callable[[int], object] = lambda scored: None
 ) -> list[Score]:
-    """The scores of sequences that are known to be good: each (T,), at least one token, at most one above the context.
+    """Score sequences that were checked: each (T,) int32, at least one token, at most one above the context.
 
     A sequence's score is the same in any company. The last token of each predicts nothing and does not run.
     `progress` is told how many tokens were scored since it was told last.
@@ -84,30 +85,30 @@ def score_sequences(
         NumericalError: as in `log_softmax`; the position is that of the token before the one to be scored.
         ModelClosedError: the model is closed.
     """
-    scores = [Score(list(tokens), [None] * len(tokens), [None] * len(tokens)) for tokens in sequences]
-    plan = plan_runs([score.tokens[:-1] for score in scores])
+    scores = [Score(ids.tolist(), [None] * ids.size, [None] * ids.size) for ids in sequences]
+    plan = plan_prefixes([ids[:-1] for ids in sequences])
     packer = Packer(plan.roots, engine.new_cache, min(engine.chunk, STEP_ROWS), engine.context)
     while parts := packer.next_step():
-        rows = ((part.run, position) for part in parts for position in range(part.start, part.stop))
-        pieces = [(part.run.tokens[part.start : part.stop], part.cache) for part in parts]
+        rows = ((part.segment, position) for part in parts for position in range(part.start, part.stop))
+        pieces = [(part.segment.tokens[part.start : part.stop], part.cache) for part in parts]
         engine.each_logits(pieces, PIECE_ROWS, partial(_take, plan, scores, rows, progress))
         packer.finish_step(parts)
     return scores
 
 
 def _take(
-    plan: Plan,
+    plan: PrefixPlan,
     scores: Sequence[Score],
-    rows: Iterator[tuple[Run, int]],
+    rows: Iterator[tuple[PrefixSegment, int]],
     progress: Callable[[int], object],
     logits: NDArray[np.float32],
 ) -> None:
     """Write down what logits (N, V), those of the next N of `rows`, say about the tokens after them."""
     scored = 0
     for row in logits:
-        run, position = next(rows)
+        segment, position = next(rows)
         logprobs, greedy = log_softmax(row, position), int(row.argmax())
-        for index in plan.served(run, position):
+        for index in plan.served(segment, position):
             scored += 1
             score = scores[index]
             score.logprobs[position + 1] = float(logprobs[score.tokens[position + 1]])

@@ -1,7 +1,7 @@
-"""Which sequences begin alike, and in which steps to run them so that every common beginning runs once.
+"""Plans steps for sequences with common prefixes, so that every prefix is computed once.
 
-Of the sequences with a common beginning the longest runs it. Every other one runs only what it shares with none that is
-longer, behind a fork of the cache that has the rest; a sequence that is the beginning of a longer one runs nothing.
+The longest of the sequences with a common prefix computes it. Each shorter one computes only its unshared
+suffix, on a fork of the longer one's cache; a sequence that is a prefix of a longer one computes nothing.
 """
 
 from __future__ import annotations
@@ -12,28 +12,29 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.text.token_ids import TokenIds, common_prefix
 
 
 @dataclass(slots=True, eq=False)
-class Run:
-    """The positions of one sequence that it runs itself.
+class PrefixSegment:
+    """The positions that one sequence computes itself: its tokens from `start` on.
 
     Attributes:
         place: of the sequence among the sorted ones.
         tokens: (T,) of the whole sequence.
-        start: where the run begins; it ends at T.
-        parent: the run whose cache this one forks; None for start 0.
-        children: the runs that fork this one's cache and have not begun, the next one last.
-        turn: the order in which runs begin.
-        position: the next to run.
+        start: where the segment begins; it ends at T.
+        parent: the segment whose cache this one forks; None for start 0.
+        children: the segments that fork this one's cache and have not begun, the next one last.
+        turn: the order in which segments begin.
+        position: the next to compute.
         cache: of the sequence up to `position`; after the end, as much as the next child needs.
     """
 
     place: int
-    tokens: Sequence[int]
+    tokens: TokenIds
     start: int
-    parent: Run | None
-    children: list[Run] = field(default_factory=list)
+    parent: PrefixSegment | None
+    children: list[PrefixSegment] = field(default_factory=list)
     turn: int = 0
     position: int = 0
     cache: KVCache | None = None
@@ -45,28 +46,28 @@ class Run:
 
     @property
     def blocks(self) -> int:
-        """Blocks of the cache that no other run has: until the run ends, those that it will have then."""
+        """Blocks of the cache that no other segment has: until this one ends, those that it will have then."""
         reach = len(self.cache) if self.cache is not None and self.ended else len(self.tokens)
         return -(-reach // BLOCK) - self.start // BLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """All runs for some sequences.
+class PrefixPlan:
+    """The segments of some sequences.
 
     Attributes:
         order: indices of the sequences, sorted by their tokens.
         shared: how many tokens each in this order has in common with the one before it; 0 for the first.
-        roots: the runs that begin at position 0, by their turn.
+        roots: the segments that begin at position 0, by their turn.
     """
 
     order: list[int]
     shared: list[int]
-    roots: list[Run]
+    roots: list[PrefixSegment]
 
-    def served(self, run: Run, position: int) -> Iterator[int]:
-        """Indices of the sequences that have the same tokens as `run` up to `position`, that one included."""
-        first = last = run.place
+    def served(self, segment: PrefixSegment, position: int) -> Iterator[int]:
+        """Yield the sequences, by index, that have the same tokens as `segment` up to and including `position`."""
+        first = last = segment.place
         while self.shared[first] > position:
             first -= 1
         while last + 1 < len(self.order) and self.shared[last + 1] > position:
@@ -74,29 +75,30 @@ class Plan:
         return iter(self.order[first : last + 1])
 
 
-def plan_runs(sequences: Sequence[list[int]]) -> Plan:
-    """Finds what to run; sequences may be empty, or equal."""
-    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+def plan_prefixes(sequences: Sequence[TokenIds]) -> PrefixPlan:
+    """Plan the segments of sequences, (T,) int32 each; they may be empty, or equal."""
+    keys = [tokens.astype(">i4").tobytes() for tokens in sequences]  # in the order of their tokens
+    order = sorted(range(len(sequences)), key=keys.__getitem__)
     ordered = [sequences[index] for index in order]
-    shared = [0 if place == 0 else _common(ordered[place - 1], tokens) for place, tokens in enumerate(ordered)]
+    shared = [0 if place == 0 else common_prefix(ordered[place - 1], tokens) for place, tokens in enumerate(ordered)]
     ranks = [(len(tokens), -place) for place, tokens in enumerate(ordered)]  # of equals the first counts as longer
     count = len(ordered)
     below = _longer_neighbours(range(count), shared, ranks)
     above = _longer_neighbours(range(count - 1, -1, -1), [*shared[1:], 0], ranks)
-    runs: list[Run | None] = [None] * count  # by place; of a sequence that runs nothing, the run with all of its tokens
-    roots: list[Run] = []
+    segments: list[PrefixSegment | None] = [None] * count  # by place; or the one that has all of the tokens
+    roots: list[PrefixSegment] = []
     for place in sorted(range(count), key=ranks.__getitem__, reverse=True):
         start, neighbour = max(below[place], above[place])
-        parent = runs[neighbour] if start else None
+        parent = segments[neighbour] if start else None
         while parent and parent.start >= start:  # its parent has all that is needed, and ends earlier
             parent = parent.parent
         if start == len(ordered[place]):
-            runs[place] = parent
+            segments[place] = parent
             continue
-        run = runs[place] = Run(place, ordered[place], start, parent, position=start)
-        (roots if parent is None else parent.children).append(run)
+        segment = segments[place] = PrefixSegment(place, ordered[place], start, parent, position=start)
+        (roots if parent is None else parent.children).append(segment)
     _set_turns(roots)
-    return Plan(order, shared, roots)
+    return PrefixPlan(order, shared, roots)
 
 
 def _longer_neighbours(
@@ -121,86 +123,92 @@ def _longer_neighbours(
     return found
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences have in common at their beginning."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _set_turns(roots: Sequence[Run]) -> None:
-    """Numbers the runs: a parent, then its children from the latest start to the earliest, each with its own first."""
+def _set_turns(roots: Sequence[PrefixSegment]) -> None:
+    """Number the segments: a parent, then its children from the latest start on, each with its own first."""
     stack, turn = list(reversed(roots)), 0
     while stack:
-        run = stack.pop()
-        run.turn, turn = turn, turn + 1
-        run.children.sort(key=lambda child: child.start)
-        stack += run.children
+        segment = stack.pop()
+        segment.turn, turn = turn, turn + 1
+        segment.children.sort(key=lambda child: child.start)
+        stack += segment.children
 
 
-class Part(NamedTuple):
-    """Positions of a run that go into one step."""
+class SegmentRows(NamedTuple):
+    """Positions of a segment that go into one step."""
 
-    run: Run
+    segment: PrefixSegment
     cache: KVCache
     start: int
     stop: int
 
 
 class Packer:
-    """Packs runs into steps of up to a chunk of rows.
+    """Packs segments into steps of up to a chunk of rows.
 
-    A run may begin once its parent has ended, and does so in its turn, or earlier where those before it must wait. But
-    none begins before its turn if all caches together would then take more than two contexts do. Runs that begin in
-    their turn need one context at a time, and a block for each parent among them, so all together hardly exceed three.
+    A segment may begin once its parent has ended, and does so in its turn, or earlier where those before it must wait.
+    But none begins before its turn if all caches together would then take more than two contexts do. Segments that
+    begin in their turn need one context at a time, and a block for each parent among them, so all together hardly
+    exceed three.
     """
 
-    def __init__(self, roots: Sequence[Run], new_cache: Callable[[], KVCache], chunk: int, context: int) -> None:
+    def __init__(
+        self, roots: Sequence[PrefixSegment], new_cache: Callable[[], KVCache], chunk: int, context: int
+    ) -> None:
         self._new_cache = new_cache
         self._chunk = chunk
         self._limit = 2 * -(-context // BLOCK)
-        self._ready = [(run.turn, run) for run in roots]  # a heap, as rising turns are
-        self._open: list[Run] = []  # those that have a cache
+        self._ready = [(segment.turn, segment) for segment in roots]  # a heap, as rising turns are
+        self._open: list[PrefixSegment] = []  # those that have a cache
 
-    def next_step(self) -> list[Part]:
-        """What to run now; nothing when all is done. Once it ran, `finish_step` must follow."""
-        parts: list[Part] = []
+    def next_step(self) -> list[SegmentRows]:
+        """Return what to run now; nothing when all is done. Once it ran, `finish_step` must follow."""
+        parts: list[SegmentRows] = []
         room = self._chunk
         while self._ready and room:
-            run = self._ready[0][1]
-            if run.cache is None and parts and run.blocks + sum(other.blocks for other in self._open) > self._limit:
+            segment = self._ready[0][1]
+            if (
+                segment.cache is None
+                and parts
+                and segment.blocks + sum(other.blocks for other in self._open) > self._limit
+            ):
                 break
             heappop(self._ready)
-            stop = min(run.position + room, len(run.tokens))
-            parts.append(Part(run, self._begin(run) if run.cache is None else run.cache, run.position, stop))
-            room -= stop - run.position
+            stop = min(segment.position + room, len(segment.tokens))
+            parts.append(
+                SegmentRows(
+                    segment, self._begin(segment) if segment.cache is None else segment.cache, segment.position, stop
+                )
+            )
+            room -= stop - segment.position
         return parts
 
-    def finish_step(self, parts: Sequence[Part]) -> None:
+    def finish_step(self, parts: Sequence[SegmentRows]) -> None:
         """Go on from parts that ran and are in their caches."""
-        for run, cache, _, stop in parts:
-            run.position = stop
-            if run.ended:
-                for child in run.children:
+        for segment, cache, _, stop in parts:
+            segment.position = stop
+            if segment.ended:
+                for child in segment.children:
                     heappush(self._ready, (child.turn, child))
-                self._keep(run, cache)
+                self._keep(segment, cache)
             else:
-                heappush(self._ready, (run.turn, run))
+                heappush(self._ready, (segment.turn, segment))
 
-    def _begin(self, run: Run) -> KVCache:
-        """The cache of a run that starts."""
-        parent = run.parent
+    def _begin(self, segment: PrefixSegment) -> KVCache:
+        """Make the cache of a segment that starts."""
+        parent = segment.parent
         if parent is None or parent.cache is None:
-            run.cache = self._new_cache()
+            segment.cache = self._new_cache()
         else:
-            run.cache = parent.cache.fork(run.start)
+            segment.cache = parent.cache.fork(segment.start)
             parent.children.pop()
             self._keep(parent, parent.cache)
-        self._open.append(run)
-        return run.cache
+        self._open.append(segment)
+        return segment.cache
 
-    def _keep(self, run: Run, cache: KVCache) -> None:
-        """Of the cache of a run that has ended, what its next child needs: no less than what later ones do."""
-        if not run.children:
-            run.cache = None
-            self._open.remove(run)
-        elif run.children[-1].start < len(cache):
-            run.cache = cache.fork(run.children[-1].start)
+    def _keep(self, segment: PrefixSegment, cache: KVCache) -> None:
+        """Trim an ended segment's cache to the longest prefix that its children still need."""
+        if not segment.children:
+            segment.cache = None
+            self._open.remove(segment)
+        elif segment.children[-1].start < len(cache):
+            segment.cache = cache.fork(segment.children[-1].start)

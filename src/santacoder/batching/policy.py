@@ -1,0 +1,136 @@
+"""What runs next: decisions that change nothing, so that they can be read and tested without a model.
+
+Sequences wait in a queue until there is room. One whose prompt begins like another that is being read waits for that
+prefix, and then shares its cache: n samples of a prompt cost one reading of it. Batches are continuous (Yu et al. 2022,
+"Orca"): after each step sequences may join and leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.text.token_ids import TokenIds, common_prefix
+
+MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
+PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
+MAX_DRAFTING: Final = 4  # sequences with guesses: with more, the rows of a step are better spent on sequences
+WORTH_WAITING: Final = BLOCK // 4  # tokens: for a prefix that is longer by so much, and being read, a sequence waits
+
+T = TypeVar("T")
+
+
+class Reading(Protocol):
+    """A sequence whose prompt is in its cache, or comes to be."""
+
+    @property
+    def prompt(self) -> TokenIds: ...
+    @property
+    def cache(self) -> KVCache | None: ...
+
+
+class Kept(Protocol):
+    """A cache that is kept, and the tokens that it holds."""
+
+    @property
+    def tokens(self) -> TokenIds: ...
+    @property
+    def cache(self) -> KVCache: ...
+
+
+class Stepping(Protocol):
+    """A sequence of the batch."""
+
+    @property
+    def generated(self) -> int: ...
+    def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]: ...
+
+
+S = TypeVar("S", bound=Stepping)
+
+
+class Rows(NamedTuple, Generic[S]):
+    """A sequence's part of a step: its tokens, and for how many of these, at the end, the logits are wanted."""
+
+    sequence: S
+    token_ids: TokenIds
+    wanted: int
+
+
+class Prefix(NamedTuple):
+    """The first `length` tokens of a prompt, and a cache that holds at least these; None for length 0."""
+
+    length: int
+    cache: KVCache | None
+
+
+def in_turn(queues: Iterable[Iterator[T]]) -> Iterator[T]:
+    """Yield the first item of each queue, then the second of each, and so on; no queue is asked before its turn."""
+    while True:
+        others = []
+        for queue in queues:
+            for item in queue:
+                yield item
+                others.append(queue)
+                break
+        if not others:
+            return
+        queues = others
+
+
+def find_prefix(prompt: TokenIds, batch: Iterable[Reading], kept: Iterable[Kept]) -> Prefix | None:
+    """Return the longest prefix of a prompt that a cache holds, or None while a longer one is being read.
+
+    The last token is never part of it: its logits are needed, so it runs in any case.
+    """
+    best = Prefix(0, None)
+    for entry in kept:
+        length = common_prefix(prompt, entry.tokens)
+        if length > best.length:
+            best = Prefix(length, entry.cache)
+    coming = 0
+    for other in batch:
+        common = common_prefix(prompt, other.prompt)
+        coming = max(coming, common)
+        held = 0 if other.cache is None else min(common, len(other.cache))
+        if held > best.length:
+            best = Prefix(held, other.cache)
+    most = prompt.size - 1
+    if min(coming, most) - best.length >= WORTH_WAITING:
+        return None
+    length = min(best.length, most)
+    return Prefix(length, best.cache if length else None)
+
+
+def count_dropped(excess: int, kept_blocks: Iterable[int]) -> int | None:
+    """Return how many kept caches to drop, the first ones, to give back `excess` blocks; None if all are too few."""
+    dropped = 0
+    sizes = iter(kept_blocks)
+    while excess > 0:
+        size = next(sizes, None)
+        if size is None:
+            return None
+        excess -= size
+        dropped += 1
+    return dropped
+
+
+def plan_step(batch: Iterable[S], chunk: int) -> list[Rows[S]]:
+    """Return what to run in at most `chunk` rows: first who generates, then prompts as far as rows are left."""
+    members = list(batch)
+    generating = [sequence for sequence in members if sequence.generated][:chunk]
+    draft = len(members) <= MAX_DRAFTING
+    plan: list[Rows[S]] = []
+    room = chunk
+    for others, sequence in zip(range(len(generating) - 1, -1, -1), generating, strict=True):
+        plan.append(Rows(sequence, *sequence.pending(max(room - others, 1), draft)))
+        room -= plan[-1].token_ids.size
+    room = min(room, PROMPT_ROWS) if plan else room
+    for sequence in members:
+        if room <= 0:
+            break
+        if not sequence.generated:
+            plan.append(Rows(sequence, *sequence.pending(room, draft=False)))
+            room -= plan[-1].token_ids.size
+    return plan

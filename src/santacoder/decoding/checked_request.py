@@ -1,0 +1,40 @@
+"""A request that fits its model: tokenised and checked once, for any number of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from santacoder.decoding.options import SamplingParams
+from santacoder.text.filters import MakeFilters
+from santacoder.text.token_ids import TokenIds
+from santacoder.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedRequest:
+    """What all samples of a prompt have in common; made by `requests.check_request`.
+
+    Attributes:
+        tokenizer: the model's.
+        token_ids: (T,) int32 of the prompt, at least one; shared by all samples, which do not write to it.
+        params: how to choose tokens and when to end.
+        filters: makes what turns a sample's text into what the caller wants.
+        echo: the text to begin completions with.
+    """
+
+    tokenizer: Tokenizer
+    token_ids: TokenIds
+    params: SamplingParams
+    filters: MakeFilters
+    echo: str = ""
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end a text: stop tokens, and unless they are ignored the ends of text."""
+        stops = self.params.stop_ids
+        return stops if self.params.ignore_eos else stops | self.tokenizer.end_ids
+
+    @property
+    def never_sampled(self) -> tuple[int, ...]:
+        """The tokens that are never chosen."""
+        return () if self.params.any_token else self.tokenizer.never_sampled

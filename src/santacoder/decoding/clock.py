@@ -1,0 +1,47 @@
+"""The clock of one sequence: its deadlines, and when it began, chose its first token and ended."""
+
+from __future__ import annotations
+
+import math
+from time import monotonic, perf_counter
+
+from santacoder.decoding.results import Timings
+
+
+class Clock:
+    """Measures a sequence from the moment that it is queued."""
+
+    def __init__(self, deadlines: tuple[float, float]) -> None:
+        """Prepare, with seconds for the prompt and for prompt and completion together; infinite where no limit is."""
+        self._limits = deadlines
+        self._deadlines = (math.inf, math.inf)
+        self._begin = self._first = self._last = perf_counter()
+
+    def start(self) -> None:
+        """Measure from here."""
+        now = monotonic()
+        first, total = self._limits
+        self._deadlines = now + first, now + total
+        self._begin = self._first = self._last = perf_counter()
+
+    def note_first(self) -> None:
+        """Note that the first token was chosen now."""
+        self._first = perf_counter()
+
+    def note_last(self) -> None:
+        """Note that text became final now."""
+        self._last = perf_counter()
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the clock may end the sequence."""
+        return min(self._deadlines) < math.inf
+
+    def time_left(self, in_prompt: bool) -> float:
+        """Return the seconds until the deadline, negative after it."""
+        first, total = self._deadlines
+        return (min(first, total) if in_prompt else total) - monotonic()
+
+    def timings(self, prompt_tokens: int, chosen: int) -> Timings:
+        """Return where the time went, for so many tokens that were run of the prompt and that were chosen."""
+        return Timings(prompt_tokens, self._first - self._begin, max(chosen - 1, 0), self._last - self._first)
