@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer, check_text
 from santacoder.decoding.checked_request import CheckedRequest
-from santacoder.decoding.options import SamplingOptions, SamplingParams, check_context, check_tokens
+from santacoder.decoding.options import OPTIONS, SamplingOptions, SamplingParams, check_context, check_tokens
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.text.infill_filters import infill_filters
@@ -65,10 +65,9 @@ def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
     Raises:
         InvalidRequestError: one of them is unknown, of a wrong type or out of range.
     """
-    known = SamplingOptions.__annotations__
     for name in options:
-        if name not in known:
-            raise InvalidRequestError(f"{name!r} is no keyword; these are: {', '.join(known)}")
+        if name not in OPTIONS:
+            raise InvalidRequestError(f"{name!r} is no keyword; these are: {', '.join(OPTIONS)}")
     return SamplingParams(**options)
 
 

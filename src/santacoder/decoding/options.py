@@ -1,21 +1,24 @@
-"""How to choose tokens and when to end: the options of a request, checked."""
+"""The options of a request, how to choose tokens and when to end: declared, explained and checked once, here.
+
+A new option is a field of `SamplingParams` and, for type checkers, a line of `SamplingOptions`. The command line's flag
+and the texts that `tools/document_options.py` writes follow from the field. Nothing here needs NumPy, which would make
+`santacoder complete --help` slow.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import Final, SupportsIndex, TypedDict
-
-import numpy as np
+from typing import Any, Final, SupportsIndex, TypedDict, cast
 
 from santacoder._util.validation import check_integer, wrong
 from santacoder.errors import ContextOverflowError
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The keywords of `SantaCoder.complete`; `SamplingParams` has their defaults and checks them."""
+    """The keywords of `SantaCoder.complete`, for type checkers; `SamplingParams` declares and checks them."""
 
     max_tokens: int
     temperature: float
@@ -37,76 +40,213 @@ class SamplingOptions(TypedDict, total=False):
     lookup: bool
 
 
-MAX_SEED: Final = (1 << 64) - 1
-MAX_BIAS: Final = 100.0
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What there is to know of one option.
+
+    Attributes:
+        name: the keyword.
+        type: of its values, spelled as in annotations.
+        default: its value where it is not given.
+        help: what it does, without a full stop.
+        low, high: the least and the largest of its numbers; None is no limit, or that it has no numbers.
+        unset: what None means, where a reader could not tell.
+        note: what else callers from Python need to know; of no use on the command line.
+        check: returns the normal form of a value that is not None, or raises InvalidRequestError. None for numbers and
+            flags, which `kind` tells.
+    """
+
+    name: str
+    type: str
+    default: object
+    help: str
+    low: float | None
+    high: float | None
+    unset: str
+    note: str
+    check: Callable[[Option, object], object] | None
+
+    @property
+    def kind(self) -> str:
+        """The type of one value: the first that `type` names."""
+        return self.type.split(" | ")[0]
+
+    @property
+    def range(self) -> str:
+        """The numbers that it takes: "0..1", "1 or more"; empty where it takes none."""
+        if self.low is None:
+            return ""
+        return f"{_limit(self.low)} or more" if self.high is None else f"{_limit(self.low)}..{_limit(self.high)}"
+
+    def checked(self, value: object) -> object:
+        """The normal form of a value.
+
+        Raises:
+            InvalidRequestError: it is of a wrong type or out of range.
+        """
+        if value is None and self.type.endswith(" | None"):
+            return None
+        check = self.check or _CHECKS[self.kind]
+        return check(self, value)
+
+
+def _limit(number: float) -> str:
+    bits = int(number).bit_length()
+    return f"2^{bits}-1" if bits > 53 and number == (1 << bits) - 1 else f"{number:g}"
+
+
+def _integer(option: Option, value: object) -> int:
+    low, high = int(option.low or 0), None if option.high is None else int(option.high)
+    return check_integer(option.name, value, low, high)
+
+
+def _number(option: Option, value: object, name: str = "") -> float:
+    """Check a number of an option, or of a part of it that has the name `name`."""
+    low, high = option.low or 0.0, math.inf if option.high is None else option.high
+    limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise wrong(name or option.name, value, limit)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (low <= number <= high and math.isfinite(number)):
+        raise wrong(name or option.name, value, limit)
+    return number
+
+
+def _flag(option: Option, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise wrong(option.name, value, "True or False")
+    return value
+
+
+def _seconds(option: Option, value: object) -> float | tuple[float, float]:
+    if not isinstance(value, tuple):
+        return _number(option, value)
+    if len(value) != 2:
+        raise wrong(option.name, value, "seconds, or a pair of seconds: for the prompt, and for all")
+    return _number(option, value[0], f"{option.name}[0]"), _number(option, value[1], f"{option.name}[1]")
+
+
+def _texts(option: Option, value: object) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
+        return tuple(texts)
+    raise wrong(option.name, value, "a text or a list of texts, none of them empty")
+
+
+def _token_ids(option: Option, value: object) -> tuple[int, ...]:
+    to_list = getattr(value, "tolist", None)  # of an array
+    tokens = value if to_list is None else to_list()
+    if isinstance(tokens, SupportsIndex):
+        tokens = (tokens,)
+    if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
+        raise wrong(option.name, value, "a token id or a list of token ids")
+    return tuple(_token_id(option, token) for token in tokens)
+
+
+def _token_id(option: Option, token: object) -> int:
+    return check_integer(f"a token id of {option.name}", token, 0, None)
+
+
+def _biases(option: Option, value: object) -> dict[int, float]:
+    pairs = value.items() if isinstance(value, Mapping) else value
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
+        raise wrong(option.name, value, "a mapping from token ids to numbers")
+    biases = {}
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise wrong(option.name, value, "a mapping from token ids to numbers")
+        token = _token_id(option, pair[0])
+        biases[token] = _number(option, pair[1], f"{option.name}[{token}]")
+    return biases
+
+
+_CHECKS: Final[Mapping[str, Callable[[Option, object], object]]] = {"int": _integer, "float": _number, "bool": _flag}
+
+
+def _option(
+    default: object,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unset: str = "",
+    note: str = "",
+    check: Callable[[Option, object], object] | None = None,
+) -> Any:
+    """Declare an option; `check` is only needed where the values are not plain numbers or flags."""
+    known = {"help": help, "low": low, "high": high, "unset": unset, "note": note, "check": check}
+    return field(default=default, metadata=known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How to choose tokens and when to end; every value is checked here and nowhere else.
-
-    Attributes:
-        max_tokens: most tokens to generate, at least 1.
-        temperature: 0 or more; 0 is greedy.
-        top_k: 0 (off) or more.
-        top_p: 0..1; 1 is off.
-        min_p: 0..1; 0 is off.
-        repetition_penalty: 0.01..100; above 1 discourages tokens of the prompt and the text so far.
-        frequency_penalty: -2..2, taken off for each time that a token was generated.
-        presence_penalty: -2..2, taken off once for every token that was generated.
-        logit_bias: by token id, -100..100, added to its logit; kept as pairs.
-        stop: texts that end the completion; one string is one text.
-        stop_tokens: token ids that end the completion; one id is one token.
-        seed: 0..2^64-1, or None to draw one.
-        echo: begin the text with the prompt.
-        ignore_eos: the end of text is a token like any other.
-        any_token: so are markers of an infilling prompt, padding rows and unused tokens, which else are never chosen.
-        deadline: seconds for prompt and completion together, or a pair: for the prompt, for both; None is no limit.
-        logprobs: how many of the most probable tokens to name with each token; None is off.
-        lookup: guess tokens from earlier places of the text; changes the speed alone.
+    """How to choose tokens and when to end: a value of every option, in its normal form.
 
     Raises:
         InvalidRequestError: a value is of a wrong type or out of range.
     """
 
-    max_tokens: int = 128
-    temperature: float = 0.2
-    top_k: int = 0
-    top_p: float = 0.95
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]] | None = None
-    stop: str | Sequence[str] = ()
-    stop_tokens: int | Sequence[int] = ()
-    seed: int | None = None
-    echo: bool = False
-    ignore_eos: bool = False
-    any_token: bool = False
-    deadline: float | tuple[float, float] | None = None
-    logprobs: int | None = None
-    lookup: bool = True
+    max_tokens: int = _option(128, "most tokens to generate", low=1)
+    temperature: float = _option(0.2, "0 always takes the most probable token", low=0)
+    top_k: int = _option(0, "choose among the k most probable tokens; 0 is off", low=0)
+    top_p: float = _option(
+        0.95, "choose among the fewest tokens that hold this part of the probability; 1 is off", low=0, high=1
+    )
+    min_p: float = _option(
+        0.0, "choose among tokens with at least this part of the largest probability; 0 is off", low=0, high=1
+    )
+    repetition_penalty: float = _option(
+        1.0, "above 1 discourages tokens of the prompt and the text so far", low=0.01, high=100
+    )
+    frequency_penalty: float = _option(0.0, "taken off a token's logit for each time it was generated", low=-2, high=2)
+    presence_penalty: float = _option(0.0, "taken off a token's logit if it was generated", low=-2, high=2)
+    logit_bias: Mapping[int, float] | None = _option(
+        None, "by token id, added to the token's logit", low=-100, high=100, check=_biases
+    )
+    stop: str | Sequence[str] = _option((), "a text that ends the completion and is not part of it", check=_texts)
+    stop_tokens: int | Sequence[int] = _option(
+        (),
+        "a token id that ends the completion: it is the last of its tokens and no part of its text",
+        low=0,
+        check=_token_ids,
+    )
+    seed: int | None = _option(
+        None,
+        "makes the completion repeatable",
+        low=0,
+        high=(1 << 64) - 1,
+        unset="drawn",
+        note="the completion names it",
+    )
+    echo: bool = _option(False, "begin the completion's text with the prompt; of infilling, with the prefix")
+    ignore_eos: bool = _option(False, "go on after an end of text, which becomes a token like any other")
+    any_token: bool = _option(
+        False, "choose from all rows of the embedding; what else is never chosen has little meaning in a text"
+    )
+    deadline: float | tuple[float, float] | None = _option(
+        None,
+        'seconds after which the text so far is returned, with the finish reason "deadline"',
+        low=0,
+        unset="no limit",
+        note="of a pair the first holds for the prompt, the second for prompt and completion together",
+        check=_seconds,
+    )
+    logprobs: int | None = _option(
+        None,
+        "with each token its log-probability, before other options changed anything, and those of so many of the most "
+        "probable tokens",
+        low=0,
+        high=100,
+        unset="off",
+    )
+    lookup: bool = _option(True, "guess tokens from earlier places of the text: the same tokens, often sooner")
 
     def __post_init__(self) -> None:
-        self._set("max_tokens", check_integer("max_tokens", self.max_tokens, 1, None))
-        self._set("temperature", _number("temperature", self.temperature, 0.0, math.inf))
-        self._set("top_k", check_integer("top_k", self.top_k, 0, None))
-        self._set("top_p", _number("top_p", self.top_p, 0.0, 1.0))
-        self._set("min_p", _number("min_p", self.min_p, 0.0, 1.0))
-        self._set("repetition_penalty", _number("repetition_penalty", self.repetition_penalty, 0.01, 100.0))
-        self._set("frequency_penalty", _number("frequency_penalty", self.frequency_penalty, -2.0, 2.0))
-        self._set("presence_penalty", _number("presence_penalty", self.presence_penalty, -2.0, 2.0))
-        self._set("logit_bias", _biases(self.logit_bias))
-        self._set("stop", _stops(self.stop))
-        self._set("stop_tokens", _stop_tokens(self.stop_tokens))
-        self._set("seed", None if self.seed is None else check_integer("seed", self.seed, 0, MAX_SEED))
-        self._set("echo", _flag("echo", self.echo))
-        self._set("ignore_eos", _flag("ignore_eos", self.ignore_eos))
-        self._set("any_token", _flag("any_token", self.any_token))
-        self._set("deadline", _deadline(self.deadline))
-        self._set("logprobs", None if self.logprobs is None else check_integer("logprobs", self.logprobs, 0, 100))
-        self._set("lookup", _flag("lookup", self.lookup))
+        for name, option in OPTIONS.items():
+            object.__setattr__(self, name, option.checked(getattr(self, name)))
 
     @property
     def deadlines(self) -> tuple[float, float]:
@@ -118,68 +258,14 @@ class SamplingParams:
     @property
     def stop_ids(self) -> frozenset[int]:
         """The set of `stop_tokens`."""
-        return frozenset(_stop_tokens(self.stop_tokens))
-
-    def _set(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
+        return frozenset(cast("tuple[int, ...]", self.stop_tokens))
 
 
-def _number(name: str, value: object, low: float, high: float) -> float:
-    limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise wrong(name, value, limit)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not (low <= number <= high and math.isfinite(number)):
-        raise wrong(name, value, limit)
-    return number
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise wrong(name, value, "True or False")
-    return value
-
-
-def _deadline(value: object) -> float | tuple[float, float] | None:
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        if len(value) != 2:
-            raise wrong("deadline", value, "seconds, or a pair of seconds: for the prompt, and for all")
-        return (_number("deadline[0]", value[0], 0.0, math.inf), _number("deadline[1]", value[1], 0.0, math.inf))
-    return _number("deadline", value, 0.0, math.inf)
-
-
-def _stops(stop: object) -> tuple[str, ...]:
-    texts = (stop,) if isinstance(stop, str) else stop
-    if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
-        return tuple(texts)
-    raise wrong("stop", stop, "a text or a list of texts, none of them empty")
-
-
-def _stop_tokens(value: object) -> tuple[int, ...]:
-    tokens = value.tolist() if isinstance(value, np.ndarray) else value
-    if isinstance(tokens, SupportsIndex):
-        tokens = (tokens,)
-    if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
-        raise wrong("stop_tokens", value, "a token id or a list of token ids")
-    return tuple(check_integer("a token id of stop_tokens", token, 0, None) for token in tokens)
-
-
-def _biases(value: object) -> tuple[tuple[int, float], ...]:
-    pairs = () if value is None else value.items() if isinstance(value, Mapping) else value
-    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        raise wrong("logit_bias", value, "a mapping from token ids to numbers")
-    biases = []
-    for pair in pairs:
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise wrong("logit_bias", value, "a mapping from token ids to numbers")
-        token = check_integer("a token id of logit_bias", pair[0], 0, None)
-        biases.append((token, _number(f"logit_bias[{token}]", pair[1], -MAX_BIAS, MAX_BIAS)))
-    return tuple(biases)
+#: Every option, by its keyword.
+OPTIONS: Final[Mapping[str, Option]] = {
+    declared.name: Option(declared.name, str(declared.type), declared.default, **declared.metadata)
+    for declared in fields(SamplingParams)
+}
 
 
 def check_tokens(params: SamplingParams, vocab_size: int) -> None:
@@ -189,8 +275,8 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> None:
         InvalidRequestError: one of them names a token outside.
     """
     for name, tokens in (
-        ("logit_bias", dict(params.logit_bias or ())),
-        ("stop_tokens", _stop_tokens(params.stop_tokens)),
+        ("logit_bias", params.logit_bias or {}),
+        ("stop_tokens", cast("tuple[int, ...]", params.stop_tokens)),
     ):
         for token in tokens:
             check_integer(f"a token id of {name}", token, 0, vocab_size - 1)
