@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import santacoder
-from santacoder.cli import COMMANDS, main, options
-from santacoder.decoding.options import SamplingParams
+from santacoder.cli import COMMANDS, main
+from santacoder.decoding.options import OPTIONS
 from santacoder.sources import packaged
 from tests.support.command_line import fails, message_of, run, run_here
 from tests.support.gguf_builder import tiny_builder
@@ -75,14 +75,36 @@ class TestComplete:
         args = ("complete", "é", "--echo", *GREEDY)
         assert run(*args, PYTHONIOENCODING="ascii")[:2] == run(*args)[:2]
 
-    def test_help_names_the_defaults(self) -> None:
-        params = SamplingParams()
-        assert {name: row[1] for name, row in options.SAMPLING.items()} == {
-            name: getattr(params, name) for name in options.SAMPLING
-        }
-        code, out, _ = run_here("complete", "--help")
+    @pytest.mark.parametrize("command", ["complete", "infill"])
+    def test_help_says_what_is_declared(self, command: str) -> None:
+        code, out, _ = run_here(command, "--help")
+        text = " ".join(out.decode().partition("\nsampling:\n")[2].split())
         assert code == 0
-        assert b"(default: 0.95)" in out
+        assert re.findall(r"(?<= )--[\w-]+(?= )|^-n N, --[\w-]+", text) == [
+            "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
+            "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
+            "--ignore-eos", "--deadline", "--logprobs",
+        ]  # fmt: skip
+        for option in OPTIONS.values():
+            if option.name not in ("any_token", "lookup"):
+                assert f" {option.help}" in text
+        assert "--top-p X choose among the fewest tokens that hold this part of the probability; 1 is off" in text
+        assert "1 is off (0..1, default: 0.95) --min-p X" in text
+        assert "repeatable (0..2^64-1, default: drawn)" in text
+        assert "--logit-bias ID=X by token id, added to the token's logit; repeatable (-100..100) --stop TEXT" in text
+        assert "--logprobs N with --json: with each token its log-probability" in text
+
+    @pytest.mark.parametrize(("name", "value"), [
+        ("max-tokens", "x"), ("max-tokens", "1.5"), ("top-p", "x"), ("stop-token", "a"), ("seed", "1e3"),
+    ])  # fmt: skip
+    def test_values_of_another_type(self, name: str, value: str) -> None:
+        kind = "float" if name == "top-p" else "int"
+        shown = "-n/--max-tokens" if name == "max-tokens" else f"--{name}"
+        message = f"argument {shown}: invalid {kind} value: '{value}' (see santacoder complete --help)"
+        assert fails("complete", PROMPT, f"--{name}", value, status=2) == message
+
+    def test_values_out_of_range(self) -> None:
+        assert fails("complete", PROMPT, "--top-p", "1.5") == "top_p is 1.5, but it must be a number in 0..1"
 
 
 class TestInfill:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 
 from santacoder.cli import options
+from santacoder.cli.sampling import add_sampling, sampling
 from santacoder.text.filters import FilterChain
 from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 
@@ -18,27 +19,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_threads(parser)
     options.add_json(parser)
-    options.add_sampling(parser)
+    add_sampling(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Stream the completion to standard output, with the prompt's line breaks; the model sees LF."""
     prompt = options.read_prompt(args)
     path = options.model_path(args)
-    sampling = options.sampling(args)
-    echo = prompt if sampling.pop("echo", False) else ""
+    keywords = sampling(args)
+    echo = prompt if keywords.pop("echo", False) else ""
     breaks = FilterChain([])
     if uses_crlf(prompt):
         breaks = FilterChain([ReadLineBreaks(), WriteCRLF()])
-        stops = [as_lf(stop) for stop in sampling.get("stop", ())]
-        sampling["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write either
+        stops = [as_lf(stop) for stop in keywords.get("stop", ())]
+        keywords["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write either
     with options.open_model(path, args) as model:
         if args.json:
-            completion = model.complete(as_lf(prompt), **sampling)
+            completion = model.complete(as_lf(prompt), **keywords)
             text = breaks.feed(completion.text) + breaks.flush(completion.finish_reason != "stop")
             options.print_json(replace(completion, text=echo + text))
             return
-        pieces = model.stream(as_lf(prompt), **sampling)
+        pieces = model.stream(as_lf(prompt), **keywords)
         options.write(echo)
         text = echo
         for piece in pieces:

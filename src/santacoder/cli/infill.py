@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from santacoder.cli import options
+from santacoder.cli.sampling import add_sampling, sampling
 from santacoder.errors import InvalidRequestError
 
 HELP = "write what belongs between a prefix and a suffix"
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_threads(parser)
     options.add_json(parser)
-    options.add_sampling(parser)
+    add_sampling(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,8 +34,8 @@ def run(args: argparse.Namespace) -> None:
     prefix, suffix = _parts(args)
     path = options.model_path(args)
     with options.open_model(path, args) as model:
-        sampling = options.sampling(args)
-        completion = model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **sampling)
+        keywords = sampling(args)
+        completion = model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **keywords)
     if args.json:
         options.print_json(completion)
     else:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from santacoder import load
 from santacoder._util.text_file import decode_text
@@ -26,21 +26,6 @@ PACKAGED_NOTE = (
     f"choose another with --model PATH|REPO or {VARIABLE}"
 )
 _NAME_AND_FILE = re.compile(r"([^:]+)(?::(.+))?")
-
-#: Parameters of sampling: type, default (for the help text: the library has the default) and meaning.
-SAMPLING: dict[str, tuple[type, object, str]] = {
-    "max_tokens": (int, 128, "most tokens to generate"),
-    "temperature": (float, 0.2, "0 always takes the most probable token"),
-    "top_k": (int, 0, "choose among the K most probable tokens; 0 is off"),
-    "top_p": (float, 0.95, "choose among the fewest tokens with this part of the probability; 1 is off"),
-    "min_p": (float, 0.0, "choose among tokens with this part of the largest probability; 0 is off"),
-    "repetition_penalty": (float, 1.0, "above 1 discourages all tokens so far"),
-    "frequency_penalty": (float, 0.0, "-2..2, for each time a token was generated"),
-    "presence_penalty": (float, 0.0, "-2..2, once for a generated token"),
-    "seed": (int, None, "makes the result repeatable"),
-    "deadline": (float, None, "print what there is after so many seconds"),
-    "logprobs": (int, None, "with --json: log-probabilities of each token and of the N best; 0..100"),
-}
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -63,51 +48,6 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """All sampling options; those not given stay out of the namespace."""
-    group = parser.add_argument_group("sampling")
-    for name, (kind, default, text) in SAMPLING.items():
-        shown = {"seed": "drawn", "deadline": "none", "logprobs": "off"}.get(name, default)
-        flags = ["-n"] if name == "max_tokens" else []
-        flags.append(f"--{name.replace('_', '-')}")
-        metavar = "N" if kind is int else "X"
-        text = f"{text} (default: {shown})"
-        group.add_argument(*flags, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text)
-    group.add_argument(
-        "--logit-bias", type=_bias, action="append", default=argparse.SUPPRESS, metavar="ID=X",
-        help="add -100..100 to a token's logit; repeatable",
-    )  # fmt: skip
-    group.add_argument(
-        "--stop", action="append", default=argparse.SUPPRESS, metavar="TEXT",
-        help="end before this text; repeatable",
-    )  # fmt: skip
-    group.add_argument(
-        "--stop-token", type=int, action="append", default=argparse.SUPPRESS, metavar="ID", dest="stop_tokens",
-        help="end with this token; repeatable",
-    )  # fmt: skip
-    group.add_argument(
-        "--echo", action="store_true", default=argparse.SUPPRESS, help="print the prompt first, or the prefix"
-    )
-    group.add_argument(
-        "--ignore-eos", action="store_true", default=argparse.SUPPRESS, help="go on after an end of text"
-    )
-
-
-def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """The sampling options that were given, as keywords of `complete`.
-
-    Raises:
-        UsageError: --logprobs without --json, which would not print them.
-    """
-    names = {*SAMPLING, "logit_bias", "stop", "stop_tokens", "echo", "ignore_eos"}
-    given = {name: value for name, value in vars(args).items() if name in names}
-    if "logprobs" in given and not args.json:
-        raise UsageError("--logprobs needs --json: only JSON has a place for them")
-    if "logit_bias" in given:
-        given["logit_bias"] = dict(given["logit_bias"])
-    return given
 
 
 def model_path(args: argparse.Namespace) -> str:
@@ -208,11 +148,3 @@ def print_json(value: object) -> None:
     from dataclasses import asdict
 
     print(json.dumps(value, indent=2, default=asdict))
-
-
-def _bias(text: str) -> tuple[int, float]:
-    token, _, bias = text.partition("=")
-    try:
-        return int(token), float(bias)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ID=X") from None

@@ -1,0 +1,75 @@
+"""The sampling options as flags of the commands that generate text: a flag for each that is declared."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+from santacoder.cli.options import UsageError
+from santacoder.decoding.options import OPTIONS, Option
+
+#: Of use to programs alone.
+_NO_FLAG: Final = frozenset({"any_token", "lookup"})
+
+#: What a number's kind is to argparse, and what the help calls it.
+_NUMBERS: Final[dict[str, tuple[type, str]]] = {"int": (int, "N"), "float": (float, "X")}
+
+
+def _bias(text: str) -> tuple[int, float]:
+    token, _, bias = text.partition("=")
+    try:
+        return int(token), float(bias)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ID=X") from None
+
+
+#: What takes several values takes them one by one: what one is to argparse, and what the help calls it.
+_REPEATED: Final[dict[str, dict[str, Any]]] = {
+    "logit_bias": {"type": _bias, "metavar": "ID=X"},
+    "stop": {"metavar": "TEXT"},
+    "stop_tokens": {"type": int, "metavar": "ID"},
+}
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """All sampling options; those not given stay out of the namespace."""
+    group = parser.add_argument_group("sampling")
+    for option in OPTIONS.values():
+        if option.name not in _NO_FLAG:
+            group.add_argument(*flags(option), dest=option.name, default=argparse.SUPPRESS, **_behaviour(option))
+
+
+def flags(option: Option) -> list[str]:
+    """The names of an option's flag, the short one first; none where it has no flag."""
+    if option.name in _NO_FLAG:
+        return []
+    name = "stop_token" if option.name == "stop_tokens" else option.name  # each takes one, and may be repeated
+    short = ["-n"] if option.name == "max_tokens" else []
+    return [*short, f"--{name.replace('_', '-')}"]
+
+
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """The sampling options that were given, as keywords of `complete`.
+
+    Raises:
+        UsageError: --logprobs without --json, which would not print them.
+    """
+    given = {name: value for name, value in vars(args).items() if name in OPTIONS}
+    if "logprobs" in given and not args.json:
+        raise UsageError("--logprobs needs --json: only JSON has a place for them")
+    if "logit_bias" in given:
+        given["logit_bias"] = dict(given["logit_bias"])
+    return given
+
+
+def _behaviour(option: Option) -> dict[str, Any]:
+    """The keywords of `add_argument` that say what a flag takes and explain it."""
+    if option.kind == "bool":
+        return {"action": "store_true", "help": option.help}
+    if option.name in _REPEATED:
+        limits = f" ({option.range})" if option.range else ""
+        return {"action": "append", "help": f"{option.help}; repeatable{limits}", **_REPEATED[option.name]}
+    kind, metavar = _NUMBERS[option.kind]
+    condition = "with --json: " if option.name == "logprobs" else ""
+    limits = f"({option.range}, default: {option.unset or option.default})"
+    return {"type": kind, "metavar": metavar, "help": f"{condition}{option.help} {limits}"}
