@@ -90,7 +90,7 @@ class TestComplete:
                 assert f" {option.help}" in text
         assert "--top-p X choose among the fewest tokens that hold this part of the probability; 1 is off" in text
         assert "1 is off (0..1, default: 0.95) --min-p X" in text
-        assert "repeatable (0..2^64-1, default: drawn)" in text
+        assert "repeatable (0..2^64-1, default: a drawn one)" in text
         assert "--logit-bias ID=X by token id, added to the token's logit; repeatable (-100..100) --stop TEXT" in text
         assert "--logprobs N with --json: with each token its log-probability" in text
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from santacoder import InvalidRequestError
 from santacoder.decoding.options import OPTIONS, Option, SamplingOptions, SamplingParams, check_tokens
 from santacoder.requests import sampling_params
+from tools.document_options import PLACES, rewritten
 
 WRONG: list[tuple[str, Any, str]] = [
     ("max_tokens", 0, "max_tokens is 0, but it must be an integer of 1 or more"),
@@ -139,3 +142,13 @@ class TestDeclaration:
     def test_reading_it_takes_no_numpy(self) -> None:
         code = "import sys, santacoder.decoding.options; sys.exit('numpy' in sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[0].name)
+def test_texts_say_what_is_declared(place: tuple[Path, str, str, Callable[[], str]]) -> None:
+    """Line by line: `python tools/document_options.py` writes them."""
+    path, before, after, make = place
+    text = path.read_text(encoding="utf-8")
+    part = make()
+    assert text.splitlines() == rewritten(text, before, after, part).splitlines()
+    assert all(name in part for name in OPTIONS)

@@ -206,11 +206,17 @@ class SamplingParams:
     logit_bias: Mapping[int, float] | None = _option(
         None, "by token id, added to the token's logit", low=-100, high=100, check=_biases
     )
-    stop: str | Sequence[str] = _option((), "a text that ends the completion and is not part of it", check=_texts)
+    stop: str | Sequence[str] = _option(
+        (),
+        "a text that ends the completion and is not part of it",
+        note="of several, whichever comes first",
+        check=_texts,
+    )
     stop_tokens: int | Sequence[int] = _option(
         (),
         "a token id that ends the completion: it is the last of its tokens and no part of its text",
         low=0,
+        note="of several, whichever comes first",
         check=_token_ids,
     )
     seed: int | None = _option(
@@ -218,7 +224,7 @@ class SamplingParams:
         "makes the completion repeatable",
         low=0,
         high=(1 << 64) - 1,
-        unset="drawn",
+        unset="a drawn one",
         note="the completion names it",
     )
     echo: bool = _option(False, "begin the completion's text with the prompt; of infilling, with the prefix")
