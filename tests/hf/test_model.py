@@ -17,6 +17,7 @@ from huggingface_hub import constants
 import santacoder
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM, CodeTokenizer, GenerationConfig, set_seed
 from santacoder.hf.checkpoint import _TOKENIZERS, load_tokenizer
+from tests.support import hub_cache
 from tests.support.paths import DATA, FILE
 
 OTHER = DATA / "mha-q4_k_m.gguf"
@@ -85,18 +86,13 @@ class TestLoading:
             auto.from_pretrained(name)
 
     def test_hub(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        commit = "89abcdef" * 5
-        folder = tmp_path / "models--owner--name"
-        (folder / "snapshots" / commit).mkdir(parents=True)
-        (folder / "snapshots" / commit / "m.gguf").symlink_to(FILE)
-        (folder / "refs").mkdir()
-        (folder / "refs" / "v1").write_text(commit)
+        hub_cache.fill(tmp_path)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         options: dict[str, Any] = {"revision": "v1", "cache_dir": tmp_path}
         assert AutoTokenizer.from_pretrained("owner/name", **options).name_or_path == "owner/name"
-        assert AutoModelForCausalLM.from_pretrained("owner/name", gguf_file="m.gguf", **options).config.n_layer == 2
-        with pytest.raises(OSError, match=r"^cannot get a model from 'owner/name': it is not in the local cache"):
-            AutoTokenizer.from_pretrained("owner/name", cache_dir=tmp_path)
+        assert AutoModelForCausalLM.from_pretrained("owner/name", gguf_file="model.gguf", **options).config.n_layer == 2
+        with pytest.raises(OSError, match=r"^cannot get a model from 'owner/name' at 'v2': it is not in"):
+            AutoTokenizer.from_pretrained("owner/name", cache_dir=tmp_path, revision="v2")
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *args, **given: seen.update(given) or str(FILE))
         seen: dict[str, Any] = {}
         AutoTokenizer.from_pretrained("a/b", gguf_file="m.gguf", token="t", force_download=True, local_files_only=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub import constants
 
 import santacoder
 from santacoder.errors import ContextOverflowError, InvalidRequestError
@@ -215,14 +214,3 @@ def test_a_real_task_of_lm_eval(lm: Any, tmp_path: Path) -> None:
     assert results["acc,none"] == np.mean(right)
     assert results["acc_norm,none"] == np.mean(right_by_length)
     assert 0 < results["acc,none"] < 1
-
-
-def test_names_of_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Paths are not looked up on the hub; of what may be either, both readings are named."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    for path in ("./missing", "~/x", "models/x.gguf"):
-        with pytest.raises(FileNotFoundError, match="there is no such model file"):
-            SantaCoderLM(path)
-    with pytest.raises(santacoder.HubError, match=r"; nor is there a file or folder 'models/x'$"):
-        SantaCoderLM("models/x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,12 +40,7 @@ def model(checkpoint: Path) -> Iterator[santacoder.SantaCoder]:
 
 @pytest.fixture
 def lm(model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> Any:
-    try:
-        integration = importlib.import_module("santacoder.integrations.lm_eval")
-    except santacoder.MissingPackageError:
-        lm_eval_parts.stand_in(monkeypatch)
-        integration = importlib.import_module("santacoder.integrations.lm_eval")
-    return integration.SantaCoderLM(model)
+    return lm_eval_parts.integration(monkeypatch).SantaCoderLM(model)
 
 
 class Asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,27 +14,16 @@ import pytest
 from huggingface_hub import constants, errors
 
 import santacoder
-from santacoder.cli import options
-from santacoder.hf import AutoTokenizer
-from santacoder.sources.hub import choose, download, listing, may_be_repository
-from tests.support.paths import FILE
-
-COMMIT = "0123456789" * 4
+from santacoder.sources.hub import choose, download, listing
+from tests.support import hub_cache
+from tests.support.hub_cache import COMMIT
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache that has one file and the README of 'owner/name' at the branch main and the tag v1, and no network."""
-    folder = tmp_path / "models--owner--name"
-    (folder / "refs").mkdir(parents=True)
-    for ref in ("main", "v1"):
-        (folder / "refs" / ref).write_text(COMMIT)
-    snapshot = folder / "snapshots" / COMMIT
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.gguf").symlink_to(FILE)
-    (snapshot / "README.md").write_text("")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub_cache.fill(tmp_path)
+    hub_cache.go_offline(monkeypatch, tmp_path)
     return tmp_path
 
 
@@ -81,53 +69,6 @@ def test_cache_without_network(cache: Path, revision: str | None) -> None:
     assert download("owner/name", "model.gguf", revision) == str(expected)
     with santacoder.from_pretrained("owner/name", revision=revision) as model:
         assert model.config.name == "random"
-
-
-def test_names_on_the_command_line(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    expected = str(cache / "models--owner--name" / "snapshots" / COMMIT / "model.gguf")
-    assert options.resolve_model("owner/name") == options.resolve_model("owner/name:model.gguf") == expected
-    with pytest.raises(santacoder.HubError, match=r"^cannot get x\.gguf from 'owner/name'"):
-        options.resolve_model("owner/name:x.gguf")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "owner").mkdir()
-    (tmp_path / "owner/name:x.gguf").touch()
-    for path in ("owner/name:x.gguf", "owner/name.gguf", "model.gguf", "a/b/c", "c:d", *PATHS):
-        assert options.resolve_model(path) == path
-
-
-PATHS = ["./missing", "../missing", ".cache/x", "~/x", "~user/x", "/owner/name", "./a:b", "./models/x.gguf"]
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_paths_are_never_looked_up(path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Through any door."""
-    monkeypatch.chdir(tmp_path)
-    answer_with(monkeypatch, AssertionError("the hub was asked"), "model_info", "hf_hub_download", "snapshot_download")
-    assert not may_be_repository(path)
-    with pytest.raises(FileNotFoundError, match="there is no such model file"):
-        santacoder.load(options.resolve_model(path))
-    with pytest.raises(FileNotFoundError, match=re.escape(Path(path).name)):
-        AutoTokenizer.from_pretrained(path)
-    with pytest.raises(santacoder.InvalidRequestError, match=r"neither a folder nor OWNER/NAME on the hub$"):
-        santacoder.convert(path, tmp_path / "out.gguf")
-    with pytest.raises(santacoder.InvalidRequestError, match=r"is a path, but a repository on the hub is OWNER/NAME"):
-        santacoder.from_pretrained(path)
-
-
-def test_a_name_that_is_neither_path_nor_repository_brings_both_readings(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("models/x", "models/x:y.gguf", "-/_", "a.b/c.d"):
-        assert may_be_repository(name.partition(":")[0])
-        reading = rf"^cannot get .*; nor is there a file or folder '{re.escape(name)}'$"
-        with pytest.raises(santacoder.HubError, match=reading):
-            options.resolve_model(name)
-    both = r" from 'models/x': it is not in the local cache.*; nor is there a file or folder 'models/x'$"
-    with pytest.raises(santacoder.HubError, match=f"^cannot get a model{both}"):
-        AutoTokenizer.from_pretrained("models/x")
-    with pytest.raises(santacoder.HubError, match=f"^cannot get a checkpoint{both}"):
-        santacoder.convert("models/x", tmp_path / "out.gguf")
 
 
 def test_local_files_only_asks_nobody(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

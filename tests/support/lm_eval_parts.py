@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+
+import santacoder
 
 
 class TemplateLM:
@@ -59,3 +62,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         vars(module).update(values)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delitem(sys.modules, "santacoder.integrations.lm_eval", raising=False)
+
+
+def integration(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import the integration, with these in the place of lm-eval where that is not installed."""
+    try:
+        return importlib.import_module("santacoder.integrations.lm_eval")
+    except santacoder.MissingPackageError:
+        stand_in(monkeypatch)
+        return importlib.import_module("santacoder.integrations.lm_eval")

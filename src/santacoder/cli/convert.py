@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
+from santacoder.cli import options
 from santacoder.cli.stopping import orderly
 
 HELP = "convert a checkpoint (safetensors) to a GGUF file"
@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the file."""
     from santacoder.conversion.convert import convert
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
-    options = {"fim": args.fim, "fim_mode": args.fim_mode, "threads": args.threads, "force": args.force}
+    options.quiet_hub()
+    keywords = {"fim": args.fim, "fim_mode": args.fim_mode, "threads": args.threads, "force": args.force}
     with orderly():
-        convert(args.source, args.out, args.type, args.revision, **options)
+        convert(args.source, args.out, args.type, args.revision, **keywords)
     print(f"{args.out}: {Path(args.out).stat().st_size} bytes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ PACKAGED_NOTE = (
     "santacoder: this is the small demonstration model of the package, not SantaCoder: "
     f"choose another with --model PATH|REPO or {VARIABLE}"
 )
-_NAME_AND_FILE = re.compile(r"([^:]+)(?::(.+))?")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -67,21 +65,24 @@ def model_path(args: argparse.Namespace) -> str:
 
 
 def resolve_model(name: str) -> str:
-    """The path of a GGUF file, downloaded if `name` is that of a repository on the hub: see `hub.may_be_repository`.
+    """The path of the GGUF file that a name means, downloaded if it is one on the hub: see `resolve.read_name`.
 
     Raises:
         SantaCoderError: the download failed.
     """
-    from santacoder.sources.hub import download, may_be_repository, or_path
+    from santacoder.sources.resolve import local_gguf, read_name
 
-    found = _NAME_AND_FILE.fullmatch(name)
-    if not found or Path(name).exists() or not may_be_repository(found[1]):
-        return name
+    meant = read_name(name)
+    if not meant.is_path:
+        quiet_hub()
+    return local_gguf(meant)
+
+
+def quiet_hub() -> None:
+    """The hub's library reports each of its retries: keep what it says of errors alone."""
     import logging
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
-    with or_path(name):
-        return download(found[1], found[2])
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def open_model(path: str, args: argparse.Namespace) -> SantaCoder:

@@ -11,7 +11,8 @@ from typing import Final
 from santacoder.conversion.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
 from santacoder.conversion.weights import is_weights_file, weights_files
 from santacoder.errors import InvalidRequestError
-from santacoder.sources.hub import download_files, may_be_repository, or_path
+from santacoder.sources.hub import download_files
+from santacoder.sources.resolve import or_path, read_name
 
 #: Files beside the weights that a conversion reads, where they are there.
 _SMALL_FILES: Final = (
@@ -80,22 +81,22 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
         ModelFormatError: the repository has no weights.
         HubError: the repository cannot be had.
     """
-    folder = Path(source)
+    name = read_name(str(source))
+    folder, repo = Path(source), name.repo
     if folder.is_dir():
         if revision is not None:
             raise InvalidRequestError(f"{source} is a folder, which has no revision {revision!r}")
         return _of_folder(folder)
     if folder.exists():
         raise InvalidRequestError(f"{source} is a file: name the folder that has the checkpoint")
-    repo = str(source)
-    if not may_be_repository(repo):
+    if repo is None or name.file is not None:
         raise InvalidRequestError(f"{source} is neither a folder nor OWNER/NAME on the hub")
 
     def needed(names: Iterable[str]) -> list[str]:
         names = list(names)
         return [*weights_files(repo, names), *(name for name in _SMALL_FILES if name in names)]
 
-    with or_path(repo):
+    with or_path(name):
         snapshot = download_files(repo, needed, revision)
     return Source(snapshot, repo, revision, snapshot.name, _branches(snapshot))
 

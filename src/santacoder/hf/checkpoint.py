@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -14,7 +15,8 @@ from santacoder.gguf.config import Config
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
-from santacoder.sources.hub import choose, download, listing, may_be_repository, or_path
+from santacoder.sources.hub import choose, listing
+from santacoder.sources.resolve import local_gguf, read_name
 from santacoder.text.tokenizer import Tokenizer
 
 #: Tokenizers in use, by the identity of their file.
@@ -25,26 +27,32 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
     """The path of a checkpoint's GGUF file, downloaded if it is on the hub and not in the cache.
 
     Args:
-        checkpoint: a file, a folder, or "owner/name" on the hub if there is no such folder.
+        checkpoint: a file, a folder, or a name on the hub if there is nothing at that path: see `read_name`.
         gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
         access: the keywords of `hub.download`.
 
     Raises:
-        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several.
+        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several; or `checkpoint` names
+            another file than `gguf_file`.
         HubError: the hub does not give the file.
     """
-    path = Path(checkpoint)
+    name = read_name(checkpoint)
+    if name.is_path:
+        return _local(Path(checkpoint), gguf_file)
+    if gguf_file is not None and name.file not in (None, gguf_file):
+        raise InvalidRequestError(f"{name.text!r} names the file {name.file!r}, but gguf_file is {gguf_file!r}")
+    return local_gguf(replace(name, file=gguf_file or name.file), **access)
+
+
+def _local(path: Path, gguf_file: str | None) -> str:
     if "\0" in str(path):
         raise InvalidRequestError(f"{str(path)!r} {no_path(path)}")
-    if path.is_dir():
-        names = [entry.name for entry in path.iterdir() if entry.is_file()]
-        if gguf_file is not None and not (path / gguf_file).is_file():
-            raise InvalidRequestError(f"{str(path)!r} has no file {gguf_file!r}; {listing(names)}")
-        return str(path / (gguf_file or choose(str(path), names)))
-    if path.exists() or not isinstance(checkpoint, str) or not may_be_repository(checkpoint):
+    if not path.is_dir():
         return str(path)
-    with or_path(checkpoint):
-        return download(checkpoint, gguf_file, **access)
+    names = [entry.name for entry in path.iterdir() if entry.is_file()]
+    if gguf_file is not None and not (path / gguf_file).is_file():
+        raise InvalidRequestError(f"{str(path)!r} has no file {gguf_file!r}; {listing(names)}")
+    return str(path / (gguf_file or choose(str(path), names)))
 
 
 def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:

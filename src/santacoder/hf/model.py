@@ -44,7 +44,7 @@ class AutoModelForCausalLM:
         """The model of a checkpoint.
 
         Args:
-            checkpoint: a GGUF file, a folder with one, or "owner/name" on the hub.
+            checkpoint: a GGUF file, a folder with one, or "owner/name" or "owner/name:file" on the hub.
             gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
             revision: a branch, tag or commit; None is the default branch.
             cache_dir: the folder of the hub's cache; None is the usual one.

@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, Final
 
 import santacoder
@@ -22,7 +21,7 @@ from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
 from santacoder.requests import Request
-from santacoder.sources.hub import may_be_repository, or_path
+from santacoder.sources.resolve import local_gguf, read_name
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -66,7 +65,8 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         """Load a model.
 
         Args:
-            model: a GGUF file, OWNER/NAME on the hub, or a model that is loaded; None is the packaged one.
+            model: a GGUF file, OWNER/NAME or OWNER/NAME:FILE on the hub, or a model that is loaded; None is the
+                packaged one.
             threads: as in `santacoder.load`.
             context: likewise.
             seed: of requests that sample. The n-th equal request of one call gets sample number n.
@@ -80,7 +80,10 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
             raise InvalidRequestError(f"{sorted(unknown)[0]!r} is no argument of the model {NAME}")
-        self.model: SantaCoder = model if isinstance(model, SantaCoder) else _load(model, threads, context)
+        if not isinstance(model, SantaCoder):
+            path = None if model is None else local_gguf(read_name(model))
+            model = santacoder.load(path, threads, context)
+        self.model: SantaCoder = model
         self._seed = seed
         self._warned: set[frozenset[str]] = set()
         self.max_gen_toks: int = max_gen_toks
@@ -236,13 +239,6 @@ def _stops(until: object) -> list[str]:
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise wrong("until", until, "a text or a list of texts")
     return [text for text in texts if text]
-
-
-def _load(name: str | None, threads: int | None, context: int | None) -> SantaCoder:
-    if name is None or Path(name).exists() or not may_be_repository(name):
-        return santacoder.load(name, threads, context)
-    with or_path(name):
-        return santacoder.from_pretrained(name, threads=threads, context=context)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -13,31 +12,8 @@ from typing import Any, Final
 from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
 from santacoder.gguf.split import part_names
 
-#: OWNER/NAME, neither of which looks like a folder of a path.
-_REPOSITORY: Final = re.compile(r"(?![.~])[\w.-]+/[\w.-]+(?<!\.gguf)", re.IGNORECASE)
 _SHOWN_FILES: Final = 20
 _TIMEOUT: Final = 10.0  # seconds
-
-
-def may_be_repository(name: str) -> bool:
-    """Whether `name`, if no file or folder has it, may be a repository on the hub: OWNER/NAME.
-
-    What begins with ".", "/" or "~" or ends with ".gguf" is a path.
-    """
-    return _REPOSITORY.fullmatch(name) is not None
-
-
-@contextmanager
-def or_path(name: str) -> Iterator[None]:
-    """Around what gets the repository `name`, which no file or folder has: where the hub fails too, say both.
-
-    Raises:
-        HubError: the one that comes from within, with that added.
-    """
-    try:
-        yield
-    except HubError as error:
-        raise HubError(f"{error}; nor is there a file or folder {name!r}") from error.__cause__
 
 
 def download(
