@@ -367,7 +367,7 @@ class SantaCoder:
     @property
     def tensor_types(self) -> Mapping[str, int]:
         """How many tensors the file held of each type."""
-        return self._scheduler.engine.tensor_types
+        return self._scheduler.engine.weights.tensor_types
 
     def close(self) -> None:
         """Release the memory; requests of other threads end with ModelClosedError. Closing twice is fine."""

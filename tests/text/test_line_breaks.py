@@ -293,7 +293,7 @@ class TestCommandLine:
         text: str, options: tuple[str, ...], expected: str,
     ) -> None:  # fmt: skip
         model = ScriptedModel(text)
-        monkeypatch.setattr("santacoder.cli.options.open_model", lambda *_: model)
+        monkeypatch.setattr("santacoder.cli.complete.load", lambda *_: model)
         for more in ((), ("--json",)):
             assert main(["complete", "p\r\n", "-m", str(FILE), "--temperature", "0", *options, *more]) == 0
             out = capfdbinary.readouterr().out.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from santacoder import load
 from santacoder.cli import options
 from santacoder.cli.sampling import add_sampling, sampling
 from santacoder.text.filters import FilterChain
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
         breaks = FilterChain([ReadLineBreaks(), WriteCRLF()])
         stops = [as_lf(stop) for stop in keywords.get("stop", ())]
         keywords["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write either
-    with options.open_model(path, args) as model:
+    with load(path, args.threads, args.context) as model:
         if args.json:
             completion = model.complete(as_lf(prompt), **keywords)
             text = breaks.feed(completion.text) + breaks.flush(completion.finish_reason != "stop")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from santacoder import load
 from santacoder.cli import options
 from santacoder.cli.sampling import add_sampling, sampling
 from santacoder.errors import InvalidRequestError
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the middle."""
     prefix, suffix = _parts(args)
     path = options.model_path(args)
-    with options.open_model(path, args) as model:
+    with load(path, args.threads, args.context) as model:
         keywords = sampling(args)
         completion = model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **keywords)
     if args.json:

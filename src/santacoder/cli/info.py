@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from santacoder import load
 from santacoder.cli import options
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the facts."""
-    with options.open_model(options.model_path(args), args) as model:
+    with load(options.model_path(args), args.threads, args.context) as model:
         facts = describe(model)
     if args.json:
         options.print_json(facts)

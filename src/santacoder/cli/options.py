@@ -6,13 +6,8 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from santacoder import load
 from santacoder._util.text_file import decode_text
-
-if TYPE_CHECKING:
-    from santacoder.model import SantaCoder
 
 
 class UsageError(Exception):
@@ -83,11 +78,6 @@ def quiet_hub() -> None:
     import logging
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-
-
-def open_model(path: str, args: argparse.Namespace) -> SantaCoder:
-    """Load the model with the threads and the context that were asked for."""
-    return load(path, args.threads, args.context)
 
 
 def read_prompt(args: argparse.Namespace) -> str:

@@ -131,11 +131,6 @@ class Transformer:
         return self.weights.n_bytes
 
     @property
-    def tensor_types(self) -> Mapping[str, int]:
-        """How many tensors the file held of each type."""
-        return self.weights.tensor_types
-
-    @property
     def step_bytes(self) -> int:
         """Bytes of packed weights that every step reads in whole: those of the linear layers and of the head.
 

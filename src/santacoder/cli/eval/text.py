@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from santacoder import load
 from santacoder.cli import options
 from santacoder.errors import InvalidRequestError
 
@@ -90,7 +91,7 @@ def _measure_likelihood(args: argparse.Namespace, columns: Sequence[Column], xz:
     path = options.model_path(args)
     from santacoder.scoring.perplexity import Likelihood, check_stride, measure_likelihood, xz_bytes
 
-    with options.open_model(path, args) as model:
+    with load(path, args.threads, args.context) as model:
         stride = check_stride(args.stride, model.context)
         parts = _for_each(
             texts, model, lambda text, progress: measure_likelihood(model, text, stride, progress=progress)
@@ -134,7 +135,7 @@ def run_kl(args: argparse.Namespace) -> None:
     path = options.model_path(args)
     from santacoder.scoring.perplexity import Divergence, check_stride, measure_divergence
 
-    with options.open_model(reference_path, args) as reference, options.open_model(path, args) as model:
+    with load(reference_path, args.threads, args.context) as reference, load(path, args.threads, args.context) as model:
         context = min(model.context, reference.context)
         stride = check_stride(args.stride, context)
         parts = _for_each(
