@@ -126,19 +126,25 @@ def from_pretrained(
     """Load a model from the Hugging Face hub, downloaded unless the local cache has it.
 
     Args:
-        repo: "owner/name".
-        filename: the file; None takes the only GGUF file, or the only Q4_K_M one.
+        repo: "owner/name", or "owner/name:file".
+        filename: the file; None takes the one that `repo` names, the only GGUF file, or the only Q4_K_M one.
         revision: a branch, tag or commit; None is the default branch.
         threads: as in `SantaCoder.load`.
         context: as in `SantaCoder.load`.
 
     Raises:
-        InvalidRequestError: `repo` is a path, or the repository has no such file, no GGUF file, or several.
+        InvalidRequestError: `repo` is a path or names another file than `filename`, or the repository has no such
+            file, no GGUF file, or several.
         HubError: the repository or the file cannot be had.
         SantaCoderError: any error of `SantaCoder.load`.
     """
     from santacoder.sources.hub import download
+    from santacoder.sources.resolve import read_repository, with_file
 
+    name = read_repository(repo)
+    if name is not None:  # else the download says what is wrong with it
+        name = with_file(name, "filename", filename)
+        repo, filename = name.repo or repo, name.file
     return load(download(repo, filename, revision), threads, context)
 
 

@@ -91,11 +91,22 @@ def test_every_door_finds_the_file(model: str, name: str, lm_eval_door: Any) -> 
     assert lm_eval_door(name, threads=1).model.config.name == "random"
 
 
-def test_a_file_that_is_named_twice(model: str) -> None:
-    assert len(AutoTokenizer.from_pretrained("owner/name:model.gguf", gguf_file="model.gguf")) == 512
-    message = r"^'owner/name:a\.gguf' names the file 'a\.gguf', but gguf_file is 'model\.gguf'$"
+def test_the_hub_alone(model: str) -> None:
+    """`from_pretrained` takes no paths: what is there does not hide a repository."""
+    Path("owner/name").mkdir(parents=True)
+    for name in ("owner/name", "owner/name:model.gguf"):
+        with santacoder.from_pretrained(name, threads=1) as loaded:
+            assert loaded.config.name == "random"
+
+
+@pytest.mark.parametrize(
+    ("door", "argument"), [(AutoTokenizer.from_pretrained, "gguf_file"), (santacoder.from_pretrained, "filename")]
+)
+def test_a_file_that_is_named_twice(model: str, door: Any, argument: str) -> None:
+    door("owner/name:model.gguf", **{argument: "model.gguf"})
+    message = rf"^'owner/name:a\.gguf' names the file 'a\.gguf', but {argument} is 'model\.gguf'$"
     with pytest.raises(santacoder.InvalidRequestError, match=message):
-        AutoTokenizer.from_pretrained("owner/name:a.gguf", gguf_file="model.gguf")
+        door("owner/name:a.gguf", **{argument: "model.gguf"})
 
 
 def test_a_file_that_the_repository_lacks(model: str, lm_eval_door: Any) -> None:

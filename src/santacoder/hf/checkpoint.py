@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -16,7 +15,7 @@ from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
 from santacoder.sources.hub import choose, listing
-from santacoder.sources.resolve import local_gguf, read_name
+from santacoder.sources.resolve import local_gguf, read_name, with_file
 from santacoder.text.tokenizer import Tokenizer
 
 #: Tokenizers in use, by the identity of their file.
@@ -39,9 +38,7 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
     name = read_name(checkpoint)
     if name.is_path:
         return _local(Path(checkpoint), gguf_file)
-    if gguf_file is not None and name.file not in (None, gguf_file):
-        raise InvalidRequestError(f"{name.text!r} names the file {name.file!r}, but gguf_file is {gguf_file!r}")
-    return local_gguf(replace(name, file=gguf_file or name.file), **access)
+    return local_gguf(with_file(name, "gguf_file", gguf_file), **access)
 
 
 def _local(path: Path, gguf_file: str | None) -> str:

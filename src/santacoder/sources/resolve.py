@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder.errors import HubError
+from santacoder.errors import HubError, InvalidRequestError
 from santacoder.sources.hub import download
 
 #: OWNER/NAME, neither of which looks like a folder of a path, and perhaps :FILE.
@@ -44,10 +44,27 @@ def read_name(name: str | os.PathLike[str]) -> ModelName:
     or NAME ends with ".gguf". All else is a path, and so is an object that is no str.
     """
     text = os.fspath(name)
-    found = _REPOSITORY.fullmatch(text) if isinstance(name, str) else None
-    if found is None or Path(text).exists():
-        return ModelName(text)
-    return ModelName(text, found[1], found[2])
+    found = read_repository(name) if isinstance(name, str) else None
+    return ModelName(text) if found is None or Path(text).exists() else found
+
+
+def read_repository(name: str) -> ModelName | None:
+    """Read OWNER/NAME or OWNER/NAME:FILE, whatever is at that path; None where it is neither."""
+    found = _REPOSITORY.fullmatch(name)
+    return None if found is None else ModelName(name, found[1], found[2])
+
+
+def with_file(name: ModelName, argument: str, file: str | None) -> ModelName:
+    """Add the file of a repository that another argument says, if it does.
+
+    Raises:
+        InvalidRequestError: the name says another one.
+    """
+    if file is None:
+        return name
+    if name.file not in (None, file):
+        raise InvalidRequestError(f"{name.text!r} names the file {name.file!r}, but {argument} is {file!r}")
+    return replace(name, file=file)
 
 
 def local_gguf(name: ModelName, **access: Any) -> str:
