@@ -49,7 +49,8 @@ class Option:
         type: of its values, spelled as in annotations.
         default: its value where it is not given.
         help: what it does, without a full stop.
-        low, high: the least and the largest of its numbers; None is no limit, or that it has no numbers.
+        low, high: the least and the largest of its numbers. Without low it takes no numbers; without high there is no
+            largest.
         unset: what None means, where a reader could not tell.
         note: what else callers from Python need to know; of no use on the command line.
         check: returns the normal form of a value that is not None, or raises InvalidRequestError. None for numbers and
