@@ -28,7 +28,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where bench and tests are
 
-FILE_TYPES = {"q4_k_m": 15, "q4_k_s": 14, "q5_k_m": 17, "q6_k": 18, "q8_0": 7, "f16": 1}  # enum llama_ftype
+TYPES = ("q4_k_m", "q4_k_s", "q5_k_m", "q6_k", "q8_0", "f16")
 SPECIAL_TOKENS = ("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
 WEIGHT_STD = 0.02
 CHUNK_ROWS = 4096  # rows drawn at once: bounds memory to a few hundred megabytes
@@ -59,6 +59,11 @@ class Shape:
             yield from _affine(f"blk.{layer}.ffn_up", self.ffn, self.width)
             yield from _affine(f"blk.{layer}.ffn_down", self.width, self.ffn)
         yield from _affine("output_norm", self.width)
+
+
+def file_type(name: str) -> int:
+    """The number of one of TYPES under `general.file_type`."""
+    return int(gguf.LlamaFileType[f"MOSTLY_{name.upper()}"])
 
 
 def _affine(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -142,7 +147,7 @@ def write_f16(path: Path, shape: Shape, seed: int) -> None:
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_layer_norm_eps(1e-5)
-    writer.add_file_type(FILE_TYPES["f16"])
+    writer.add_file_type(file_type("f16"))
     add_tokenizer(writer, shape.vocabulary)
 
     for name, size in shape.tensors():
@@ -170,7 +175,7 @@ def main() -> None:
     """Parse the command line, write the model, print what it holds."""
     parser = argparse.ArgumentParser(description="Write a random-weight model of SantaCoder's shape.")
     parser.add_argument("out", type=Path, help="the GGUF file to write")
-    parser.add_argument("--type", choices=FILE_TYPES, default="q4_k_m", help="quantisation (default q4_k_m)")
+    parser.add_argument("--type", choices=TYPES, default="q4_k_m", help="quantisation (default q4_k_m)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="threads that quantise (default 2)")
     parser.add_argument("--keep", action="store_true", help="keep the F16 file, OUT.f16")
@@ -191,7 +196,7 @@ def main() -> None:
             write_f16(unquantised, shape, arguments.seed)
             from bench.peers.llama_cpp_peer import quantize_file
 
-            quantize_file(unquantised, arguments.out, FILE_TYPES[arguments.type], arguments.threads)
+            quantize_file(unquantised, arguments.out, file_type(arguments.type), arguments.threads)
         finally:
             if not arguments.keep:
                 unquantised.unlink(missing_ok=True)

@@ -28,8 +28,8 @@ from bench.peers import processes
 from santacoder.gguf.config import Config
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
+from santacoder.gguf.types import FLOAT_DTYPES
 
-DTYPES = {"F16": np.float16, "F32": np.float32}
 #: Matrices and norms of a layer: our name -> the published one.
 MATRICES = {"attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
 NORMS = {"attn_norm": "ln_1", "ffn_norm": "ln_2"}
@@ -42,7 +42,7 @@ def published_tensors(file: GGUFFile, config: Config) -> Tensors:
 
     def read(name: str) -> NDArray[Any]:
         info = file.tensors[name]
-        return file.data(info).view(DTYPES[info.type_name]).reshape(info.shape)
+        return file.data(info).view(FLOAT_DTYPES[info.type_name]).reshape(info.shape)
 
     tensors = {
         "transformer.wte.weight": read("token_embd.weight"),

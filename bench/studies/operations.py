@@ -19,9 +19,10 @@ import numpy as np
 from santacoder._native import ffi, lib
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Transformer
+from santacoder.gguf.types import TYPES, Packing
 
 KINDS = {getattr(lib, name): name.removeprefix("SC_OP_") for name in dir(lib) if name.startswith("SC_OP_")}
-FORMATS = {getattr(lib, f"SC_{name}"): name for name in ("F32", "F16", "BF16", "Q4_K", "Q5_K", "Q6_K", "Q8_0")}
+FORMATS = {getattr(lib, f"SC_{kind.name}"): kind.name for kind in TYPES.values() if kind.packing is Packing.OWN}
 
 
 class Timed(Transformer):

@@ -32,7 +32,8 @@ from bench.studies.fidelity import measure
 from santacoder._util.text_file import decode_text
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.quantize.quantizer import MIXES, Quantizer
+from santacoder.quantize.mixes import MIXES
+from santacoder.quantize.quantizer import Quantizer
 from santacoder.scoring.perplexity import check_stride
 
 TYPES = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")

@@ -24,12 +24,11 @@ from tests.support.paths import DATA
 pytest.importorskip("safetensors")
 
 import santacoder
-from santacoder.cli import convert as command
 from santacoder.cli import main
 from santacoder.conversion.convert import convert
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.quantize.quantizer import MIXES
+from santacoder.quantize.mixes import MIXES
 from santacoder.text.tokenizer import FimMode
 
 EXPECTED = DATA / "checkpoint-logits.npz"
@@ -104,10 +103,6 @@ def test_types(tmp_path: Path, type_name: str, limit: float) -> None:
     assert 0 < reference.mean_kl(expected("split"), exact(path)) < limit
     with santacoder.load(path, threads=1) as model:
         assert reference.mean_kl(exact(path), model.logits(TOKENS)[ROWS]) < 1e-3
-
-
-def test_command_knows_the_types() -> None:
-    assert sorted(command.TYPES) == sorted(MIXES)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16"])

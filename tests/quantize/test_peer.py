@@ -15,7 +15,7 @@ pytest.importorskip("llama_cpp", exc_type=ImportError)
 from bench.peers.llama_cpp_peer import LlamaCpp, quantize_file
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.quantize.quantizer import MIXES
+from santacoder.quantize.mixes import MIXES
 
 pytestmark = pytest.mark.peer
 

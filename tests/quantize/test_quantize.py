@@ -14,7 +14,7 @@ from santacoder.cli import main
 from santacoder.errors import InvalidRequestError, ModelFormatError, NumericalError
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
-from santacoder.quantize.quantizer import MIXES
+from santacoder.quantize.mixes import MIXES
 from tests.support import reference
 from tests.support.gguf_builder import GGUFBuilder, tiny_builder
 

@@ -11,9 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from santacoder.engine.isa import available
-from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf.config import Config
-from santacoder.quantize.quantizer import MIXES, Quantized, Quantizer, find_mix, tensor_types
+from santacoder.errors import ModelFormatError
+from santacoder.quantize.quantizer import Quantized, Quantizer
 
 BLOCKS = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 FLOATS = ("F32", "F16", "BF16")
@@ -161,48 +160,6 @@ def test_what_is_too_large(quantizer: Quantizer) -> None:
     values[1, 3] = float.fromhex("0x1.FFp127")  # rounds to infinity
     with pytest.raises(ModelFormatError, match="too large for BF16"):
         quantizer.encode("t", values, "BF16")
-
-
-def config(**changes: Any) -> Config:
-    settings: dict[str, Any] = {
-        "architecture": "starcoder", "name": "", "context_length": 2048, "embedding_length": 2048,
-        "feed_forward_length": 8192, "block_count": 24, "head_count": 16, "head_count_kv": 1,
-        "layer_norm_epsilon": 1e-5, "vocab_size": 49280, "tied_embeddings": True,
-    }  # fmt: skip
-    return Config(**{**settings, **changes})
-
-
-class TestTypes:
-    def test_q4_k_m_of_santacoder(self) -> None:
-        types = tensor_types(find_mix("Q4_K_M"), config())
-        assert types["token_embd.weight"] == "Q6_K"
-        assert types["position_embd.weight"] == types["blk.5.attn_qkv.bias"] == types["output_norm.weight"] == "F32"
-        for name in ("attn_output", "ffn_up"):
-            assert {types[f"blk.{layer}.{name}.weight"] for layer in range(24)} == {"Q4_K"}
-        for name in ("attn_qkv", "ffn_down"):
-            more = [layer for layer in range(24) if types[f"blk.{layer}.{name}.weight"] == "Q6_K"]
-            assert more == [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]
-
-    def test_an_untied_head(self) -> None:
-        types = tensor_types(find_mix("q4_k_m"), config(tied_embeddings=False))
-        assert (types["output.weight"], types["token_embd.weight"]) == ("Q6_K", "Q4_K")
-
-    @pytest.mark.parametrize(("width", "fallback"), [(96, "Q8_0"), (48, "F16")])
-    def test_rows_that_do_not_divide_into_blocks(self, width: int, fallback: str) -> None:
-        types = tensor_types(find_mix("q4_k_s"), config(embedding_length=width, head_count=2, feed_forward_length=512))
-        assert types["blk.3.ffn_up.weight"] == types["token_embd.weight"] == fallback
-        assert types["blk.3.ffn_down.weight"] == "Q4_K"
-
-    @pytest.mark.parametrize("name", ["q3_k_m", "", "Q4_0", None])
-    def test_unknown(self, name: Any) -> None:
-        with pytest.raises(InvalidRequestError, match=rf"^the type is {name!r}, but it must be one of f32, f16"):
-            find_mix(name)
-
-    def test_floats(self) -> None:
-        for name in ("f32", "f16", "bf16"):
-            types = tensor_types(MIXES[name], config())
-            assert {types["token_embd.weight"], types["blk.0.attn_qkv.weight"]} == {name.upper()}
-            assert types["position_embd.weight"] == types["blk.0.attn_qkv.bias"] == "F32"
 
 
 def test_sizes_that_do_not_fit() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from santacoder.cli import options
 from santacoder.cli.stopping import orderly
+from santacoder.quantize.mixes import MIXES
 
 HELP = "convert a checkpoint (safetensors) to a GGUF file"
-TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q4_k_m", "q4_k_s")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a folder with a checkpoint, or OWNER/NAME on the hub")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the GGUF file to write")
     parser.add_argument(
-        "--type", type=str.lower, choices=TYPES, default="f16", help="what matrices become (default: %(default)s)"
+        "--type",
+        type=str.lower,
+        choices=tuple(MIXES),
+        default="f16",
+        help="what matrices become (default: %(default)s)",
     )
     parser.add_argument(
         "--revision", metavar="R", help="a branch, tag or commit on the hub: no-fim, mha (default: main)"

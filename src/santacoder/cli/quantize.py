@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from santacoder._util.atomic_file import check_not_read
 from santacoder.cli import options
-from santacoder.cli.convert import TYPES
 from santacoder.cli.stopping import orderly
+from santacoder.quantize.mixes import MIXES
 
 if TYPE_CHECKING:
     from santacoder.quantize.quantize_file import TensorReport
@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     parser.add_argument(
-        "--type", type=str.lower, choices=TYPES, default="q4_k_m", help="what matrices become (default: %(default)s)"
+        "--type",
+        type=str.lower,
+        choices=tuple(MIXES),
+        default="q4_k_m",
+        help="what matrices become (default: %(default)s)",
     )
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",

@@ -31,7 +31,8 @@ from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, Config, expected_tensors
 from santacoder.gguf.digest import file_sha256
 from santacoder.gguf.writer import Field, TensorSource, check_target, write_model
-from santacoder.quantize.quantizer import Quantizer, find_mix, tensor_types
+from santacoder.quantize.mixes import find_mix, tensor_types
+from santacoder.quantize.quantizer import Quantizer
 from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODES, FimMode, Tokenizer
 
 
@@ -55,7 +56,7 @@ def convert(
     Args:
         source: a folder, or "owner/name" on the hub, with config.json, a tokenizer and weights.
         out: the file to write.
-        type: what the matrices become: a name of `quantization.MIXES`: "f16", "q4_k_m".
+        type: what the matrices become: a name of `mixes.MIXES`: "f16", "q4_k_m".
         revision: a branch, tag or commit on the hub; None is the default branch.
         fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
             folder or repository ends with "no-fim", or there is no room for the tokens.

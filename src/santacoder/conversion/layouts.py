@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.conversion.hf_config import CheckpointConfig, Family
-from santacoder.conversion.stored import DTYPES, StoredTensor
+from santacoder.conversion.stored import StoredTensor
 from santacoder.errors import ModelFormatError
+from santacoder.gguf.types import FLOAT_DTYPES
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -244,5 +245,5 @@ def _norm(name: str, source: str, width: int) -> Iterator[PlannedTensor]:
 def _check_tensor(tensor: StoredTensor, shape: Shape) -> None:
     if tensor.shape != shape:
         raise tensor.error(f"has the shape {tensor.shape}, but config.json asks for {shape}")
-    if tensor.dtype not in DTYPES:
-        raise tensor.error(f"has the type {tensor.dtype}, but only {', '.join(DTYPES)} are read")
+    if tensor.dtype not in FLOAT_DTYPES:
+        raise tensor.error(f"has the type {tensor.dtype}, but only {', '.join(FLOAT_DTYPES)} are read")

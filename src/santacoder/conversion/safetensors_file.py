@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import printable
-from santacoder.conversion.stored import DTYPES, StoredTensor
+from santacoder.conversion.stored import StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
+from santacoder.gguf.types import FLOAT_DTYPES
 
 _LENGTH_BYTES: Final = 8
 _MAX_HEADER_BYTES: Final = 1 << 20  # a tensor takes about 100 bytes
@@ -72,7 +73,7 @@ def _tensor(path: Path, identity: tuple[int, ...], name: str, entry: dict[str, A
     dtype, shape, (first, _) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
 
     def fetch(start: int, stop: int) -> NDArray[Any]:
-        kind = DTYPES[dtype]
+        kind = np.dtype(FLOAT_DTYPES[dtype])
         values: NDArray[Any] = np.fromfile(path, kind, stop - start, offset=data + first + start * kind.itemsize)
         if values.size != stop - start or _identity(path) != identity:
             raise ModelFormatError(f"{path.name}: tensor {printable(name)}: the file was changed while it was read")

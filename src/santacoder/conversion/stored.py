@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from santacoder._util.validation import printable
 from santacoder.errors import ModelFormatError
 
-#: Type names of weights as safetensors spells them -> how an array holds them: bfloat16 as its bits.
-DTYPES: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-
 _BF16_EXPONENT: Final = 0x7F80  # all ones in an infinity or a NaN
 _CHUNK: Final = 1 << 20  # values that are checked at a time
 
@@ -27,9 +24,9 @@ class StoredTensor:
     Attributes:
         name: as in the file.
         file: the file's name.
-        dtype: "F32", "F16", "BF16", or a type that no weight may have.
+        dtype: "F32", "F16" or "BF16", which safetensors and GGUF spell alike; or a type that no weight may have.
         shape: as in the file.
-        fetch: reads the values start..stop-1 of all in order, (stop - start,), in the array type of DTYPES.
+        fetch: reads the values start..stop-1 of all in order, (stop - start,), in the array type of FLOAT_DTYPES.
     """
 
     name: str

@@ -14,25 +14,12 @@ from numpy.typing import NDArray
 from santacoder._native import ffi, lib
 from santacoder.engine.ternary import DEQUANTIZERS
 from santacoder.gguf.config import Config, expected_tensors
-from santacoder.gguf.reader import GGML_TYPES, GGUFFile, TensorInfo
+from santacoder.gguf.reader import GGUFFile, TensorInfo
+from santacoder.gguf.types import FLOAT_DTYPES, TYPES, Packing, TensorType
 
 if TYPE_CHECKING:
     from santacoder._native import CData, Chars, Floats, Matrix, Team
 
-#: GGUF type -> (layout of the source, packed format). Q4_0 and Q5_0 fit Q8_0 exactly: the same scales, small integers.
-PACKED: Final[dict[str, tuple[int, int]]] = {
-    "F32": (lib.SC_F32, lib.SC_F32),
-    "F16": (lib.SC_F16, lib.SC_F16),
-    "BF16": (lib.SC_BF16, lib.SC_BF16),
-    "Q4_K": (lib.SC_Q4_K, lib.SC_Q4_K),
-    "Q5_K": (lib.SC_Q5_K, lib.SC_Q5_K),
-    "Q6_K": (lib.SC_Q6_K, lib.SC_Q6_K),
-    "Q8_0": (lib.SC_Q8_0, lib.SC_Q8_0),
-    "Q4_0": (lib.SC_SOURCE_Q4_0, lib.SC_Q8_0),
-    "Q5_0": (lib.SC_SOURCE_Q5_0, lib.SC_Q8_0),
-}
-#: Every other type is dequantised and becomes Q8_0.
-FALLBACK: Final = (lib.SC_F32, lib.SC_Q8_0)
 PADDING: Final = 32  # vectors are read in steps of a panel pair, and matrices are packed in them
 #: Bytes of the file that are packed at a time: what loading needs beside the weights.
 PIECE: Final = 8 << 20
@@ -91,17 +78,27 @@ def _releaser(n_bytes: int) -> Callable[[CData], None]:
     return lambda memory: release(memory, n_bytes)
 
 
-def _format(info: TensorInfo) -> tuple[int, int]:
-    return PACKED.get(info.type_name, FALLBACK)
+def c_formats(kind: TensorType) -> tuple[int, int]:
+    """Return what `sc_pack` is to read for a type of matrices, and the format of the panels that it is to write."""
+    if kind.packing is Packing.CONVERTED:
+        return lib.SC_F32, lib.SC_Q8_0
+    if kind.packing is Packing.AS_Q8_0:
+        return getattr(lib, f"SC_SOURCE_{kind.name}"), lib.SC_Q8_0
+    number: int = getattr(lib, f"SC_{kind.name}")
+    return number, number
+
+
+def _is_converted(info: TensorInfo) -> bool:
+    return TYPES[info.type_name].packing is Packing.CONVERTED
 
 
 def _packed_bytes(info: TensorInfo) -> int:
     rows, columns = info.shape
-    return lib.sc_matrix_bytes(_format(info)[1], rows, columns)
+    return lib.sc_matrix_bytes(c_formats(TYPES[info.type_name])[1], rows, columns)
 
 
 def _warn_converted(file: GGUFFile, matrices: Mapping[str, TensorInfo]) -> None:
-    foreign = sorted({info.type_name for info in matrices.values() if info.type_name not in PACKED})
+    foreign = sorted({info.type_name for info in matrices.values() if _is_converted(info)})
     if foreign:
         message = f"{file.path}: {', '.join(foreign)} has no kernel of its own and was rounded to Q8_0"
         warnings.warn(message, stacklevel=4)
@@ -109,9 +106,9 @@ def _warn_converted(file: GGUFFile, matrices: Mapping[str, TensorInfo]) -> None:
 
 def _pack(file: GGUFFile, info: TensorInfo, panels: Chars, team: Team) -> Matrix:
     rows, columns = info.shape
-    source, packed_format = _format(info)
+    source, packed_format = c_formats(TYPES[info.type_name])
     blocks = file.data(info)
-    if info.type_name not in PACKED:
+    if _is_converted(info):
         blocks = _dequantize(blocks, info)
     row_bytes, panel_bytes = blocks.size // rows, lib.sc_matrix_bytes(packed_format, PADDING, columns) // PADDING
     piece = max(PIECE // row_bytes // PADDING, 1) * PADDING  # rows, in whole pairs of panels
@@ -121,7 +118,7 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Chars, team: Team) -> Matrix
         status = lib.sc_pack(team, source, part, last - first, columns, packed_format, panels + first * panel_bytes)
         if status == lib.SC_NOT_FINITE:
             raise file.error(info.name, "holds a weight or scale that is infinite or not a number")
-        if info.type_name in PACKED:
+        if not _is_converted(info):
             file.release(info.offset + last * row_bytes, info.part)
     return ffi.new("sc_matrix *", (packed_format, rows, columns, panels))
 
@@ -129,7 +126,7 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Chars, team: Team) -> Matrix
 def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8]:
     """The float32 values of a type without a kernel, as bytes."""
     if info.type_name in DEQUANTIZERS:
-        values = DEQUANTIZERS[info.type_name](blocks.reshape(-1, GGML_TYPES[info.type][2]))
+        values = DEQUANTIZERS[info.type_name](blocks.reshape(-1, TYPES[info.type_name].block_bytes))
     else:
         from gguf import GGMLQuantizationType, quants  # slow to import, and seldom needed
 
@@ -144,11 +141,8 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 def _vector(file: GGUFFile, info: TensorInfo) -> NDArray[np.float32]:
     """A bias or a norm as float32, padded with zeros."""
-    raw = file.data(info)
-    if info.type_name == "BF16":
-        values = widen_bfloat16(raw.view("<u2"))
-    else:
-        values = raw.view("<f4" if info.type_name == "F32" else "<f2").astype(np.float32)
+    stored = file.data(info).view(FLOAT_DTYPES[info.type_name])
+    values = widen_bfloat16(stored) if info.type_name == "BF16" else stored.astype(np.float32)
     if not np.isfinite(values).all():
         raise file.error(info.name, "holds a value that is infinite or not a number")
     padded = np.zeros(-(-values.size // PADDING) * PADDING, dtype=np.float32)

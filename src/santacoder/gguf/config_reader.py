@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import numpy as np
 
@@ -11,14 +10,7 @@ from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS, Config, expected_tensors
 from santacoder.gguf.metadata import type_word
 from santacoder.gguf.reader import GGUFFile, TensorInfo
-
-#: Types of 1-D tensors: biases and norms.
-VECTOR_TYPES: Final = frozenset({"F32", "F16", "BF16"})
-#: Types of matrices: the floats, and what we or the `gguf` package can dequantise.
-MATRIX_TYPES: Final = VECTOR_TYPES | {
-    "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "MXFP4",
-    "NVFP4", "Q1_0", "Q2_0", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M", "IQ4_NL", "IQ4_XS",
-}  # fmt: skip
+from santacoder.gguf.types import FLOAT_DTYPES, MATRIX_TYPES
 
 
 def read_config(file: GGUFFile) -> Config:
@@ -77,7 +69,7 @@ def check_tensors(file: GGUFFile, config: Config) -> None:
 def _check_tensor(file: GGUFFile, info: TensorInfo, shape: tuple[int, ...]) -> None:
     if info.shape != shape:
         raise file.error(info.name, f"has the shape {info.shape}, but the model's dimensions ask for {shape}")
-    allowed = VECTOR_TYPES if len(shape) == 1 else MATRIX_TYPES
+    allowed = FLOAT_DTYPES if len(shape) == 1 else MATRIX_TYPES
     if info.type_name not in allowed:
         raise file.error(info.name, f"has the type {info.type_name}, but it must be one of {sorted(allowed)}")
 

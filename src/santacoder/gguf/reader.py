@@ -31,20 +31,7 @@ from santacoder.gguf.cursor import Cursor
 from santacoder.gguf.magic import check_magic
 from santacoder.gguf.metadata import Metadata
 from santacoder.gguf.split import check_part, check_tensors_count, other_parts
-
-#: ggml type id -> (name, weights per block, bytes per block).
-GGML_TYPES: Final[dict[int, tuple[str, int, int]]] = {
-    0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40),
-    10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210), 15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98), 19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4),
-    27: ("I64", 1, 8), 28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2),
-    34: ("TQ1_0", 256, 54), 35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36),
-    41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18),
-}  # fmt: skip
+from santacoder.gguf.types import BY_NUMBER
 
 _MIN_KV_BYTES: Final = 8 + 1 + 4 + 1  # key length, key, type, value
 _MIN_TENSOR_BYTES: Final = 8 + 1 + 4 + 8 + 4 + 8  # name length, name, rank, one dimension, type, offset
@@ -289,13 +276,12 @@ class GGUFFile:
             raise ModelFormatError(f"dimension {i} of {shown} is 0 at byte {dims_at + 8 * i}")
         type_at = cursor.pos
         kind = cursor.u32(f"the type of {shown}")
-        if kind not in GGML_TYPES:
+        if kind not in BY_NUMBER:
             raise ModelFormatError(f"the type of {shown} is {kind} at byte {type_at}, no ggml type in use")
-        type_name, block, block_bytes = GGML_TYPES[kind]
-        if dims[0] % block:
-            raise ModelFormatError(
-                f"a row of {shown} has {dims[0]} values at byte {dims_at}, but {type_name} needs a multiple of {block}"
-            )
+        found = BY_NUMBER[kind]
+        if dims[0] % found.block:
+            needed = f"{found.name} needs a multiple of {found.block}"
+            raise ModelFormatError(f"a row of {shown} has {dims[0]} values at byte {dims_at}, but {needed}")
         offset_at = cursor.pos
         offset = cursor.u64(f"the offset of {shown}")
         if offset % self.alignment:
@@ -303,8 +289,8 @@ class GGUFFile:
                 f"the offset of {shown} is {offset} at byte {offset_at}, "
                 f"not a multiple of the alignment {self.alignment}"
             )
-        n_bytes = math.prod(dims) // block * block_bytes  # Python integers: the product cannot wrap
-        return TensorInfo(name, kind, type_name, tuple(reversed(dims)), offset, n_bytes)
+        n_bytes = found.n_bytes(math.prod(dims))  # Python integers: the product cannot wrap
+        return TensorInfo(name, kind, found.name, tuple(reversed(dims)), offset, n_bytes)
 
     def _place(self, entries: list[TensorInfo], header_end: int) -> None:
         """Check that the tensors tile the data section, and make their offsets absolute."""

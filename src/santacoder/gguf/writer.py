@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file, check_not_read, is_file, naming
 from santacoder.errors import InvalidRequestError, ModelFormatError
-from santacoder.gguf.reader import GGML_TYPES, GGUFFile
+from santacoder.gguf.reader import GGUFFile
+from santacoder.gguf.types import TYPES
 
 #: A metadata entry: key, value, type and, for an array, the type of its items.
 Field = tuple[str, Any, gguf.GGUFValueType, gguf.GGUFValueType | None]
@@ -26,8 +27,6 @@ Encode = Callable[[str, NDArray[Any], str], NDArray[np.uint8]]
 
 _ARCHITECTURE: Final = "general.architecture"
 _ALIGNMENT: Final = "general.alignment"
-#: Type name -> (values per block, bytes per block).
-_BLOCKS: Final = {name: (values, size) for name, values, size in GGML_TYPES.values()}
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,13 @@ class TensorSource:
         Raises:
             ModelFormatError: the type has blocks of more values than divide a row.
         """
-        block, size = _BLOCKS[self.type_name]
-        if self.shape[-1] % block:
+        kind = TYPES[self.type_name]
+        if self.shape[-1] % kind.block:
             raise ModelFormatError(
                 f"tensor {self.name} has rows of {self.shape[-1]} values, "
-                f"but {self.type_name} needs a multiple of {block}"
+                f"but {kind.name} needs a multiple of {kind.block}"
             )
-        return math.prod(self.shape) // block * size
+        return kind.n_bytes(math.prod(self.shape))
 
 
 def check_target(

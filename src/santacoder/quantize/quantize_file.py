@@ -20,12 +20,12 @@ from santacoder.gguf.config import Config, expected_tensors
 from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile, TensorInfo
 from santacoder.gguf.split import SPLIT_PREFIX
+from santacoder.gguf.types import FLOAT_DTYPES
 from santacoder.gguf.writer import Field, TensorSource, check_target, write_model
 from santacoder.quantize.calibration import Inputs, observe_inputs
-from santacoder.quantize.quantizer import Mix, Quantizer, find_mix, tensor_types
+from santacoder.quantize.mixes import Mix, find_mix, tensor_types
+from santacoder.quantize.quantizer import Quantizer
 
-#: How a tensor's bytes are looked at.
-_VIEWS: Final[dict[str, np.dtype[Any]]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _WRITTEN: Final = ("general.file_type", "general.quantization_version")
 
 
@@ -67,7 +67,7 @@ def quantize(
     Args:
         source: a GGUF file, or part 1 of a split one, whose matrices are F32, F16 or BF16.
         target: the file to write.
-        type: a name of `quantization.MIXES`.
+        type: a name of `mixes.MIXES`.
         calibration: texts like those that the model will see. The model reads them first; columns that are multiplied
             with large inputs are then rounded with more care, and what the rounding adds to an output on average is
             taken off its bias. That needs memory for the whole model.
@@ -109,7 +109,7 @@ def check_source(file: GGUFFile) -> None:
         InvalidRequestError: one has.
     """
     for info in file.tensors.values():
-        if info.type_name not in _VIEWS:
+        if info.type_name not in FLOAT_DTYPES:
             raise InvalidRequestError(
                 f"{file.metadata.path}: tensor {info.name} is {info.type_name} already: start from F32, F16 or BF16"
             )
@@ -182,7 +182,7 @@ class _Job:
 
     def _loader(self, info: TensorInfo) -> Callable[[], NDArray[Any]]:
         def load() -> NDArray[Any]:
-            values: NDArray[Any] = self._file.data(info).view(_VIEWS[info.type_name]).reshape(info.shape)
+            values: NDArray[Any] = self._file.data(info).view(FLOAT_DTYPES[info.type_name]).reshape(info.shape)
             shift = self._shifts.get(info.name)
             return values if shift is None else _shifted(values, shift)
 
