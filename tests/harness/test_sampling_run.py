@@ -234,7 +234,9 @@ def test_settings_that_are_no_object(tmp_path: Path, whole: Path, settings: str)
         (tmp_path / name).write_bytes((whole / name).read_bytes())
     (tmp_path / SETTINGS).write_text(settings)
     for attempt in (lambda: go(tmp_path), lambda: run_seed(tmp_path, None), lambda: make_report(tmp_path)):
-        with pytest.raises(InvalidRequestError, match=r"settings.json is damaged: it holds .*, not a JSON object"):
+        with pytest.raises(
+            InvalidRequestError, match=r"settings.json holds a JSON (list|int|NoneType|str), not an object"
+        ):
             attempt()
 
 
@@ -251,7 +253,10 @@ def test_a_report_of_damaged_results(tmp_path: Path, scores: str) -> None:
     (tmp_path / SETTINGS).write_text(json.dumps(settings_of("humaneval")))
     (tmp_path / SAMPLES).touch()
     (tmp_path / RESULTS).write_text(scores)
-    with pytest.raises(InvalidRequestError, match=r"results.json is damaged: it holds "):
+    with pytest.raises(
+        InvalidRequestError,
+        match=r"results.json (is damaged: it holds no values of a metric|holds a JSON list, not an object)$",
+    ):
         make_report(tmp_path)
 
 

@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from santacoder import InvalidRequestError, ModelFormatError
+from santacoder._util.json_file import read_object
 from santacoder._util.text_file import decode_text
 from santacoder.cli import main
-from santacoder.conversion.json_file import read_object
 from santacoder.harness.tasks import find_task, read_problems
 from tests.support.gguf_builder import tiny_builder
 from tests.support.paths import FILE

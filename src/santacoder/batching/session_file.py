@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import struct
 from pathlib import Path
 from typing import IO, Final
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file, naming
-from santacoder._util.validation import no_path
+from santacoder._util.regular_file import open_regular
 from santacoder.engine.kv_cache import BLOCK, KVCache
 from santacoder.errors import SessionFormatError
 from santacoder.text.token_ids import TokenIds
@@ -55,7 +54,7 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         OSError: the file cannot be read.
         SessionFormatError: it is no session, is damaged or does not fit the model.
     """
-    with _open_regular(path) as file:
+    with os.fdopen(open_regular(os.fspath(path), SessionFormatError), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         reader = _Reader(file, str(path))
         magic, model, count, block_bytes, blocks = HEADER.unpack(reader.read(HEADER.size))
@@ -81,17 +80,6 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
         if reader.digest.digest() != file.read():
             raise SessionFormatError(f"{path} is damaged: its checksum is wrong")
     return token_ids
-
-
-def _open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-    """A regular file, open for reading: a pipe would let its reader wait."""
-    try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
-    except ValueError:
-        raise SessionFormatError(f"{os.fspath(path)!r} {no_path(path)}") from None
-    if not regular:
-        raise SessionFormatError(f"{path} is not a file")
-    return Path(path).open("rb")
 
 
 class _Reader:

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import wrong
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
 from santacoder.conversion.hf_config import CheckpointConfig, parse_config
-from santacoder.conversion.json_file import read_object
 from santacoder.conversion.layouts import TensorMap
 from santacoder.conversion.metadata import (
     FOREIGN_ENDS,

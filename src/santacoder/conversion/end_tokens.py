@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder.conversion.json_file import read_object
+from santacoder._util.json_file import read_object
 
 #: Files beside config.json that name ends: transformers' `generate` follows the first, other servers the second too.
 GENERATION_CONFIG: Final = "generation_config.json"

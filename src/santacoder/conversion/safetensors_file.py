@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder._util.regular_file import file_identity
 from santacoder._util.validation import printable
 from santacoder.conversion.stored import StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
@@ -35,7 +36,7 @@ def read_safetensors(path: Path) -> list[StoredTensor]:
         raise MissingPackageError(
             f"{path.name} needs the package safetensors: install it (pip install 'santacoder[convert]')"
         ) from error
-    identity = _identity(path)
+    identity = file_identity(path)
     header_bytes = _header_bytes(path)
     try:
         with safetensors.safe_open(path, framework="numpy"):
@@ -63,19 +64,13 @@ def _header_bytes(path: Path) -> int:
     return length
 
 
-def _identity(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced or written to."""
-    status = path.stat()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def _tensor(path: Path, identity: tuple[int, ...], name: str, entry: dict[str, Any], data: int) -> StoredTensor:
     dtype, shape, (first, _) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
 
     def fetch(start: int, stop: int) -> NDArray[Any]:
         kind = np.dtype(FLOAT_DTYPES[dtype])
         values: NDArray[Any] = np.fromfile(path, kind, stop - start, offset=data + first + start * kind.itemsize)
-        if values.size != stop - start or _identity(path) != identity:
+        if values.size != stop - start or file_identity(path) != identity:
             raise ModelFormatError(f"{path.name}: tensor {printable(name)}: the file was changed while it was read")
         return values
 

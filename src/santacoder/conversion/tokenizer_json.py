@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from santacoder._util.json_file import parse_object, read_bytes, read_object
 from santacoder._util.text_file import decode_text
 from santacoder._util.validation import printable
-from santacoder.conversion.json_file import parse_object, read_bytes, read_object
 from santacoder.errors import ModelFormatError
 
 _FILE: Final = "tokenizer.json"

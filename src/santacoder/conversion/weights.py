@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
+from santacoder._util.json_file import read_object
 from santacoder._util.validation import printable
-from santacoder.conversion.json_file import read_object
 from santacoder.conversion.safetensors_file import read_safetensors
 from santacoder.conversion.stored import StoredTensor
 from santacoder.conversion.torch_file import read_torch

@@ -24,7 +24,7 @@ from typing import Final, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from santacoder._util.mapped_file import map_file, open_regular
+from santacoder._util.regular_file import map_file, open_model_file
 from santacoder._util.validation import printable
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf.cursor import Cursor
@@ -112,7 +112,7 @@ class GGUFFile:
     def _open_one(cls, name: str) -> GGUFFile:
         """A file by itself, whole or a part."""
         shown = printable(name)
-        descriptor = open_regular(name)
+        descriptor = open_model_file(name)
         mapping = None
         try:
             status = os.fstat(descriptor)

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import IO, Any, Final, get_type_hints
 
 from santacoder._util.atomic_file import atomic_file, check_not_read
+from santacoder._util.json_file import read_object
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 
@@ -72,32 +73,6 @@ def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
         file.write((json.dumps(value, indent=indent) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document.
-
-    Raises:
-        OSError: it cannot be read.
-        InvalidRequestError: it is damaged.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InvalidRequestError(f"{path} is damaged: {error}") from None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        OSError: it cannot be read.
-        InvalidRequestError: it is damaged, or another kind of value.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InvalidRequestError(f"{path} is damaged: it holds {value!r:.80}, not a JSON object")
-    return value
-
-
 def check_inputs(folder: Path, files: Sequence[Path]) -> None:
     """Check that a run in `folder` replaces none of the files that it reads.
 
@@ -119,7 +94,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
             (folder / name).unlink(missing_ok=True)
         dump_json(path, settings)
         return
-    before = read_object(path)
+    before = read_object(path, InvalidRequestError)
     for name in sorted({*before, *settings}):
         if before.get(name) != settings.get(name):
             raise InvalidRequestError(

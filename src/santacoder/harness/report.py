@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from santacoder._util.atomic_file import atomic_file
+from santacoder._util.json_file import read_object
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.published import Published, published
-from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json, read_object
+from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json
 from santacoder.harness.run_log import read_sessions
 
 
@@ -24,11 +25,11 @@ def make_report(folder: Path) -> dict[str, Any]:
         raise InvalidRequestError(f"{folder} holds no run")
     if not (folder / SAMPLES).exists():
         raise InvalidRequestError(f"the run in {folder} is not finished: give its command again")
-    settings = read_object(folder / SETTINGS)
+    settings = read_object(folder / SETTINGS, InvalidRequestError)
     for name in ("task", "model"):
         if not isinstance(settings.get(name), str):
             raise InvalidRequestError(f"{folder / SETTINGS} is damaged: its {name} is {settings.get(name)!r:.80}")
-    results = read_object(folder / RESULTS) if (folder / RESULTS).exists() else None
+    results = read_object(folder / RESULTS, InvalidRequestError) if (folder / RESULTS).exists() else None
     if results is not None and not isinstance(results.get(str(results.get("metric"))), dict):
         raise InvalidRequestError(f"{folder / RESULTS} is damaged: it holds no values of a metric")
     first = next(iter(results.get("correct", ())), "") if results else ""

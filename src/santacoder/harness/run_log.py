@@ -10,10 +10,11 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
+from santacoder._util.json_file import read_json
 from santacoder._version import __version__
 from santacoder.engine.isa import isa
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.harness.record import SESSIONS, dump_json, read_json
+from santacoder.harness.record import SESSIONS, dump_json
 
 
 def describe_machine() -> dict[str, Any]:
@@ -36,7 +37,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
         InvalidRequestError: it is damaged.
     """
     path = folder / SESSIONS
-    sessions = read_json(path) if path.exists() else []
+    sessions = read_json(path, InvalidRequestError) if path.exists() else []
     if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
         raise InvalidRequestError(f"{path} is damaged: it holds {sessions!r:.80}, not a list of JSON objects")
     return sessions

@@ -13,14 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer
 from santacoder.decoding.options import SamplingOptions, SamplingParams
-from santacoder.errors import ContextOverflowError, SantaCoderError
+from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.digest import file_sha256, model_sha256
 from santacoder.gguf.reader import GGUFFile
-from santacoder.harness.record import SETTINGS, Record, Sampled, open_record, read_object
+from santacoder.harness.record import SETTINGS, Record, Sampled, open_record
 from santacoder.harness.run_log import Session
 from santacoder.harness.tasks import Problem, Task
 from santacoder.model import SantaCoder
@@ -175,7 +176,7 @@ def run_seed(folder: Path, seed: int | None) -> int:
     if seed is not None:
         return seed
     path = folder / SETTINGS
-    if path.exists() and isinstance(before := read_object(path).get("seed"), int):
+    if path.exists() and isinstance(before := read_object(path, InvalidRequestError).get("seed"), int):
         return before
     return secrets.randbits(32)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from santacoder._util.regular_file import file_identity
 from santacoder._util.validation import no_path
 from santacoder.engine.loading import open_transformer
 from santacoder.errors import InvalidRequestError
@@ -59,7 +60,7 @@ def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
         OSError: the file cannot be opened.
         ModelFormatError: it is not a model's file.
     """
-    key = _identity(path)
+    key = file_identity(path)
     with GGUFFile.open(path) as file:
         config = read_config(file)
         tokenizer = _TOKENIZERS.get(key) or Tokenizer.from_gguf(file, config.vocab_size)
@@ -69,13 +70,7 @@ def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
 
 def load_model(path: str, threads: int | None, context: int | None) -> SantaCoder:
     """As `SantaCoder.load`, with the tokenizer that is already there if `load_tokenizer` built it."""
-    key = _identity(path)
+    key = file_identity(path)
     transformer, tokenizer = open_transformer(path, threads, context, _TOKENIZERS.get(key))
     _TOKENIZERS[key] = tokenizer
     return SantaCoder(transformer, tokenizer)
-
-
-def _identity(path: str) -> tuple[int, ...]:
-    """What tells a file from others, and from what was at its path before."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,80 @@
+"""Opens, maps and identifies files that may be anything: never waits on a pipe or touches a device."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+
+from santacoder._util.validation import no_path, printable
+from santacoder.errors import ModelFormatError, SantaCoderError
+
+
+def map_file(descriptor: int, size: int) -> mmap.mmap:
+    """Map the first `size` bytes of an open file, read-only.
+
+    Raises:
+        ModelFormatError: it is empty, or cannot be mapped.
+        MemoryError: there is no room to map it.
+    """
+    if size == 0:
+        raise ModelFormatError("the file is empty: it ends at byte 0")
+    try:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: the file shrank meanwhile
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(f"no room to map a file of {size} bytes") from None
+        raise ModelFormatError(f"the file cannot be mapped ({error})") from None
+
+
+def open_model_file(path: str) -> int:
+    """Return a descriptor of a model's file, open for reading.
+
+    Raises:
+        ModelFormatError: it is no regular file, or cannot be opened.
+        FileNotFoundError, PermissionError: as the operating system says.
+    """
+    try:
+        return open_regular(path, ModelFormatError)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "there is no such model file", path) from None
+    except PermissionError:
+        raise PermissionError(errno.EACCES, "this user may not read the model file", path) from None
+    except OSError as error:
+        raise ModelFormatError(f"{printable(path)}: the file cannot be opened ({error.strerror})") from None
+
+
+def open_regular(path: str, kind: type[SantaCoderError]) -> int:
+    """Return a descriptor of a regular file, open for reading.
+
+    Raises:
+        SantaCoderError: a `kind`: it is something else, or `path` holds what no path can.
+        OSError: it cannot be opened.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError:
+        raise kind(f"{printable(path)}: the path {no_path(path)}") from None
+    if not stat.S_ISREG(mode):
+        raise kind(f"{printable(path)}: the path is a {_kind_of_file(mode)}, not a file")
+    # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+
+
+def file_identity(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Return what tells a file from all others, and from what it was before it was replaced or written to.
+
+    Raises:
+        OSError: there is none.
+    """
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _kind_of_file(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "directory"
+    if stat.S_ISFIFO(mode):
+        return "named pipe"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
