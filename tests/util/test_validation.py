@@ -20,6 +20,8 @@ HUGE = 10**5000
         ("a\nb", r"'a\nb'"),
         (np.array([1.5, 2.0]), "array([1.5, 2. ])"),
         (np.zeros((2, 2)), "array([[0., 0.], [0., 0.]])"),
+        ("a  b", "'a  b'"),
+        ("x" * 78, "'" + "x" * 78 + "'"),
         ("x" * 100, "'" + "x" * 76 + "..."),
         pytest.param(HUGE, "a number of 16610 bits", id="huge"),
         ([HUGE], "a list"),
@@ -27,6 +29,10 @@ HUGE = 10**5000
 )
 def test_shown(value: object, expected: str) -> None:
     assert shown(value) == expected
+
+
+def test_shown_in_fewer_letters() -> None:
+    assert shown("x" * 100, 10) == "'xxxxxx..."
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.array(3)])

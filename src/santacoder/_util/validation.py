@@ -10,16 +10,15 @@ from typing import Final, SupportsIndex
 from santacoder.errors import InvalidRequestError
 
 MOST: Final = 2**63 - 1  # of an integer without another limit
-_LETTERS: Final = 80
 
 
-def shown(value: object) -> str:
-    """A value as an error shows it: one line of up to 80 characters, whatever the value."""
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as an error shows it: one line of at most `most` characters, whatever the value."""
     try:
-        text = " ".join(repr(value).split())
+        text = " ".join(map(str.strip, repr(value).splitlines()))
     except Exception:  # Python refuses to spell out integers of thousands of digits
         return f"a number of {value.bit_length()} bits" if isinstance(value, int) else f"a {type(value).__name__}"
-    return text if len(text) <= _LETTERS else text[: _LETTERS - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def printable(text: str) -> str:

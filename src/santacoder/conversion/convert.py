@@ -10,7 +10,7 @@ from pathlib import Path
 
 from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
-from santacoder._util.validation import wrong
+from santacoder._util.validation import shown, wrong
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
 from santacoder.conversion.hf_config import CheckpointConfig, parse_config
 from santacoder.conversion.layouts import TensorMap
@@ -145,7 +145,7 @@ def _warn_of_ends(vocabulary: Vocabulary) -> None:
     if vocabulary.unknown:
         first, n_more = vocabulary.unknown[0], len(vocabulary.unknown) - 1
         more = f", and {n_more} more that are named" if n_more else ""
-        warnings.warn(f"{first.place} has {first.token!r:.80}{more}: no token, so it ends no text", stacklevel=4)
+        warnings.warn(f"{first.place} has {shown(first.token)}{more}: no token, so it ends no text", stacklevel=4)
     if len(vocabulary.ends) > FOREIGN_ENDS:
         n = len(vocabulary.ends)
         warnings.warn(

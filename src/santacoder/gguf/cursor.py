@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from santacoder._util.validation import shown
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.metadata import MetadataValue
 
@@ -83,7 +84,7 @@ class Cursor:
         at = self.pos
         text = self.string(field, 1, high)
         if "\0" in text:
-            raise ModelFormatError(f"{field} {text[:80]!r} at byte {at} holds a NUL character")
+            raise ModelFormatError(f"{field} {shown(text)} at byte {at} holds a NUL character")
         return text
 
     def value(self, kind: int, field: str, at: int) -> MetadataValue:

@@ -19,6 +19,7 @@ from typing import IO, Any, Final, get_type_hints
 
 from santacoder._util.atomic_file import atomic_file, check_not_read
 from santacoder._util.json_file import read_object
+from santacoder._util.validation import shown
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 
@@ -98,7 +99,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
     for name in sorted({*before, *settings}):
         if before.get(name) != settings.get(name):
             raise InvalidRequestError(
-                f"{folder} holds a run with {name} {before.get(name)!r:.80}, not {settings.get(name)!r:.80}: "
+                f"{folder} holds a run with {name} {shown(before.get(name))}, not {shown(settings.get(name))}: "
                 "go on with the same settings, or choose another folder"
             )
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from santacoder._util.json_file import read_json
+from santacoder._util.validation import shown
 from santacoder._version import __version__
 from santacoder.engine.isa import isa
 from santacoder.errors import InvalidRequestError, SantaCoderError
@@ -39,7 +40,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     path = folder / SESSIONS
     sessions = read_json(path, InvalidRequestError) if path.exists() else []
     if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
-        raise InvalidRequestError(f"{path} is damaged: it holds {sessions!r:.80}, not a list of JSON objects")
+        raise InvalidRequestError(f"{path} is damaged: it holds {shown(sessions)}, not a list of JSON objects")
     return sessions
 
 

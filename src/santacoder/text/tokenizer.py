@@ -311,7 +311,7 @@ def _fim_mode(metadata: Metadata) -> FimMode:
     for mode in FIM_MODES:
         if mode == text:
             return mode
-    raise metadata.error(FIM_MODE_KEY, f"is {text[:80]!r}, but it must be 'psm' or 'spm'")
+    raise metadata.error(FIM_MODE_KEY, f"is {shown(text)}, but it must be 'psm' or 'spm'")
 
 
 def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
@@ -319,10 +319,10 @@ def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
         raise metadata.error("tokenizer.ggml.model", _MISSING)
     kind = metadata.string("tokenizer.ggml.model", "")
     if kind != "gpt2":
-        raise metadata.error("tokenizer.ggml.model", f"is {kind[:80]!r}, but only 'gpt2' runs here")
+        raise metadata.error("tokenizer.ggml.model", f"is {shown(kind)}, but only 'gpt2' runs here")
     pre = metadata.string("tokenizer.ggml.pre", "default")
     if pre not in _PRE_TOKENIZERS:
-        raise metadata.error("tokenizer.ggml.pre", f"is {pre[:80]!r}, not one of {sorted(_PRE_TOKENIZERS)}")
+        raise metadata.error("tokenizer.ggml.pre", f"is {shown(pre)}, not one of {sorted(_PRE_TOKENIZERS)}")
     tokens = _strings(metadata, _TOKENS)
     if len(tokens) != vocab_size:
         raise metadata.error(_TOKENS, f"holds {len(tokens)} tokens, but token_embd.weight has {vocab_size} rows")
@@ -387,10 +387,10 @@ def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[st
     for i, merge in enumerate(merges):
         halves = merge.split(" ")
         if len(halves) != 2:
-            return metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, not two tokens")
+            return metadata.error(_MERGES, f"has the entry [{i}] {shown(merge)}, not two tokens")
         for token in (*halves, "".join(halves)):
             if token not in vocabulary:
-                return metadata.error(_MERGES, f"has the entry [{i}] {merge[:80]!r}, but {token[:80]!r} is no token")
+                return metadata.error(_MERGES, f"has the entry [{i}] {shown(merge)}, but {shown(token)} is no token")
     return metadata.error(_MERGES, "cannot be used")
 
 
