@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pickle
 import threading
@@ -32,6 +33,21 @@ def test_public_names() -> None:
     assert set(dir(santacoder)) == set(santacoder.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         santacoder.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_type_checkers_know_the_public_names() -> None:
+    """The imports for them are those that happen on first use."""
+    tree = ast.parse(Path(santacoder.__file__).read_text("utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block.body]
+    found = {}
+    for node in imports:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.name == alias.asname  # else strict checkers take it for private
+            found[alias.name] = (node.module or "").removeprefix("santacoder.")
+    assert found == santacoder._MODULES
+    assert santacoder.__all__ == sorted(santacoder.__all__)
 
 
 def test_greedy_is_the_argmax_of_the_logits(model: santacoder.SantaCoder) -> None:

@@ -15,81 +15,66 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from santacoder._version import __version__
-from santacoder.errors import (
-    ContextOverflowError,
-    DeadlockError,
-    HubError,
-    InvalidRequestError,
-    IsolationError,
-    MissingPackageError,
-    ModelClosedError,
-    ModelFormatError,
-    ModelNotFoundError,
-    NumericalError,
-    SantaCoderError,
-    SessionFormatError,
-    UnsupportedISAError,
-)
+if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__getattr__`; a test compares the two
+    from santacoder._version import __version__ as __version__
+    from santacoder.batching.session import Session as Session
+    from santacoder.conversion.convert import convert as convert
+    from santacoder.decoding.logprobs import TokenLogprobs as TokenLogprobs
+    from santacoder.decoding.results import Completion as Completion
+    from santacoder.decoding.results import Piece as Piece
+    from santacoder.decoding.results import Timings as Timings
+    from santacoder.decoding.results import Usage as Usage
+    from santacoder.engine.isa import isa as isa
+    from santacoder.errors import ContextOverflowError as ContextOverflowError
+    from santacoder.errors import DeadlockError as DeadlockError
+    from santacoder.errors import HubError as HubError
+    from santacoder.errors import InvalidRequestError as InvalidRequestError
+    from santacoder.errors import IsolationError as IsolationError
+    from santacoder.errors import MissingPackageError as MissingPackageError
+    from santacoder.errors import ModelClosedError as ModelClosedError
+    from santacoder.errors import ModelFormatError as ModelFormatError
+    from santacoder.errors import ModelNotFoundError as ModelNotFoundError
+    from santacoder.errors import NumericalError as NumericalError
+    from santacoder.errors import SantaCoderError as SantaCoderError
+    from santacoder.errors import SessionFormatError as SessionFormatError
+    from santacoder.errors import UnsupportedISAError as UnsupportedISAError
+    from santacoder.gguf.config import Config as Config
+    from santacoder.model import SantaCoder as SantaCoder
+    from santacoder.requests import Request as Request
+    from santacoder.scoring.score import Score as Score
+    from santacoder.text.tokenizer import Tokenizer as Tokenizer
 
-if TYPE_CHECKING:
-    from santacoder.batching.session import Session
-    from santacoder.conversion.convert import convert
-    from santacoder.decoding.logprobs import TokenLogprobs
-    from santacoder.decoding.results import Completion, Piece, Timings, Usage
-    from santacoder.gguf.config import Config
-    from santacoder.model import SantaCoder
-    from santacoder.requests import Request
-    from santacoder.scoring.score import Score
-    from santacoder.text.tokenizer import Tokenizer
-
-
-__all__ = [
-    "Completion",
-    "Config",
-    "ContextOverflowError",
-    "DeadlockError",
-    "HubError",
-    "InvalidRequestError",
-    "IsolationError",
-    "MissingPackageError",
-    "ModelClosedError",
-    "ModelFormatError",
-    "ModelNotFoundError",
-    "NumericalError",
-    "Piece",
-    "Request",
-    "SantaCoder",
-    "SantaCoderError",
-    "Score",
-    "Session",
-    "SessionFormatError",
-    "Timings",
-    "TokenLogprobs",
-    "Tokenizer",
-    "UnsupportedISAError",
-    "Usage",
-    "__version__",
-    "convert",
-    "from_pretrained",
-    "isa",
-    "load",
-]
-
+#: Every public name that another module defines -> that module.
 _MODULES = {
     "Completion": "decoding.results",
     "Config": "gguf.config",
+    "ContextOverflowError": "errors",
+    "DeadlockError": "errors",
+    "HubError": "errors",
+    "InvalidRequestError": "errors",
+    "IsolationError": "errors",
+    "MissingPackageError": "errors",
+    "ModelClosedError": "errors",
+    "ModelFormatError": "errors",
+    "ModelNotFoundError": "errors",
+    "NumericalError": "errors",
     "Piece": "decoding.results",
     "Request": "requests",
     "SantaCoder": "model",
+    "SantaCoderError": "errors",
     "Score": "scoring.score",
     "Session": "batching.session",
+    "SessionFormatError": "errors",
     "Timings": "decoding.results",
     "TokenLogprobs": "decoding.logprobs",
     "Tokenizer": "text.tokenizer",
+    "UnsupportedISAError": "errors",
     "Usage": "decoding.results",
+    "__version__": "_version",
     "convert": "conversion.convert",
+    "isa": "engine.isa",
 }
+__all__ = sorted(["from_pretrained", "load", *_MODULES])
 
 
 def load(
@@ -146,17 +131,6 @@ def from_pretrained(
         name = with_file(name, "filename", filename)
         repo, filename = name.repo or repo, name.file
     return load(download(repo, filename, revision), threads, context)
-
-
-def isa() -> str:
-    """The instruction set that models loaded now will use: "avx512" for example.
-
-    Raises:
-        UnsupportedISAError: SANTACODER_ISA names none, or one that this CPU lacks.
-    """
-    from santacoder.engine.isa import isa as active_isa
-
-    return active_isa()
 
 
 if not TYPE_CHECKING:  # else any name would pass for a public one

@@ -50,5 +50,9 @@ def name(level: int) -> str:
 
 
 def isa() -> str:
-    """The name of the instruction set that models loaded now will use, for example "avx512"."""
+    """The instruction set that models loaded now will use: "avx512" for example.
+
+    Raises:
+        UnsupportedISAError: SANTACODER_ISA names none, or one that this CPU lacks.
+    """
     return name(active())
