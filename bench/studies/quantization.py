@@ -111,12 +111,13 @@ def speed(arguments: argparse.Namespace) -> None:
     found: dict[str, list[tuple[float, int]]] = {"santacoder": [], "llama.cpp": []}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for _ in range(arguments.rounds):
-            for name, runs in found.items():
-                runs.append(timed(name, arguments.model, Path(folder, "out.gguf"), arguments.threads))
+            for name, samples in found.items():
+                samples.append(timed(name, arguments.model, Path(folder, "out.gguf"), arguments.threads))
     print("| quantiser | seconds | peak memory |\n|---|---|---|")
-    for name, runs in found.items():
-        print(f"| {name} | {median(run[0] for run in runs):.1f} | {max(run[1] for run in runs) / 1e6:.0f} MB |")
-    ours, theirs = (median(run[0] for run in runs) for runs in found.values())
+    for name, samples in found.items():
+        seconds, sizes = zip(*samples, strict=True)
+        print(f"| {name} | {median(seconds):.1f} | {max(sizes) / 1e6:.0f} MB |")
+    ours, theirs = (median(seconds for seconds, _ in samples) for samples in found.values())
     print(f"\n{arguments.threads} threads, {arguments.rounds} rounds: ours takes {ours / theirs:.2f} times as long")
 
 

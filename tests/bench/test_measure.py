@@ -12,7 +12,7 @@ import pytest
 
 from santacoder import InvalidRequestError
 from santacoder._native import ffi, lib
-from santacoder.bench.measure import Plan, benchmark, peak_bytes
+from santacoder.bench.measure import BenchConfig, bench_context, benchmark, peak_bytes
 from santacoder.cli import main
 from santacoder.engine.isa import LEVELS, available
 from santacoder.engine.loading import open_transformer
@@ -129,24 +129,24 @@ def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("context", [3, 4, 17, 100, 2048])
-def test_the_default_plan_fits_any_context(context: int) -> None:
-    plan = Plan.fit(context)
-    assert 1 <= plan.prompt < context
-    assert plan.depth + plan.tokens <= context
-    assert plan == Plan.fit(context, plan.prompt, plan.tokens, plan.depth, plan.batches, plan.runs)
+def test_the_default_config_fits_any_context(context: int) -> None:
+    config = BenchConfig.fit(context)
+    assert 1 <= config.prompt < context
+    assert config.depth + config.tokens <= context
+    assert config == BenchConfig.fit(context, config.prompt, config.tokens, config.depth, config.batches, config.runs)
 
 
-def test_the_default_plan_of_a_large_context() -> None:
-    assert Plan.fit(2048) == Plan(2048, prompt=512, tokens=64, depth=1536, batches=(16,), runs=3)
+def test_the_default_config_of_a_large_context() -> None:
+    assert BenchConfig.fit(2048) == BenchConfig(2048, prompt=512, tokens=64, depth=1536, batches=(16,), runs=3)
     with pytest.raises(InvalidRequestError, match="--runs is True"):
-        Plan.fit(2048, runs=True)
+        BenchConfig.fit(2048, runs=True)
 
 
 def test_smallest_context_and_float_weights(tmp_path: Path) -> None:
     builder = tiny_builder()
     path = tmp_path / "tiny.gguf"
     path.write_bytes(builder.build())
-    report = benchmark(path, threads=1, context=3, runs=1, batches=(2,))
+    report = benchmark(path, BenchConfig.fit(3, runs=1, batches=(2,)), threads=1)
     assert (report.prompt.tokens, report.generation.tokens) == (1, 1)
     assert report.batches[0].tokens == 2
     assert report.prompt.limit_percent > 0
@@ -155,7 +155,9 @@ def test_smallest_context_and_float_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("isa", available())
 def test_on_every_instruction_set(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
     monkeypatch.setenv("SANTACODER_ISA", isa)
-    report = benchmark(DATA / "mqa-q8_0.gguf", threads=2, runs=1, prompt=8, tokens=2, depth=4, batches=(2,))
+    path = DATA / "mqa-q8_0.gguf"
+    config = BenchConfig.fit(bench_context(path), prompt=8, tokens=2, depth=4, batches=(2,), runs=1)
+    report = benchmark(path, config, threads=2)
     assert report.isa == isa
     assert min(report.prompt.limit_percent, report.generation.limit_percent) > 0
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,10 @@ from santacoder.decoding.sampler import Sampler
 from santacoder.decoding.sequence import Sequence
 from santacoder.engine.isa import LEVELS
 from santacoder.engine.kv_cache import KVCache
-from santacoder.engine.loading import open_transformer
+from santacoder.engine.loading import open_transformer, usable_context
 from santacoder.engine.threads import waiting
 from santacoder.engine.transformer import Outputs, Tokens, Transformer
+from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.stream import stop_filters
 from santacoder.text.token_ids import TokenIds
@@ -59,7 +60,7 @@ DOT_ROUNDS: Final = 256  # of sc_peak_dot, per thread and call
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchConfig:
     """What to measure.
 
     Attributes:
@@ -92,8 +93,8 @@ class Plan:
         depth: int | None = None,
         batches: abc.Sequence[int] = (16,),
         runs: int = 3,
-    ) -> Plan:
-        """The plan for a context; None is what `santacoder bench` does by default, or as much of it as fits.
+    ) -> BenchConfig:
+        """Return what to measure; None is what `santacoder bench` does by default, or as much of it as fits.
 
         Raises:
             InvalidRequestError: a number is out of range.
@@ -211,7 +212,7 @@ class TimedSteps:
         return logits
 
 
-class Runs:
+class Workloads:
     """Does the work of the cases."""
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
@@ -267,35 +268,42 @@ class Runs:
         return sequence.completion().timings
 
 
-def benchmark(
-    path: str | os.PathLike[str], threads: int | None = None, context: int | None = None, **wanted: Any
-) -> Report:
+def bench_context(path: str | os.PathLike[str], context: int | None = None) -> int:
+    """Return the positions that a model will have with this `context`; reads no weights.
+
+    Raises:
+        InvalidRequestError: `context` is out of range.
+        OSError, ModelFormatError: as `open_transformer`.
+    """
+    with GGUFFile.open(path) as file:
+        return usable_context(read_config(file), context)
+
+
+def benchmark(path: str | os.PathLike[str], config: BenchConfig, threads: int | None = None) -> Report:
     """Load a model several times, then measure it.
 
     Args:
         path: a GGUF file.
+        config: what to measure.
         threads: as in `SantaCoder.load`.
-        context: as in `SantaCoder.load`.
-        wanted: arguments of `Plan.fit`.
 
     Raises:
-        InvalidRequestError: a number is out of range; or any error of `SantaCoder.load`.
+        SantaCoderError, OSError: any error of `SantaCoder.load`.
     """
-    transformer, tokenizer = open_transformer(path, threads, context)
-    plan = Plan.fit(transformer.context, **wanted)
+    transformer, tokenizer = open_transformer(path, threads, config.context)
     loads = []
-    for _ in range(min(plan.runs, LOADS)):
+    for _ in range(min(config.runs, LOADS)):
         del transformer, tokenizer  # one at a time in memory
         begin = perf_counter()
-        transformer, tokenizer = open_transformer(path, threads, context)
+        transformer, tokenizer = open_transformer(path, threads, config.context)
         loads.append(perf_counter() - begin)
     machine = Machine(transformer)
-    runs = Runs(transformer, tokenizer)
+    workloads = Workloads(transformer, tokenizer)
     work = _work(transformer)
-    cases = _cases(plan, runs, work)
+    cases = _cases(config, workloads, work)
     steps = []
     before = waiting(transformer.team)
-    for number in range(plan.runs + 1):
+    for number in range(config.runs + 1):
         if number == 1:
             before = waiting(transformer.team)
             machine.forget()
@@ -303,14 +311,14 @@ def benchmark(
                 case.forget()
         for case in cases:
             case.measure(machine)
-        steps.append(runs.shares(plan.tokens))
+        steps.append(workloads.shares(config.tokens))
     prompt, generation, at_depth, *batches = [case.speed() for case in cases]
     return Report(
         model=transformer.config.name,
         isa=transformer.isa,
         threads=transformer.threads,
         context=transformer.context,
-        runs=plan.runs,
+        runs=config.runs,
         prompt=prompt,
         generation=generation,
         generation_at_depth=at_depth,
@@ -329,29 +337,31 @@ def _work(transformer: Transformer) -> Work:
     return Work(transformer.step_bytes, 2 * layers, 2 * head)
 
 
-def _cases(plan: Plan, runs: Runs, work: Work) -> list[Case]:
+def _cases(config: BenchConfig, workloads: Workloads, work: Work) -> list[Case]:
     """Prompt, generation, generation at depth, and the batches."""
-    steps = plan.batch_steps
-    shared = min(BATCH_PROMPT, plan.context - steps)
-    deep, prefix = runs.fill(plan.depth), runs.fill(shared)
-    read = plan.tokens * work.weight_bytes
+    steps = config.batch_steps
+    shared = min(BATCH_PROMPT, config.context - steps)
+    deep, prefix = workloads.fill(config.depth), workloads.fill(shared)
+    read = config.tokens * work.weight_bytes
 
     def at_depth() -> float:
-        deep.truncate(plan.depth)
-        return runs.decode([deep], plan.tokens)
+        deep.truncate(config.depth)
+        return workloads.decode([deep], config.tokens)
 
     def batch(size: int) -> Case:
         ops = steps * size * (work.layer_ops + work.head_ops)
-        return Case(
-            lambda: runs.decode([prefix.fork() for _ in range(size)], steps), steps * size, "dot", ops, size, shared
-        )
 
-    prompt_ops = plan.prompt * work.layer_ops + work.head_ops
+        def decode() -> float:
+            return workloads.decode([prefix.fork() for _ in range(size)], steps)
+
+        return Case(decode, steps * size, "dot", ops, size, shared)
+
+    prompt_ops = config.prompt * work.layer_ops + work.head_ops
     return [
-        Case(lambda: runs.read(plan.prompt), plan.prompt, "dot", prompt_ops),
-        Case(lambda: runs.generate(plan.tokens), plan.tokens, "read", read, depth=1),
-        Case(at_depth, plan.tokens, "read", read, depth=plan.depth),
-        *map(batch, plan.batches),
+        Case(lambda: workloads.read(config.prompt), config.prompt, "dot", prompt_ops),
+        Case(lambda: workloads.generate(config.tokens), config.tokens, "read", read, depth=1),
+        Case(at_depth, config.tokens, "read", read, depth=config.depth),
+        *map(batch, config.batches),
     ]
 
 

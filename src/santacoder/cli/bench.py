@@ -43,18 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, and print a table or JSON."""
     path = options.model_path(args)
-    from santacoder.bench.measure import benchmark
+    from santacoder.bench.measure import BenchConfig, bench_context, benchmark
 
-    report = benchmark(
-        path,
-        args.threads,
-        args.context,
-        prompt=args.prompt_tokens,
-        tokens=args.tokens,
-        depth=args.depth,
-        batches=args.batch,
-        runs=args.runs,
-    )
+    context = bench_context(path, args.context)
+    config = BenchConfig.fit(context, args.prompt_tokens, args.tokens, args.depth, args.batch, args.runs)
+    report = benchmark(path, config, args.threads)
     if args.json:
         options.print_json(report)
     else:

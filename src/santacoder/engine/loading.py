@@ -60,11 +60,20 @@ def build_transformer(
     isa = active()
     config = read_config(file)
     check_tensors(file, config)
-    length = config.context_length
-    positions = length if context is None else check_integer("context", context, 1, length)
+    positions = usable_context(config, context)
     team = new_team(n_threads)
     weights, tokenizer = _load_both(file, config, team, tokenizer, meanwhile)
     return Transformer(config, weights, team, isa, positions), tokenizer
+
+
+def usable_context(config: Config, context: int | None) -> int:
+    """Return the positions to use: `context`, or where it is None all that the model has learned.
+
+    Raises:
+        InvalidRequestError: `context` is out of range.
+    """
+    length = config.context_length
+    return length if context is None else check_integer("context", context, 1, length)
 
 
 def _load_both(
