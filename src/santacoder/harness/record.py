@@ -97,9 +97,10 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
         return
     before = read_object(path, InvalidRequestError)
     for name in sorted({*before, *settings}):
-        if before.get(name) != settings.get(name):
+        was, wanted = before.get(name), settings.get(name)
+        if was != wanted:
             raise InvalidRequestError(
-                f"{folder} holds a run with {name} {shown(before.get(name))}, not {shown(settings.get(name))}: "
+                f"{folder} holds a run with {name} {shown(was)}, not {shown(wanted)}: "
                 "go on with the same settings, or choose another folder"
             )
 
