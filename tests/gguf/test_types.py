@@ -38,6 +38,8 @@ def test_formats_of_c() -> None:
     """Each has a type, and the types' formats are those that the kernels' tests take."""
     names = [f"SC_{kind.name}" for kind in packed(Packing.OWN)]
     assert sorted(getattr(lib, name) for name in names) == list(range(lib.SC_FORMATS))
+    for kind in packed(Packing.OWN):  # which `Weights.takes_int8` relies on
+        assert (c_formats(kind)[1] < lib.SC_Q4_K) == (kind.dtype is not None)
     sources = {f"SC_SOURCE_{kind.name}" for kind in packed(Packing.AS_Q8_0)}
     assert sources == {name for name in dir(lib) if name.startswith("SC_SOURCE_")}
     assert {kind.name: c_formats(kind) for kind in packed(Packing.OWN) + packed(Packing.AS_Q8_0)} == FORMATS

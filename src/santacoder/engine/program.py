@@ -50,7 +50,7 @@ class Program:
         return ffi.new("sc_op[]", self._ops), self._macs, self._places
 
     def _takes_int8(self, name: str) -> bool:
-        return self._weights.matrices[f"{name}.weight"].format >= lib.SC_Q4_K
+        return self._weights.takes_int8(f"{name}.weight")
 
     def _add(self, kind: str, macs: int, **fields: object) -> None:
         self._ops.append({"kind": getattr(lib, f"SC_OP_{kind}"), **fields})

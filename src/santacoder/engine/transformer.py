@@ -115,12 +115,11 @@ class Transformer:
         """
         moments = {}
         for name, place in self._places.items():
-            matrix = self.weights.matrices[name]
-            if matrix.format >= lib.SC_Q4_K:
+            if self.weights.takes_int8(name):
                 raise InvalidRequestError(
                     f"tensor {name} is quantised, but only F32, F16 and BF16 take inputs as they are"
                 )
-            moments[name] = np.zeros((2, matrix.columns))
+            moments[name] = np.zeros((2, self.weights.matrices[name].columns))
             self._ops[place].moments = ffi.from_buffer("double *", moments[name])
         self._moments = moments  # keeps the memory
         return moments

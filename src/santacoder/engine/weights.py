@@ -36,6 +36,10 @@ class Weights:
     panels: CData = field(repr=False)  # of all matrices, one after the other
     _memory: list[object] = field(repr=False)
 
+    def takes_int8(self, name: str) -> bool:
+        """Return whether a matrix is multiplied with inputs rounded to int8, and not with floats."""
+        return self.matrices[name].format >= lib.SC_Q4_K  # C lists the formats of floats first
+
 
 def load_weights(file: GGUFFile, config: Config, team: Team) -> Weights:
     """Pack every tensor, on all threads of the team; pages of the file are given back as they are consumed.
