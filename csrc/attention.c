@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "ops.h"
-#include "os/step.h"
+#include "os/stall.h"
 
 enum {
     SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
@@ -19,9 +19,9 @@ _Static_assert(SC_MERGE * SC_TILE_MERGES == SC_QUERIES, "every query of a tile i
 
 typedef struct {
     const sc_segment *segment;
-    int32_t kv_head, first_head, heads; /* query heads within the KV head's group */
+    int32_t kv_head, first_head, heads; /* query heads within the KV head's kv_group */
     int32_t row, rows;                  /* rows of the step */
-    int32_t blocks;                     /* blocks of the cache that the last row sees */
+    int32_t kv_blocks;                  /* that the last row sees */
 } tile;
 
 static int32_t divide_up(int32_t a, int32_t b) { return (a + b - 1) / b; }
@@ -29,27 +29,27 @@ static int32_t divide_up(int32_t a, int32_t b) { return (a + b - 1) / b; }
 /* How the queries of one KV head are cut: heads per tile, and rows per tile where all heads fit. */
 static int32_t heads_per_tile(const sc_engine *e)
 {
-    const int32_t group = e->shape.n_head / e->shape.n_head_kv;
-    return group < SC_QUERIES ? group : SC_QUERIES;
+    const int32_t kv_group = e->shape.n_head / e->shape.n_head_kv;
+    return kv_group < SC_QUERIES ? kv_group : SC_QUERIES;
 }
 
 /* Tiles of each KV head of a segment. */
 static int32_t tiles_of(const sc_engine *e, const sc_segment *s)
 {
-    const int32_t group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
-    return divide_up(group, heads) * divide_up(s->rows, SC_QUERIES / heads);
+    const int32_t kv_group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
+    return divide_up(kv_group, heads) * divide_up(s->rows, SC_QUERIES / heads);
 }
 
 /* Tile number `index` of a segment and KV head. Tiles that see the longest context come first (longest job first). */
 static tile tile_at(const sc_engine *e, const sc_segment *s, int32_t kv_head, int32_t index)
 {
-    const int32_t group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
-    const int32_t columns = divide_up(group, heads), rows = SC_QUERIES / heads;
+    const int32_t kv_group = e->shape.n_head / e->shape.n_head_kv, heads = heads_per_tile(e);
+    const int32_t columns = divide_up(kv_group, heads), rows = SC_QUERIES / heads;
     const int32_t first = (divide_up(s->rows, rows) - 1 - index / columns) * rows;
     tile t = {.segment = s, .kv_head = kv_head, .first_head = index % columns * heads, .row = s->first_row + first};
-    t.heads = group - t.first_head < heads ? group - t.first_head : heads;
+    t.heads = kv_group - t.first_head < heads ? kv_group - t.first_head : heads;
     t.rows = s->rows - first < rows ? s->rows - first : rows;
-    t.blocks = divide_up(s->position + first + t.rows, SC_KV_BLOCK);
+    t.kv_blocks = divide_up(s->position + first + t.rows, SC_KV_BLOCK);
     return t;
 }
 
@@ -74,25 +74,25 @@ static void pack_queries(const sc_engine *e, const tile *t, float *out)
     }
 }
 
-static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t block)
+static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, int32_t kv_block)
 {
-    return sc_kv_keys(e, t->segment->blocks[block], op->layer, t->kv_head);
+    return sc_kv_keys(e, t->segment->kv_blocks[kv_block], op->layer, t->kv_head);
 }
 
-/* Keys of a block, and the values behind them, in the cache's format or as a strip widened them. */
+/* Keys of a KV block, and the values behind them, in the cache's format or as a strip widened them. */
 typedef struct {
     int format;
     const char *keys, *ahead; /* ahead: what is read next, or NULL */
-} kv_block;
+} kv_view;
 
-static void attend_block(const sc_engine *e, const tile *t, const float *queries, int32_t block, kv_block kv,
-                         sc_partial *out)
+static void attend_kv_block(const sc_engine *e, const tile *t, const float *queries, int32_t kv_block, kv_view kv,
+                            sc_partial *out)
 {
     const int32_t n = queries_of(t);
     int32_t visible[SC_QUERIES];
     for (int32_t i = 0; i < n; i++) {
         const int32_t position = t->segment->position + t->row + i / t->heads - t->segment->first_row;
-        const int32_t seen = position + 1 - block * SC_KV_BLOCK;
+        const int32_t seen = position + 1 - kv_block * SC_KV_BLOCK;
         visible[i] = seen > SC_KV_BLOCK ? SC_KV_BLOCK : seen;
     }
     const char *values = kv.keys + sc_kv_half_bytes(kv.format, e->dim);
@@ -103,8 +103,9 @@ static void attend_block(const sc_engine *e, const tile *t, const float *queries
  * activations. */
 static int quantize_heads(const sc_engine *e, const sc_op *op)
 {
-    const int32_t head_dim = e->shape.head_dim, group = e->shape.n_head / e->shape.n_head_kv;
-    return op->quantize && head_dim % SC_GROUP == 0 && SC_MERGE * head_dim % SC_BLOCK == 0 && group % SC_MERGE == 0;
+    const int32_t head_dim = e->shape.head_dim, kv_group = e->shape.n_head / e->shape.n_head_kv;
+    return op->quantize && head_dim % SC_GROUP == 0 && SC_MERGE * head_dim % SC_SUPERBLOCK == 0 &&
+           kv_group % SC_MERGE == 0;
 }
 
 /* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. `from` is used up. */
@@ -122,7 +123,7 @@ static void finish(const sc_step *step, const sc_op *op, const tile *t, const fl
         } else if (i % SC_MERGE == SC_MERGE - 1) {
             const size_t before = (SC_MERGE - 1) * head_dim;
             e->kernels->quantize(head - before, SC_MERGE * head_dim,
-                                 e->a.blocks + (at - before) / SC_BLOCK * rows + row, rows);
+                                 e->a.blocks + (at - before) / SC_SUPERBLOCK * rows + row, rows);
         }
     }
 }
@@ -165,23 +166,23 @@ static sc_partial *partial_at(const sc_engine *e, int64_t index)
     return (sc_partial *)(e->partials + (size_t)index * e->partial_bytes);
 }
 
-/* A block of a tile, with its running number over all tiles, which is also the number of its partial. */
+/* A KV block of a tile, with its running number over all tiles, which is also the number of its partial. */
 typedef struct {
     tile t;
-    int32_t tile_index, block;
+    int32_t tile_index, kv_block;
     int64_t number;
     const char *keys;
-} piece;
+} tile_block;
 
-static int find_piece(const sc_step *step, const sc_op *op, int64_t number, piece *out)
+static int find_tile_block(const sc_step *step, const sc_op *op, int64_t number, tile_block *out)
 {
     int64_t before = 0;
-    for (int32_t i = 0; find_tile(step, i, &out->t); before += out->t.blocks, i++) {
-        if (number - before >= out->t.blocks) continue;
+    for (int32_t i = 0; find_tile(step, i, &out->t); before += out->t.kv_blocks, i++) {
+        if (number - before >= out->t.kv_blocks) continue;
         out->tile_index = i;
-        out->block = (int32_t)(number - before);
+        out->kv_block = (int32_t)(number - before);
         out->number = number;
-        out->keys = keys_of(step->engine, op, &out->t, out->block);
+        out->keys = keys_of(step->engine, op, &out->t, out->kv_block);
         return 1;
     }
     return 0;
@@ -199,51 +200,51 @@ static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, i
                           int32_t first, int32_t last)
 {
     const sc_engine *e = step->engine;
-    const uint32_t blocks = (uint32_t)t->blocks;
+    const uint32_t kv_blocks = (uint32_t)t->kv_blocks;
     sc_partial *out = partial_at(e, start);
     uint32_t next = atomic_load(&m->next);
-    while (!(next & 1) && next / 2 < blocks && atomic_load(&e->attended[start + next / 2])) {
+    while (!(next & 1) && next / 2 < kv_blocks && atomic_load(&e->attended[start + next / 2])) {
         if (!atomic_compare_exchange_strong(&m->next, &next, next | 1)) continue;
-        uint32_t block = next / 2;
-        for (; block < blocks && atomic_load(&e->attended[start + block]); block++) {
-            const sc_partial *part = partial_at(e, start + block);
-            if (!block) m->state = part->state;
+        uint32_t kv_block = next / 2;
+        for (; kv_block < kv_blocks && atomic_load(&e->attended[start + kv_block]); kv_block++) {
+            const sc_partial *part = partial_at(e, start + kv_block);
+            if (!kv_block) m->state = part->state;
             else e->kernels->attend_merge(&m->state, out->out, part, (size_t)first, (size_t)last, e->dim);
         }
-        if (block == blocks) finish(step, op, t, m->state.sum, out->out, first, last);
-        next = 2 * block;
-        SC_STEP();
+        if (kv_block == kv_blocks) finish(step, op, t, m->state.sum, out->out, first, last);
+        next = 2 * kv_block;
+        SC_STALL();
         atomic_store(&m->next, next);
-        SC_STEP();
+        SC_STALL();
     }
 }
 
-/* A block of a tile is attended to. */
-static void merge_tile(const sc_step *step, const sc_op *op, const piece *p)
+/* A KV block of a tile is attended to. */
+static void merge_tile(const sc_step *step, const sc_op *op, const tile_block *p)
 {
     const sc_engine *e = step->engine;
     const int32_t n = queries_of(&p->t), size = merged_queries(step);
     sc_merge *m = e->merges + (size_t)p->tile_index * SC_TILE_MERGES;
     atomic_store(&e->attended[p->number], 1);
-    SC_STEP();
+    SC_STALL();
     for (int32_t q = 0; q < n; q += size, m++)
-        merge_queries(step, op, &p->t, p->number - p->block, m, q, q + size < n ? q + size : n);
+        merge_queries(step, op, &p->t, p->number - p->kv_block, m, q, q + size < n ? q + size : n);
 }
 
-/* Blocks of any tile. */
+/* KV blocks of any tile. */
 static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
 {
     const sc_engine *e = step->engine;
     float *queries = sc_scratch(step, worker);
-    piece now, next;
+    tile_block now, next;
     int32_t packed = -1;
-    for (int more = find_piece(step, op, index, &now); more; now = next) {
+    for (int more = find_tile_block(step, op, index, &now); more; now = next) {
         const int64_t taken = sc_team_take(worker);
-        more = taken >= 0 && find_piece(step, op, taken, &next);
+        more = taken >= 0 && find_tile_block(step, op, taken, &next);
         if (packed != now.tile_index) pack_queries(e, &now.t, queries);
         packed = now.tile_index;
-        attend_block(e, &now.t, queries, now.block, (kv_block){e->shape.cache, now.keys, more ? next.keys : NULL},
-                     partial_at(e, now.number));
+        attend_kv_block(e, &now.t, queries, now.kv_block, (kv_view){e->shape.cache, now.keys, more ? next.keys : NULL},
+                        partial_at(e, now.number));
         merge_tile(step, op, &now);
     }
 }
@@ -252,7 +253,7 @@ static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker
 typedef struct {
     char *sums;     /* a partial per tile, of all blocks so far */
     float *queries; /* (SC_STRIP, SC_QUERIES, dim) */
-    float *wide;    /* keys and values of a block */
+    float *wide;    /* keys and values of a KV block */
     sc_partial *part;
 } strip_memory;
 
@@ -275,16 +276,16 @@ static sc_partial *sum_at(const sc_engine *e, const strip_memory *m, int32_t i)
     return (sc_partial *)(m->sums + (size_t)i * e->partial_bytes);
 }
 
-/* Block `block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the block after it
+/* KV block `kv_block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the next block
  * has been asked for. */
-static kv_block block_of(const sc_step *step, const sc_op *op, const strip *s, int32_t block, float *wide)
+static kv_view view_of(const sc_step *step, const sc_op *op, const strip *s, int32_t kv_block, float *wide)
 {
     const sc_engine *e = step->engine;
-    const char *ahead = block + 1 < s->tiles[0].blocks ? keys_of(e, op, &s->tiles[0], block + 1) : NULL;
-    const kv_block kv = {e->shape.cache, keys_of(e, op, &s->tiles[0], block), ahead};
+    const char *ahead = kv_block + 1 < s->tiles[0].kv_blocks ? keys_of(e, op, &s->tiles[0], kv_block + 1) : NULL;
+    const kv_view kv = {e->shape.cache, keys_of(e, op, &s->tiles[0], kv_block), ahead};
     if (kv.format == SC_F32 || s->n == 1) return kv;
     e->kernels->widen((const uint16_t *)(const void *)kv.keys, 2 * SC_KV_BLOCK * e->dim, ahead, wide);
-    return (kv_block){SC_F32, (const char *)wide, NULL};
+    return (kv_view){SC_F32, (const char *)wide, NULL};
 }
 
 static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, const strip_memory *m)
@@ -292,12 +293,12 @@ static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, c
     const sc_engine *e = step->engine;
     const size_t tile_floats = SC_QUERIES * e->dim;
     for (int32_t i = 0; i < s->n; i++) pack_queries(e, &s->tiles[i], m->queries + (size_t)i * tile_floats);
-    for (int32_t b = 0; b < s->tiles[0].blocks; b++) {
-        const kv_block kv = block_of(step, op, s, b, m->wide);
-        for (int32_t i = 0; i < s->n && b < s->tiles[i].blocks; i++) {
+    for (int32_t b = 0; b < s->tiles[0].kv_blocks; b++) {
+        const kv_view kv = view_of(step, op, s, b, m->wide);
+        for (int32_t i = 0; i < s->n && b < s->tiles[i].kv_blocks; i++) {
             const tile *t = &s->tiles[i];
             sc_partial *sum = sum_at(e, m, i);
-            attend_block(e, t, m->queries + (size_t)i * tile_floats, b, kv, b ? m->part : sum);
+            attend_kv_block(e, t, m->queries + (size_t)i * tile_floats, b, kv, b ? m->part : sum);
             if (b) e->kernels->attend_merge(&sum->state, sum->out, m->part, 0, (size_t)queries_of(t), e->dim);
         }
     }
@@ -309,9 +310,9 @@ static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, c
 
 /* How the attention of a step is shared out. */
 typedef struct {
-    size_t tiles, blocks; /* blocks: of all tiles, as if all rows of a segment saw as many */
+    size_t tiles, kv_blocks; /* kv_blocks: of all tiles, as if all rows of a segment saw as many */
     int split;
-    int32_t strip;        /* tiles of one */
+    int32_t strip;           /* tiles of one */
 } plan;
 
 static plan plan_of(const sc_step *step)
@@ -322,11 +323,11 @@ static plan plan_of(const sc_step *step)
     for (int32_t s = 0; s < step->batch->segments; s++) {
         const sc_segment *segment = &step->batch->segment[s];
         const size_t some = (size_t)(e->shape.n_head_kv * tiles_of(e, segment));
-        const int32_t blocks = divide_up(segment->position + segment->rows, SC_KV_BLOCK);
+        const int32_t kv_blocks = divide_up(segment->position + segment->rows, SC_KV_BLOCK);
         p.tiles += some;
-        p.blocks += some * (size_t)blocks;
+        p.kv_blocks += some * (size_t)kv_blocks;
     }
-    p.split = p.tiles < SC_SPLIT_TILES * team && p.blocks <= e->max_partials;
+    p.split = p.tiles < SC_SPLIT_TILES * team && p.kv_blocks <= e->max_partials;
     /* At least four strips to a thread: the last ones end at about the same time. */
     const size_t share = p.tiles / (SC_SPLIT_TILES * team);
     p.strip = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
@@ -342,15 +343,15 @@ static uint32_t count_strips(const sc_step *step, int32_t size)
     return n;
 }
 
-/* Pieces of split tiles, none of which is attended to. */
-static uint32_t count_pieces(const sc_step *step)
+/* KV blocks of split tiles, none of which is attended to. */
+static uint32_t count_tile_blocks(const sc_step *step)
 {
     const sc_engine *e = step->engine;
     uint32_t n = 0;
     tile t;
     for (int32_t i = 0; find_tile(step, i, &t); i++) {
         for (int32_t m = 0; m < SC_TILE_MERGES; m++) atomic_store(&e->merges[i * SC_TILE_MERGES + m].next, 0);
-        for (int32_t b = 0; b < t.blocks; b++) atomic_store_explicit(&e->attended[n++], 0, memory_order_relaxed);
+        for (int32_t b = 0; b < t.kv_blocks; b++) atomic_store_explicit(&e->attended[n++], 0, memory_order_relaxed);
     }
     return n;
 }
@@ -361,7 +362,7 @@ uint32_t sc_attend_units(const sc_step *step, const sc_op *op, int stage)
 {
     const plan p = plan_of(step);
     switch (stage) {
-    case ATTEND: return p.split ? count_pieces(step) : count_strips(step, p.strip);
+    case ATTEND: return p.split ? count_tile_blocks(step) : count_strips(step, p.strip);
     default: return op->quantize && !quantize_heads(step->engine, op) ? (uint32_t)step->batch->rows : 0;
     }
 }

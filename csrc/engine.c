@@ -50,7 +50,7 @@ static void take_floats(arena *a, sc_vectors *v, size_t width, size_t rows)
 
 static void take_blocks(arena *a, sc_vectors *v, size_t rows)
 {
-    v->blocks = arena_take(a, rows * ((v->width + SC_BLOCK - 1) / SC_BLOCK) * sizeof(sc_act));
+    v->blocks = arena_take(a, rows * ((v->width + SC_SUPERBLOCK - 1) / SC_SUPERBLOCK) * sizeof(sc_act));
 }
 
 static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
@@ -73,7 +73,7 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     const size_t fine = rows < SC_FINE_ROWS ? rows : SC_FINE_ROWS;
     e->hidden = arena_take(a, e->u.width / SC_PAIR * sc_pair_outputs(fine) * sizeof(float));
     overlay_end(a, &o);
-    e->missing = arena_take(a, (e->u.width + SC_BLOCK - 1) / SC_BLOCK * sizeof *e->missing);
+    e->missing = arena_take(a, (e->u.width + SC_SUPERBLOCK - 1) / SC_SUPERBLOCK * sizeof *e->missing);
     e->scratch = arena_take(a, threads * e->scratch_floats * sizeof(float));
     e->norms = arena_take(a, threads * e->norm_bytes);
     e->partials = arena_take(a, e->max_partials * e->partial_bytes);
@@ -106,7 +106,7 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     const size_t linear = SC_GROUPS * sc_pair_outputs((size_t)rows), attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;
-    const size_t width = sc_pad32((size_t)shape->n_embd), blocks = (width + SC_BLOCK - 1) / SC_BLOCK;
+    const size_t width = sc_pad32((size_t)shape->n_embd), blocks = (width + SC_SUPERBLOCK - 1) / SC_SUPERBLOCK;
     e->norm_bytes =
         sizeof(sc_own_norm) + SC_OWN_NORM * larger((width / 16 | 1) * 16 * sizeof(float), blocks * sizeof(sc_act));
     e->norm_bytes = (e->norm_bytes + 63) / 64 * 64;

@@ -18,7 +18,7 @@ _Static_assert(sizeof(size_t) == 8, "the host has 64 bits");
 #define SC_LANES 16       /* rows per panel */
 #define SC_PAIR 32        /* rows per pair of panels */
 #define SC_GROUP 32       /* columns whose activations share a factor */
-#define SC_BLOCK 256      /* columns per superblock: 8 groups; their activations share a scale */
+#define SC_SUPERBLOCK 256 /* columns per superblock: 8 groups; their activations share a scale */
 #define SC_GROUPS 8       /* groups per superblock */
 #define SC_QUERIES 16     /* most queries per attention tile */
 
@@ -117,9 +117,9 @@ _Static_assert(SC_RAISED(SC_FACTOR, 16 * 127) <= SC_FACTOR_MAX, "factors are rai
 static inline size_t sc_pair_bytes(int format, size_t columns)
 {
     switch (format) {
-    case SC_Q4_K: return columns / SC_BLOCK * sizeof(sc_q4k);
-    case SC_Q5_K: return columns / SC_BLOCK * sizeof(sc_q5k);
-    case SC_Q6_K: return columns / SC_BLOCK * sizeof(sc_q6k);
+    case SC_Q4_K: return columns / SC_SUPERBLOCK * sizeof(sc_q4k);
+    case SC_Q5_K: return columns / SC_SUPERBLOCK * sizeof(sc_q5k);
+    case SC_Q6_K: return columns / SC_SUPERBLOCK * sizeof(sc_q6k);
     case SC_Q8_0: return columns / SC_GROUP * sizeof(sc_q8);
     case SC_F32: return columns * SC_PAIR * sizeof(float);
     default: return columns * SC_PAIR * sizeof(uint16_t);

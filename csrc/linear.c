@@ -16,7 +16,7 @@ static void add_bias(float *restrict acc, const float *restrict bias, size_t row
 
 /* Output `row` of a qkv layer belongs to this head: all queries come first, then keys, then values. */
 typedef struct {
-    int32_t part, head, d; /* part 0 query, 1 key, 2 value */
+    int32_t kind, head, d; /* kind 0 query, 1 key, 2 value */
 } qkv_place;
 
 static qkv_place place_of(const sc_shape *s, int32_t row)
@@ -34,7 +34,7 @@ static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t s
     float *k = (float *)keys;
     float *v = (float *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim)) + (size_t)slot * e->dim + at.d;
     for (int32_t i = 0; i < count; i++) {
-        if (at.part == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
+        if (at.kind == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
         else v[i] = isnan(from[i]) ? 0 : fminf(FLT_MAX, fmaxf(-FLT_MAX, from[i]));
     }
 }
@@ -45,7 +45,7 @@ static void store_halves(const sc_engine *e, qkv_place at, char *keys, int32_t s
 {
     uint16_t half[SC_PAIR], *k = (uint16_t *)keys, *v = (uint16_t *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim));
     e->kernels->f16_clamped(from, SC_PAIR, half);
-    if (at.part == 1) {
+    if (at.kind == 1) {
         for (int32_t i = 0; i < count; i++) k[SC_KV_BLOCK * (at.d + i) + slot] = half[first + i];
         return;
     }
@@ -72,13 +72,13 @@ static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const 
         const int32_t stop = seg->first_row + seg->rows;
         for (int32_t t = seg->first_row > begin ? seg->first_row : begin; t < stop && t < end; t++) {
             const float *from = o->acc + (size_t)(t - begin) * SC_PAIR;
-            if (at.part == 0) {
+            if (at.kind == 0) {
                 float *q = e->q.floats + (size_t)t * e->q.stride + (size_t)at.head * e->dim;
                 memcpy(q + at.d, from + first, (size_t)count * sizeof *from);
                 continue;
             }
             const int32_t position = seg->position + t - seg->first_row;
-            char *keys = sc_kv_keys(e, seg->blocks[position / SC_KV_BLOCK], op->layer, at.head);
+            char *keys = sc_kv_keys(e, seg->kv_blocks[position / SC_KV_BLOCK], op->layer, at.head);
             if (e->shape.cache == SC_F32) store_floats(e, at, keys, position % SC_KV_BLOCK, from + first, count);
             else store_halves(e, at, keys, position % SC_KV_BLOCK, from, first, count);
         }
@@ -115,7 +115,7 @@ static int is_fine(const sc_step *step, const sc_op *op)
 static void store_gelu(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
 {
     const sc_engine *e = step->engine;
-    const size_t block = row / SC_BLOCK, pair = row % SC_BLOCK / SC_PAIR, next = sc_pair_outputs(o->rows);
+    const size_t block = row / SC_SUPERBLOCK, pair = row % SC_SUPERBLOCK / SC_PAIR, next = sc_pair_outputs(o->rows);
     const size_t pairs = pairs_of_block(e, block);
     e->kernels->gelu(o->acc, op->bias + row, o->rows);
     if (!op->quantize)
@@ -250,7 +250,7 @@ uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage)
     if (!rows_of(step, op) || stage > MULTIPLY) return 0;
     if (stage < MULTIPLY) return op->moments ? sc_divide_up((uint32_t)op->matrix->columns, MOMENTS) : 0;
     if (is_fine(step, op))
-        for (size_t block = 0; block * SC_BLOCK < step->engine->u.width; block++)
+        for (size_t block = 0; block * SC_SUPERBLOCK < step->engine->u.width; block++)
             atomic_store(&step->engine->missing[block], (unsigned char)pairs_of_block(step->engine, block));
     const sc_sharing s = sharing_of(step, op);
     return sc_shares(&s);

@@ -143,7 +143,7 @@ static double quantize_values(const quantize_job *job, size_t first, const float
     sc_fit fit;
     for (size_t at = 0; at < count; at += size * LANES) {
         const size_t groups = (count - at < size * LANES ? count - at : size * LANES) / size;
-        const size_t superblock = (first + at) / SC_BLOCK;
+        const size_t superblock = (first + at) / SC_SUPERBLOCK;
         to_lanes(x + at, size, groups, lanes);
         columns_to_lanes(job, job->importance, 1, first + at, size, groups, weights);
         columns_to_lanes(job, job->mean, 0, first + at, size, groups, means);

@@ -30,7 +30,7 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
 static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
 {
     const float d = sc_f32_from_f16(w->d[p][lane]);
-    for (int k = 0; k < SC_BLOCK; k++) {
+    for (int k = 0; k < SC_SUPERBLOCK; k++) {
         const int half = k / 128, i = k % 128 / 32, quad = k % 32 / 4, byte = 4 * lane + k % 4;
         const int low = w->half[half].low[i & 1][p][quad][byte] >> (i >= 2 ? 4 : 0) & 15;
         const int q = low | (w->half[half].high[p][quad][byte] >> 2 * i & 3) << 4;
@@ -56,11 +56,12 @@ void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
         break;
     case SC_Q4_K:
     case SC_Q5_K:
-        for (size_t k = 0; k < columns; k += SC_BLOCK)
+        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
             row_q45k(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
         break;
     case SC_Q6_K:
-        for (size_t k = 0; k < columns; k += SC_BLOCK) row_q6k((const sc_q6k *)pair + k / SC_BLOCK, p, lane, out + k);
+        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
+            row_q6k((const sc_q6k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
         break;
     default:
         for (size_t k = 0; k < columns; k++) {

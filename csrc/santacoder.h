@@ -122,11 +122,11 @@ typedef struct {
     double *moments; /* NULL, or (2, columns) of a float matrix: adds up its inputs, and their squares, over all rows */
 } sc_op;
 
-/* Consecutive rows of a step that belong to one sequence, and that sequence's cache: a table of blocks that covers
- * position + rows positions. */
+/* Consecutive rows of a step that belong to one sequence, and that sequence's cache: a table of KV blocks that
+ * covers position + rows positions. */
 typedef struct {
     int32_t first_row, rows, position;
-    void *const *blocks;
+    void *const *kv_blocks;
 } sc_segment;
 
 typedef struct {
@@ -134,7 +134,7 @@ typedef struct {
     const int32_t *tokens; /* (rows) */
     const sc_segment *segment;
     const int32_t *output_rows; /* (outputs): rows whose logits are wanted, rising */
-    float *logits;              /* (outputs, rows of the head) */
+    float *logits;              /* (outputs, rows of the lm_head) */
 } sc_batch;
 
 /* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */

@@ -11,7 +11,7 @@
 enum {
     SC_MANY_ROWS = 128,        /* from here on weights are a small part of what is read */
     SC_UNIT_MACS = 1 << 27,    /* most multiply-adds of a unit with many rows: a few hundred microseconds */
-    SC_TAIL_GROUPS = 2,        /* groups for each thread that are cut finer, at the end */
+    SC_TAIL_BUNDLES = 2,       /* bundles for each thread that are cut finer, at the end */
     SC_TAIL_ROWS = 128,        /* most rows of a unit there, if there is more than the tail */
     SC_UNPACK_ROWS = 12,       /* unpacking weights, once for a unit, takes as long as multiplying so many rows */
     SC_SPREAD = 4,             /* threads end apart by a part of a unit, one in so many */
@@ -19,12 +19,12 @@ enum {
     SC_LEAST_BYTES = 16 << 10  /* weights of a unit with few rows: a microsecond of reading, what handing over costs */
 };
 
-/* A layer: pairs of panels, which go by groups of `unit`, and the rows that meet them. */
+/* A layer: pairs of panels, which go by bundles of `unit`, and the rows that meet them. */
 typedef struct {
     uint32_t pairs, unit, rows, threads;
-    uint32_t least;      /* few rows: pairs of a unit at least */
-    uint32_t head;       /* many rows: groups in front of the tail */
-    uint32_t head_rows, tail_rows; /* rows of a unit there */
+    uint32_t least;                 /* few rows: pairs of a unit at least */
+    uint32_t front;                 /* many rows: bundles in front of the tail */
+    uint32_t front_rows, tail_rows; /* rows of a unit there */
 } sc_sharing;
 
 /* Pairs first..last-1, rows begin..end-1. */
@@ -47,15 +47,15 @@ static inline uint32_t sc_tile_rows(uint64_t limit, uint32_t rows)
     return sc_smaller(whole < SC_TILE_ROWS ? SC_TILE_ROWS : whole, rows);
 }
 
-/* Rows of a unit in a tail of so many groups: that with which threads of equal speed would be done first. */
-static inline uint32_t sc_tail_rows(const sc_sharing *s, uint32_t groups, uint32_t least)
+/* Rows of a unit in a tail of so many bundles: that with which threads of equal speed would be done first. */
+static inline uint32_t sc_tail_rows(const sc_sharing *s, uint32_t bundles, uint32_t least)
 {
-    const uint32_t most = s->head ? sc_smaller(SC_TAIL_ROWS, s->head_rows) : s->head_rows;
+    const uint32_t most = s->front ? sc_smaller(SC_TAIL_ROWS, s->front_rows) : s->front_rows;
     uint32_t found = least;
     uint64_t best = UINT64_MAX;
     for (uint32_t next = least; next < most + SC_TILE_ROWS; next += SC_TILE_ROWS) {
         const uint32_t size = sc_smaller(next, most);
-        const uint64_t rounds = sc_divide_up(groups * sc_divide_up(s->rows, size), s->threads);
+        const uint64_t rounds = sc_divide_up(bundles * sc_divide_up(s->rows, size), s->threads);
         const uint64_t time = (SC_SPREAD * rounds + 1) * (size + SC_UNPACK_ROWS);
         if (time >= best) continue;
         best = time;
@@ -76,16 +76,16 @@ static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t ro
         while (s.least * pair_bytes * rows < SC_LEAST_BYTES) s.least += s.unit;
         return s;
     }
-    const uint32_t groups = sc_divide_up(pairs, s.unit);
+    const uint32_t bundles = sc_divide_up(pairs, s.unit);
     /* Fewer rows would be too many units. */
-    const uint64_t fit = (uint64_t)rows * groups / (SC_MAX_UNITS / 8) + SC_TILE_ROWS;
-    s.head_rows = sc_tile_rows(sc_larger(SC_UNIT_MACS / ((uint64_t)s.unit * SC_PAIR * columns), fit), rows);
+    const uint64_t fit = (uint64_t)rows * bundles / (SC_MAX_UNITS / 8) + SC_TILE_ROWS;
+    s.front_rows = sc_tile_rows(sc_larger(SC_UNIT_MACS / ((uint64_t)s.unit * SC_PAIR * columns), fit), rows);
     if (threads == 1) { /* nobody to wait for */
-        s.head = groups;
+        s.front = bundles;
         return s;
     }
-    s.head = groups > SC_TAIL_GROUPS * threads ? groups - SC_TAIL_GROUPS * threads : 0;
-    s.tail_rows = sc_tail_rows(&s, groups - s.head, sc_tile_rows(fit, s.head_rows));
+    s.front = bundles > SC_TAIL_BUNDLES * threads ? bundles - SC_TAIL_BUNDLES * threads : 0;
+    s.tail_rows = sc_tail_rows(&s, bundles - s.front, sc_tile_rows(fit, s.front_rows));
     return s;
 }
 
@@ -101,8 +101,9 @@ static inline uint32_t sc_few_size(const sc_sharing *s, uint32_t first)
 static inline uint32_t sc_shares(const sc_sharing *s)
 {
     if (sc_is_many(s)) {
-        const uint32_t tail = sc_divide_up(s->pairs, s->unit) - s->head;
-        return s->head * sc_divide_up(s->rows, s->head_rows) + (tail ? tail * sc_divide_up(s->rows, s->tail_rows) : 0);
+        const uint32_t tail = sc_divide_up(s->pairs, s->unit) - s->front;
+        return s->front * sc_divide_up(s->rows, s->front_rows) +
+               (tail ? tail * sc_divide_up(s->rows, s->tail_rows) : 0);
     }
     uint32_t first = 0, shares = 0;
     while (first < s->pairs) {
@@ -118,10 +119,10 @@ static inline uint32_t sc_shares(const sc_sharing *s)
 static inline sc_share sc_share_at(const sc_sharing *s, uint32_t index)
 {
     if (sc_is_many(s)) {
-        const uint32_t in_head = s->head * sc_divide_up(s->rows, s->head_rows);
-        const uint32_t at = index < in_head ? index : index - in_head;
-        const uint32_t rows = index < in_head ? s->head_rows : s->tail_rows, cuts = sc_divide_up(s->rows, rows);
-        const uint32_t first = (at / cuts + (index < in_head ? 0 : s->head)) * s->unit, begin = at % cuts * rows;
+        const uint32_t in_front = s->front * sc_divide_up(s->rows, s->front_rows);
+        const uint32_t at = index < in_front ? index : index - in_front;
+        const uint32_t rows = index < in_front ? s->front_rows : s->tail_rows, cuts = sc_divide_up(s->rows, rows);
+        const uint32_t first = (at / cuts + (index < in_front ? 0 : s->front)) * s->unit, begin = at % cuts * rows;
         return (sc_share){first, sc_smaller(first + s->unit, s->pairs), begin, sc_smaller(begin + rows, s->rows)};
     }
     uint32_t first = 0, size = sc_few_size(s, 0);

@@ -83,18 +83,17 @@ static inline float *sc_scratch(const sc_step *step, const sc_worker *worker)
 /* Floats from one pair's outputs (rows, 32) to the next's: an odd number of cache lines. */
 static inline size_t sc_pair_outputs(size_t rows) { return rows * SC_PAIR + 16; }
 
-/* Bytes of the keys, or of the values, of one layer and KV head in a block of the cache; dim is that of a head,
- * padded. */
+/* Bytes of the keys, or of the values, of one layer and KV head in a KV block; dim is that of a head, padded. */
 static inline size_t sc_kv_half_bytes(int format, size_t dim)
 {
     return SC_KV_BLOCK * dim * (format == SC_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
-/* Keys (dim, 64) of a layer and KV head within a block of the cache; values (64, dim) follow. */
-static inline char *sc_kv_keys(const sc_engine *e, void *block, int32_t layer, int32_t head)
+/* Keys (dim, 64) of a layer and KV head within a KV block; values (64, dim) follow. */
+static inline char *sc_kv_keys(const sc_engine *e, void *kv_block, int32_t layer, int32_t kv_head)
 {
-    const size_t index = (size_t)layer * (size_t)e->shape.n_head_kv + (size_t)head;
-    return (char *)block + index * 2 * sc_kv_half_bytes(e->shape.cache, e->dim);
+    const size_t index = (size_t)layer * (size_t)e->shape.n_head_kv + (size_t)kv_head;
+    return (char *)kv_block + index * 2 * sc_kv_half_bytes(e->shape.cache, e->dim);
 }
 
 #endif

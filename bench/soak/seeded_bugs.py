@@ -134,8 +134,8 @@ BUGS = (
     Bug(
         "the last columns are taken for a whole block",
         "csrc/body/linear_float.h",
-        "const size_t n = columns - k < SC_BLOCK ? columns - k : SC_BLOCK;",
-        "const size_t n = SC_BLOCK;",
+        "const size_t n = columns - k < SC_SUPERBLOCK ? columns - k : SC_SUPERBLOCK;",
+        "const size_t n = SC_SUPERBLOCK;",
         KERNELS,
     ),
     Bug(

@@ -39,8 +39,8 @@
 
 /* Weights are prefetched so many superblocks of a pair ahead, none if 0, into L2 (2), or L1 (3). On x86 L1 keeps too
  * few requests in flight. Few tokens may ask L2 for the next half superblock, too. */
-#ifndef PREFETCH_BLOCKS
-#define PREFETCH_BLOCKS 0
+#ifndef PREFETCH_SUPERBLOCKS
+#define PREFETCH_SUPERBLOCKS 0
 #endif
 #ifndef PREFETCH_CACHE
 #define PREFETCH_CACHE 3

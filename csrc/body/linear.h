@@ -34,37 +34,37 @@ INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K
 /* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves
  * (Q6_K); a group of Q8_0, by itself. */
 INLINE int groups_per_unit(int format) { return is_affine(format) ? 2 : 1; }
-INLINE int units_per_block(int format) { return SC_GROUPS / groups_per_unit(format); }
+INLINE int units_per_superblock(int format) { return SC_GROUPS / groups_per_unit(format); }
 INLINE int sums_per_unit(int format) { return format == SC_Q8_0 ? 1 : 2; }
 
 /* Quad s of group g of one panel, as unsigned bytes. */
-INLINE u8x64 quad_bytes(int format, const void *block, int panel, int g, int s)
+INLINE u8x64 quad_bytes(int format, const void *superblock, int panel, int g, int s)
 {
     if (format == SC_Q4_K) {
-        u8x64 x = u8_load(((const sc_q4k *)block)->q[g >> 1][panel][s]);
+        u8x64 x = u8_load(((const sc_q4k *)superblock)->q[g >> 1][panel][s]);
         return u8_and(g & 1 ? u8_shr(x, 4) : x, 15);
     }
     if (format == SC_Q5_K) {
-        const sc_q5k *w = block;
+        const sc_q5k *w = superblock;
         u8x64 x = u8_load(w->q[g >> 1][panel][s]), high = u8_load(w->high[panel][s]);
         high = g < 4 ? u8_shl(high, 4 - g) : u8_shr(high, g - 4);
         return u8_or(u8_and(g & 1 ? u8_shr(x, 4) : x, 15), u8_and(high, 16));
     }
     if (format == SC_Q6_K) {
-        const sc_q6k *w = block;
+        const sc_q6k *w = superblock;
         const int i = g & 3;
         u8x64 x = u8_load(w->half[g >> 2].low[i & 1][panel][s]), high = u8_load(w->half[g >> 2].high[panel][s]);
         high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
         return u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
     }
-    return u8_load(((const sc_q8 *)block)[g].q[panel][s]);
+    return u8_load(((const sc_q8 *)superblock)[g].q[panel][s]);
 }
 
-/* For the six-bit factors of a panel of `block`, if it has them. */
-INLINE void unpack_six(int format, const void *block, int panel, six_bits *out)
+/* For the six-bit factors of a panel of `superblock`, if it has them. */
+INLINE void unpack_six(int format, const void *superblock, int panel, six_bits *out)
 {
     if (!is_affine(format)) return;
-    const uint8_t(*six)[64] = ((const sc_affine *)block)->six[panel];
+    const uint8_t(*six)[64] = ((const sc_affine *)superblock)->six[panel];
     const u8x64 high = u8_load(six[2]);
     out->scale[0] = u8_or(u8_and(u8_load(six[0]), 15), u8_and(u8_shl(high, 4), 48));
     out->min[0] = u8_or(u8_and(u8_shr(u8_load(six[0]), 4), 15), u8_and(u8_shl(high, 2), 48));
@@ -73,10 +73,10 @@ INLINE void unpack_six(int format, const void *block, int panel, six_bits *out)
 }
 
 /* The scales of unit u's two sums. */
-INLINE i32x16 unit_scale(int format, const void *block, int panel, int u, const six_bits *six)
+INLINE i32x16 unit_scale(int format, const void *superblock, int panel, int u, const six_bits *six)
 {
     if (is_affine(format)) return u & 1 ? i16_odd_u8(six->scale[u >> 1]) : i16_even_u8(six->scale[u >> 1]);
-    const u8x64 line = u8_load(((const sc_q6k *)block)->scale[panel][u >> 1]);
+    const u8x64 line = u8_load(((const sc_q6k *)superblock)->scale[panel][u >> 1]);
     return u & 1 ? i16_odd_i8(line) : i16_even_i8(line);
 }
 
@@ -86,21 +86,21 @@ INLINE i32x16 unit_min(int u, const six_bits *six)
 }
 
 /* d of group g, where it has one of its own, or of the superblock. */
-INLINE f32x16 load_d(int format, const void *block, int panel, int g)
+INLINE f32x16 load_d(int format, const void *superblock, int panel, int g)
 {
-    return f32_load_f16(is_affine(format)   ? ((const sc_affine *)block)->d[panel]
-                        : format == SC_Q6_K ? ((const sc_q6k *)block)->d[panel]
-                                            : ((const sc_q8 *)block)[g].d[panel]);
+    return f32_load_f16(is_affine(format)   ? ((const sc_affine *)superblock)->d[panel]
+                        : format == SC_Q6_K ? ((const sc_q6k *)superblock)->d[panel]
+                                            : ((const sc_q8 *)superblock)[g].d[panel]);
 }
 
-INLINE f32x16 load_dmin(const void *block, int panel)
+INLINE f32x16 load_dmin(const void *superblock, int panel)
 {
-    return f32_mul(f32_load_f16(((const sc_affine *)block)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
+    return f32_mul(f32_load_f16(((const sc_affine *)superblock)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
 }
 
 /* Integer dot products of quads first..last-1 of group g: `panels` panels times `tokens` tokens, exact. The weights are
- * w's or else those of `block`, unpacked quad by quad: few registers hold a group. */
-INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *block, int panel,
+ * w's or else those of `superblock`, unpacked quad by quad: few registers hold a group. */
+INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
                      const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
     const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
@@ -111,7 +111,7 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
         u8x64 quad[2];
         UNROLL(2)
         for (int p = 0; p < panels; p++)
-            quad[p] = block ? quad_bytes(format, block, panel + p, g, s) : w->q[panel + p][g][s];
+            quad[p] = superblock ? quad_bytes(format, superblock, panel + p, g, s) : w->q[panel + p][g][s];
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
@@ -131,17 +131,17 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
 }
 
 /* The sums of unit u. */
-INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *block, int panel,
+INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
                      const sc_act *x, int u, i32x16 sum[2][2][TILE_TOKENS])
 {
     if (format == SC_Q8_0) {
-        dot_tile(format, panels, tokens, w, block, panel, x, u, 0, 8, sum[0]);
+        dot_tile(format, panels, tokens, w, superblock, panel, x, u, 0, 8, sum[0]);
     } else if (format == SC_Q6_K) {
-        dot_tile(format, panels, tokens, w, block, panel, x, u, 0, 4, sum[0]);
-        dot_tile(format, panels, tokens, w, block, panel, x, u, 4, 8, sum[1]);
+        dot_tile(format, panels, tokens, w, superblock, panel, x, u, 0, 4, sum[0]);
+        dot_tile(format, panels, tokens, w, superblock, panel, x, u, 4, 8, sum[1]);
     } else {
-        dot_tile(format, panels, tokens, w, block, panel, x, 2 * u, 0, 8, sum[0]);
-        dot_tile(format, panels, tokens, w, block, panel, x, 2 * u + 1, 0, 8, sum[1]);
+        dot_tile(format, panels, tokens, w, superblock, panel, x, 2 * u, 0, 8, sum[0]);
+        dot_tile(format, panels, tokens, w, superblock, panel, x, 2 * u + 1, 0, 8, sum[1]);
     }
 }
 
@@ -157,15 +157,15 @@ INLINE i32x16 unit_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int
 typedef struct {
     i32x16 total; /* Q4_K, Q5_K */
     f32x16 part;  /* Q6_K; for Q8_0 all before it, too */
-} block_sum;
+} superblock_sum;
 
-INLINE block_sum block_start(int format, f32x16 acc)
+INLINE superblock_sum superblock_start(int format, f32x16 acc)
 {
-    return (block_sum){i32_set1(0), format == SC_Q8_0 ? acc : f32_set1(0)};
+    return (superblock_sum){i32_set1(0), format == SC_Q8_0 ? acc : f32_set1(0)};
 }
 
 /* Adds a unit of a K-quant from both its sums and their scales. */
-INLINE void add_sums(int format, block_sum *sum, i32x16 both, i32x16 scale, const sc_act *x, int u)
+INLINE void add_sums(int format, superblock_sum *sum, i32x16 both, i32x16 scale, const sc_act *x, int u)
 {
     if (is_affine(format))
         sum->total = i16_dot_add(sum->total, both, i16_mul(scale, i16_broadcast2(x->factor + 2 * u)));
@@ -174,13 +174,13 @@ INLINE void add_sums(int format, block_sum *sum, i32x16 both, i32x16 scale, cons
 }
 
 /* Adds a group of Q8_0 from its sum times d. */
-INLINE void add_term(block_sum *sum, f32x16 term, const sc_act *x, int g)
+INLINE void add_term(superblock_sum *sum, f32x16 term, const sc_act *x, int g)
 {
     sum->part = f32_fma(term, f32_set1(x->group_scale[g]), sum->part);
 }
 
 /* Adds a unit from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
-INLINE void add_unit(int format, block_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
+INLINE void add_unit(int format, superblock_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
                      const sc_act *x, int u)
 {
     if (format == SC_Q8_0) add_term(sum, f32_mul(f32_from_i32(one), *d), x, u);
@@ -197,8 +197,8 @@ INLINE f32x16 times_sums(const i32x16 factor[SC_GROUPS / 2], const sc_act *x)
 }
 
 /* acc plus a superblock. */
-INLINE f32x16 block_end(int format, f32x16 acc, block_sum sum, const i32x16 *scale, const i32x16 *min, f32x16 d,
-                        f32x16 dmin, const sc_act *x)
+INLINE f32x16 superblock_end(int format, f32x16 acc, superblock_sum sum, const i32x16 *scale, const i32x16 *min,
+                             f32x16 d, f32x16 dmin, const sc_act *x)
 {
     if (format == SC_Q8_0) return sum.part;
     if (format == SC_Q6_K) return f32_fma(sum.part, d, acc);
@@ -211,19 +211,20 @@ INLINE f32x16 block_end(int format, f32x16 acc, block_sum sum, const i32x16 *sca
 /* Units of the superblock that begins at column k. */
 INLINE int units_left(int format, size_t columns, size_t k)
 {
-    return columns - k < SC_BLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_unit(format) : units_per_block(format);
+    return columns - k < SC_SUPERBLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_unit(format)
+                                       : units_per_superblock(format);
 }
 
-/* What to ask for while superblock `block` of a pair is at work: PREFETCH_BLOCKS further, in the pair that comes next
- * if this one, whose end is `end`, is that short. */
-INLINE const char *prefetch_target(const char *block, const char *end, const char *ahead, size_t block_bytes)
+/* What to ask for while `superblock` of a pair is at work: PREFETCH_SUPERBLOCKS further, in the pair that comes next if
+ * this one, whose end is `end`, is that short. */
+INLINE const char *prefetch_target(const char *superblock, const char *end, const char *ahead, size_t superblock_bytes)
 {
-    const char *p = block + PREFETCH_BLOCKS * block_bytes;
+    const char *p = superblock + PREFETCH_SUPERBLOCKS * superblock_bytes;
     return p < end ? p : ahead + (p - end);
 }
 
-/* Unit u of a panel of `block`: factors, and bytes less the zero point `zero` if `bytes`. Unit 0 comes first. */
-INLINE void unpack_unit(int format, const char *block, int panel, int u, int bytes, uint8_t zero, unpacked *w)
+/* Unit u of a panel of `superblock`: factors, and bytes less the zero point `zero` if `bytes`. Unit 0 comes first. */
+INLINE void unpack_unit(int format, const char *superblock, int panel, int u, int bytes, uint8_t zero, unpacked *w)
 {
     const int groups = groups_per_unit(format);
     if (bytes) {
@@ -231,27 +232,27 @@ INLINE void unpack_unit(int format, const char *block, int panel, int u, int byt
         for (int g = groups * u; g < groups * (u + 1); g++)
             UNROLL(8)
             for (int s = 0; s < 8; s++) {
-                const u8x64 quad = quad_bytes(format, block, panel, g, s);
+                const u8x64 quad = quad_bytes(format, superblock, panel, g, s);
                 w->q[panel][g][s] = zero ? u8_sub(quad, zero) : quad;
             }
     }
-    if (u == 0) unpack_six(format, block, panel, &w->six[panel]);
-    if (u == 0 || format == SC_Q8_0) w->d[panel][u] = load_d(format, block, panel, u);
-    if (format != SC_Q8_0) w->scale[panel][u] = unit_scale(format, block, panel, u, &w->six[panel]);
+    if (u == 0) unpack_six(format, superblock, panel, &w->six[panel]);
+    if (u == 0 || format == SC_Q8_0) w->d[panel][u] = load_d(format, superblock, panel, u);
+    if (format != SC_Q8_0) w->scale[panel][u] = unit_scale(format, superblock, panel, u, &w->six[panel]);
     if (is_affine(format)) {
         w->min[panel][u] = unit_min(u, &w->six[panel]);
-        if (u == 0) w->dmin[panel] = load_dmin(block, panel);
+        if (u == 0) w->dmin[panel] = load_dmin(superblock, panel);
     }
 }
 
-/* Superblock `block` of a pair. */
-INLINE void unpack_block(int format, const char *block, int units, int bytes, uint8_t zero, unpacked *w)
+/* A superblock of a pair. */
+INLINE void unpack_superblock(int format, const char *superblock, int units, int bytes, uint8_t zero, unpacked *w)
 {
     for (int p = 0; p < 2; p++)
         UNROLL(8)
-        for (int u = 0; u < units_per_block(format); u++) {
+        for (int u = 0; u < units_per_superblock(format); u++) {
             if (format == SC_Q8_0 && u >= units) break;
-            unpack_unit(format, block, p, u, bytes, zero, w);
+            unpack_unit(format, superblock, p, u, bytes, zero, w);
         }
 }
 

@@ -12,8 +12,8 @@ INLINE void linear_float(int format, const char *pair, size_t columns, const flo
                          float *out)
 {
     const size_t size = format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
-    for (size_t k = 0; k < columns; k += SC_BLOCK) {
-        const size_t n = columns - k < SC_BLOCK ? columns - k : SC_BLOCK;
+    for (size_t k = 0; k < columns; k += SC_SUPERBLOCK) {
+        const size_t n = columns - k < SC_SUPERBLOCK ? columns - k : SC_SUPERBLOCK;
         for (size_t p = 0; p < 2; p += TILE_PANELS)
             fma_tokens(format, tokens, pair + (k * SC_PAIR + 16 * p) * size, SC_PAIR, n, x + k, stride, NULL, 0,
                        out + 16 * p, SC_PAIR, k == 0);

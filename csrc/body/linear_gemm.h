@@ -8,18 +8,19 @@
 #include "linear.h"
 
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are
- * those of `block`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is NULL,
- * and the tokens of the next tile. */
-INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *block, int p0, int units, const sc_act *x,
-                      const char *ahead, size_t part, float *out)
+ * those of `superblock`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is
+ * NULL, and the tokens of the next tile. */
+INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *superblock, int p0, int units,
+                      const sc_act *x, const char *ahead, size_t part, float *out)
 {
-    block_sum sum[2][TILE_TOKENS];
+    superblock_sum sum[2][TILE_TOKENS];
     UNROLL(TILE_TOKENS)
     for (int t = 0; t < tokens; t++)
         UNROLL(2)
-        for (int p = 0; p < TILE_PANELS; p++) sum[p][t] = block_start(format, f32_load(out + 32 * t + 16 * (p0 + p)));
-    const void *packed = UNPACK_IN_TILE(format) ? block : NULL;
-    const size_t all = (size_t)units_per_block(format), own = (size_t)tokens * sizeof *x / all;
+        for (int p = 0; p < TILE_PANELS; p++)
+            sum[p][t] = superblock_start(format, f32_load(out + 32 * t + 16 * (p0 + p)));
+    const void *packed = UNPACK_IN_TILE(format) ? superblock : NULL;
+    const size_t all = (size_t)units_per_superblock(format), own = (size_t)tokens * sizeof *x / all;
     for (int u = 0; u < units; u++) {
         if (ahead) prefetch(ahead + (size_t)u * (part / all), part / all);
         prefetch_near((const char *)(x + tokens) + (size_t)u * own, own);
@@ -40,35 +41,35 @@ INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *blo
         for (int p = 0; p < TILE_PANELS; p++) {
             NO_LOADS_AHEAD();
             float *to = out + 32 * t + 16 * (p0 + p);
-            f32_store(to, block_end(format, f32_load(to), sum[p][t], w->scale[p0 + p], w->min[p0 + p], w->d[p0 + p][0],
-                                    w->dmin[p0 + p], x + t));
+            f32_store(to, superblock_end(format, f32_load(to), sum[p][t], w->scale[p0 + p], w->min[p0 + p],
+                                         w->d[p0 + p][0], w->dmin[p0 + p], x + t));
         }
 }
 
-INLINE void linear_gemm(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                        const char *ahead, float *out)
+INLINE void linear_gemm(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
+                        size_t tokens, const char *ahead, float *out)
 {
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const char *end = blocks + sc_pair_bytes(format, columns);
+    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
+    const char *end = superblocks + sc_pair_bytes(format, columns);
     /* Prefetching is spread over the tiles of the first tokens: the requests of a burst hold up other loads. */
     const size_t tiles = tokens < 4 * TILE_TOKENS ? (tokens + TILE_TOKENS - 1) / TILE_TOKENS : 4;
-    const size_t spread = tiles * TILE_TOKENS, piece = block_bytes / tiles;
+    const size_t spread = tiles * TILE_TOKENS, part = superblock_bytes / tiles;
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+    for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
         const int units = units_left(format, columns, k);
-        const char *next = prefetch_target(blocks, end, ahead, block_bytes);
-        unpack_block(format, blocks, units, !UNPACK_IN_TILE(format), 0, &w);
+        const char *next = prefetch_target(superblocks, end, ahead, superblock_bytes);
+        unpack_superblock(format, superblocks, units, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
-                const char *asked = PREFETCH_BLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * piece : NULL;
+                const char *asked = PREFETCH_SUPERBLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * part : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
-                if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, blocks, p, units, from, asked, piece, to);
-                else if (n == 4) gemm_tile(format, 4, &w, blocks, p, units, from, asked, piece, to);
-                else if (n == 2) gemm_tile(format, 2, &w, blocks, p, units, from, asked, piece, to);
-                else gemm_tile(format, 1, &w, blocks, p, units, from, asked, piece, to);
+                if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, superblocks, p, units, from, asked, part, to);
+                else if (n == 4) gemm_tile(format, 4, &w, superblocks, p, units, from, asked, part, to);
+                else if (n == 2) gemm_tile(format, 2, &w, superblocks, p, units, from, asked, part, to);
+                else gemm_tile(format, 1, &w, superblocks, p, units, from, asked, part, to);
             }
     }
 }

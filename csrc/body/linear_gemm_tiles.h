@@ -20,8 +20,8 @@ INLINE void add_rest(int format, int units, const sc_act *x, size_t tokens, tile
             make_products(format, now, u, m);
             store_products(format, now, RING_ALL, u, m);
         }
-        add_pieces(format, now, none, first, TILE_ROWS, 0, (tile_ahead){NULL, 0, NULL}, m,
-                   out + SC_PAIR * (tokens - rest) + SC_LANES * now.panel);
+        add_subtiles(format, now, none, first, TILE_ROWS, 0, (tile_ahead){NULL, 0, NULL}, m,
+                     out + SC_PAIR * (tokens - rest) + SC_LANES * now.panel);
     }
 }
 
@@ -31,10 +31,10 @@ enum { FAR_TOKENS = 1 << 20 };
 
 /* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from
  * `ahead`. */
-INLINE void add_block(int format, int units, const sc_act *x, size_t tokens, int far, const char *ahead, tile_memory *m,
-                      float *out)
+INLINE void add_superblock(int format, int units, const sc_act *x, size_t tokens, int far, const char *ahead,
+                           tile_memory *m, float *out)
 {
-    const size_t half = sc_pair_bytes(format, SC_BLOCK) / 2;
+    const size_t half = sc_pair_bytes(format, SC_SUPERBLOCK) / 2;
     const sc_act *end = x + tokens / TILE_ROWS * TILE_ROWS;
     tile_work now = {NULL, x, 0, units}, next;
     start_products(format, now, RING, m);
@@ -50,28 +50,29 @@ INLINE void add_block(int format, int units, const sc_act *x, size_t tokens, int
     if (tokens % TILE_ROWS) add_rest(format, units, x, tokens, m, out);
 }
 
-INLINE void gemm_many_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+INLINE void gemm_many_tiles(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
                             size_t tokens, const char *ahead, float *out)
 {
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const char *end = blocks + sc_pair_bytes(format, columns);
-    const int far = columns / SC_BLOCK * tokens * sizeof *x > FAR_TOKENS;
+    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
+    const char *end = superblocks + sc_pair_bytes(format, columns);
+    const int far = columns / SC_SUPERBLOCK * tokens * sizeof *x > FAR_TOKENS;
     tile_memory m;
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+    for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
         const int units = units_left(format, columns, k);
-        unpack_block(format, blocks, units, 1, zero_point(format), &m.w);
-        add_block(format, units, x, tokens, far, prefetch_target(blocks, end, ahead, block_bytes), &m, out);
+        unpack_superblock(format, superblocks, units, 1, zero_point(format), &m.w);
+        add_superblock(format, units, x, tokens, far, prefetch_target(superblocks, end, ahead, superblock_bytes), &m,
+                       out);
     }
 }
 
-INLINE void linear_gemm_tiles(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+INLINE void linear_gemm_tiles(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
                               size_t tokens, const char *ahead, float *out)
 {
     tile_shapes before;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     tiles_open(tokens < TILE_ROWS ? (int)tokens : TILE_ROWS, &before);
-    if (tokens <= TILE_ROWS) gemm_one_tile(format, blocks, columns, x, stride, tokens, ahead, out);
-    else gemm_many_tiles(format, blocks, columns, x, stride, tokens, ahead, out);
+    if (tokens <= TILE_ROWS) gemm_one_tile(format, superblocks, columns, x, stride, tokens, ahead, out);
+    else gemm_many_tiles(format, superblocks, columns, x, stride, tokens, ahead, out);
     tiles_close(&before);
 }
 

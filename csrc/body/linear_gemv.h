@@ -8,76 +8,76 @@
 #include "linear.h"
 
 /* One panel's part of unit u, few tokens. */
-INLINE void gemv_unit(int format, int tokens, const char *block, int panel, int u, const six_bits *six, const sc_act *x,
-                      block_sum sum[GEMV_TOKENS])
+INLINE void gemv_unit(int format, int tokens, const char *superblock, int panel, int u, const six_bits *six,
+                      const sc_act *x, superblock_sum sum[GEMV_TOKENS])
 {
     i32x16 dot[2][2][TILE_TOKENS], scale;
     f32x16 d;
-    if (format == SC_Q8_0) d = load_d(format, block, panel, u);
-    else scale = unit_scale(format, block, panel, u, six);
-    dot_unit(format, 1, tokens, NULL, block, panel, x, u, dot);
+    if (format == SC_Q8_0) d = load_d(format, superblock, panel, u);
+    else scale = unit_scale(format, superblock, panel, u, six);
+    dot_unit(format, 1, tokens, NULL, superblock, panel, x, u, dot);
     UNROLL(GEMV_TOKENS)
     for (int t = 0; t < tokens; t++)
         add_unit(format, &sum[t], dot[0][0][t], dot[sums_per_unit(format) - 1][0][t], &scale, &d, x + t, u);
 }
 
 /* out += one panel's superblock, few tokens. */
-INLINE void gemv_end(int format, int tokens, const char *block, int panel, const six_bits *six, const sc_act *x,
-                     const block_sum sum[GEMV_TOKENS], float *out)
+INLINE void gemv_end(int format, int tokens, const char *superblock, int panel, const six_bits *six, const sc_act *x,
+                     const superblock_sum sum[GEMV_TOKENS], float *out)
 {
     i32x16 scale[SC_GROUPS / 2], min[SC_GROUPS / 2];
     f32x16 d = f32_set1(0), dmin = d;
-    if (format != SC_Q8_0) d = load_d(format, block, panel, 0);
+    if (format != SC_Q8_0) d = load_d(format, superblock, panel, 0);
     if (is_affine(format)) {
-        dmin = load_dmin(block, panel);
+        dmin = load_dmin(superblock, panel);
         UNROLL(4)
         for (int u = 0; u < SC_GROUPS / 2; u++) {
             min[u] = unit_min(u, six);
-            scale[u] = unit_scale(format, block, panel, u, six);
+            scale[u] = unit_scale(format, superblock, panel, u, six);
         }
     }
     UNROLL(GEMV_TOKENS)
     for (int t = 0; t < tokens; t++) {
         float *to = out + SC_PAIR * t + SC_LANES * panel;
-        f32_store(to, block_end(format, f32_load(to), sum[t], scale, min, d, dmin, x + t));
+        f32_store(to, superblock_end(format, f32_load(to), sum[t], scale, min, d, dmin, x + t));
     }
 }
 
 /* Few tokens: the pair is unpacked in registers and read once. */
-INLINE void linear_gemv(int format, int tokens, const char *blocks, size_t columns, const sc_act *x, size_t stride,
+INLINE void linear_gemv(int format, int tokens, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
                         const char *ahead, float *out)
 {
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK);
-    const size_t part = block_bytes / (size_t)units_per_block(format);
-    const char *end = blocks + sc_pair_bytes(format, columns);
+    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
+    const size_t part = superblock_bytes / (size_t)units_per_superblock(format);
+    const char *end = superblocks + sc_pair_bytes(format, columns);
     memset(out, 0, (size_t)tokens * SC_PAIR * sizeof *out);
-    for (size_t k = 0; k < columns; k += SC_BLOCK, blocks += block_bytes, x += stride) {
+    for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
         const int units = units_left(format, columns, k);
-        const char *next = prefetch_target(blocks, end, ahead, block_bytes);
+        const char *next = prefetch_target(superblocks, end, ahead, superblock_bytes);
         six_bits six[2];
-        block_sum sum[2][GEMV_TOKENS];
+        superblock_sum sum[2][GEMV_TOKENS];
         UNROLL(2)
         for (int p = 0; p < 2; p++) {
-            unpack_six(format, blocks, p, &six[p]);
+            unpack_six(format, superblocks, p, &six[p]);
             UNROLL(GEMV_TOKENS)
             for (int t = 0; t < tokens; t++)
-                sum[p][t] = block_start(format, f32_load(out + SC_PAIR * t + SC_LANES * p));
+                sum[p][t] = superblock_start(format, f32_load(out + SC_PAIR * t + SC_LANES * p));
         }
         const six_bits *factors = six; /* in memory: few registers hold them */
         OPAQUE(factors);
         UNROLL(8)
-        for (int u = 0; u < units_per_block(format); u++) {
+        for (int u = 0; u < units_per_superblock(format); u++) {
             if (format == SC_Q8_0 && u >= units) break;
-            if (PREFETCH_BLOCKS) prefetch(next + (size_t)u * part, part);
-            if (PREFETCH_NEAR) prefetch_near(blocks + block_bytes / 2 + (size_t)u * part, part);
+            if (PREFETCH_SUPERBLOCKS) prefetch(next + (size_t)u * part, part);
+            if (PREFETCH_NEAR) prefetch_near(superblocks + superblock_bytes / 2 + (size_t)u * part, part);
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
                 NO_LOADS_AHEAD();
-                gemv_unit(format, tokens, blocks, p, u, factors + p, x, sum[p]);
+                gemv_unit(format, tokens, superblocks, p, u, factors + p, x, sum[p]);
             }
         }
         UNROLL(2)
-        for (int p = 0; p < 2; p++) gemv_end(format, tokens, blocks, p, factors + p, x, sum[p], out);
+        for (int p = 0; p < 2; p++) gemv_end(format, tokens, superblocks, p, factors + p, x, sum[p], out);
     }
 }
 

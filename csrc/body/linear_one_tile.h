@@ -18,7 +18,7 @@ INLINE uint8_t zero_point(int format)
 
 /* A panel's part of a superblock, and the tile of tokens that meets it; no x, no work. */
 typedef struct {
-    const char *block;
+    const char *superblock;
     const sc_act *x;
     int panel, units;
 } tile_work;
@@ -47,7 +47,7 @@ enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
 INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
 {
-    const size_t entry = (size_t)((units_per_block(format) * panel + u) % ring);
+    const size_t entry = (size_t)((units_per_superblock(format) * panel + u) % ring);
     return m->dots + entry * (size_t)sums_per_unit(format) * TILE_ROWS;
 }
 
@@ -106,7 +106,7 @@ INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
 
 /* sum[t] += unit u for `tokens` tokens from `first` of a tile. */
 INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int u, tile_memory *m,
-                         block_sum sum[TILE_ROWS])
+                         superblock_sum sum[TILE_ROWS])
 {
     const i32x16 *scale = &m->w.scale[at.panel][u];
     const f32x16 *d = &m->w.d[at.panel][u];
@@ -130,11 +130,11 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
 INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads,
                       int unpack, tile_ahead ahead, tile_memory *m, float *out)
 {
-    block_sum sum[TILE_ROWS];
-    const int groups = groups_per_unit(format), units = units_per_block(format), p = now.panel;
+    superblock_sum sum[TILE_ROWS];
+    const int groups = groups_per_unit(format), units = units_per_superblock(format), p = now.panel;
     const size_t part = ahead.part * (size_t)groups;
     UNROLL(TILE_ROWS)
-    for (int t = 0; t < tokens; t++) sum[t] = block_start(format, f32_load(out + SC_PAIR * t));
+    for (int t = 0; t < tokens; t++) sum[t] = superblock_start(format, f32_load(out + SC_PAIR * t));
     UNROLL(8)
     for (int u = 0; u < units; u++) {
         if (leads) {
@@ -143,7 +143,7 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
                 prefetch_near((const char *)(ahead.tokens + groups * u + t),
                               is_affine(format) ? offsetof(sc_act, zero16) : sizeof(sc_act));
             if (unpack && next.x && (format != SC_Q8_0 || u < next.units))
-                unpack_unit(format, next.block, next.panel, u, 1, zero_point(format), &m->w);
+                unpack_unit(format, next.superblock, next.panel, u, 1, zero_point(format), &m->w);
             if (u < units - 2) make_products(format, now, u + 2, m);
             else if (next.x) make_products(format, next, u + 2 - units, m);
             if (u < units - 1) store_products(format, now, ring, u + 1, m);
@@ -155,15 +155,15 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) {
         float *to = out + SC_PAIR * t;
-        f32_store(to, block_end(format, f32_load(to), sum[t], m->w.scale[p], m->w.min[p], m->w.d[p][0], m->w.dmin[p],
-                                now.x + first + t));
+        f32_store(to, superblock_end(format, f32_load(to), sum[t], m->w.scale[p], m->w.min[p], m->w.d[p][0],
+                                     m->w.dmin[p], now.x + first + t));
     }
 }
 
-/* The same for tokens first..rows-1 of a tile, fewer than it has, in pieces. Only the first piece leads, if any
- * does. */
-INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads,
-                       tile_ahead ahead, tile_memory *m, float *out)
+/* The same for tokens first..rows-1 of a tile, fewer than it has, in subtiles. Only the first of them leads, if
+ * any does. */
+INLINE void add_subtiles(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads,
+                         tile_ahead ahead, tile_memory *m, float *out)
 {
     for (size_t t = first, n; t < rows; t += n, out += SC_PAIR * n, leads = 0) {
         n = next_tile(rows - t, 4);
@@ -175,29 +175,30 @@ INLINE void add_pieces(int format, tile_work now, tile_work next, size_t first, 
 
 /* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is
  * added up the next one is unpacked. */
-INLINE void gemm_one_tile(int format, const char *blocks, size_t columns, const sc_act *x, size_t stride, size_t tokens,
-                          const char *ahead, float *out)
+INLINE void gemm_one_tile(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
+                          size_t tokens, const char *ahead, float *out)
 {
-    const size_t block_bytes = sc_pair_bytes(format, SC_BLOCK), half = block_bytes / 2;
-    const char *end = blocks + sc_pair_bytes(format, columns);
+    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK), half = superblock_bytes / 2;
+    const char *end = superblocks + sc_pair_bytes(format, columns);
     tile_memory m;
-    tile_work now = {blocks, x, 0, units_left(format, columns, 0)}, next;
-    for (int u = 0; u < now.units; u++) unpack_unit(format, blocks, 0, u, 1, zero_point(format), &m.w);
+    tile_work now = {superblocks, x, 0, units_left(format, columns, 0)}, next;
+    for (int u = 0; u < now.units; u++) unpack_unit(format, superblocks, 0, u, 1, zero_point(format), &m.w);
     start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
     for (size_t k = 0; now.x; now = next) {
-        const tile_ahead later = {prefetch_target(now.block, end, ahead, block_bytes) + (now.panel ? half : 0),
+        const tile_ahead later = {prefetch_target(now.superblock, end, ahead, superblock_bytes) +
+                                      (now.panel ? half : 0),
                                   half / SC_GROUPS, NULL};
         float *to = out + SC_LANES * now.panel;
         next = now;
         next.panel ^= 1;
         if (now.panel) {
-            k += SC_BLOCK;
-            next = (tile_work){now.block + block_bytes, k < columns ? now.x + stride : NULL, 0,
+            k += SC_SUPERBLOCK;
+            next = (tile_work){now.superblock + superblock_bytes, k < columns ? now.x + stride : NULL, 0,
                                units_left(format, columns, k)};
         }
         if (tokens == TILE_ROWS)
             add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);
-        else add_pieces(format, now, next, 0, tokens, 1, later, &m, to);
+        else add_subtiles(format, now, next, 0, tokens, 1, later, &m, to);
     }
 }
 

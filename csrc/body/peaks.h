@@ -35,7 +35,7 @@ static uint32_t FN(peak_read)(const void *memory, size_t bytes)
     for (int i = 0; i < 4; i++) sum[i] = i32_set1(0);
     for (const char *end = p + bytes; p < end; p += 256) {
         /* As a step does, which must not outrun its peak. */
-        if (PREFETCH_BLOCKS) prefetch(p + PREFETCH_BLOCKS * sizeof(sc_q4k), 256);
+        if (PREFETCH_SUPERBLOCKS) prefetch(p + PREFETCH_SUPERBLOCKS * sizeof(sc_q4k), 256);
         UNROLL(4)
         for (int i = 0; i < 4; i++) sum[i] = i32_add(sum[i], i32_from_bits(f32_load((const float *)p + 16 * i)));
     }

@@ -96,24 +96,25 @@ INLINE void round_block(const float *x, size_t stride, int groups, block_scales 
     put_sums(scales, half, out);
 }
 
-/* Blocks `x_step` floats and `out_step` blocks apart, whose groups are `stride` floats apart. The scales of each are
- * found while the one before it is rounded: divisions take their time. */
-INLINE void quantize_blocks(const float *x, size_t x_step, size_t stride, int groups, size_t blocks, sc_act *out,
-                            size_t out_step)
+/* Blocks `x_stride` floats and `out_stride` blocks apart, whose groups are `stride` floats apart. The scales of each
+ * are found while the one before it is rounded: divisions take their time. */
+INLINE void quantize_blocks(const float *x, size_t x_stride, size_t stride, int groups, size_t blocks, sc_act *out,
+                            size_t out_stride)
 {
     block_scales scales[2];
     if (blocks) find_scales(x, stride, groups, &scales[0]);
     for (size_t i = 0; i < blocks; i++) {
-        if (i + 1 < blocks) find_scales(x + (i + 1) * x_step, stride, groups, &scales[(i + 1) % 2]);
-        round_block(x + i * x_step, stride, groups, &scales[i % 2], out + i * out_step);
+        if (i + 1 < blocks) find_scales(x + (i + 1) * x_stride, stride, groups, &scales[(i + 1) % 2]);
+        round_block(x + i * x_stride, stride, groups, &scales[i % 2], out + i * out_stride);
     }
 }
 
 static void FN(quantize)(const float *x, size_t n, sc_act *out, size_t stride)
 {
-    const size_t whole = n / SC_BLOCK, rest = n % SC_BLOCK;
-    quantize_blocks(x, SC_BLOCK, SC_GROUP, SC_GROUPS, whole, out, stride);
-    if (rest) quantize_blocks(x + whole * SC_BLOCK, 0, SC_GROUP, (int)(rest / SC_GROUP), 1, out + whole * stride, 0);
+    const size_t whole = n / SC_SUPERBLOCK, rest = n % SC_SUPERBLOCK;
+    quantize_blocks(x, SC_SUPERBLOCK, SC_GROUP, SC_GROUPS, whole, out, stride);
+    if (rest)
+        quantize_blocks(x + whole * SC_SUPERBLOCK, 0, SC_GROUP, (int)(rest / SC_GROUP), 1, out + whole * stride, 0);
 }
 
 /* The block of each token whose groups lie in pairs' outputs. */

@@ -10,7 +10,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #define FLOAT_TOKENS 8
 #define GEMV_TOKENS 4
 #define GEMM_ON_TILES 1
-#define PREFETCH_BLOCKS 4
+#define PREFETCH_SUPERBLOCKS 4
 #define PREFETCH_CACHE 2
 #define PREFETCH_NEAR 0
 #define PEAK_SUMS 12

@@ -9,7 +9,7 @@ TARGET_BEGIN("avx2,fma,f16c")
 #define TILE_TOKENS 4
 #define FLOAT_TOKENS 6
 #define GEMV_TOKENS 1
-#define PREFETCH_BLOCKS 4
+#define PREFETCH_SUPERBLOCKS 4
 #define PREFETCH_CACHE 2
 #define PREFETCH_NEAR 1
 #define PEAK_SUMS 3

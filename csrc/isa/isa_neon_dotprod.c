@@ -9,7 +9,7 @@ TARGET_BEGIN("arch=armv8.2-a+dotprod")
 #define TILE_TOKENS 4
 #define FLOAT_TOKENS 6
 #define GEMV_TOKENS 1
-#define PREFETCH_BLOCKS 1
+#define PREFETCH_SUPERBLOCKS 1
 #define PREFETCH_CACHE 3
 #define PREFETCH_NEAR 0
 #define PEAK_SUMS 4

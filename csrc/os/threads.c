@@ -27,7 +27,7 @@
 
 #include "bell.h"
 #include "platform.h"
-#include "step.h"
+#include "stall.h"
 #include "ticks.h"
 
 enum {
@@ -159,7 +159,7 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
 {
     _Atomic uint64_t *own = &team->workers[index].own;
     uint64_t old = atomic_load_explicit(own, memory_order_relaxed);
-    SC_STEP();
+    SC_STALL();
     while (is_before(old, phase)) {
         if (atomic_compare_exchange_weak(own, &old, phase)) {
             atomic_fetch_sub_explicit(&team->owned[phase & 1], 1, memory_order_relaxed);
@@ -173,11 +173,11 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
 static int64_t claim(sc_team *team, int index, uint64_t phase)
 {
     uint64_t word = atomic_load(&team->word);
-    SC_STEP();
+    SC_STALL();
     if (phase_of(word) != phase) return -1;
     if (has_owners(word) && claim_own(team, index, phase)) return index;
     while (phase_of(word) == phase && index_of(word) < atomic_load(&team->total[phase & 1])) {
-        SC_STEP();
+        SC_STALL();
         if (atomic_compare_exchange_weak(&team->word, &word, word + 1)) return index_of(word);
     }
     if (phase_of(word) != phase || !has_owners(word)) return -1;
@@ -204,7 +204,7 @@ static void open_next(sc_team *team, uint64_t before)
     const uint32_t units = opened ? next.units : 0;
     uint32_t owned = 0;
     team->phases[parity] = next;
-    SC_STEP();
+    SC_STALL();
     if (opened && next.own) {
         const uint32_t active = (uint32_t)sc_team_size(team);
         owned = units < active ? units : active;
@@ -214,9 +214,9 @@ static void open_next(sc_team *team, uint64_t before)
     atomic_store_explicit(&team->owned[parity], owned, memory_order_relaxed);
     atomic_store_explicit(&team->done[parity], 0, memory_order_relaxed);
     atomic_store_explicit(&team->total[parity], units, memory_order_relaxed);
-    SC_STEP();
+    SC_STALL();
     atomic_store(&team->word, (phase << 1 | (owned > 0)) << INDEX_BITS | owned);
-    SC_STEP();
+    SC_STALL();
     sc_bell_ring(&team->news, (uint32_t)phase << 1 | !opened);
 }
 
@@ -226,7 +226,7 @@ static void let_go(sc_worker *w)
     sc_team *team = w->team;
     const int parity = w->phase & 1;
     const uint32_t held = w->held, total = atomic_load_explicit(&team->total[parity], memory_order_relaxed);
-    SC_STEP();
+    SC_STALL();
     w->held = 0;
     if (atomic_fetch_add(&team->done[parity], held) + held == total) open_next(team, w->phase);
 }
@@ -276,7 +276,7 @@ static void take_part(sc_worker *w, uint32_t seen)
     w->phase = phase;
     w->held = 1;
     team->job->run(team->argument, &team->phases[phase & 1], w, (uint32_t)index);
-    SC_STEP();
+    SC_STALL();
     let_go(w);
 }
 

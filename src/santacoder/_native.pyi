@@ -106,7 +106,7 @@ class Segment(CData):
     first_row: int
     rows: int
     position: int
-    blocks: Pointers
+    kv_blocks: Pointers
 
 @type_check_only
 class Batch(CData):

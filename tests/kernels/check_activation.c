@@ -25,7 +25,7 @@ void check_quantize(int level, const sc_kernels *kernels)
     for (size_t w = 0; w < COUNT(widths); w++)
         for (size_t stride = 1; stride < 18; stride += 4)
             for (int fill = 0; fill < GROUP_FILLS; fill++) {
-                const size_t n = widths[w], blocks = (n + SC_BLOCK - 1) / SC_BLOCK;
+                const size_t n = widths[w], blocks = (n + SC_SUPERBLOCK - 1) / SC_SUPERBLOCK;
                 const size_t bytes = ((blocks - 1) * stride + 1) * sizeof(sc_act);
                 begin("n %zu, stride %zu, fill %d", n, stride, fill);
                 float *x = buffer(0, n * sizeof *x);
@@ -82,15 +82,15 @@ void check_quantize_pairs(int level, const sc_kernels *kernels)
         }
         end();
     }
-    for (int lane = 0; lane < SC_BLOCK; lane++) {
+    for (int lane = 0; lane < SC_SUPERBLOCK; lane++) {
         static const float poisons[] = {INFINITY, -INFINITY, NAN};
         for (size_t i = 0; i < COUNT(poisons); i++) {
             begin("%g in lane %d", (double)poisons[i], lane);
-            float *x = buffer(0, SC_BLOCK * sizeof *x);
+            float *x = buffer(0, SC_SUPERBLOCK * sizeof *x);
             sc_act *got = buffer(1, sizeof *got);
-            fill_floats(FILL_RANDOM, x, SC_BLOCK);
+            fill_floats(FILL_RANDOM, x, SC_SUPERBLOCK);
             x[lane] = poisons[i];
-            kernels->quantize(x, SC_BLOCK, got, 1);
+            kernels->quantize(x, SC_SUPERBLOCK, got, 1);
             expect(isnan(got->scale), "the scale does not show that a value is not finite");
             for (int g = 0; g < SC_GROUPS; g++) expect(isnan(got->group_scale[g]), "nor does the scale of a group");
             end();

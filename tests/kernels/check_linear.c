@@ -73,8 +73,8 @@ static void fill_codes_of_group(int fill, sc_act *block, size_t g)
 static void fill_codes(int fill, sc_act *x, size_t columns, size_t stride)
 {
     for (size_t k = 0; k < columns; k += SC_GROUP) {
-        sc_act *block = x + k / SC_BLOCK * stride;
-        fill_codes_of_group(fill, block, k % SC_BLOCK / SC_GROUP);
+        sc_act *block = x + k / SC_SUPERBLOCK * stride;
+        fill_codes_of_group(fill, block, k % SC_SUPERBLOCK / SC_GROUP);
         block->scale = random_bits() % 32 ? fabsf(random_float()) : 0x1p-126f * 0.25f;
     }
 }
@@ -88,7 +88,7 @@ static size_t make_activations(const source *s, int fill, size_t columns, size_t
         for (size_t t = 0; t < tokens; t++) fill_floats(float_fills[fill], (float *)(void *)*x + t * stride, columns);
         return stride * sizeof(float);
     }
-    const size_t blocks = (columns + SC_BLOCK - 1) / SC_BLOCK;
+    const size_t blocks = (columns + SC_SUPERBLOCK - 1) / SC_SUPERBLOCK;
     *x = buffer(2, ((blocks - 1) * stride + tokens) * sizeof(sc_act));
     for (size_t t = 0; t < tokens; t++) fill_codes(fill, (sc_act *)(void *)*x + t, columns, stride);
     return sizeof(sc_act);
@@ -153,7 +153,7 @@ static void check_table(const sc_kernels *kernels)
     static const size_t few[] = {1, 7, 2, 12, 4};
     static const size_t rows[] = {1, 15, 16, 17, 31, 33};
     for (const source *s = sources; s < sources + COUNT(sources); s++) {
-        const size_t step = s->format < SC_Q4_K ? 1 : s->format == SC_Q8_0 ? SC_GROUP : SC_BLOCK;
+        const size_t step = s->format < SC_Q4_K ? 1 : s->format == SC_Q8_0 ? SC_GROUP : SC_SUPERBLOCK;
         for (size_t c = 0; c < COUNT(columns); c++) {
             if (columns[c] % step) continue;
             for (int weights = 0; weights < WEIGHTS; weights++) {
@@ -165,7 +165,7 @@ static void check_table(const sc_kernels *kernels)
         }
         for (size_t r = 0; r < COUNT(rows); r++)
             for (int weights = 0; weights < WEIGHTS; weights++)
-                check_matrix(kernels, s, weights, rows[r], SC_BLOCK, few, COUNT(few));
+                check_matrix(kernels, s, weights, rows[r], SC_SUPERBLOCK, few, COUNT(few));
     }
 }
 
