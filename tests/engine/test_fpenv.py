@@ -37,7 +37,7 @@ STATES = {
 
 
 @contextmanager
-def float_state(mxcsr: int) -> Iterator[None]:
+def fpenv_of(mxcsr: int) -> Iterator[None]:
     """Set this thread's control register as a careless library does."""
     libm = ctypes.CDLL("libm.so.6")
     before = ctypes.create_string_buffer(FENV_BYTES)
@@ -93,7 +93,7 @@ def results(path: Path) -> list[Any]:
 def test_results_do_not_follow(tmp_path: Path, state: str, kind: str) -> None:
     path = FILE if kind == "Q4_K_M" else foreign_model(tmp_path)
     expected = results(path)
-    with float_state(STATES[state]):
+    with fpenv_of(STATES[state]):
         found = results(path)
     assert found == expected
 
@@ -103,7 +103,7 @@ def test_files_do_not_follow(tmp_path: Path, state: str) -> None:
     source = tmp_path / "f32.gguf"
     source.write_bytes(tiny_builder(width=256, heads=4, hidden=256, weight_type="F32", context=64).build())
     quantize(source, tmp_path / "expected.gguf", calibration=[CODE * 20], threads=2)
-    with float_state(STATES[state]):
+    with fpenv_of(STATES[state]):
         quantize(source, tmp_path / "found.gguf", calibration=[CODE * 20], threads=2)
     assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
 
@@ -112,24 +112,24 @@ def test_conversions_do_not_follow(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     folder = checkpoint_builder.write_checkpoint(tmp_path / "c", changes={"layer_norm_epsilon": 1.1e-5})
     santacoder.convert(folder, tmp_path / "expected.gguf", "q8_0")
-    with float_state(STATES["round up"]):
+    with fpenv_of(STATES["round up"]):
         santacoder.convert(folder, tmp_path / "found.gguf", "q8_0")
     assert (tmp_path / "found.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
 
 
 def test_the_largest_of_tiny_logits_does_not_follow() -> None:
     logits = np.array([1e-41, 2e-41, 0], dtype=np.float32)  # subnormal
-    with float_state(STATES["flush to zero"]):
+    with fpenv_of(STATES["flush to zero"]):
         assert lib.sc_argmax(active(), ffi.from_buffer("float[]", logits), 3) == 1
 
 
 def test_the_states_are_real() -> None:
     tenth, least = np.float32(0.1), np.finfo(np.float32).tiny
-    with float_state(STATES["round up"]):
+    with fpenv_of(STATES["round up"]):
         up = tenth / np.float32(3)
-    with float_state(STATES["round down"]):
+    with fpenv_of(STATES["round down"]):
         down = tenth / np.float32(3)
-    with float_state(STATES["flush to zero"]):
+    with fpenv_of(STATES["flush to zero"]):
         flushed = least / np.float32(2)
     assert up > down
     assert flushed == 0 < least / np.float32(2)

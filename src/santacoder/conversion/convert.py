@@ -26,7 +26,7 @@ from santacoder.conversion.sources import Source, checkpoint_files, locate
 from santacoder.conversion.tokenizer_json import read_tokenizer
 from santacoder.conversion.vocabulary import Vocabulary, build_vocabulary
 from santacoder.conversion.weights import read_weights
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, Config, expected_tensors
 from santacoder.gguf.digest import file_sha256
@@ -36,7 +36,7 @@ from santacoder.quantize.quantizer import Quantizer
 from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODES, FimMode, Tokenizer
 
 
-@default_float_state()
+@default_fpenv()
 def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],

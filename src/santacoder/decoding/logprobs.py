@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.errors import NumericalError
 
 
@@ -27,7 +27,7 @@ class TokenLogprobs:
     top: tuple[tuple[int, float], ...]
 
 
-@default_float_state()
+@default_fpenv()
 def log_softmax(logits: NDArray[np.float32], position: int | None = None) -> NDArray[np.float64]:
     """Logarithms of the probabilities of one row (V,), all finite.
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from santacoder._native import ffi, lib
 from santacoder.decoding.options import SamplingParams
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.isa import active
 from santacoder.errors import NumericalError
 from santacoder.text.token_ids import TokenIds
@@ -35,7 +35,7 @@ from santacoder.text.token_ids import TokenIds
 class Sampler:
     """Chooses the tokens of one sample, one after the other."""
 
-    @default_float_state()
+    @default_fpenv()
     def __init__(
         self,
         params: SamplingParams,
@@ -59,7 +59,7 @@ class Sampler:
             self._seen[np.asarray(prompt, dtype=np.int32)] = True
         self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
 
-    @default_float_state()
+    @default_fpenv()
     def next(self, logits: NDArray[np.float32]) -> int:
         """The token for the next position, given its logits (V,), contiguous, which are used up.
 

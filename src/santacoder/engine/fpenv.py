@@ -1,4 +1,4 @@
-"""The state of floating point that results are defined for, whatever another library has set."""
+"""The floating-point environment that results are defined for, whatever another library has set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from santacoder._native import lib
 
 
 @contextmanager
-def default_float_state() -> Iterator[None]:
+def default_fpenv() -> Iterator[None]:
     """Round to nearest, keep subnormals and raise nothing while the block runs, on this thread; also a decorator.
 
     The kernels see to this themselves. NumPy, and numbers on their way to C, follow the state that they find, and NumPy

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from santacoder._util.validation import check_integer
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.isa import active
 from santacoder.engine.threads import new_team, thread_count
 from santacoder.engine.transformer import Transformer
@@ -85,7 +85,7 @@ def _load_both(
 
     def pack() -> None:
         try:
-            with default_float_state():  # a new thread has that of its maker
+            with default_fpenv():  # a new thread has that of its maker
                 results["weights"] = load_weights(file, config, team)
         except BaseException as error:
             errors.append(error)

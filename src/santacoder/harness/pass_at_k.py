@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file
 from santacoder._util.progress import progress_bar
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json, json_line
 from santacoder.harness.sandbox.runner import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
@@ -37,7 +37,7 @@ class Estimate:
     high: float
 
 
-@default_float_state()
+@default_fpenv()
 def pass_at_k(n: int, correct: Sequence[int], k: int) -> NDArray[np.float64]:
     """The unbiased estimate, for each problem, of the chance that one of `k` samples passes.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import wrong
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.weights import widen_bfloat16
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf.config import Config, expected_tensors
@@ -50,7 +50,7 @@ class TensorReport:
     relative_error: float
 
 
-@default_float_state()
+@default_fpenv()
 def quantize(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],

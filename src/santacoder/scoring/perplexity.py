@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer
 from santacoder.decoding.logprobs import log_softmax
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.errors import InvalidRequestError
 from santacoder.text.tokenizer import Tokenizer
 
@@ -267,7 +267,7 @@ def _nats(logits: NDArray[np.float32], target: int, position: int) -> float:
     return -float(log_softmax(logits, position)[target])
 
 
-@default_float_state()
+@default_fpenv()
 def _compare(logits: NDArray[np.float32], reference: NDArray[np.float32], target: int, position: int) -> _Position:
     actual, expected = log_softmax(logits, position), log_softmax(reference, position)
     return _Position(

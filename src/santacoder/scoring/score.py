@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder.decoding.logprobs import log_softmax
-from santacoder.engine.fpenv import default_float_state
+from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.kv_cache import KVCache
 from santacoder.scoring.shared_prefixes import Packer, PrefixPlan, PrefixSegment, plan_prefixes
 from santacoder.text.token_ids import TokenIds
@@ -53,7 +53,7 @@ class Score:
     @property
     def total(self) -> float:
         """The sum of all log-probabilities: that of the text after its first token."""
-        with default_float_state():
+        with default_fpenv():
             return math.fsum(value for value in self.logprobs if value is not None)
 
 
