@@ -23,7 +23,7 @@ from santacoder.batching.shared_steps import SharedSteps
 from santacoder.decoding.options import SamplingOptions, check_context, check_scored
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Outputs, Transformer
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
@@ -362,7 +362,7 @@ class SantaCoder:
     @property
     def cache_bytes(self) -> int:
         """Bytes of memory that the keys and values of a text as long as the context take."""
-        return -(-self.context // BLOCK) * self._scheduler.engine.block_bytes
+        return -(-self.context // KV_BLOCK) * self._scheduler.engine.block_bytes
 
     @property
     def tensor_types(self) -> Mapping[str, int]:

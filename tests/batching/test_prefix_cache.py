@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from santacoder.batching.prefix_cache import ENTRIES, PrefixCache
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.text.token_ids import TokenIds
 
 
@@ -14,7 +14,7 @@ def ids(*tokens: int) -> TokenIds:
 
 
 def cache_of(length: int) -> KVCache:
-    cache = KVCache(64, 8 * BLOCK, dim=1, item_bytes=1)
+    cache = KVCache(64, 8 * KV_BLOCK, dim=1, item_bytes=1)
     cache.reserve(length)
     cache.append(length)
     return cache

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from santacoder.engine.isa import available
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Transformer
 from tests.support.gguf_builder import tiny_builder
@@ -185,7 +185,7 @@ def test_forks_go_on_as_if_alone(path: Path, prefix: int) -> None:
     for slot, ending in enumerate(endings):
         expected = alone(model, common + ending, prefix)
         assert np.stack([step[slot] for step in steps]).tobytes() == expected[len(expected) // 6 :]
-    whole = prefix // BLOCK
+    whole = prefix // KV_BLOCK
     tables = [blocks_of(cache) for cache in caches]
     assert all(table[:whole] == tables[0][:whole] for table in tables)  # shared
     assert len({address for table in tables for address in table[whole:]}) == sum(len(t) - whole for t in tables)

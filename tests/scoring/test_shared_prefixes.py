@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.scoring.shared_prefixes import Packer, PrefixPlan, PrefixSegment, plan_prefixes
 from santacoder.text.token_ids import TokenIds, common_prefix
 
@@ -115,10 +115,10 @@ def test_groups_share_steps() -> None:
 
 
 def test_memory_for_caches_is_bounded() -> None:
-    context = 16 * BLOCK
+    context = 16 * KV_BLOCK
     trunk = [7] * (context - 8)
     continuations = [trunk + [token] * 3 for token in range(500) if token != 7]
-    limit = 3 * context // BLOCK
+    limit = 3 * context // KV_BLOCK
     assert Recorder(continuations, 512, context).peak <= limit
     assert Recorder([[token] * 2 for token in range(500)], 512, context).peak <= limit
     combs = [trunk[:stop] + [token] * 4 for stop in range(1, context - 8, 7) for token in (1, 9)]

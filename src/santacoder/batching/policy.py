@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.text.token_ids import TokenIds, common_prefix
 
 MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
 PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
 MAX_DRAFTING: Final = 4  # sequences with guesses: with more, the rows of a step are better spent on sequences
-WORTH_WAITING: Final = BLOCK // 4  # tokens: for a prefix that is longer by so much, and being read, a sequence waits
+WORTH_WAITING: Final = KV_BLOCK // 4  # tokens: for a prefix that is longer by so much, and being read, a sequence waits
 
 T = TypeVar("T")
 

@@ -27,7 +27,7 @@ from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_pr
 from santacoder.batching.prefix_cache import PrefixCache
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import ModelClosedError, SantaCoderError, StepAbandonedError
 from santacoder.text.token_ids import TokenIds
 
@@ -301,7 +301,7 @@ class Scheduler(Generic[E]):
             sequence.use(sequence.cache)
         else:
             prefix = find_prefix(sequence.prompt, self._running, self._prefixes.entries)
-            if prefix is None or not self._make_room(sequence.blocks - prefix.length // BLOCK):
+            if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK):
                 return False
             sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
         self._running.append(sequence)

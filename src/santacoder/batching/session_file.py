@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file, naming
 from santacoder._util.regular_file import open_regular
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SessionFormatError
 from santacoder.text.token_ids import TokenIds
 
@@ -65,7 +65,7 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
             raise SessionFormatError(f"{path} is a session of version {version!r}, and this santacoder reads {known!r}")
         if model.hex() != fingerprint:
             raise SessionFormatError(f"{path} belongs to another model")
-        if count > cache.capacity or block_bytes != cache.block_bytes or blocks != -(-count // BLOCK):
+        if count > cache.capacity or block_bytes != cache.block_bytes or blocks != -(-count // KV_BLOCK):
             raise SessionFormatError(
                 f"{path} holds {count} tokens in {blocks} blocks of {block_bytes} bytes, but the model has "
                 f"{cache.capacity} positions in blocks of {cache.block_bytes} bytes"

@@ -15,7 +15,7 @@ from santacoder.decoding.drafting import Drafter
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
 from santacoder.decoding.sampler import Sampler
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SantaCoderError
 from santacoder.text.stream import TextStream
 from santacoder.text.token_ids import TokenIds
@@ -139,7 +139,7 @@ class Sequence:
     @property
     def blocks(self) -> int:
         """Most blocks of cache that it will take."""
-        return -(-(self.prompt.size + self.request.params.max_tokens) // BLOCK)
+        return -(-(self.prompt.size + self.request.params.max_tokens) // KV_BLOCK)
 
     # The way of a sequence: queued, in the batch, out of it.
 

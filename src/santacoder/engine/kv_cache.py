@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from santacoder._native import ffi, lib
 
-BLOCK: Final[int] = lib.SC_KV_BLOCK
+KV_BLOCK: Final[int] = lib.SC_KV_BLOCK
 ALIGNMENT: Final = 64  # bytes: one vector
 
 
@@ -36,7 +36,7 @@ class KVCache:
         self._length = 0
         self._blocks: list[NDArray[np.uint8]] = []
         self._shared = 0  # so many blocks, the first ones, other caches may read too
-        self._table = np.zeros(-(-capacity // BLOCK), dtype=np.uintp)
+        self._table = np.zeros(-(-capacity // KV_BLOCK), dtype=np.uintp)
         self.table = ffi.from_buffer("void *[]", self._table)
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class KVCache:
         other._length = self._length if length is None else length
         if not 0 <= other._length <= self._length:
             raise ValueError(f"cannot fork {length} positions of a cache of {self._length}")
-        used = -(-other._length // BLOCK)
+        used = -(-other._length // KV_BLOCK)
         for index in range(used):
             other._put(index, self._blocks[index])
         other._shared = used
@@ -72,14 +72,14 @@ class KVCache:
         """
         if self._length + count > self.capacity:
             raise ValueError(f"a cache of {self.capacity} positions cannot take {self._length + count}")
-        first = self._length // BLOCK  # to be written
+        first = self._length // KV_BLOCK  # to be written
         for index in range(first, self._shared):
             memory = self._new_block()
-            if index * BLOCK < self._length:
+            if index * KV_BLOCK < self._length:
                 memory[:] = self._blocks[index]
             self._put(index, memory)
         self._shared = min(self._shared, first)
-        while len(self._blocks) * BLOCK < self._length + count:
+        while len(self._blocks) * KV_BLOCK < self._length + count:
             self._put(len(self._blocks), self._new_block())
 
     def _new_block(self) -> NDArray[np.uint8]:
@@ -93,7 +93,7 @@ class KVCache:
 
     def contents(self) -> Iterator[memoryview]:
         """The blocks that hold the positions, one after the other; beyond the last position there are zeros."""
-        whole, rest = divmod(self._length, BLOCK)
+        whole, rest = divmod(self._length, KV_BLOCK)
         for block in self._blocks[:whole]:
             yield block.data
         if rest:
@@ -102,16 +102,16 @@ class KVCache:
     def _without_rest(self, block: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
         """A copy of a block that holds its first `length` positions and nothing of what was there once."""
         copy = block.copy()
-        halves = copy.reshape(-1, 2, BLOCK * self._dim * self._item_bytes)
-        halves[:, 0].reshape(-1, self._dim, BLOCK, self._item_bytes)[:, :, length:] = 0
-        halves[:, 1].reshape(-1, BLOCK, self._dim * self._item_bytes)[:, length:] = 0
+        halves = copy.reshape(-1, 2, KV_BLOCK * self._dim * self._item_bytes)
+        halves[:, 0].reshape(-1, self._dim, KV_BLOCK, self._item_bytes)[:, :, length:] = 0
+        halves[:, 1].reshape(-1, KV_BLOCK, self._dim * self._item_bytes)[:, length:] = 0
         return copy
 
     def fill(self, length: int, read_into: Callable[[NDArray[np.uint8]], object]) -> None:
         """Hold `length` positions whose blocks, as `contents` gave them, `read_into` writes one after the other."""
         self.truncate(0)
         self.reserve(length)
-        for block in self._blocks[: -(-length // BLOCK)]:
+        for block in self._blocks[: -(-length // KV_BLOCK)]:
             read_into(block)
         self.append(length)
 

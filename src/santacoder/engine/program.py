@@ -60,17 +60,17 @@ class Program:
 def record(config: Config, weights: Weights) -> tuple[Ops, list[int], dict[str, int]]:
     """SantaCoder, from token ids to logits."""
     p = Program(weights)
-    head = "token_embd" if config.tied_embeddings else "output"
+    lm_head = "token_embd" if config.tied_embeddings else "output"
     p.embed("token_embd.weight", "position_embd.weight")  # x (T, D)
     for i in range(config.block_count):
-        block = f"blk.{i}"
-        p.norm(f"{block}.attn_norm", feeds=f"{block}.attn_qkv")  # h (T, D)
-        p.linear("QKV", f"{block}.attn_qkv", i)  # q (T, H, D/H); keys, values (T, G, D/H) to the cache
-        p.attend(i, feeds=f"{block}.attn_output")  # a (T, D)
-        p.linear("ADD_ATTN", f"{block}.attn_output")  # x += (T, D)
-        p.norm(f"{block}.ffn_norm", feeds=f"{block}.ffn_up")  # h (T, D)
-        p.linear("UP", f"{block}.ffn_up", feeds=f"{block}.ffn_down")  # u = gelu (T, 4D)
-        p.linear("ADD_FFN", f"{block}.ffn_down")  # x += (T, D)
-    p.norm("output_norm", feeds=head, last=True)  # h (outputs, D)
-    p.linear("LOGITS", head)  # (outputs, V)
+        layer = f"blk.{i}"
+        p.norm(f"{layer}.attn_norm", feeds=f"{layer}.attn_qkv")  # h (T, D)
+        p.linear("QKV", f"{layer}.attn_qkv", i)  # q (T, H, D/H); keys, values (T, G, D/H) to the cache
+        p.attend(i, feeds=f"{layer}.attn_output")  # a (T, D)
+        p.linear("ADD_ATTN", f"{layer}.attn_output")  # x += (T, D)
+        p.norm(f"{layer}.ffn_norm", feeds=f"{layer}.ffn_up")  # h (T, D)
+        p.linear("UP", f"{layer}.ffn_up", feeds=f"{layer}.ffn_down")  # u = gelu (T, 4D)
+        p.linear("ADD_FFN", f"{layer}.ffn_down")  # x += (T, D)
+    p.norm("output_norm", feeds=lm_head, last=True)  # h (outputs, D)
+    p.linear("LOGITS", lm_head)  # (outputs, V)
     return p.finish()

@@ -131,9 +131,9 @@ class Transformer:
 
     @property
     def step_bytes(self) -> int:
-        """Bytes of packed weights that every step reads in whole: those of the linear layers and of the head.
+        """Bytes of packed weights that every step reads in whole: those of the linear layers and of the lm_head.
 
-        Of the position embeddings, and of a token embedding that is not the head too, a token needs one row alone.
+        Of the position embeddings, and of a token embedding that is not the lm_head too, a token needs one row alone.
         """
         rows_alone = {"position_embd.weight"} | (set() if self.config.tied_embeddings else {"token_embd.weight"})
         matrices = [matrix for name, matrix in self.weights.matrices.items() if name not in rows_alone]
@@ -141,7 +141,7 @@ class Transformer:
 
     @property
     def macs(self) -> tuple[int, int]:
-        """Multiply-adds of the linear layers per row of a step, and of the head per row of logits."""
+        """Multiply-adds of the linear layers per row of a step, and of the lm_head per row of logits."""
         return self._layer_macs, self._macs[-1]
 
     def new_cache(self) -> KVCache:
@@ -190,8 +190,8 @@ class Transformer:
     ) -> Iterator[NDArray[np.float32]]:
         """`forward_batch` with all outputs, in memory for `piece_rows` of them; the steps are as large as ever.
 
-        What a step computed stays in the engine, and the head takes it from there piece by piece. So no other step may
-        run before the generator has ended or was dropped; that is fine at any piece, and leaves each cache with the
+        What a step computed stays in the engine, and the lm_head takes it from there piece by piece. So no other step
+        may run before the generator has ended or was dropped; that is fine at any piece, and leaves each cache with the
         positions of whole steps.
 
         Returns:
@@ -233,13 +233,13 @@ class Transformer:
         logits: NDArray[np.float32],
         abandon: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run a step in calls of bounded length and writes the logits of `wanted` rows; again: the head alone."""
+        """Run a step in calls of bounded length and writes the logits of `wanted` rows; again: the lm_head alone."""
         last = len(self._macs)
-        head = last - 2  # the norm before it included: both serve wanted rows alone
+        lm_head = last - 2  # the norm before it included: both serve wanted rows alone
         if step.done and self._latest is not step:
             raise RuntimeError("another step ran before all logits of this one were asked for")
         self._latest = step
-        ops = range(head if step.done else 0, last if wanted.size else head)
+        ops = range(lm_head if step.done else 0, last if wanted.size else lm_head)
         step.batch.outputs = wanted.size
         step.batch.output_rows = ffi.from_buffer("int32_t[]", wanted)
         step.batch.logits = ffi.from_buffer("float[]", logits)
@@ -257,9 +257,9 @@ class Transformer:
 
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
-        layers, head = self.macs
+        layers, lm_head = self.macs
         attend = 4 * attention
-        if rows * layers + outputs * head + attend * len(self._attends) <= self._budget:
+        if rows * layers + outputs * lm_head + attend * len(self._attends) <= self._budget:
             return [(ops.start, len(ops))]  # most steps: looking at each operation would take longer than all else here
         calls, first, spent = [], ops.start, 0
         for i in ops:

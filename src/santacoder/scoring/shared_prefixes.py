@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from santacoder.engine.kv_cache import BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.text.token_ids import TokenIds, common_prefix
 
 
@@ -48,7 +48,7 @@ class PrefixSegment:
     def blocks(self) -> int:
         """Blocks of the cache that no other segment has: until this one ends, those that it will have then."""
         reach = len(self.cache) if self.cache is not None and self.ended else len(self.tokens)
-        return -(-reach // BLOCK) - self.start // BLOCK
+        return -(-reach // KV_BLOCK) - self.start // KV_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Packer:
     ) -> None:
         self._new_cache = new_cache
         self._chunk = chunk
-        self._limit = 2 * -(-context // BLOCK)
+        self._limit = 2 * -(-context // KV_BLOCK)
         self._ready = [(segment.turn, segment) for segment in roots]  # a heap, as rising turns are
         self._open: list[PrefixSegment] = []  # those that have a cache
 
