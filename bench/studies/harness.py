@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
 
 from bench.studies.scheduling import SOURCES, peer, timed
 from santacoder.errors import MissingPackageError
-from santacoder.harness.record import Sampled
+from santacoder.harness.record import SampleRecord
 from santacoder.harness.sampling_run import Sampling, generate, run_settings, sample_problems
 from santacoder.harness.tasks import Problem, find_task, humaneval_file, read_problems
 from santacoder.model import SantaCoder
@@ -32,8 +32,8 @@ class Loaded:
     def __init__(self, model: SantaCoder) -> None:
         self._model = model
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`."""
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`."""
         return sample_problems(self._model, wanted, sampling)
 
 

@@ -145,8 +145,8 @@ class TestChain:
         problems = read_problems(find_task("humaneval"), tmp_path / "data.jsonl")
         answers = ["", "; return 1", "\n    return 1", "\n    return 1 \\", ".strip()\n", "  # x\n\n", "\\"]
         sampling = replace(SAMPLING, n_samples=len(answers))
-        engine = Answers(lambda problem, index: answers[index])
-        generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, engine, progress=False)
+        source = Answers(lambda problem, index: answers[index])
+        generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, source, progress=False)
         given = {row["task_id"]: row for row in lines(tmp_path / "problems.jsonl")}
         assert list(given) == [problem.task_id for problem in problems]
         for problem in problems:
@@ -176,8 +176,8 @@ class TestChain:
             "\n    return number\n", "", "\n return 2 * number", "\n    raise SystemExit", "\n    return input()",
         ]  # fmt: skip
         problems, sampling = problems_of("humaneval")[:2], replace(SAMPLING, n_samples=len(answers))
-        engine = Answers(lambda problem, index: answers[index])
-        rows = generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, engine, progress=False)
+        source = Answers(lambda problem, index: answers[index])
+        rows = generate(tmp_path, problems, settings_of("humaneval", sampling), sampling, source, progress=False)
         results = score_programs(tmp_path, problems, rows, LIMITS, workers=2, progress=False)
         path = str(tmp_path / "samples.jsonl")
         theirs = evaluation.evaluate_functional_correctness(
@@ -230,7 +230,7 @@ class TestReport:
         for part in (settings["model_sha256"], "| seed | 5 |", "santacoder-tiny", "1.000 (1.000 to 1.000)", "0.29"):
             assert part in text
         assert "| model card of bigcode/santacoder (MultiPL-E, 200 samples) | 0.18 | 0.29 | 0.49 |" in text
-        assert [session["samples"] for session in report["sessions"]] == [9]
+        assert [entry["samples"] for entry in report["sessions"]] == [9]
 
     def test_infilling(self, tmp_path: Path) -> None:
         run(tmp_path, "fim", solved)

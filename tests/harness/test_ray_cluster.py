@@ -17,8 +17,8 @@ import pytest
 
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.gguf.digest import file_sha256
-from santacoder.harness.ray_cluster import RayEngine
-from santacoder.harness.sampling_run import LocalEngine, generate
+from santacoder.harness.ray_cluster import RaySamples
+from santacoder.harness.sampling_run import LocalSamples, generate
 from santacoder.sources.packaged import packaged_model
 from tests.support.harness_samples import FILES, SAMPLING, problems_of, settings_of
 from tests.support.waiting import HANG
@@ -48,18 +48,18 @@ def cluster() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The same run on this machine."""
-    return run(tmp_path_factory.mktemp("alone"), LocalEngine(packaged_model(), threads=1))
+    return run(tmp_path_factory.mktemp("alone"), LocalSamples(packaged_model(), threads=1))
 
 
-def run(folder: Path, engine: Any) -> bytes:
+def run(folder: Path, source: Any) -> bytes:
     problems = problems_of("humaneval")
-    generate(folder, problems, settings_of("humaneval", MANY), MANY, engine, progress=False)
+    generate(folder, problems, settings_of("humaneval", MANY), MANY, source, progress=False)
     return (folder / "samples.jsonl").read_bytes() + (folder / "generations.json").read_bytes()
 
 
-def engine(actors: int, sha256: str | None = None, path: Path | None = None) -> RayEngine:
+def ray_samples(actors: int, sha256: str | None = None, path: Path | None = None) -> RaySamples:
     model = path or packaged_model()
-    return RayEngine(model, sha256 or file_sha256(packaged_model()), actors, threads=1)
+    return RaySamples(model, sha256 or file_sha256(packaged_model()), actors, threads=1)
 
 
 def working_actors() -> list[int]:
@@ -68,7 +68,7 @@ def working_actors() -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if (process / "cmdline").read_bytes().startswith(b"ray::Sampler.run"):
+            if (process / "cmdline").read_bytes().startswith(b"ray::RayWorker.run"):
                 actors.append(int(process.name))
         except OSError:
             continue  # it has ended
@@ -85,7 +85,7 @@ def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
 
 @pytest.mark.parametrize("actors", [1, 2])
 def test_the_same_bytes(tmp_path: Path, alone: bytes, actors: int) -> None:
-    assert run(tmp_path, engine(actors)) == alone
+    assert run(tmp_path, ray_samples(actors)) == alone
 
 
 def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
@@ -104,7 +104,7 @@ def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            assert run(tmp_path / str(number), engine(2)) == alone
+            assert run(tmp_path / str(number), ray_samples(2)) == alone
         finally:
             over.set()
             killer.join()
@@ -114,25 +114,26 @@ def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
 
 def test_another_file_on_the_cluster(tmp_path: Path) -> None:
     with pytest.raises(SantaCoderError, match="is not the same file on every machine of the cluster"):
-        run(tmp_path, engine(1, sha256="0" * 64))
+        run(tmp_path, ray_samples(1, sha256="0" * 64))
 
 
 def test_a_prompt_that_does_not_fit(tmp_path: Path) -> None:
     sampling = replace(SAMPLING, max_length=10)
     with pytest.raises(SantaCoderError, match=r"the prompt of Example/0 has \d+ tokens"):
         generate(
-            tmp_path, problems_of("humaneval"), settings_of("humaneval", sampling), sampling, engine(1), progress=False
+            tmp_path, problems_of("humaneval"), settings_of("humaneval", sampling), sampling, ray_samples(1),
+            progress=False,
         )  # fmt: skip
 
 
 def test_no_actors(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="actors is 0"):
-        run(tmp_path, engine(0))
+        run(tmp_path, ray_samples(0))
 
 
 def test_too_many_actors(tmp_path: Path) -> None:
     """Ray would let the last one wait for ever."""
-    few = replace(engine(3), threads=2)
+    few = replace(ray_samples(3), threads=2)
     with pytest.raises(InvalidRequestError, match=r"^3 actors of 2 threads need 6 CPUs, but the cluster has 4$"):
         run(tmp_path, few)
 
@@ -154,7 +155,7 @@ def test_the_defaults_on_this_machine(tmp_path: Path) -> None:
     done = evaluate(tmp_path / "cluster")
     assert done.returncode == 0, done.stderr
     generate(
-        tmp_path, problems_of("humaneval"), settings_of("humaneval"), SAMPLING, LocalEngine(packaged_model(), 1),
+        tmp_path, problems_of("humaneval"), settings_of("humaneval"), SAMPLING, LocalSamples(packaged_model(), 1),
         progress=False,
     )  # fmt: skip
     assert (tmp_path / "cluster" / "samples.jsonl").read_bytes() == (tmp_path / "samples.jsonl").read_bytes()

@@ -19,22 +19,22 @@ from santacoder.harness.record import (
     PLOT,
     RECORD,
     RESULTS,
+    RUN_LOG,
     SAMPLES,
-    SESSIONS,
     SETTINGS,
-    Sampled,
+    SampleRecord,
     open_record,
 )
 from santacoder.harness.report import make_report
-from santacoder.harness.run_log import read_sessions
-from santacoder.harness.sampling_run import LocalEngine, Sampling, encode_problem, generate, run_seed
+from santacoder.harness.run_log import read_run_log
+from santacoder.harness.sampling_run import LocalSamples, Sampling, encode_problem, generate, run_seed
 from santacoder.harness.tasks import Problem
 from santacoder.sources.packaged import packaged_model
 from tests.support.harness_samples import SAMPLING, lines, problems_of, settings_of
 
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
 
-ENGINE = LocalEngine(packaged_model(), threads=1)
+SOURCE = LocalSamples(packaged_model(), threads=1)
 
 
 class Stops:
@@ -43,19 +43,19 @@ class Stops:
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`."""
-        for given, sample in enumerate(ENGINE.run(wanted, sampling)):
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`."""
+        for given, sample in enumerate(SOURCE.run(wanted, sampling)):
             if given == self._count:
                 raise KeyboardInterrupt
             yield sample
 
 
 class Never:
-    """An engine that must not be asked."""
+    """A source that must not be asked."""
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`."""
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`."""
         raise AssertionError("nothing is missing")
 
 
@@ -65,8 +65,8 @@ def results(folder: Path) -> tuple[bytes, bytes]:
     return (folder / SAMPLES).read_bytes(), (folder / GENERATIONS).read_bytes()
 
 
-def go(folder: Path, name: str = "humaneval", engine: Any = ENGINE, sampling: Sampling = SAMPLING) -> Any:
-    return generate(folder, problems_of(name), settings_of(name, sampling), sampling, engine, progress=False)
+def go(folder: Path, name: str = "humaneval", source: Any = SOURCE, sampling: Sampling = SAMPLING) -> Any:
+    return generate(folder, problems_of(name), settings_of(name, sampling), sampling, source, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -132,31 +132,31 @@ def test_bigcode_harness_loads_them(whole: Path) -> None:
 @pytest.mark.parametrize("given", [0, 1, 5, 8])
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, whole: Path, given: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(given))
+        go(tmp_path, source=Stops(given))
     assert len(lines(tmp_path / RECORD)) == given
     asked: list[int] = []
 
     class Counts:
-        def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+        def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
             asked.append(len(wanted))
-            return ENGINE.run(wanted, sampling)
+            return SOURCE.run(wanted, sampling)
 
-    go(tmp_path, engine=Counts())
+    go(tmp_path, source=Counts())
     assert asked == [9 - given]
     assert results(tmp_path) == results(whole)
-    assert [session["samples"] for session in read_sessions(tmp_path)] == [given, 9 - given]
+    assert [entry["samples"] for entry in read_run_log(tmp_path)] == [given, 9 - given]
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path, whole: Path) -> None:
     go(tmp_path)
-    go(tmp_path, engine=Never())
+    go(tmp_path, source=Never())
     assert results(tmp_path) == results(whole)
 
 
 @pytest.mark.parametrize("tear", [b'{"task_id": "Exam', b'{"task_id": "Example/0"}\n', b"\0\0\0\0"])
 def test_a_torn_line_is_cut_off(tmp_path: Path, whole: Path, tear: bytes) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(4))
+        go(tmp_path, source=Stops(4))
     with (tmp_path / RECORD).open("ab") as file:
         file.write(tear)
     with open_record(tmp_path, settings_of("humaneval"), problems_of("humaneval"), 3) as record:
@@ -167,7 +167,7 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, whole: Path, tear: bytes) -> Non
 
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(4))
+        go(tmp_path, source=Stops(4))
     record = (tmp_path / RECORD).read_bytes().splitlines(keepends=True)
     (tmp_path / RECORD).write_bytes(b"".join([record[0], b"?\n", *record[1:]]))
     with pytest.raises(InvalidRequestError, match=r"record.jsonl is damaged in line 2: remove that line"):
@@ -176,9 +176,9 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
 
 def test_samples_of_another_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(1))
+        go(tmp_path, source=Stops(1))
     with (tmp_path / RECORD).open("a") as file:
-        file.write(json.dumps(asdict(Sampled("x", 0, "", "stop", 1, 1))) + "\n")
+        file.write(json.dumps(asdict(SampleRecord("x", 0, "", "stop", 1, 1))) + "\n")
     with pytest.raises(InvalidRequestError, match="holds sample 0 of x: not of this run"):
         go(tmp_path)
 
@@ -202,7 +202,7 @@ def test_a_folder_is_for_one_process(tmp_path: Path) -> None:
 )
 def test_other_settings_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(1))
+        go(tmp_path, source=Stops(1))
     with pytest.raises(InvalidRequestError, match=message):
         go(tmp_path, sampling=replace(SAMPLING, **change))
     with pytest.raises(InvalidRequestError, match="with data_sha256"):
@@ -262,9 +262,9 @@ def test_a_report_of_damaged_results(tmp_path: Path, scores: str) -> None:
 
 @pytest.mark.parametrize("sessions", ["{}", "[1]"])
 def test_damaged_sessions(tmp_path: Path, sessions: str) -> None:
-    (tmp_path / SESSIONS).write_text(sessions)
+    (tmp_path / RUN_LOG).write_text(sessions)
     with pytest.raises(InvalidRequestError, match=r"sessions.json is damaged: it holds .*, not a list of JSON objects"):
-        read_sessions(tmp_path)
+        read_run_log(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_damaged_sessions(tmp_path: Path, sessions: str) -> None:
 )
 def test_fields_of_a_wrong_type_are_damage(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(KeyboardInterrupt):
-        go(tmp_path, engine=Stops(2))
+        go(tmp_path, source=Stops(2))
     found = lines(tmp_path / RECORD)
     found[0] |= change
     (tmp_path / RECORD).write_text("".join(json.dumps(line) + "\n" for line in found))
@@ -331,13 +331,13 @@ def test_a_prompt_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert encoded == [problem.task_id for problem in problems_of("humaneval")]
 
 
-def test_an_engine_that_leaves_something_out(tmp_path: Path) -> None:
+def test_a_source_that_leaves_something_out(tmp_path: Path) -> None:
     class Lazy:
-        def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-            return ENGINE.run(wanted[1:], sampling)
+        def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+            return SOURCE.run(wanted[1:], sampling)
 
     with pytest.raises(SantaCoderError, match="left out 1 samples"):
-        go(tmp_path, engine=Lazy())
+        go(tmp_path, source=Lazy())
 
 
 @pytest.mark.parametrize(

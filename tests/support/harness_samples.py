@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from santacoder.harness.record import Sampled
+from santacoder.harness.record import SampleRecord
 from santacoder.harness.sampling_run import Sampling, run_settings
 from santacoder.harness.tasks import Problem, Task, find_task, read_problems
 from santacoder.sources.packaged import packaged_model
@@ -40,10 +40,10 @@ class Answers:
     def __init__(self, answer: Any) -> None:
         self._answer = answer
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`."""
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`."""
         for problem, index in wanted:
-            yield Sampled(problem.task_id, index, self._answer(problem, index), "stop", 1, sampling.seed)
+            yield SampleRecord(problem.task_id, index, self._answer(problem, index), "stop", 1, sampling.seed)
 
 
 def lines(path: Path) -> list[Any]:

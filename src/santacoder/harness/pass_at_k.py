@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from santacoder._util.atomic_file import atomic_file
 from santacoder._util.progress import progress_bar
 from santacoder.engine.fpenv import default_fpenv
-from santacoder.harness.record import EXECUTIONS, RESULTS, Sampled, dump_json, json_line
+from santacoder.harness.record import EXECUTIONS, RESULTS, SampleRecord, dump_json, json_line
 from santacoder.harness.sandbox.runner import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
 
@@ -69,7 +69,7 @@ def estimate(values: NDArray[np.float64]) -> Estimate:
 def score_programs(
     folder: Path,
     problems: Sequence[Problem],
-    rows: Sequence[Sequence[Sampled]],
+    rows: Sequence[Sequence[SampleRecord]],
     limits: Limits,
     workers: int | None = None,
     progress: bool | None = None,
@@ -100,7 +100,9 @@ def score_programs(
     return results
 
 
-def score_infilling(folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[Sampled]]) -> dict[str, Any]:
+def score_infilling(
+    folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[SampleRecord]]
+) -> dict[str, Any]:
     """Compare every sample with the right text, without the white space around both, and write the parts of equal ones.
 
     Of each language the value is that of the bigcode harness: equal samples over all samples.
@@ -122,7 +124,7 @@ def score_infilling(folder: Path, problems: Sequence[Problem], rows: Sequence[Se
     return results
 
 
-def _write_executions(folder: Path, rows: Sequence[Sequence[Sampled]], verdicts: Sequence[Verdict]) -> None:
+def _write_executions(folder: Path, rows: Sequence[Sequence[SampleRecord]], verdicts: Sequence[Verdict]) -> None:
     samples = [sample for row in rows for sample in row]
     with atomic_file(folder / EXECUTIONS) as file:
         for sample, verdict in zip(samples, verdicts, strict=True):

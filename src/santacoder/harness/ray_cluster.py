@@ -17,7 +17,7 @@ from santacoder.batching.policy import MAX_RUNNING
 from santacoder.engine.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
 from santacoder.gguf.digest import model_sha256
-from santacoder.harness.record import Sampled
+from santacoder.harness.record import SampleRecord
 from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
@@ -28,7 +28,7 @@ LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
 RETRIES: Final = 100  # deaths of an actor, and runs of a portion
 
 
-class Sampler:
+class RayWorker:
     """An actor: a model, and the samples that it is asked for."""
 
     def __init__(self, path: str, sha256: str, threads: int, context: int | None) -> None:
@@ -41,13 +41,13 @@ class Sampler:
             raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
         self._model = SantaCoder.load(path, threads, context)
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[Sampled]:
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[SampleRecord]:
         """The wanted samples."""
         return list(sample_problems(self._model, wanted, sampling))
 
 
 @dataclass(frozen=True, slots=True)
-class RayEngine:
+class RaySamples:
     """A Ray cluster; the model's path must hold the same file on each of its machines.
 
     Attributes:
@@ -67,8 +67,8 @@ class RayEngine:
     context: int | None = None
     address: str | None = None
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`.
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`.
 
         Raises:
             MissingPackageError: Ray is not installed.
@@ -125,10 +125,10 @@ class RayEngine:
 
     def _run(
         self, ray: Any, threads: int, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
-    ) -> Iterator[Sampled]:
+    ) -> Iterator[SampleRecord]:
         kind = ray.remote(
             num_cpus=threads, max_restarts=RETRIES, max_task_retries=RETRIES, max_concurrency=PORTIONS
-        )(Sampler)  # fmt: skip
+        )(RayWorker)  # fmt: skip
         actors = [kind.remote(str(self.path), self.sha256, threads, self.context) for _ in range(self.actors)]
         portions = (wanted[start : start + MAX_RUNNING] for start in range(0, len(wanted), MAX_RUNNING))
         working: dict[Any, Any] = {}

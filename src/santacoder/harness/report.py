@@ -12,7 +12,7 @@ from santacoder._util.validation import shown
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.published import Published, published
 from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json
-from santacoder.harness.run_log import read_sessions
+from santacoder.harness.run_log import read_run_log
 
 
 def make_report(folder: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "settings": settings,
         "results": results,
         "published": [row._asdict() for row in published(settings["task"], first)] if results else [],
-        "sessions": read_sessions(folder),
+        "sessions": read_run_log(folder),
     }
 
 
@@ -77,7 +77,7 @@ def to_markdown(report: Mapping[str, Any], plot: str | None) -> str:
     if results is not None and "limits" in results:
         limits = results["limits"]
         parts += ["", f"Each program had {limits['seconds']:g} s and {limits['memory_bytes'] >> 20} MiB."]
-    parts += ["", "## Machine", "", *_sessions_table(report["sessions"])]
+    parts += ["", "## Machine", "", *_run_log_table(report["sessions"])]
     return "\n".join(parts) + "\n"
 
 
@@ -96,15 +96,15 @@ def _interval(found: Mapping[str, float]) -> str:
     return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def _sessions_table(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not sessions:
+def _run_log_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not entries:
         return ["Not recorded."]
     titles = ["begun", "samples", "tokens/s", "CPU", "CPUs", "instruction set", "santacoder"]
     rows = []
-    for session in sessions:
-        machine = session["machine"]
+    for entry in entries:
+        machine = entry["machine"]
         names = [str(machine[key]) for key in ("cpu", "cpus", "isa", "santacoder")]
-        rows.append([session["begun"], str(session["samples"]), f"{session['tokens_per_second']:.1f}", *names])
+        rows.append([entry["begun"], str(entry["samples"]), f"{entry['tokens_per_second']:.1f}", *names])
     return _table(titles, rows)
 
 

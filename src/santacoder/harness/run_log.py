@@ -15,7 +15,7 @@ from santacoder._util.validation import shown
 from santacoder._version import __version__
 from santacoder.engine.isa import isa
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.harness.record import SESSIONS, dump_json
+from santacoder.harness.record import RUN_LOG, dump_json
 
 
 def describe_machine() -> dict[str, Any]:
@@ -30,21 +30,21 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """What `Session` left in a run's folder, in order.
+def read_run_log(folder: Path) -> list[dict[str, Any]]:
+    """What `RunLogEntry` left in a run's folder, in order.
 
     Raises:
         OSError: it cannot be read.
         InvalidRequestError: it is damaged.
     """
-    path = folder / SESSIONS
-    sessions = read_json(path, InvalidRequestError) if path.exists() else []
-    if not isinstance(sessions, list) or not all(isinstance(session, dict) for session in sessions):
-        raise InvalidRequestError(f"{path} is damaged: it holds {shown(sessions)}, not a list of JSON objects")
-    return sessions
+    path = folder / RUN_LOG
+    entries = read_json(path, InvalidRequestError) if path.exists() else []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InvalidRequestError(f"{path} is damaged: it holds {shown(entries)}, not a list of JSON objects")
+    return entries
 
 
-class Session:
+class RunLogEntry:
     """One process's share of a run, added to the folder's sessions.json at its end; one that is killed is not there."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Session:
         self._samples += 1
         self._tokens += tokens
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> RunLogEntry:
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Session:
             "tokens_per_second": round(self.tokens_per_second, 3),
             "machine": describe_machine(),
         }
-        dump_json(self._folder / SESSIONS, [*read_sessions(self._folder), entry])
+        dump_json(self._folder / RUN_LOG, [*read_run_log(self._folder), entry])
 
 
 def _cpu_name() -> str:

@@ -21,8 +21,8 @@ from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCo
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.digest import file_sha256, model_sha256
 from santacoder.gguf.reader import GGUFFile
-from santacoder.harness.record import SETTINGS, Record, Sampled, open_record
-from santacoder.harness.run_log import Session
+from santacoder.harness.record import SETTINGS, Record, SampleRecord, open_record
+from santacoder.harness.run_log import RunLogEntry
 from santacoder.harness.tasks import Problem, Task
 from santacoder.model import SantaCoder
 from santacoder.requests import Prompt, Request, prompt_ids
@@ -65,29 +65,31 @@ class Sampling:
         SamplingParams(temperature=self.temperature, top_p=self.top_p, top_k=self.top_k, seed=self.seed)
 
 
-class Engine(Protocol):
-    """What generates: one machine's model, or those of a cluster."""
+class SampleSource(Protocol):
+    """Where samples come from: one machine's model, or those of a cluster."""
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
         """The samples, in whatever order they end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class LocalEngine:
+class LocalSamples:
     """This machine, with a model that is loaded when there is something to do."""
 
     path: Path
     threads: int | None = None
     context: int | None = None
 
-    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
-        """See `Engine.run`."""
+    def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+        """See `SampleSource.run`."""
         with SantaCoder.load(self.path, self.threads, self.context) as model:
             yield from sample_problems(model, wanted, sampling)
 
 
-def sample_problems(model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[Sampled]:
+def sample_problems(
+    model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
+) -> Iterator[SampleRecord]:
     """The wanted samples of problems, as they end; all prompts are checked before anything runs.
 
     Raises:
@@ -102,7 +104,7 @@ def sample_problems(model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sa
     with closing(model.complete_each(requests)) as completions:
         for position, completion in completions:
             problem, index = wanted[position]
-            yield Sampled(
+            yield SampleRecord(
                 problem.task_id, index, completion.text, completion.finish_reason,
                 completion.usage.completion_tokens, sampling.seed,
             )  # fmt: skip
@@ -182,9 +184,9 @@ def run_seed(folder: Path, seed: int | None) -> int:
 
 
 def generate(
-    folder: Path, problems: Sequence[Problem], settings: dict[str, Any], sampling: Sampling, engine: Engine,
+    folder: Path, problems: Sequence[Problem], settings: dict[str, Any], sampling: Sampling, source: SampleSource,
     progress: bool | None = None,
-) -> list[list[Sampled]]:  # fmt: skip
+) -> list[list[SampleRecord]]:  # fmt: skip
     """All samples of a run, those that its folder lacks generated and written down.
 
     Args:
@@ -192,7 +194,7 @@ def generate(
         problems: the benchmark.
         settings: see `run_settings`; those of a run whose samples this folder holds must be the same.
         sampling: how to draw.
-        engine: what generates.
+        source: what makes them.
         progress: whether to draw a bar; None draws one on a terminal.
 
     Returns:
@@ -205,21 +207,21 @@ def generate(
     """
     with open_record(folder, settings, problems, sampling.n_samples) as record:
         if missing := record.missing:
-            _fill(folder, record, missing, sampling, engine, progress)
+            _fill(folder, record, missing, sampling, source, progress)
         record.finish()
         return record.rows
 
 
 def _fill(
-    folder: Path, record: Record, missing: Sequence[tuple[Problem, int]], sampling: Sampling, engine: Engine,
+    folder: Path, record: Record, missing: Sequence[tuple[Problem, int]], sampling: Sampling, source: SampleSource,
     progress: bool | None,
 ) -> None:  # fmt: skip
     total = len(record.wanted)
-    with Session(folder) as session, progress_bar(total, "samples", progress, done=total - len(missing)) as bar:
-        for sample in engine.run(missing, sampling):
+    with RunLogEntry(folder) as entry, progress_bar(total, "samples", progress, done=total - len(missing)) as bar:
+        for sample in source.run(missing, sampling):
             record.add(sample)
-            session.count(sample.completion_tokens)
-            bar.set_postfix_str(f"{session.tokens_per_second:.0f} tokens/s", refresh=False)
+            entry.count(sample.completion_tokens)
+            bar.set_postfix_str(f"{entry.tokens_per_second:.0f} tokens/s", refresh=False)
             bar.update(1)
     if record.missing:
         raise SantaCoderError(f"the engine left out {len(record.missing)} samples")

@@ -11,8 +11,8 @@ from santacoder.cli import options
 from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
 
 if TYPE_CHECKING:
-    from santacoder.harness.record import Sampled
-    from santacoder.harness.sampling_run import Engine
+    from santacoder.harness.record import SampleRecord
+    from santacoder.harness.sampling_run import SampleSource
     from santacoder.harness.tasks import Problem, Task
 
 BENCHMARKS = {
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
         args.top_k,
     )  # fmt: skip
     settings = run_settings(task, data, problems, model_path, args.context, sampling)
-    rows = generate(folder, problems, settings, sampling, _engine(args, model_path, settings["model_sha256"]))
+    rows = generate(folder, problems, settings, sampling, _sample_source(args, model_path, settings["model_sha256"]))
     _score(args, task, folder, problems, rows)
 
 
@@ -138,18 +138,22 @@ def _limits(args: argparse.Namespace) -> tuple[float, int]:
     return args.timeout, args.memory << 20
 
 
-def _engine(args: argparse.Namespace, path: Path, sha256: str) -> Engine:
+def _sample_source(args: argparse.Namespace, path: Path, sha256: str) -> SampleSource:
     if args.engine == "local":
-        from santacoder.harness.sampling_run import LocalEngine
+        from santacoder.harness.sampling_run import LocalSamples
 
-        return LocalEngine(path, args.threads, args.context)
-    from santacoder.harness.ray_cluster import RayEngine
+        return LocalSamples(path, args.threads, args.context)
+    from santacoder.harness.ray_cluster import RaySamples
 
-    return RayEngine(path, sha256, args.actors, args.threads, args.context, args.ray_address)
+    return RaySamples(path, sha256, args.actors, args.threads, args.context, args.ray_address)
 
 
 def _score(
-    args: argparse.Namespace, task: Task, folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[Sampled]]
+    args: argparse.Namespace,
+    task: Task,
+    folder: Path,
+    problems: Sequence[Problem],
+    rows: Sequence[Sequence[SampleRecord]],
 ) -> None:
     from santacoder.harness.pass_at_k import score_infilling, score_programs
     from santacoder.harness.sandbox.runner import Limits
