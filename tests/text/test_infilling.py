@@ -17,7 +17,7 @@ from santacoder.batching.calls import Call
 from santacoder.batching.scheduler import Scheduler
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.infill_filters import infill_filters
-from santacoder.text.infilling import STEP, fit, infill_prompt
+from santacoder.text.infilling import CUT, fit, infill_prompt
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.gguf_builder import MERGES, byte_symbols, tiny_builder
 from tests.support.paths import DATA, FILE
@@ -98,7 +98,7 @@ class TestPrompt:
             same = next((i for i, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]), len(before))
             breaks += same < len(before) - 10
         assert {prompt.index(MIDDLE) for prompt in prompts} == {2 + 1497 // 4}
-        assert len(starcoder.encode(typed)) > STEP
+        assert len(starcoder.encode(typed)) > CUT
         assert breaks == 1
 
     def test_errors(self, starcoder: Tokenizer) -> None:
@@ -133,21 +133,21 @@ class TestFit:
         assert prefix - dropped + kept <= room
         assert kept >= min(suffix, room // 4)
         assert dropped == 0 or 2 * (prefix - dropped) >= room
-        assert dropped % max(1, min(STEP, room // 4)) == 0
+        assert dropped % max(1, min(CUT, room // 4)) == 0
         if prefix + suffix <= room:
             assert (dropped, kept) == (0, suffix)
 
     @settings(max_examples=30)
     @given(suffix=st.integers(0, 5000), room=st.integers(64, 3000))
     def test_stable_while_the_prefix_grows(self, suffix: int, room: int) -> None:
-        """Both cuts move one way, and at most three times while the prefix grows by a step."""
-        step = min(STEP, room // 4)
-        cuts = [fit(prefix, suffix, room) for prefix in range(room + 3 * step)]
-        for before, now in pairwise(cuts):
-            assert now[0] in (before[0], before[0] + step)
+        """Both limits move one way, and at most three times while the prefix grows by a cut."""
+        cut = min(CUT, room // 4)
+        limits = [fit(prefix, suffix, room) for prefix in range(room + 3 * cut)]
+        for before, now in pairwise(limits):
+            assert now[0] in (before[0], before[0] + cut)
             assert now[1] <= before[1]
-        moves = [i for i, (before, now) in enumerate(pairwise(cuts)) if before != now]
-        assert all(later - first >= step for first, later in zip(moves, moves[3:], strict=False))
+        moves = [i for i, (before, now) in enumerate(pairwise(limits)) if before != now]
+        assert all(later - first >= cut for first, later in zip(moves, moves[3:], strict=False))
 
 
 class TestCompletion:

@@ -14,7 +14,7 @@ from santacoder.text.tokenizer import FimMode, Tokenizer
 Mode = Literal["auto"] | FimMode
 
 MARKERS: Final = 3  # fill-in-the-middle tokens of a prompt
-STEP: Final = 256  # tokens: the prefix is cut in steps of so many, or fewer where there is little room
+CUT: Final = 256  # tokens: the prefix is cut by multiples of so many, or fewer where there is little room
 
 
 def infill_prompt(
@@ -70,14 +70,14 @@ def infill_prompt(
 def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
     """What of a prefix and a suffix of so many tokens goes into `room`: the end of the one, the start of the other.
 
-    If both fit, both stay whole. Otherwise the prefix counts as its length rounded up to whole steps, where a
-    step is 256 tokens or a quarter of the room, whichever is less. The suffix gets what that leaves, but never
-    less than a quarter of the room (if it has as many tokens); the prefix gets the rest, and loses whole steps
-    from its beginning until it fits. So while the prefix grows, both cuts stay where they are for most of a
-    step, and a prefix that is cut still has more than half of the room.
+    If both fit, both stay whole. Otherwise the prefix counts as its length rounded up to whole cuts, where a
+    cut is 256 tokens or a quarter of the room, whichever is less. The suffix gets what that leaves, but never
+    less than a quarter of the room (if it has as many tokens); the prefix gets the rest, and loses whole cuts
+    from its beginning until it fits. So while the prefix grows, both limits stay where they are for most of a
+    cut, and a prefix that is cut still has more than half of the room.
 
     For example, with room for 2000: a prefix of 3000 tokens before a suffix of 900 keeps its last 1464 (six
-    steps are dropped), the suffix its first 500; a prefix of 300 keeps all, and the suffix its first 1488.
+    cuts are dropped), the suffix its first 500; a prefix of 300 keeps all, and the suffix its first 1488.
 
     Returns:
         How many tokens the prefix loses at its beginning, and how many the suffix keeps there.
@@ -85,10 +85,10 @@ def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
     if prefix + suffix <= room:
         return 0, suffix
     quarter = room // 4
-    step = max(1, min(STEP, quarter))
-    kept = min(suffix, max(quarter, room - _round_up(prefix, step)))
-    return _round_up(max(0, prefix - (room - kept)), step), kept
+    cut = max(1, min(CUT, quarter))
+    kept = min(suffix, max(quarter, room - _round_up(prefix, cut)))
+    return _round_up(max(0, prefix - (room - kept)), cut), kept
 
 
-def _round_up(count: int, step: int) -> int:
-    return -(-count // step) * step
+def _round_up(count: int, cut: int) -> int:
+    return -(-count // cut) * cut
