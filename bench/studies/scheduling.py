@@ -1,10 +1,10 @@
-"""What batches, sessions, guesses and threads of callers cost or save: `python bench/studies/scheduling.py WHAT MODEL`.
+"""What batches, sessions, drafts and threads of callers cost or save: `python bench/studies/scheduling.py WHAT MODEL`.
 
 Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
 
     batches   8 prompts x 16 samples: complete_many beside one sample after the other, and beside llama-cpp-python
     session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
-    lookup    the rest of files whose passages recur, and text without repeats, with guesses and without
+    lookup    the rest of files whose passages recur, and text without repeats, with prompt lookup and without
     callers   the CPU time of 100 to 800 requests of 2 tokens, each by a thread or a task of its own, over one call's
     pauses    the longest pause of another thread while 600 KB are tokenised, in parts and whole
 """
@@ -43,7 +43,7 @@ def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[fl
 def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
     """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run and compared.
 
-    A sample by itself has no cache to begin with and makes no guesses.
+    A sample by itself has no cache to begin with and drafts nothing.
     """
     prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
     options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
@@ -126,7 +126,7 @@ def ask(live: Any, prefix: str, suffix: str | None, options: dict[str, Any]) -> 
 
 
 def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second with guesses over those without, on text that recurs and on text that does not."""
+    """Tokens per second with prompt lookup over those without, on text that recurs and on text that does not."""
     recurring = []
     for source in SOURCES:
         ids = model.tokenizer.encode(source)[: model.context // 3]
@@ -139,12 +139,12 @@ def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
         for prompt in prompts * arguments.rounds:
             seconds = {}
             texts = {}
-            for guess in (True, False):
+            for drafting in (True, False):
                 model._scheduler.forget()
                 options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": temperature, "top_p": 1.0}
-                answer = model.complete(prompt, seed=1, ignore_eos=True, lookup=guess, **options)
-                seconds[guess], texts[guess] = answer.timings.generation_seconds, answer.text
-            assert texts[True] == texts[False], "guesses changed the text"
+                answer = model.complete(prompt, seed=1, ignore_eos=True, lookup=drafting, **options)
+                seconds[drafting], texts[drafting] = answer.timings.generation_seconds, answer.text
+            assert texts[True] == texts[False], "drafts changed the text"
             ratios.append(seconds[False] / seconds[True])
         result[name] = median(ratios)
     return result
@@ -217,7 +217,7 @@ def pauses(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What batches, sessions, guesses and threads of callers cost or save.")
+    parser = argparse.ArgumentParser(description="What batches, sessions, drafts and threads of callers cost or save.")
     parser.add_argument("what", choices=["batches", "session", "lookup", "callers", "pauses"])
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)

@@ -29,21 +29,21 @@ def ids(*tokens: int) -> TokenIds:
 
 @dataclass(eq=False)
 class Fake:
-    """As much of a sequence as the policy looks at: `left` tokens to run, and guesses as many as it may."""
+    """As much of a sequence as the policy looks at: `left` tokens to run, and drafts as many as it may."""
 
     left: int = 1
     generated: int = 0
     prompt: Any = None
     cache: Any = None
-    guesses: int = 0
+    drafts: int = 0
     drafted: bool | None = None
 
     def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]:
         self.drafted = draft
         if self.left > room:
             return ids(*range(room)), 0
-        guesses = min(self.guesses, room - self.left) if draft else 0
-        return ids(*range(self.left + guesses)), 1 + guesses
+        drafts = min(self.drafts, room - self.left) if draft else 0
+        return ids(*range(self.left + drafts)), 1 + drafts
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class TestStep:
     def test_no_more_rows_than_the_chunk(self) -> None:
         assert self.rows([Fake(generated=1) for _ in range(9)] + [Fake(left=5)], 8) == [(i, 1, 1) for i in range(8)]
 
-    def test_guesses_leave_a_row_for_everybody(self) -> None:
-        batch = [Fake(generated=1, guesses=15) for _ in range(3)]
+    def test_drafts_leave_a_row_for_everybody(self) -> None:
+        batch = [Fake(generated=1, drafts=15) for _ in range(3)]
         found = [(r.token_ids.size, r.wanted) for r in plan_step(batch, 8)]
         assert found == [(6, 6), (1, 1), (1, 1)]
 
     @pytest.mark.parametrize("count", [MAX_DRAFTING, MAX_DRAFTING + 1])
-    def test_guesses_only_in_small_batches(self, count: int) -> None:
+    def test_drafts_only_in_small_batches(self, count: int) -> None:
         batch = [Fake(generated=1) for _ in range(count)]
         plan_step(batch, 512)
         assert {sequence.drafted for sequence in batch} == {count <= MAX_DRAFTING}

@@ -1,4 +1,4 @@
-"""Batches, threads, interruptions: whatever the company, a sample is what it is alone."""
+"""Batches, threads, interruptions: a sample is the same in any batch."""
 
 from __future__ import annotations
 

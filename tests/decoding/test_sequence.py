@@ -1,4 +1,4 @@
-"""Guesses, log-probabilities, and a sample that is built anew in the middle."""
+"""Draft tokens, log-probabilities, and a sample that is built anew in the middle."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class TestLogprobs:
 class TestLookup:
     TEXT = "alpha beta gamma\n" * 6
 
-    def test_guesses_save_steps_and_change_nothing(self, parts: tuple[Transformer, Tokenizer]) -> None:
+    def test_drafts_save_steps_and_change_nothing(self, parts: tuple[Transformer, Tokenizer]) -> None:
         transformer, tokenizer = parts
         rows = {}
         texts = {}
         for lookup in (False, True):
             engine = Counted(transformer)
-            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was guessed comes
+            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was drafted comes
             params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
             sample = new_sequence(tokenizer, self.TEXT, params)
             Scheduler(engine).finish([sample])
@@ -72,7 +72,7 @@ class TestLookup:
             assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
 
     @pytest.mark.parametrize("way", ["stop_tokens", "stop", "max_tokens", "closed", "session", "saved"])
-    def test_no_wrong_guess_stays(
+    def test_no_wrong_draft_stays(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
     ) -> None:
         """What a request leaves in caches, for the next that begins with its text, holds that text alone."""

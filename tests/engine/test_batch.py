@@ -1,4 +1,4 @@
-"""Several sequences in one step: each has the bytes of its lone run, whatever the company, and prefixes are shared."""
+"""Several sequences in one step: each has the bytes of its lone run in any batch, and prefixes are shared."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from santacoder.text.token_ids import TokenIds, common_prefix
 
 MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
 PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
-MAX_DRAFTING: Final = 4  # sequences with guesses: with more, the rows of a step are better spent on sequences
+MAX_DRAFTING: Final = 4  # sequences with drafts: with more, the rows of a step are better spent on sequences
 WORTH_WAITING: Final = KV_BLOCK // 4  # tokens: for a prefix that is longer by so much, and being read, a sequence waits
 
 T = TypeVar("T")

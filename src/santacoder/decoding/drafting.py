@@ -1,6 +1,6 @@
-"""Prompt lookup: guesses of the next tokens from places where the text so far already had the last ones.
+"""Prompt lookup: draft tokens from places where the text so far already had the last ones.
 
-Verified in one step with the token before them, right guesses save steps and wrong ones change nothing (Saxena 2023,
+Verified in one step with the token before them, right drafts save steps and wrong ones change nothing (Saxena 2023,
 "Prompt Lookup Decoding"; Leviathan et al. 2023 for the verification).
 """
 
@@ -17,7 +17,7 @@ REST: Final = 64  # most tokens between two tries while drafts fail
 
 
 class Drafter:
-    """Guesses what follows one growing text, and guesses less the more it is wrong."""
+    """Drafts what follows one growing text, and drafts less the more it is wrong."""
 
     def __init__(self) -> None:
         self._ends: dict[bytes, int] = {}  # of each run of GRAM tokens, the position behind its latest place
@@ -41,7 +41,7 @@ class Drafter:
         return token_ids[place : place + min(self._length, most)]
 
     def learn(self, proposed: int, right: int) -> None:
-        """Take note that the first `right` of `proposed` guesses were right."""
+        """Take note that the first `right` of `proposed` draft tokens were right."""
         if right == proposed:
             self._length = min(2 * self._length + 1, MOST)
         else:

@@ -76,7 +76,7 @@ class Sequence:
         self.stale = False
         self._key = seed, index
         self._end_ids, self._stop_ids = request.end_ids, request.params.stop_ids
-        self._ids = request.token_ids  # once it runs: with room for those to be generated, and for guesses
+        self._ids = request.token_ids  # once it runs: with room for those to be generated, and for drafts
         self._generated = 0
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self._clock = Clock(request.params.deadlines)
@@ -169,7 +169,7 @@ class Sequence:
         """
         self._sampler = None
         self._read = self._prompt_read()
-        if self.cache is not None:  # the place of the last token may hold a guess that was not chosen
+        if self.cache is not None:  # the place of the last token may hold a draft token that was not chosen
             known = self.prompt.size + max(self._generated - 1, 0)
             self.cache.truncate(min(len(self.cache), known))
         if self._borrowed:
@@ -218,7 +218,7 @@ class Sequence:
     def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]:
         """Return the next tokens to run, at most `room`, and for how many of them, at the end, logits are needed.
 
-        None of them is needed in the middle of the prompt. With `draft`, guesses may follow the last known token.
+        None of them is needed in the middle of the prompt. With `draft`, draft tokens may follow the last known token.
         """
         assert self.cache is not None
         known = self.prompt.size + self._generated
@@ -227,17 +227,17 @@ class Sequence:
         done = len(self.cache)
         if known - done > room:
             return self._ids[done : done + room], 0
-        guesses = 0
+        drafted = 0
         if draft and self._drafter and self._generated and known - done == 1:
             most = min(room - 1, self.request.params.max_tokens - self._generated - 1)
             if most > 0:
                 draft_ids = self._drafter.propose(self.token_ids, most)
-                guesses = len(draft_ids)
-                self._ids[known : known + guesses] = draft_ids
-        return self._ids[done : known + guesses], 1 + guesses
+                drafted = len(draft_ids)
+                self._ids[known : known + drafted] = draft_ids
+        return self._ids[done : known + drafted], 1 + drafted
 
-    def advance(self, logits: NDArray[np.float32], guesses: Iterable[int] = ()) -> None:
-        """Choose tokens from the logits (1 + number of guesses, V) that follow the last known token and each guess.
+    def advance(self, logits: NDArray[np.float32], draft_ids: Iterable[int] = ()) -> None:
+        """Choose tokens from the logits (1 + draft tokens, V) that follow the last known token and each draft token.
 
         The logits are used up.
 
@@ -246,13 +246,13 @@ class Sequence:
         """
         assert self._sampler is not None
         keep = self.request.params.logprobs is not None
-        expected = [*map(int, guesses)]  # now: accepted tokens are written where the guesses stand
+        expected = [*map(int, draft_ids)]  # now: accepted tokens are written where the drafts stand
         right = 0
-        for row, guess in zip(logits, (*expected, None), strict=True):
+        for row, draft_id in zip(logits, (*expected, None), strict=True):
             token = self._sampler.next(row.copy() if keep else row)
             self._note(row, token)
             self._accept(token)
-            if self.finish_reason or token != guess:
+            if self.finish_reason or token != draft_id:
                 break
             right += 1
         if expected and self._drafter:

@@ -162,8 +162,8 @@ class Transformer:
     ) -> NDArray[np.float32]:
         """Run tokens of several sequences together, each behind what its cache holds, and append them there.
 
-        A sequence's logits are the same bytes alone and in any company. The tokens are known to be in the vocabulary
-        and to fit. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
+        A sequence's logits are batch-invariant: the same alone and in any batch. The tokens are known to be in the
+        vocabulary and to fit. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
 
         Args:
             parts: (T,) ids of each sequence, at least one, and its cache, made by `new_cache`; no cache twice.

@@ -78,7 +78,7 @@ def score_sequences(
 ) -> list[Score]:
     """Score sequences that were checked: each (T,) int32, at least one token, at most one above the context.
 
-    A sequence's score is the same in any company. The last token of each predicts nothing and does not run.
+    A sequence's score is batch-invariant. The last token of each predicts nothing and does not run.
     `progress` is told how many tokens were scored since it was told last.
 
     Raises:
