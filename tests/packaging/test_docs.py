@@ -84,3 +84,19 @@ def test_targets_of_make_exist(name: str) -> None:
 
 def test_links_are_found() -> None:
     assert "docs/numerics.md" in re.findall(r"\]\(([^)#]+)\)", TEXTS["README.md"])
+
+
+GLOSSARY = re.findall(r"^\*\*(.+?)\*\*(.*?)(?=^\*\*|\Z)", TEXTS["docs/glossary.md"], re.MULTILINE | re.DOTALL)
+
+
+def test_glossary_is_in_order() -> None:
+    terms = [term for term, _ in GLOSSARY]
+    assert len(terms) >= 50
+    assert terms == sorted(set(terms), key=str.casefold)
+
+
+def test_glossary_names_files_that_exist() -> None:
+    """Every term at least one, of the package too."""
+    files = {term: re.findall(r"`([\w./]+\.(?:c|h|py|md))`", text) for term, text in GLOSSARY}
+    assert [term for term, paths in files.items() if not paths] == []
+    assert [path for paths in files.values() for path in paths if not (ROOT / path).is_file()] == []

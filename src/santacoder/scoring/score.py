@@ -3,8 +3,8 @@
 All are natural logarithms of the plain softmax over the vocabulary, without temperature, penalties, biases or bans:
 float64, from one row of float32 logits at a time.
 
-Prompts run in large steps, but few rows of logits are in memory: what the last layer gave goes through the head piece
-by piece. A row of logits serves all sequences that begin with the tokens up to it: see shared_prefixes.py.
+Prompts run in large steps, but few rows of logits are in memory: what the last layer gave goes through the lm_head
+piece by piece. A row of logits serves all sequences that begin with the tokens up to it: see shared_prefixes.py.
 """
 
 from __future__ import annotations
