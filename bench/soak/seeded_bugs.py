@@ -148,8 +148,8 @@ BUGS = (
     Bug(
         "one group of the padding is multiplied",
         "csrc/body/linear_gemv.h",
-        "if (format == SC_Q8_0 && u >= units) break;",
-        "if (format == SC_Q8_0 && u > units) break;",
+        "if (format == SC_Q8_0 && u >= spans) break;",
+        "if (format == SC_Q8_0 && u > spans) break;",
         KERNELS,
     ),
     Bug(

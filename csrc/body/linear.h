@@ -22,7 +22,7 @@ typedef struct {
 /* A pair of panels with one superblock unpacked, reused for every token of a prompt; stays in L1. */
 typedef struct {
     u8x64 q[2][SC_GROUPS][8];
-    i32x16 scale[2][SC_GROUPS];   /* of a unit's two sums, 16 bits each */
+    i32x16 scale[2][SC_GROUPS];   /* of a span's two sums, 16 bits each */
     i32x16 min[2][SC_GROUPS / 2]; /* the same: Q4_K, Q5_K */
     f32x16 d[2][SC_GROUPS];       /* Q8_0: per group; else the first is the superblock's */
     f32x16 dmin[2];               /* what sums of min*act.sum are multiplied with */
@@ -31,11 +31,11 @@ typedef struct {
 
 INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
 
-/* A unit is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves
+/* A span is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves
  * (Q6_K); a group of Q8_0, by itself. */
-INLINE int groups_per_unit(int format) { return is_affine(format) ? 2 : 1; }
-INLINE int units_per_superblock(int format) { return SC_GROUPS / groups_per_unit(format); }
-INLINE int sums_per_unit(int format) { return format == SC_Q8_0 ? 1 : 2; }
+INLINE int groups_per_span(int format) { return is_affine(format) ? 2 : 1; }
+INLINE int spans_per_superblock(int format) { return SC_GROUPS / groups_per_span(format); }
+INLINE int sums_per_span(int format) { return format == SC_Q8_0 ? 1 : 2; }
 
 /* Quad s of group g of one panel, as unsigned bytes. */
 INLINE u8x64 quad_bytes(int format, const void *superblock, int panel, int g, int s)
@@ -72,15 +72,15 @@ INLINE void unpack_six(int format, const void *superblock, int panel, six_bits *
     out->min[1] = u8_or(u8_and(u8_shr(u8_load(six[1]), 4), 15), u8_and(u8_shr(high, 2), 48));
 }
 
-/* The scales of unit u's two sums. */
-INLINE i32x16 unit_scale(int format, const void *superblock, int panel, int u, const six_bits *six)
+/* The scales of span u's two sums. */
+INLINE i32x16 span_scale(int format, const void *superblock, int panel, int u, const six_bits *six)
 {
     if (is_affine(format)) return u & 1 ? i16_odd_u8(six->scale[u >> 1]) : i16_even_u8(six->scale[u >> 1]);
     const u8x64 line = u8_load(((const sc_q6k *)superblock)->scale[panel][u >> 1]);
     return u & 1 ? i16_odd_i8(line) : i16_even_i8(line);
 }
 
-INLINE i32x16 unit_min(int u, const six_bits *six)
+INLINE i32x16 span_min(int u, const six_bits *six)
 {
     return u & 1 ? i16_odd_u8(six->min[u >> 1]) : i16_even_u8(six->min[u >> 1]);
 }
@@ -130,8 +130,8 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
     }
 }
 
-/* The sums of unit u. */
-INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
+/* The sums of span u. */
+INLINE void dot_span(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
                      const sc_act *x, int u, i32x16 sum[2][2][TILE_TOKENS])
 {
     if (format == SC_Q8_0) {
@@ -145,15 +145,15 @@ INLINE void dot_unit(int format, int panels, int tokens, const unpacked *w, cons
     }
 }
 
-/* Both sums of a unit, less their zero points, in 16 bits each: sums of unsigned weights may need 17 until then. */
-INLINE i32x16 unit_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int u)
+/* Both sums of a span, less their zero points, in 16 bits each: sums of unsigned weights may need 17 until then. */
+INLINE i32x16 span_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int u)
 {
     const i32x16 both = i16_pair(one, two);
     if (format == SC_Q5_K) return i16_add(both, i16_broadcast2(x->zero32 + 2 * u));
     return format == SC_Q6_K ? i16_add(both, i16_broadcast2(x->zero16 + 2 * u)) : both;
 }
 
-/* What one output's units add up to within a superblock. */
+/* What one output's spans add up to within a superblock. */
 typedef struct {
     i32x16 total; /* Q4_K, Q5_K */
     f32x16 part;  /* Q6_K; for Q8_0 all before it, too */
@@ -164,7 +164,7 @@ INLINE superblock_sum superblock_start(int format, f32x16 acc)
     return (superblock_sum){i32_set1(0), format == SC_Q8_0 ? acc : f32_set1(0)};
 }
 
-/* Adds a unit of a K-quant from both its sums and their scales. */
+/* Adds a span of a K-quant from both its sums and their scales. */
 INLINE void add_sums(int format, superblock_sum *sum, i32x16 both, i32x16 scale, const sc_act *x, int u)
 {
     if (is_affine(format))
@@ -179,12 +179,12 @@ INLINE void add_term(superblock_sum *sum, f32x16 term, const sc_act *x, int g)
     sum->part = f32_fma(term, f32_set1(x->group_scale[g]), sum->part);
 }
 
-/* Adds a unit from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
-INLINE void add_unit(int format, superblock_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
+/* Adds a span from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
+INLINE void add_span(int format, superblock_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
                      const sc_act *x, int u)
 {
     if (format == SC_Q8_0) add_term(sum, f32_mul(f32_from_i32(one), *d), x, u);
-    else add_sums(format, sum, unit_sums(format, one, two, x, u), *scale, x, u);
+    else add_sums(format, sum, span_sums(format, one, two, x, u), *scale, x, u);
 }
 
 /* The sum over a superblock's groups of its factors, two to a lane, times act.sum. */
@@ -208,11 +208,11 @@ INLINE f32x16 superblock_end(int format, f32x16 acc, superblock_sum sum, const i
     return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->scale), acc);
 }
 
-/* Units of the superblock that begins at column k. */
-INLINE int units_left(int format, size_t columns, size_t k)
+/* Spans of the superblock that begins at column k. */
+INLINE int spans_left(int format, size_t columns, size_t k)
 {
-    return columns - k < SC_SUPERBLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_unit(format)
-                                       : units_per_superblock(format);
+    return columns - k < SC_SUPERBLOCK ? (int)((columns - k) / SC_GROUP) / groups_per_span(format)
+                                       : spans_per_superblock(format);
 }
 
 /* What to ask for while `superblock` of a pair is at work: PREFETCH_SUPERBLOCKS further, in the pair that comes next if
@@ -223,10 +223,10 @@ INLINE const char *prefetch_target(const char *superblock, const char *end, cons
     return p < end ? p : ahead + (p - end);
 }
 
-/* Unit u of a panel of `superblock`: factors, and bytes less the zero point `zero` if `bytes`. Unit 0 comes first. */
-INLINE void unpack_unit(int format, const char *superblock, int panel, int u, int bytes, uint8_t zero, unpacked *w)
+/* Span u of a panel of `superblock`: factors, and bytes less the zero point `zero` if `bytes`. Span 0 comes first. */
+INLINE void unpack_span(int format, const char *superblock, int panel, int u, int bytes, uint8_t zero, unpacked *w)
 {
-    const int groups = groups_per_unit(format);
+    const int groups = groups_per_span(format);
     if (bytes) {
         UNROLL(2)
         for (int g = groups * u; g < groups * (u + 1); g++)
@@ -238,21 +238,21 @@ INLINE void unpack_unit(int format, const char *superblock, int panel, int u, in
     }
     if (u == 0) unpack_six(format, superblock, panel, &w->six[panel]);
     if (u == 0 || format == SC_Q8_0) w->d[panel][u] = load_d(format, superblock, panel, u);
-    if (format != SC_Q8_0) w->scale[panel][u] = unit_scale(format, superblock, panel, u, &w->six[panel]);
+    if (format != SC_Q8_0) w->scale[panel][u] = span_scale(format, superblock, panel, u, &w->six[panel]);
     if (is_affine(format)) {
-        w->min[panel][u] = unit_min(u, &w->six[panel]);
+        w->min[panel][u] = span_min(u, &w->six[panel]);
         if (u == 0) w->dmin[panel] = load_dmin(superblock, panel);
     }
 }
 
 /* A superblock of a pair. */
-INLINE void unpack_superblock(int format, const char *superblock, int units, int bytes, uint8_t zero, unpacked *w)
+INLINE void unpack_superblock(int format, const char *superblock, int spans, int bytes, uint8_t zero, unpacked *w)
 {
     for (int p = 0; p < 2; p++)
         UNROLL(8)
-        for (int u = 0; u < units_per_superblock(format); u++) {
-            if (format == SC_Q8_0 && u >= units) break;
-            unpack_unit(format, superblock, p, u, bytes, zero, w);
+        for (int u = 0; u < spans_per_superblock(format); u++) {
+            if (format == SC_Q8_0 && u >= spans) break;
+            unpack_span(format, superblock, p, u, bytes, zero, w);
         }
 }
 

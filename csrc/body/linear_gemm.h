@@ -10,7 +10,7 @@
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are
  * those of `superblock`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is
  * NULL, and the tokens of the next tile. */
-INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *superblock, int p0, int units,
+INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *superblock, int p0, int spans,
                       const sc_act *x, const char *ahead, size_t part, float *out)
 {
     superblock_sum sum[2][TILE_TOKENS];
@@ -20,19 +20,19 @@ INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *sup
         for (int p = 0; p < TILE_PANELS; p++)
             sum[p][t] = superblock_start(format, f32_load(out + 32 * t + 16 * (p0 + p)));
     const void *packed = UNPACK_IN_TILE(format) ? superblock : NULL;
-    const size_t all = (size_t)units_per_superblock(format), own = (size_t)tokens * sizeof *x / all;
-    for (int u = 0; u < units; u++) {
+    const size_t all = (size_t)spans_per_superblock(format), own = (size_t)tokens * sizeof *x / all;
+    for (int u = 0; u < spans; u++) {
         if (ahead) prefetch(ahead + (size_t)u * (part / all), part / all);
         prefetch_near((const char *)(x + tokens) + (size_t)u * own, own);
         i32x16 dot[2][2][TILE_TOKENS];
-        dot_unit(format, TILE_PANELS, tokens, w, packed, p0, x, u, dot);
+        dot_span(format, TILE_PANELS, tokens, w, packed, p0, x, u, dot);
         UNROLL(2)
         for (int p = 0; p < TILE_PANELS; p++) {
             const i32x16 *scale = &w->scale[p0 + p][u];
             const f32x16 *d = &w->d[p0 + p][u];
             UNROLL(TILE_TOKENS)
             for (int t = 0; t < tokens; t++)
-                add_unit(format, &sum[p][t], dot[0][p][t], dot[sums_per_unit(format) - 1][p][t], scale, d, x + t, u);
+                add_span(format, &sum[p][t], dot[0][p][t], dot[sums_per_span(format) - 1][p][t], scale, d, x + t, u);
         }
     }
     UNROLL(TILE_TOKENS)
@@ -57,19 +57,19 @@ INLINE void linear_gemm(int format, const char *superblocks, size_t columns, con
     unpacked w;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
-        const int units = units_left(format, columns, k);
+        const int spans = spans_left(format, columns, k);
         const char *next = prefetch_target(superblocks, end, ahead, superblock_bytes);
-        unpack_superblock(format, superblocks, units, !UNPACK_IN_TILE(format), 0, &w);
+        unpack_superblock(format, superblocks, spans, !UNPACK_IN_TILE(format), 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
                 const char *asked = PREFETCH_SUPERBLOCKS && p == 0 && t < spread ? next + t / TILE_TOKENS * part : NULL;
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
-                if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, superblocks, p, units, from, asked, part, to);
-                else if (n == 4) gemm_tile(format, 4, &w, superblocks, p, units, from, asked, part, to);
-                else if (n == 2) gemm_tile(format, 2, &w, superblocks, p, units, from, asked, part, to);
-                else gemm_tile(format, 1, &w, superblocks, p, units, from, asked, part, to);
+                if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, superblocks, p, spans, from, asked, part, to);
+                else if (n == 4) gemm_tile(format, 4, &w, superblocks, p, spans, from, asked, part, to);
+                else if (n == 2) gemm_tile(format, 2, &w, superblocks, p, spans, from, asked, part, to);
+                else gemm_tile(format, 1, &w, superblocks, p, spans, from, asked, part, to);
             }
     }
 }

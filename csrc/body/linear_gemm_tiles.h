@@ -10,13 +10,13 @@
 
 /* The last tokens, fewer than a tile has: the tile overlaps the one before it, its first products are made twice and
  * added once. */
-INLINE void add_rest(int format, int units, const sc_act *x, size_t tokens, tile_memory *m, float *out)
+INLINE void add_rest(int format, int spans, const sc_act *x, size_t tokens, tile_memory *m, float *out)
 {
     const size_t rest = tokens % TILE_ROWS, first = TILE_ROWS - rest;
     const tile_work none = {.x = NULL};
-    tile_work now = {NULL, x + tokens - TILE_ROWS, 0, units};
+    tile_work now = {NULL, x + tokens - TILE_ROWS, 0, spans};
     for (; now.panel < 2; now.panel++) {
-        for (int u = 0; u < units; u++) {
+        for (int u = 0; u < spans; u++) {
             make_products(format, now, u, m);
             store_products(format, now, RING_ALL, u, m);
         }
@@ -31,12 +31,12 @@ enum { FAR_TOKENS = 1 << 20 };
 
 /* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from
  * `ahead`. */
-INLINE void add_superblock(int format, int units, const sc_act *x, size_t tokens, int far, const char *ahead,
+INLINE void add_superblock(int format, int spans, const sc_act *x, size_t tokens, int far, const char *ahead,
                            tile_memory *m, float *out)
 {
     const size_t half = sc_pair_bytes(format, SC_SUPERBLOCK) / 2;
     const sc_act *end = x + tokens / TILE_ROWS * TILE_ROWS;
-    tile_work now = {NULL, x, 0, units}, next;
+    tile_work now = {NULL, x, 0, spans}, next;
     start_products(format, now, RING, m);
     for (; now.x; now = next) {
         float *to = out + SC_PAIR * (now.x - x) + SC_LANES * now.panel;
@@ -47,7 +47,7 @@ INLINE void add_superblock(int format, int units, const sc_act *x, size_t tokens
         if (now.panel) next.x = now.x + TILE_ROWS < end ? now.x + TILE_ROWS : NULL;
         add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 0, later, m, to);
     }
-    if (tokens % TILE_ROWS) add_rest(format, units, x, tokens, m, out);
+    if (tokens % TILE_ROWS) add_rest(format, spans, x, tokens, m, out);
 }
 
 INLINE void gemm_many_tiles(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
@@ -58,9 +58,9 @@ INLINE void gemm_many_tiles(int format, const char *superblocks, size_t columns,
     const int far = columns / SC_SUPERBLOCK * tokens * sizeof *x > FAR_TOKENS;
     tile_memory m;
     for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
-        const int units = units_left(format, columns, k);
-        unpack_superblock(format, superblocks, units, 1, zero_point(format), &m.w);
-        add_superblock(format, units, x, tokens, far, prefetch_target(superblocks, end, ahead, superblock_bytes), &m,
+        const int spans = spans_left(format, columns, k);
+        unpack_superblock(format, superblocks, spans, 1, zero_point(format), &m.w);
+        add_superblock(format, spans, x, tokens, far, prefetch_target(superblocks, end, ahead, superblock_bytes), &m,
                        out);
     }
 }

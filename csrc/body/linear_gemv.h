@@ -7,18 +7,18 @@
 #endif
 #include "linear.h"
 
-/* One panel's part of unit u, few tokens. */
-INLINE void gemv_unit(int format, int tokens, const char *superblock, int panel, int u, const six_bits *six,
+/* One panel's part of span u, few tokens. */
+INLINE void gemv_span(int format, int tokens, const char *superblock, int panel, int u, const six_bits *six,
                       const sc_act *x, superblock_sum sum[GEMV_TOKENS])
 {
     i32x16 dot[2][2][TILE_TOKENS], scale;
     f32x16 d;
     if (format == SC_Q8_0) d = load_d(format, superblock, panel, u);
-    else scale = unit_scale(format, superblock, panel, u, six);
-    dot_unit(format, 1, tokens, NULL, superblock, panel, x, u, dot);
+    else scale = span_scale(format, superblock, panel, u, six);
+    dot_span(format, 1, tokens, NULL, superblock, panel, x, u, dot);
     UNROLL(GEMV_TOKENS)
     for (int t = 0; t < tokens; t++)
-        add_unit(format, &sum[t], dot[0][0][t], dot[sums_per_unit(format) - 1][0][t], &scale, &d, x + t, u);
+        add_span(format, &sum[t], dot[0][0][t], dot[sums_per_span(format) - 1][0][t], &scale, &d, x + t, u);
 }
 
 /* out += one panel's superblock, few tokens. */
@@ -32,8 +32,8 @@ INLINE void gemv_end(int format, int tokens, const char *superblock, int panel, 
         dmin = load_dmin(superblock, panel);
         UNROLL(4)
         for (int u = 0; u < SC_GROUPS / 2; u++) {
-            min[u] = unit_min(u, six);
-            scale[u] = unit_scale(format, superblock, panel, u, six);
+            min[u] = span_min(u, six);
+            scale[u] = span_scale(format, superblock, panel, u, six);
         }
     }
     UNROLL(GEMV_TOKENS)
@@ -48,11 +48,11 @@ INLINE void linear_gemv(int format, int tokens, const char *superblocks, size_t 
                         const char *ahead, float *out)
 {
     const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
-    const size_t part = superblock_bytes / (size_t)units_per_superblock(format);
+    const size_t part = superblock_bytes / (size_t)spans_per_superblock(format);
     const char *end = superblocks + sc_pair_bytes(format, columns);
     memset(out, 0, (size_t)tokens * SC_PAIR * sizeof *out);
     for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
-        const int units = units_left(format, columns, k);
+        const int spans = spans_left(format, columns, k);
         const char *next = prefetch_target(superblocks, end, ahead, superblock_bytes);
         six_bits six[2];
         superblock_sum sum[2][GEMV_TOKENS];
@@ -66,14 +66,14 @@ INLINE void linear_gemv(int format, int tokens, const char *superblocks, size_t 
         const six_bits *factors = six; /* in memory: few registers hold them */
         OPAQUE(factors);
         UNROLL(8)
-        for (int u = 0; u < units_per_superblock(format); u++) {
-            if (format == SC_Q8_0 && u >= units) break;
+        for (int u = 0; u < spans_per_superblock(format); u++) {
+            if (format == SC_Q8_0 && u >= spans) break;
             if (PREFETCH_SUPERBLOCKS) prefetch(next + (size_t)u * part, part);
             if (PREFETCH_NEAR) prefetch_near(superblocks + superblock_bytes / 2 + (size_t)u * part, part);
             UNROLL(2)
             for (int p = 0; p < 2; p++) {
                 NO_LOADS_AHEAD();
-                gemv_unit(format, tokens, superblocks, p, u, factors + p, x, sum[p]);
+                gemv_span(format, tokens, superblocks, p, u, factors + p, x, sum[p]);
             }
         }
         UNROLL(2)

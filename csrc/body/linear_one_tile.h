@@ -1,5 +1,5 @@
 /* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of
- * integers, by way of L1, and only the arithmetic above them is left to vectors. While one unit's products are added
+ * integers, by way of L1, and only the arithmetic above them is left to vectors. While one span's products are added
  * up, those of the next are stored, and those of the one after it made. */
 #ifndef SC_BODY_LINEAR_ONE_TILE_H
 #define SC_BODY_LINEAR_ONE_TILE_H
@@ -20,13 +20,13 @@ INLINE uint8_t zero_point(int format)
 typedef struct {
     const char *superblock;
     const sc_act *x;
-    int panel, units;
+    int panel, spans;
 } tile_work;
 
 /* Products of a token with a panel's rows. */
 typedef int32_t lanes[SC_LANES];
 
-/* Bytes and factors of the panels at work, and their products, an entry per panel and unit, modulo the ring's
+/* Bytes and factors of the panels at work, and their products, an entry per panel and span, modulo the ring's
  * length. */
 typedef struct {
     unpacked w;
@@ -47,11 +47,11 @@ enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
 INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
 {
-    const size_t entry = (size_t)((units_per_superblock(format) * panel + u) % ring);
-    return m->dots + entry * (size_t)sums_per_unit(format) * TILE_ROWS;
+    const size_t entry = (size_t)((spans_per_superblock(format) * panel + u) % ring);
+    return m->dots + entry * (size_t)sums_per_span(format) * TILE_ROWS;
 }
 
-/* The sums of a unit: of 32 columns, one or two, or of 16. */
+/* The sums of a span: of 32 columns, one or two, or of 16. */
 #define MAKE_SUMS_(format, first, second, q, w)                         \
     do {                                                                \
         if (format == SC_Q8_0) {                                        \
@@ -70,12 +70,12 @@ INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
         }                                                               \
     } while (0)
 
-/* Exact integer dot products of unit u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those
+/* Exact integer dot products of span u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those
  * of Q8_0 offset by TILE_START. */
 INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 {
-    if (format == SC_Q8_0 && u >= at.units) return;
-    const int g = groups_per_unit(format) * u;
+    if (format == SC_Q8_0 && u >= at.spans) return;
+    const int g = groups_per_span(format) * u;
     const int8_t *q = at.x->q + SC_GROUP * g;
     const u8x64 *w = m->w.q[at.panel][g];
     TILE_FENCE();
@@ -86,7 +86,7 @@ INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 
 INLINE void store_products(int format, tile_work at, int ring, int u, tile_memory *m)
 {
-    if (format == SC_Q8_0 && u >= at.units) return;
+    if (format == SC_Q8_0 && u >= at.spans) return;
     lanes *out = dots_at(format, m, ring, at.panel, u);
     TILE_FENCE();
     if (u % 2) TILE_STORE(6, out);
@@ -104,7 +104,7 @@ INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
     store_products(format, at, ring, 0, m);
 }
 
-/* sum[t] += unit u for `tokens` tokens from `first` of a tile. */
+/* sum[t] += span u for `tokens` tokens from `first` of a tile. */
 INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int u, tile_memory *m,
                          superblock_sum sum[TILE_ROWS])
 {
@@ -131,25 +131,25 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
                       int unpack, tile_ahead ahead, tile_memory *m, float *out)
 {
     superblock_sum sum[TILE_ROWS];
-    const int groups = groups_per_unit(format), units = units_per_superblock(format), p = now.panel;
+    const int groups = groups_per_span(format), spans = spans_per_superblock(format), p = now.panel;
     const size_t part = ahead.part * (size_t)groups;
     UNROLL(TILE_ROWS)
     for (int t = 0; t < tokens; t++) sum[t] = superblock_start(format, f32_load(out + SC_PAIR * t));
     UNROLL(8)
-    for (int u = 0; u < units; u++) {
+    for (int u = 0; u < spans; u++) {
         if (leads) {
             if (ahead.weights) prefetch(ahead.weights + (size_t)u * part, part);
             for (int t = 0; ahead.tokens && t < groups; t++)
                 prefetch_near((const char *)(ahead.tokens + groups * u + t),
                               is_affine(format) ? offsetof(sc_act, zero16) : sizeof(sc_act));
-            if (unpack && next.x && (format != SC_Q8_0 || u < next.units))
-                unpack_unit(format, next.superblock, next.panel, u, 1, zero_point(format), &m->w);
-            if (u < units - 2) make_products(format, now, u + 2, m);
-            else if (next.x) make_products(format, next, u + 2 - units, m);
-            if (u < units - 1) store_products(format, now, ring, u + 1, m);
+            if (unpack && next.x && (format != SC_Q8_0 || u < next.spans))
+                unpack_span(format, next.superblock, next.panel, u, 1, zero_point(format), &m->w);
+            if (u < spans - 2) make_products(format, now, u + 2, m);
+            else if (next.x) make_products(format, next, u + 2 - spans, m);
+            if (u < spans - 1) store_products(format, now, ring, u + 1, m);
             else if (next.x) store_products(format, next, ring, 0, m);
         }
-        if (format == SC_Q8_0 && u >= now.units) continue;
+        if (format == SC_Q8_0 && u >= now.spans) continue;
         add_products(format, tokens, now, first, ring, u, m, sum);
     }
     UNROLL(TILE_ROWS)
@@ -181,8 +181,8 @@ INLINE void gemm_one_tile(int format, const char *superblocks, size_t columns, c
     const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK), half = superblock_bytes / 2;
     const char *end = superblocks + sc_pair_bytes(format, columns);
     tile_memory m;
-    tile_work now = {superblocks, x, 0, units_left(format, columns, 0)}, next;
-    for (int u = 0; u < now.units; u++) unpack_unit(format, superblocks, 0, u, 1, zero_point(format), &m.w);
+    tile_work now = {superblocks, x, 0, spans_left(format, columns, 0)}, next;
+    for (int u = 0; u < now.spans; u++) unpack_span(format, superblocks, 0, u, 1, zero_point(format), &m.w);
     start_products(format, now, tokens == TILE_ROWS ? RING : RING_ALL, &m);
     for (size_t k = 0; now.x; now = next) {
         const tile_ahead later = {prefetch_target(now.superblock, end, ahead, superblock_bytes) +
@@ -194,7 +194,7 @@ INLINE void gemm_one_tile(int format, const char *superblocks, size_t columns, c
         if (now.panel) {
             k += SC_SUPERBLOCK;
             next = (tile_work){now.superblock + superblock_bytes, k < columns ? now.x + stride : NULL, 0,
-                               units_left(format, columns, k)};
+                               spans_left(format, columns, k)};
         }
         if (tokens == TILE_ROWS)
             add_panel(format, TILE_ROWS, now, next, 0, RING, 1, 1, later, &m, to);

@@ -5,7 +5,7 @@
 
 #define TILE_ROWS 16 /* most tokens of a tile */
 
-/* Registers: 0 tokens by 32 columns and 1 their weights, 2 and 3 the same by 16 columns, 4 to 7 sums: those of one unit
+/* Registers: 0 tokens by 32 columns and 1 their weights, 2 and 3 the same by 16 columns, 4 to 7 sums: those of one span
  * are stored while the next ones are made. */
 typedef struct {
     uint8_t palette, start_row, reserved[14];

@@ -96,13 +96,13 @@ static size_t make_activations(const source *s, int fill, size_t columns, size_t
 
 /* One call with all tokens equals the scalar instance's one call per token; rows beyond the matrix are zero. */
 static void check_call(const sc_kernels *kernels, const source *s, const void *pair, size_t rows, size_t columns,
-                       const char *x, size_t step, size_t stride, size_t tokens)
+                       const char *x, size_t token_bytes, size_t stride, size_t tokens)
 {
     float *got = buffer(3, tokens * SC_PAIR * sizeof *got);
     float *expected = buffer(4, tokens * SC_PAIR * sizeof *expected);
     kernels->linear[s->format](pair, columns, x, stride, tokens, pair, got);
     for (size_t t = 0; t < tokens; t++)
-        sc_kernels_scalar.linear[s->format](pair, columns, x + t * step, stride, 1, pair,
+        sc_kernels_scalar.linear[s->format](pair, columns, x + t * token_bytes, stride, 1, pair,
                                                expected + t * SC_PAIR);
     expect_equal("out", got, expected, tokens * SC_PAIR * sizeof *got);
     for (size_t i = 0; i < tokens * SC_PAIR; i++)
@@ -138,8 +138,8 @@ static void check_matrix(const sc_kernels *kernels, const source *s, int weights
             begin("%s weights %s, rows %zu of %zu, columns %zu, tokens %zu, stride %zu, activations %s", s->name,
                   weight_names[weights], first, rows, columns, tokens[i], stride,
                   s->format < SC_Q4_K ? float_names[codes] : code_names[codes]);
-            const size_t step = make_activations(s, codes, columns, stride, tokens[i], &x);
-            check_call(kernels, s, panels + first / SC_PAIR * pair_bytes, rows - first, columns, x, step, stride,
+            const size_t token_bytes = make_activations(s, codes, columns, stride, tokens[i], &x);
+            check_call(kernels, s, panels + first / SC_PAIR * pair_bytes, rows - first, columns, x, token_bytes, stride,
                        tokens[i]);
             end();
         }
@@ -153,9 +153,9 @@ static void check_table(const sc_kernels *kernels)
     static const size_t few[] = {1, 7, 2, 12, 4};
     static const size_t rows[] = {1, 15, 16, 17, 31, 33};
     for (const source *s = sources; s < sources + COUNT(sources); s++) {
-        const size_t step = s->format < SC_Q4_K ? 1 : s->format == SC_Q8_0 ? SC_GROUP : SC_SUPERBLOCK;
+        const size_t block_columns = s->format < SC_Q4_K ? 1 : s->format == SC_Q8_0 ? SC_GROUP : SC_SUPERBLOCK;
         for (size_t c = 0; c < COUNT(columns); c++) {
-            if (columns[c] % step) continue;
+            if (columns[c] % block_columns) continue;
             for (int weights = 0; weights < WEIGHTS; weights++) {
                 /* All token counts once per shape; every pairing of weights and activations at a few counts. */
                 const int all = columns[c] < 2048 ? weights == WEIGHTS_RANDOM : weights == WEIGHTS_ONES;
