@@ -113,13 +113,13 @@ valgrind: $(BUILD)/native/check_kernels
 	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa scalar
 	valgrind -q --error-exitcode=9 $< --seed $(SEED) --isa avx2
 
-# Tries to make the library crash, for MINUTES (20 at most), and writes the table of docs/reliability.md. PEER is a Python
-# that has llama-cpp-python, to try the same files with it.
+# Tries to make the library crash, for MINUTES (20 at most), and writes the table of docs/explanation/reliability.md. PEER
+# is a Python that has llama-cpp-python, to try the same files with it.
 MINUTES ?= 10
 PEER ?=
 soak: build
 	PYTHONPATH=src $(PYTHON) bench/soak/soak.py --minutes $(MINUTES) --seed $(SEED) $(if $(PEER),--peer $(PEER)) \
-		--write docs/reliability.md
+		--write docs/explanation/reliability.md
 
 # Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; needs atheris.
 FUZZ_SECONDS ?= 60

@@ -1,6 +1,6 @@
-"""`make soak`: tries to make the library crash, for some minutes, and writes the table of docs/reliability.md.
+"""`make soak`: try for some minutes to crash the library, and write the table of docs/explanation/reliability.md.
 
-    python bench/soak/soak.py [--minutes 10] [--seed 1] [--peer PYTHON] [--write docs/reliability.md]
+    python bench/soak/soak.py [--minutes 10] [--seed 1] [--peer PYTHON] [--write docs/explanation/reliability.md]
 
 Needs the built package on the path, and what the tests need. PYTHON is one that has llama-cpp-python. Each
 part has a share of the time; one that is cut short says what it covered, and so does a run that Ctrl-C or SIGTERM ends.

@@ -129,6 +129,6 @@ def test_what_is_distributed(project: Path) -> None:
     ):
         assert (ROOT / name).is_file()
         assert name in names
-    assert {f"src/santacoder/{model}", "src/santacoder/py.typed", "docs/numerics.md", "Makefile"} <= names
+    assert {f"src/santacoder/{model}", "src/santacoder/py.typed", "docs/explanation/numerics.md", "Makefile"} <= names
     for name in (str(model), "py.typed", "_native.pyi", "_pyinstaller/hook-santacoder.py", "cli/eval/text.py"):
         assert (project / "lib" / "santacoder" / name).read_bytes() == (PACKAGE / name).read_bytes()

@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 
 PATHS = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "bench/README", "bench/results/RESULTS")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PATHS}
 
@@ -83,7 +83,7 @@ def test_targets_of_make_exist(name: str) -> None:
 
 
 def test_links_are_found() -> None:
-    assert "docs/numerics.md" in re.findall(r"\]\(([^)#]+)\)", TEXTS["README.md"])
+    assert "docs/explanation/numerics.md" in re.findall(r"\]\(([^)#]+)\)", TEXTS["README.md"])
 
 
 GLOSSARY = re.findall(r"^\*\*(.+?)\*\*(.*?)(?=^\*\*|\Z)", TEXTS["docs/glossary.md"], re.MULTILINE | re.DOTALL)

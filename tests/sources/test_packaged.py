@@ -51,7 +51,7 @@ def test_knows_python(model: santacoder.SantaCoder) -> None:
 
 
 def test_fills_in_suffix_first(model: santacoder.SantaCoder) -> None:
-    """By what was measured: docs/tiny.md."""
+    """By what was measured: docs/reference/tiny.md."""
     assert model.tokenizer.fim_mode == "spm"
 
 
