@@ -65,7 +65,7 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 SANITIZED = $(BUILD)/sanitize/package
 UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli engine/test_peer engine/test_reference \
 	engine/test_sharing gguf/test_types hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
-	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_frozen process/test_exit \
+	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen process/test_exit \
 	process/test_numpy_errors process/test_process process/test_stalled_thread process/test_affinity process/test_other_systems quantize/test_mixes scoring/test_perplexity sources/test_hub \
 	sources/test_packaged text/test_infill_filters util/test_atomic_file util/test_regular_file
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/%.py),$(wildcard tests/test_*.py tests/*/test_*.py))
