@@ -1,7 +1,7 @@
 """Writes what is declared of the sampling options into the texts that list them: `python tools/document_options.py`.
 
 These are the arguments in the docstring of `SantaCoder.complete`, which editors read from the source, and the table of
-docs/options.md. A test fails where they differ from the declaration, src/santacoder/decoding/options.py.
+docs/reference/options.md. A test fails where they differ from the declaration, src/santacoder/decoding/options.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def table() -> str:
 #: Each text, what comes before the generated part and after it, and what makes that part.
 PLACES: Final = (
     (ROOT / "src/santacoder/model.py", "is not computed again.\n", "\n\n        Raises:", docstring),
-    (ROOT / "docs/options.md", "<!-- made by tools/document_options.py: -->\n", "\n<!-- end -->", table),
+    (ROOT / "docs/reference/options.md", "<!-- made by tools/document_options.py: -->\n", "\n<!-- end -->", table),
 )
 
 

@@ -1,4 +1,4 @@
-/* Activations between the linear layers to int8. A factor per 32 columns keeps an outlier local; docs/numerics.md
+/* Activations between the linear layers to int8. A factor per 32 columns keeps an outlier local; docs/explanation/numerics.md
  * measures it against others. */
 #ifndef SC_BODY_QUANTIZE_H
 #define SC_BODY_QUANTIZE_H

@@ -231,7 +231,7 @@ class SantaCoder:
         Both are plain text, even where they spell special tokens. Of a long file the parts nearest to the gap are
         kept, by the rule of `infilling.fit`. Where the text starts to repeat the suffix it ends, with finish_reason
         "stop". The model and stop strings see LF for every line break, and the text has those of its file: CRLF where
-        most in prefix and suffix are that. docs/infilling.md says more.
+        most in prefix and suffix are that. docs/reference/infilling.md says more.
 
         `mode` is the order that the model sees, and SantaCoder was trained on both: "psm" is prefix, suffix, middle;
         "spm" is suffix, prefix, middle; "auto" is `tokenizer.fim_mode` here, which is "psm" unless the model's

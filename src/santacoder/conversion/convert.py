@@ -1,4 +1,4 @@
-"""From a published checkpoint to a GGUF file. docs/checkpoints.md has the rules."""
+"""From a published checkpoint to a GGUF file. docs/reference/checkpoints.md has the rules."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Rounds tensors to the types of GGUF files.
 
-How the numbers within a block are chosen is our own: see csrc/body/fit.h and docs/quantization.md.
+How the numbers within a block are chosen is our own: see csrc/body/fit.h and docs/explanation/quantization.md.
 """
 
 from __future__ import annotations

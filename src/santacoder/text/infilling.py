@@ -1,6 +1,6 @@
 """Filling in the middle: the prompt, what of a long context it keeps, and where the text ends.
 
-docs/infilling.md explains the rules to authors of editors.
+docs/reference/infilling.md explains the rules to authors of editors.
 """
 
 from __future__ import annotations
