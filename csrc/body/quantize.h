@@ -1,5 +1,5 @@
-/* Activations between the linear layers to int8. A factor per 32 columns keeps an outlier local; docs/explanation/numerics.md
- * measures it against others. */
+/* Activations between the linear layers to int8. A factor per 32 columns keeps an outlier local: measured in
+ * docs/explanation/numerics.md. */
 #ifndef SC_BODY_QUANTIZE_H
 #define SC_BODY_QUANTIZE_H
 

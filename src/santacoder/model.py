@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.progress import progress_bar
-from santacoder._util.validation import check_integer, wrong
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.batching.asyncio_bridge import in_thread, iterate
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
@@ -190,7 +190,7 @@ class SantaCoder:
             kind = type(requests).__name__
             raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
         if on_error not in get_args(OnError):
-            raise wrong("on_error", on_error, "'raise' or 'return'")
+            raise invalid_argument("on_error", on_error, "'raise' or 'return'")
         _ = self._scheduler.engine  # it is not closed
 
         def make(request: Request) -> Sequence:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import santacoder
-from santacoder._util.validation import check_integer, shown
+from santacoder._util.validation import check_integer, format_value
 from santacoder.errors import InvalidRequestError
 
 HUGE = 10**5000
@@ -28,11 +28,11 @@ HUGE = 10**5000
     ],
 )
 def test_shown(value: object, expected: str) -> None:
-    assert shown(value) == expected
+    assert format_value(value) == expected
 
 
 def test_shown_in_fewer_letters() -> None:
-    assert shown("x" * 100, 10) == "'xxxxxx..."
+    assert format_value("x" * 100, 10) == "'xxxxxx..."
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.array(3)])
@@ -59,7 +59,7 @@ def test_no_integers(value: object) -> None:
 def test_limits(value: int, high: int | None, limit: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check_integer("n", value, 1, high)
-    assert str(caught.value) == f"n is {shown(value)}, but it must be {limit}"
+    assert str(caught.value) == f"n is {format_value(value)}, but it must be {limit}"
 
 
 @pytest.mark.parametrize(

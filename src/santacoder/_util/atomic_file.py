@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from santacoder._util.validation import no_path
+from santacoder._util.validation import why_bad_path
 from santacoder.errors import InvalidRequestError
 
 #: Of the target's name in the temporary's: names have at most 255 bytes, letters up to four.
@@ -26,7 +26,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises:
         OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
-            For what the block does, `naming` can see to that.
+            For what the block does, `with_path_in_errors` can see to that.
         InvalidRequestError: `path` holds what no path can.
     """
     named = Path(path)
@@ -35,12 +35,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     temporary = target.with_name(f".{target.name[:_NAME_LETTERS]}-{secrets.token_hex(4)}")
     file: IO[bytes] | None = None
     try:
-        with naming(named):
+        with with_path_in_errors(named):
             file = temporary.open("xb")
             if mode is not None:
                 temporary.chmod(mode)
         yield file
-        with naming(named):
+        with with_path_in_errors(named):
             file.flush()
             os.fsync(file.fileno())
             file.close()
@@ -62,14 +62,14 @@ def is_file(target: Path) -> bool:
         OSError: there is something else, or no folder to put it in.
         InvalidRequestError: the path holds what no path can.
     """
-    with naming(target):
+    with with_path_in_errors(target):
         try:
             mode = target.stat().st_mode
         except FileNotFoundError:
             target.resolve().parent.stat()  # the folder must exist
             return False
         except ValueError:
-            raise InvalidRequestError(f"{str(target)!r} {no_path(target)}") from None
+            raise InvalidRequestError(f"{str(target)!r} {why_bad_path(target)}") from None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file to write", str(target))
     if not stat.S_ISREG(mode):
@@ -92,7 +92,7 @@ def check_not_read(target: Path, reads: Iterable[str | os.PathLike[str]]) -> Non
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def with_path_in_errors(path: Path) -> Iterator[None]:
     """Errors of the operating system name `path`: those of an open file name none, those of its making another."""
     try:
         yield

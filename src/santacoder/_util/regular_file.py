@@ -7,7 +7,7 @@ import mmap
 import os
 import stat
 
-from santacoder._util.validation import no_path, printable
+from santacoder._util.validation import printable, why_bad_path
 from santacoder.errors import ModelFormatError, SantaCoderError
 
 
@@ -55,7 +55,7 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
     try:
         mode = os.stat(path).st_mode
     except ValueError:
-        raise kind(f"{printable(path)}: the path {no_path(path)}") from None
+        raise kind(f"{printable(path)}: the path {why_bad_path(path)}") from None
     if not stat.S_ISREG(mode):
         raise kind(f"{printable(path)}: the path is a {_kind_of_file(mode)}, not a file")
     # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.

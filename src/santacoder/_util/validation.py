@@ -12,7 +12,7 @@ from santacoder.errors import InvalidRequestError
 MOST: Final = 2**63 - 1  # of an integer without another limit
 
 
-def shown(value: object, most: int = 80) -> str:
+def format_value(value: object, most: int = 80) -> str:
     """Return a value as an error shows it: one line of at most `most` characters, whatever the value."""
     try:
         text = " ".join(map(str.strip, repr(value).splitlines()))
@@ -26,9 +26,9 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def wrong(name: str, value: object, limit: str) -> InvalidRequestError:
+def invalid_argument(name: str, value: object, limit: str) -> InvalidRequestError:
     """The error of an argument that is not what `limit` says."""
-    return InvalidRequestError(f"{name} is {shown(value)}, but it must be {limit}")
+    return InvalidRequestError(f"{name} is {format_value(value)}, but it must be {limit}")
 
 
 def check_integer(name: str, value: object, low: int, high: int | None) -> int:
@@ -45,7 +45,9 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
     if number is not None and low <= number <= most:
         return number
     open_ended = high is None and (number is None or number < low)
-    raise wrong(name, value, f"an integer of {low} or more" if open_ended else f"an integer in {low}..{most}")
+    raise invalid_argument(
+        name, value, f"an integer of {low} or more" if open_ended else f"an integer in {low}..{most}"
+    )
 
 
 def check_text(text: object) -> bytes:
@@ -65,6 +67,6 @@ def check_text(text: object) -> bytes:
         ) from None
 
 
-def no_path(name: str | os.PathLike[str]) -> str:
+def why_bad_path(name: str | os.PathLike[str]) -> str:
     """What a name holds that the operating system takes for no path."""
     return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"

@@ -19,7 +19,7 @@ from typing import IO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.atomic_file import atomic_file, naming
+from santacoder._util.atomic_file import atomic_file, with_path_in_errors
 from santacoder._util.regular_file import open_regular
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SessionFormatError
@@ -39,7 +39,7 @@ def write_session(path: str | os.PathLike[str], fingerprint: str, token_ids: Tok
     """
     digest = hashlib.sha256()
     blocks: list[bytes | memoryview] = list(cache.contents())
-    with atomic_file(path) as file, naming(Path(path)):
+    with atomic_file(path) as file, with_path_in_errors(Path(path)):
         header = HEADER.pack(MAGIC, bytes.fromhex(fingerprint), token_ids.size, cache.block_bytes, len(blocks))
         for part in [header, token_ids.tobytes(), *blocks]:
             digest.update(part)

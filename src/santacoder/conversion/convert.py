@@ -10,7 +10,7 @@ from pathlib import Path
 
 from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
-from santacoder._util.validation import shown, wrong
+from santacoder._util.validation import format_value, invalid_argument
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
 from santacoder.conversion.hf_config import CheckpointConfig, parse_config
 from santacoder.conversion.layouts import TensorMap
@@ -77,7 +77,7 @@ def convert(
     """
     mix = find_mix(type)
     if fim_mode not in (None, *FIM_MODES):
-        raise wrong("fim_mode", fim_mode, "'psm' or 'spm'")
+        raise invalid_argument("fim_mode", fim_mode, "'psm' or 'spm'")
     quantizer = Quantizer(threads)
     folder = Path(source)
     check_target(out, force, checkpoint_files(folder) if folder.is_dir() else ())
@@ -145,7 +145,9 @@ def _warn_of_ends(vocabulary: Vocabulary) -> None:
     if vocabulary.unknown:
         first, n_more = vocabulary.unknown[0], len(vocabulary.unknown) - 1
         more = f", and {n_more} more that are named" if n_more else ""
-        warnings.warn(f"{first.place} has {shown(first.token)}{more}: no token, so it ends no text", stacklevel=4)
+        warnings.warn(
+            f"{first.place} has {format_value(first.token)}{more}: no token, so it ends no text", stacklevel=4
+        )
     if len(vocabulary.ends) > FOREIGN_ENDS:
         n = len(vocabulary.ends)
         warnings.warn(

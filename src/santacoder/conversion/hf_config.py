@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS
 
@@ -89,12 +89,14 @@ def parse_config(values: Mapping[str, Any]) -> CheckpointConfig:
     family = _family(values)
     for key, fixed in _FIXED.items():
         if values.get(key, fixed) is not fixed:
-            raise _error(key, f"is {shown(values[key])}, but only {fixed} runs here")
+            raise _error(key, f"is {format_value(values[key])}, but only {fixed} runs here")
     if "quantization_config" in values:
         raise _error("quantization_config", "is there, but only float weights are read")
     activation = values.get(_ACTIVATION)
     if activation not in ACTIVATIONS:
-        raise _error(_ACTIVATION, f"is {shown(activation)}, but only GELU's tanh form runs here: {_words(ACTIVATIONS)}")
+        raise _error(
+            _ACTIVATION, f"is {format_value(activation)}, but only GELU's tanh form runs here: {_words(ACTIVATIONS)}"
+        )
     width = _integer(values, "n_embd", MAX_DIM)
     heads = _integer(values, "n_head", MAX_HEADS)
     if width % heads:
@@ -128,13 +130,13 @@ def _family(values: Mapping[str, Any]) -> Family:
     found: dict[str, Family] = {}
     if model_type is not None:
         if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
-            raise _error("model_type", f"is {shown(model_type)}, but it must be one of {_words(MODEL_TYPES)}")
+            raise _error("model_type", f"is {format_value(model_type)}, but it must be one of {_words(MODEL_TYPES)}")
         found["model_type"] = MODEL_TYPES[model_type]
     if not isinstance(architectures, list) or len(architectures) > 1:
-        raise _error("architectures", f"is {shown(architectures)}, but it must be a list of one name")
+        raise _error("architectures", f"is {format_value(architectures)}, but it must be a list of one name")
     for name in architectures:
         if not isinstance(name, str) or name not in ARCHITECTURES:
-            raise _error("architectures", f"has {shown(name)}, but it must be one of {_words(ARCHITECTURES)}")
+            raise _error("architectures", f"has {format_value(name)}, but it must be one of {_words(ARCHITECTURES)}")
         found["architectures"] = ARCHITECTURES[name]
     if not found:
         raise _error("model_type", "is missing, and architectures too: how the matrices are stored is unknown")
@@ -148,21 +150,21 @@ def _integer(values: Mapping[str, Any], key: str, high: int) -> int:
     if value is None:
         raise _error(key, "is missing")
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
-        raise _error(key, f"is {shown(value)}, but it must be an integer in 1..{high}")
+        raise _error(key, f"is {format_value(value)}, but it must be an integer in 1..{high}")
     return value
 
 
 def _flag(values: Mapping[str, Any], key: str) -> bool | None:
     value = values.get(key)
     if value is not None and not isinstance(value, bool):
-        raise _error(key, f"is {shown(value)}, but it must be true or false")
+        raise _error(key, f"is {format_value(value)}, but it must be true or false")
     return value
 
 
 def _epsilon(values: Mapping[str, Any]) -> float:
     value = values.get("layer_norm_epsilon", _EPSILON)
     if isinstance(value, bool) or not isinstance(value, float) or not 0 < np.float32(value) < 1:  # as GGUF has it
-        raise _error("layer_norm_epsilon", f"is {shown(value)}, but it must be a number above 0 and below 1")
+        raise _error("layer_norm_epsilon", f"is {format_value(value)}, but it must be a number above 0 and below 1")
     return value
 
 
@@ -171,7 +173,7 @@ def _multi_query(values: Mapping[str, Any]) -> bool | None:
     if head_type is None:
         return flag
     if not isinstance(head_type, str) or head_type not in HEAD_TYPES:
-        raise _error("attention_head_type", f"is {shown(head_type)}, but it must be one of {_words(HEAD_TYPES)}")
+        raise _error("attention_head_type", f"is {format_value(head_type)}, but it must be one of {_words(HEAD_TYPES)}")
     if flag not in (None, HEAD_TYPES[head_type]):
         raise _error("attention_head_type", f"is {head_type!r}, which contradicts multi_query, {flag}")
     return HEAD_TYPES[head_type]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from santacoder._util.json_file import parse_object, read_bytes, read_object
 from santacoder._util.text_file import decode_text
-from santacoder._util.validation import printable, shown
+from santacoder._util.validation import format_value, printable
 from santacoder.errors import ModelFormatError
 
 _FILE: Final = "tokenizer.json"
@@ -82,7 +82,7 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
     for token in vocabulary:
         if _JOINED_DIGITS.search(token):
             raise ModelFormatError(
-                f"{_VOCABULARY} has the token {shown(token)}, so digits are not split, but without {_FILE} only "
+                f"{_VOCABULARY} has the token {format_value(token)}, so digits are not split, but without {_FILE} only "
                 "tokenizers with single digits are known"
             )
     lines = decode_text(read_bytes(folder / _MERGES), _MERGES, ModelFormatError).split("\n")
@@ -96,7 +96,9 @@ def _texts(files: TokenizerFiles) -> TokenizerFiles:
         try:
             token.encode()
         except UnicodeEncodeError:
-            raise ModelFormatError(f"the tokenizer's {shown(token)} holds a lone surrogate, no valid Unicode") from None
+            raise ModelFormatError(
+                f"the tokenizer's {format_value(token)} holds a lone surrogate, no valid Unicode"
+            ) from None
     return files
 
 
@@ -107,10 +109,10 @@ def _error(problem: str) -> ModelFormatError:
 def _parse(values: Mapping[str, Any], text: str) -> TokenizerFiles:
     model = _object(values, "model")
     if model.get("type") != "BPE":
-        raise _error(f"model.type is {shown(model.get('type'))}, but only 'BPE' runs here")
+        raise _error(f"model.type is {format_value(model.get('type'))}, but only 'BPE' runs here")
     for key, allowed in _PLAIN_MODEL.items():
         if model.get(key) not in allowed:
-            raise _error(f"model.{key} is {shown(model[key])}, but only {allowed[-1]!r} runs here")
+            raise _error(f"model.{key} is {format_value(model[key])}, but only {allowed[-1]!r} runs here")
     if values.get("normalizer") is not None:
         raise _error("normalizer is there, but text must be taken as it is")
     _check_pre_tokenizer(values.get("pre_tokenizer"))
@@ -165,7 +167,7 @@ def _check_template(values: Mapping[str, Any]) -> None:
     for kind, name in (*single, *pair):
         if kind != "Sequence":
             raise _error(
-                f"post_processor is TemplateProcessing with {shown(name)}, but no token may be added to a text"
+                f"post_processor is TemplateProcessing with {format_value(name)}, but no token may be added to a text"
             )
     if single != [("Sequence", "A")]:
         raise _error(f"post_processor is {_kind(values)}, but its template for a single text must be that text alone")
@@ -186,9 +188,9 @@ def _kind(value: object, depth: int = 2) -> str:
         parts = (_kind(part, depth - 1) if depth else "..." for part in value["pretokenizers"])
         return f"Sequence of {', '.join(parts)}"[:200]
     if isinstance(value, dict):
-        options = ", ".join(f"{key}={shown(option)}" for key, option in value.items() if key != "type")
+        options = ", ".join(f"{key}={format_value(option)}" for key, option in value.items() if key != "type")
         return printable(f"{value.get('type')}({options})"[:200])
-    return shown(value, 200)
+    return format_value(value, 200)
 
 
 def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -203,7 +205,9 @@ def _vocabulary(value: object, name: str) -> dict[str, int]:
         raise ModelFormatError(f"{name} is missing, or no object")
     for token, index in value.items():
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-            raise ModelFormatError(f"{name} has the id {shown(index)} for {shown(token)}, but ids count from 0")
+            raise ModelFormatError(
+                f"{name} has the id {format_value(index)} for {format_value(token)}, but ids count from 0"
+            )
     return value
 
 
@@ -211,7 +215,7 @@ def _merge(value: object) -> str:
     """A merge is "a b" or, since tokenizers 0.20, ["a", "b"]; halves hold no space, which is spelt with a symbol."""
     halves = value.split(" ") if isinstance(value, str) else value
     if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(h, str) and " " not in h for h in halves):
-        raise _error(f"model.merges has the entry {shown(value)}, not two tokens")
+        raise _error(f"model.merges has the entry {format_value(value)}, not two tokens")
     return " ".join(halves)
 
 
@@ -222,13 +226,13 @@ def _added(values: Mapping[str, Any]) -> list[AddedToken]:
     added = []
     for entry in entries:
         if not isinstance(entry, dict):
-            raise _error(f"added_tokens has the entry {shown(entry)}, not an object")
+            raise _error(f"added_tokens has the entry {format_value(entry)}, not an object")
         index, content = entry.get("id"), entry.get("content")
         if isinstance(index, bool) or not isinstance(index, int) or index < 0 or not isinstance(content, str):
-            raise _error(f"added_tokens has the entry {shown(entry)}, without an id and a content")
+            raise _error(f"added_tokens has the entry {format_value(entry)}, without an id and a content")
         for option in _GREEDY:
             if entry.get(option):
-                raise _error(f"added_tokens has {shown(content)} with {option}, which does not run here")
+                raise _error(f"added_tokens has {format_value(content)} with {option}, which does not run here")
         special = bool(entry.get("special"))
         added.append(AddedToken(index, content, special, bool(entry.get("normalized", not special))))
     return added

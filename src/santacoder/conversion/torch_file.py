@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.conversion.stored import StoredTensor
 from santacoder.errors import MissingPackageError, ModelFormatError
 
@@ -46,13 +46,15 @@ def read_torch(path: Path) -> list[StoredTensor]:
 
 def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
     if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-        raise ModelFormatError(f"{path.name}: {shown(name)} holds a {type(value).__name__}, not a tensor")
+        raise ModelFormatError(f"{path.name}: {format_value(name)} holds a {type(value).__name__}, not a tensor")
     if value.device.type != "cpu":
         raise ModelFormatError(
-            f"{path.name}: tensor {shown(name)} is on the device {value.device} and has no values here"
+            f"{path.name}: tensor {format_value(name)} is on the device {value.device} and has no values here"
         )
     if value.layout != torch.strided or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise ModelFormatError(f"{path.name}: tensor {shown(name)} is sparse or repeats its values: store it whole")
+        raise ModelFormatError(
+            f"{path.name}: tensor {format_value(name)} is sparse or repeats its values: store it whole"
+        )
     dtype = str(value.dtype).removeprefix("torch.")
 
     def fetch(start: int, stop: int) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from gguf import TokenType
 
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.conversion.end_tokens import NamedEnd
 from santacoder.conversion.tokenizer_json import TokenizerFiles
 from santacoder.errors import InvalidRequestError, ModelFormatError
@@ -103,13 +103,17 @@ def _placed(files: TokenizerFiles, rows: int) -> dict[int, str]:
     entries = [*((i, token) for token, i in files.vocabulary.items()), *((t.id, t.content) for t in files.added)]
     for index, token in entries:
         if index >= rows:
-            raise ModelFormatError(f"the tokenizer's {shown(token)} has the id {index}, but wte.weight has {rows} rows")
+            raise ModelFormatError(
+                f"the tokenizer's {format_value(token)} has the id {index}, but wte.weight has {rows} rows"
+            )
         if placed.setdefault(index, token) != token:
-            raise ModelFormatError(f"the tokenizer's {shown(placed[index])} and {shown(token)} share the id {index}")
+            raise ModelFormatError(
+                f"the tokenizer's {format_value(placed[index])} and {format_value(token)} share the id {index}"
+            )
     spelled: dict[str, int] = {}
     for index, token in placed.items():
         if spelled.setdefault(token, index) != index:
-            raise ModelFormatError(f"the tokenizer's {shown(token)} has two ids, {spelled[token]} and {index}")
+            raise ModelFormatError(f"the tokenizer's {format_value(token)} has two ids, {spelled[token]} and {index}")
     return placed
 
 
@@ -141,7 +145,11 @@ def _force_special(placed: dict[int, str], special: set[int], first: int, rows: 
         if token in present:
             continue
         if index >= rows or index in placed:
-            taken = f"that id belongs to {shown(placed[index])}" if index in placed else f"wte.weight has {rows} rows"
+            taken = (
+                f"that id belongs to {format_value(placed[index])}"
+                if index in placed
+                else f"wte.weight has {rows} rows"
+            )
             raise ModelFormatError(f"the tokenizer lacks {token}, which has the id {index}, but {taken}")
         placed[index] = token
         special.add(index)

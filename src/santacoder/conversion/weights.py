@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.json_file import read_object
-from santacoder._util.validation import printable, shown
+from santacoder._util.validation import format_value, printable
 from santacoder.conversion.safetensors_file import read_safetensors
 from santacoder.conversion.stored import StoredTensor
 from santacoder.conversion.torch_file import read_torch
@@ -90,7 +90,7 @@ def _read_index(path: Path, pattern: str) -> dict[str, str]:
     for name, file in places.items():
         if not isinstance(file, str) or not _PLAIN_NAME.fullmatch(file) or not fnmatchcase(file, pattern):
             raise ModelFormatError(
-                f"{path.name} places tensor {printable(name)} in {shown(file)}, "
+                f"{path.name} places tensor {printable(name)} in {format_value(file)}, "
                 f"but only files {pattern} of its folder are read"
             )
     return places

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, Final, SupportsIndex, TypedDict, cast
 
-from santacoder._util.validation import check_integer, wrong
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.errors import ContextOverflowError
 
 
@@ -106,19 +106,19 @@ def _number(option: Option, value: object, name: str = "") -> float:
     low, high = option.low or 0.0, math.inf if option.high is None else option.high
     limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise wrong(name or option.name, value, limit)
+        raise invalid_argument(name or option.name, value, limit)
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not (low <= number <= high and math.isfinite(number)):
-        raise wrong(name or option.name, value, limit)
+        raise invalid_argument(name or option.name, value, limit)
     return number
 
 
 def _flag(option: Option, value: object) -> bool:
     if not isinstance(value, bool):
-        raise wrong(option.name, value, "True or False")
+        raise invalid_argument(option.name, value, "True or False")
     return value
 
 
@@ -126,7 +126,7 @@ def _seconds(option: Option, value: object) -> float | tuple[float, float]:
     if not isinstance(value, tuple):
         return _number(option, value)
     if len(value) != 2:
-        raise wrong(option.name, value, "seconds, or a pair of seconds: for the prompt, and for all")
+        raise invalid_argument(option.name, value, "seconds, or a pair of seconds: for the prompt, and for all")
     return _number(option, value[0], f"{option.name}[0]"), _number(option, value[1], f"{option.name}[1]")
 
 
@@ -134,7 +134,7 @@ def _texts(option: Option, value: object) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else value
     if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
         return tuple(texts)
-    raise wrong(option.name, value, "a text or a list of texts, none of them empty")
+    raise invalid_argument(option.name, value, "a text or a list of texts, none of them empty")
 
 
 def _token_ids(option: Option, value: object) -> tuple[int, ...]:
@@ -143,7 +143,7 @@ def _token_ids(option: Option, value: object) -> tuple[int, ...]:
     if isinstance(tokens, SupportsIndex):
         tokens = (tokens,)
     if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
-        raise wrong(option.name, value, "a token id or a list of token ids")
+        raise invalid_argument(option.name, value, "a token id or a list of token ids")
     return tuple(_token_id(option, token) for token in tokens)
 
 
@@ -154,11 +154,11 @@ def _token_id(option: Option, token: object) -> int:
 def _biases(option: Option, value: object) -> dict[int, float]:
     pairs = value.items() if isinstance(value, Mapping) else value
     if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        raise wrong(option.name, value, "a mapping from token ids to numbers")
+        raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
     biases = {}
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise wrong(option.name, value, "a mapping from token ids to numbers")
+            raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
         token = _token_id(option, pair[0])
         biases[token] = _number(option, pair[1], f"{option.name}[{token}]")
     return biases

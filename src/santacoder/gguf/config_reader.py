@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS, Config, expected_tensors
 from santacoder.gguf.metadata import type_word
@@ -85,7 +85,7 @@ def _check_architecture(file: GGUFFile) -> str:
         raise file.metadata.error(key, f"is missing: this is no model, or not one of {ARCHITECTURE!r}")
     architecture = file.metadata.string(key, "")
     if architecture != ARCHITECTURE:
-        problem = f"is {shown(architecture)}, but only models of the architecture {ARCHITECTURE!r} run here"
+        problem = f"is {format_value(architecture)}, but only models of the architecture {ARCHITECTURE!r} run here"
         raise file.metadata.error(key, problem)
     return architecture
 

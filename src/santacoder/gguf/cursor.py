@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.metadata import MetadataValue
 
@@ -84,7 +84,7 @@ class Cursor:
         at = self.pos
         text = self.string(field, 1, high)
         if "\0" in text:
-            raise ModelFormatError(f"{field} {shown(text)} at byte {at} holds a NUL character")
+            raise ModelFormatError(f"{field} {format_value(text)} at byte {at} holds a NUL character")
         return text
 
     def value(self, kind: int, field: str, at: int) -> MetadataValue:

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.atomic_file import atomic_file, check_not_read, is_file, naming
+from santacoder._util.atomic_file import atomic_file, check_not_read, is_file, with_path_in_errors
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.reader import GGUFFile
 from santacoder.gguf.types import TYPES
@@ -117,18 +117,18 @@ def write_model(
     check_target(target, force, reads)
     writer = _header(fields, tensors)
     with atomic_file(target) as file:
-        with naming(target):
+        with with_path_in_errors(target):
             _write_header(writer, file)
         start = file.seek(0, os.SEEK_END)
         start += _pad(file, target, start, writer.data_alignment)
         _tell(progress, start)
         for tensor in tensors:
             data = _encoded(tensor, encode)
-            with naming(target):
+            with with_path_in_errors(target):
                 file.write(data.data)
             _tell(progress, data.size + _pad(file, target, data.size, writer.data_alignment))
             del data
-        with naming(target):
+        with with_path_in_errors(target):
             file.flush()
         GGUFFile.open(file.name).close()  # what we write, we can read
         check_target(target, force, reads)  # it may have come into being meanwhile
@@ -175,7 +175,7 @@ def _encoded(tensor: TensorSource, encode: Encode) -> NDArray[np.uint8]:
 def _pad(file: IO[bytes], target: Path, n_bytes: int, alignment: int) -> int:
     """Write zeros after n_bytes up to the next multiple of `alignment`; how many."""
     padding = -n_bytes % alignment
-    with naming(target):
+    with with_path_in_errors(target):
         file.write(bytes(padding))
     return padding
 

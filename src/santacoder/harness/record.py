@@ -19,7 +19,7 @@ from typing import IO, Any, Final, get_type_hints
 
 from santacoder._util.atomic_file import atomic_file, check_not_read
 from santacoder._util.json_file import read_object
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 
@@ -100,7 +100,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
         was, wanted = before.get(name), settings.get(name)
         if was != wanted:
             raise InvalidRequestError(
-                f"{folder} holds a run with {name} {shown(was)}, not {shown(wanted)}: "
+                f"{folder} holds a run with {name} {format_value(was)}, not {format_value(wanted)}: "
                 "go on with the same settings, or choose another folder"
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from santacoder._util.atomic_file import atomic_file
 from santacoder._util.json_file import read_object
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError, MissingPackageError
 from santacoder.harness.published import Published, published
 from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json
@@ -29,7 +29,9 @@ def make_report(folder: Path) -> dict[str, Any]:
     settings = read_object(folder / SETTINGS, InvalidRequestError)
     for name in ("task", "model"):
         if not isinstance(settings.get(name), str):
-            raise InvalidRequestError(f"{folder / SETTINGS} is damaged: its {name} is {shown(settings.get(name))}")
+            raise InvalidRequestError(
+                f"{folder / SETTINGS} is damaged: its {name} is {format_value(settings.get(name))}"
+            )
     results = read_object(folder / RESULTS, InvalidRequestError) if (folder / RESULTS).exists() else None
     if results is not None and not isinstance(results.get(str(results.get("metric"))), dict):
         raise InvalidRequestError(f"{folder / RESULTS} is damaged: it holds no values of a metric")

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from santacoder._util.json_file import read_json
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder._version import __version__
 from santacoder.engine.isa import isa
 from santacoder.errors import InvalidRequestError, SantaCoderError
@@ -40,7 +40,7 @@ def read_run_log(folder: Path) -> list[dict[str, Any]]:
     path = folder / RUN_LOG
     entries = read_json(path, InvalidRequestError) if path.exists() else []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidRequestError(f"{path} is damaged: it holds {shown(entries)}, not a list of JSON objects")
+        raise InvalidRequestError(f"{path} is damaged: it holds {format_value(entries)}, not a list of JSON objects")
     return entries
 
 

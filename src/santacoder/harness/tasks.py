@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.text_file import decode_text
-from santacoder._util.validation import shown
+from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError, MissingPackageError
 
 #: The stop strings of every task beside its own: how a StarCoder ends a file.
@@ -106,7 +106,7 @@ def _humaneval(row: dict[str, Any]) -> Problem:
 def _mbpp(row: dict[str, Any]) -> Problem | None:
     number = row["task_id"]
     if type(number) is not int:
-        raise ValueError(f"'task_id' is {shown(number)}, but it must be an integer")
+        raise ValueError(f"'task_id' is {format_value(number)}, but it must be an integer")
     if number not in MBPP_TEST:
         return None
     tests = _texts(row, "test_list")
@@ -142,7 +142,7 @@ def _call(entry_point: str) -> str:
 def _text(row: dict[str, Any], key: str) -> str:
     value = row[key]
     if not isinstance(value, str):
-        raise ValueError(f"{key!r} is {shown(value)}, but it must be a text")
+        raise ValueError(f"{key!r} is {format_value(value)}, but it must be a text")
     return value
 
 
@@ -153,7 +153,7 @@ def _optional_text(row: dict[str, Any], key: str) -> str | None:
 def _texts(row: dict[str, Any], key: str) -> list[str]:
     value = row[key]
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{key!r} is {shown(value)}, but it must be a list of texts")
+        raise ValueError(f"{key!r} is {format_value(value)}, but it must be a list of texts")
     return value
 
 
@@ -204,7 +204,7 @@ def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Prob
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError(f"{shown(row)} is no object")
+                raise ValueError(f"{format_value(row)} is no object")
             problem = task.read(row)
         except (ValueError, KeyError, RecursionError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else f"is no problem of {task.name}: {error}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from santacoder._util.regular_file import file_identity
-from santacoder._util.validation import no_path
+from santacoder._util.validation import why_bad_path
 from santacoder.engine.loading import open_transformer
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf.config import Config
@@ -44,7 +44,7 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
 
 def _local(path: Path, gguf_file: str | None) -> str:
     if "\0" in str(path):
-        raise InvalidRequestError(f"{str(path)!r} {no_path(path)}")
+        raise InvalidRequestError(f"{str(path)!r} {why_bad_path(path)}")
     if not path.is_dir():
         return str(path)
     names = [entry.name for entry in path.iterdir() if entry.is_file()]

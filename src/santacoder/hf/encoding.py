@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from santacoder._util.validation import wrong
+from santacoder._util.validation import invalid_argument
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.tensors import Kind, as_kind, check_device, kind_of
 
@@ -39,7 +39,7 @@ def check_kind(return_tensors: str | None) -> Kind | None:
     """
     kinds: dict[str | None, Kind | None] = {"pt": "pt", "np": "np", None: None}
     if not isinstance(return_tensors, str | None) or return_tensors not in kinds:
-        raise wrong("return_tensors", return_tensors, "'pt', 'np' or None")
+        raise invalid_argument("return_tensors", return_tensors, "'pt', 'np' or None")
     return kinds[return_tensors]
 
 

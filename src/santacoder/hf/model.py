@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.validation import check_integer, wrong
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.decoding.options import check_context
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import load_model, locate
@@ -220,7 +220,7 @@ class CausalLM:
             ContextOverflowError: a prompt and its new tokens do not fit in the context.
         """
         if generation_config is not None and not isinstance(generation_config, GenerationConfig):
-            raise wrong("generation_config", generation_config, "a GenerationConfig of santacoder.hf")
+            raise invalid_argument("generation_config", generation_config, "a GenerationConfig of santacoder.hf")
         config = (generation_config or self.generation_config).updated(options)
         if inputs is None:
             inputs = self._start() if input_ids is None else input_ids

@@ -6,7 +6,7 @@ import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, SupportsIndex
 
-from santacoder._util.validation import check_integer, wrong
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import load_tokenizer, locate
 from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
@@ -142,7 +142,7 @@ class CodeTokenizer:
         kind = check_kind(return_tensors)
         texts = [text] if isinstance(text, str) else text
         if not isinstance(texts, Iterable):
-            raise wrong("text", text, "a text or a list of texts")
+            raise invalid_argument("text", text, "a text or a list of texts")
         rows = [self._tokenizer.encode(text, special=not split_special_tokens) for text in texts]
         rows, masks = self._fitted(rows, padding, truncation, max_length)
         named = {"input_ids": rows} | ({"attention_mask": masks} if return_attention_mask else {})
@@ -179,7 +179,7 @@ class CodeTokenizer:
         if isinstance(ids, SupportsIndex):
             ids = [ids]
         if not isinstance(ids, Iterable):
-            raise wrong("token_ids", token_ids, "an id or a list of ids")
+            raise invalid_argument("token_ids", token_ids, "an id or a list of ids")
         skipped = self._tokenizer.special_ids if skip_special_tokens else frozenset()
         return self._tokenizer.decode(i for i in map(self._tokenizer.check_id, ids) if i not in skipped)
 
@@ -191,7 +191,7 @@ class CodeTokenizer:
         """The id of a token, or the ids of several; that of `unk_token` for what is no token."""
         if not isinstance(tokens, str):
             if not isinstance(tokens, Iterable):
-                raise wrong("tokens", tokens, "a token or a list of tokens")
+                raise invalid_argument("tokens", tokens, "a token or a list of tokens")
             return [self.convert_tokens_to_ids(token) for token in tokens]
         found = self._tokenizer.token_id(tokens)
         return self.unk_token_id if found is None else found
@@ -202,7 +202,7 @@ class CodeTokenizer:
         if isinstance(ids, SupportsIndex):
             return self._tokenizer.vocabulary[self._tokenizer.check_id(ids)]
         if isinstance(ids, str) or not isinstance(ids, Iterable):
-            raise wrong("ids", ids, "an id or a list of ids")
+            raise invalid_argument("ids", ids, "an id or a list of ids")
         return [self.convert_ids_to_tokens(i) for i in ids]
 
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
@@ -282,7 +282,7 @@ class CodeTokenizer:
 
     def _known(self, name: str, token: str) -> int:
         if not isinstance(token, str):
-            raise wrong(name, token, "a token")
+            raise invalid_argument(name, token, "a token")
         found = self._tokenizer.token_id(token)
         if found is None:
             raise InvalidRequestError(f"{name} has {token!r}, but the vocabulary has no such token and cannot grow")
@@ -315,11 +315,11 @@ class CodeTokenizer:
     def _on_right(self, name: str) -> bool:
         side = getattr(self, name)
         if side not in ("left", "right"):
-            raise wrong(name, side, "'left' or 'right'")
+            raise invalid_argument(name, side, "'left' or 'right'")
         return bool(side == "right")
 
 
 def _option(name: str, value: object, meanings: Mapping[object, Any]) -> Any:
     if not isinstance(value, Hashable) or value not in meanings:
-        raise wrong(name, value, f"one of {list(meanings)}")
+        raise invalid_argument(name, value, f"one of {list(meanings)}")
     return meanings[value]

@@ -16,7 +16,7 @@ from numbers import Real
 from typing import Any, Final
 
 import santacoder
-from santacoder._util.validation import check_integer, wrong
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
@@ -229,7 +229,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
 
 def _number(name: str, value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real | None):
-        raise wrong(name, value, "a number")
+        raise invalid_argument(name, value, "a number")
     return None if value is None else float(value)
 
 
@@ -237,7 +237,7 @@ def _stops(until: object) -> list[str]:
     """The stop strings that `until` names; an empty one is none."""
     texts = [] if until is None else [until] if isinstance(until, str) else until
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise wrong("until", until, "a text or a list of texts")
+        raise invalid_argument("until", until, "a text or a list of texts")
     return [text for text in texts if text]
 
 

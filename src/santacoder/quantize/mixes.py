@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from santacoder._util.validation import wrong
+from santacoder._util.validation import invalid_argument
 from santacoder.gguf.config import Config, expected_tensors
 from santacoder.gguf.types import TYPES
 
@@ -89,7 +89,7 @@ def find_mix(name: str) -> Mix:
     """
     mix = MIXES.get(name.lower()) if isinstance(name, str) else None
     if mix is None:
-        raise wrong("the type", name, f"one of {', '.join(MIXES)}")
+        raise invalid_argument("the type", name, f"one of {', '.join(MIXES)}")
     return mix
 
 

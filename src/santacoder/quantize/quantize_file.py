@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.validation import wrong
+from santacoder._util.validation import invalid_argument
 from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.weights import widen_bfloat16
 from santacoder.errors import InvalidRequestError
@@ -90,7 +90,7 @@ def quantize(
     mix = find_mix(type)
     listed = isinstance(calibration, Sequence) and not isinstance(calibration, str)
     if not listed or not all(isinstance(text, str) for text in calibration):
-        raise wrong("calibration", calibration, "a list of texts")
+        raise invalid_argument("calibration", calibration, "a list of texts")
     check_target(target, force, [source])
     with GGUFFile.open(source) as file:
         config = read_config(file)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from santacoder._util.validation import wrong
+from santacoder._util.validation import invalid_argument
 from santacoder.text.filters import TextFilter
 from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 from santacoder.text.stream import StopFilter
@@ -27,7 +27,7 @@ def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[
         InvalidRequestError: `single_line` is not a bool.
     """
     if not isinstance(single_line, bool):
-        raise wrong("single_line", single_line, "True or False")
+        raise invalid_argument("single_line", single_line, "True or False")
     filters: list[TextFilter] = [ReadLineBreaks(), StopFilter([as_lf(stop) for stop in stops])]
     if single_line:
         filters.append(FirstLine(as_lf(prefix)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from santacoder._util.validation import wrong
+from santacoder._util.validation import invalid_argument
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 from santacoder.text.tokenizer import FimMode, Tokenizer
 
@@ -45,7 +45,7 @@ def infill_prompt(
         ContextOverflowError: there is no room for the markers.
     """
     if not isinstance(mode, str) or mode not in ("auto", "psm", "spm"):
-        raise wrong("mode", mode, "'auto', 'psm' or 'spm'")
+        raise invalid_argument("mode", mode, "'auto', 'psm' or 'spm'")
     before, after, middle = tokenizer.fim_prefix_id, tokenizer.fim_suffix_id, tokenizer.fim_middle_id
     if before is None or after is None or middle is None:
         raise InvalidRequestError(

@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import AddedToken, models, pre_tokenizers
 from tokenizers import Tokenizer as HFTokenizer
 
-from santacoder._util.validation import check_text, shown, wrong
+from santacoder._util.validation import check_text, format_value, invalid_argument
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.metadata import Metadata, MetadataValue, type_word
 
@@ -225,9 +225,9 @@ class Tokenizer:
         try:
             index = operator.index(token)
         except TypeError:
-            raise wrong("a token id", token, "an integer") from None
+            raise invalid_argument("a token id", token, "an integer") from None
         if not 0 <= index < self.n_tokens:
-            raise InvalidRequestError(f"token id {shown(index)} is not in 0..{self.n_tokens - 1}")
+            raise InvalidRequestError(f"token id {format_value(index)} is not in 0..{self.n_tokens - 1}")
         return index
 
     def _find_special_ids(self, metadata: Metadata) -> None:
@@ -302,7 +302,7 @@ class Tokenizer:
 
 
 def _listed(words: Sequence[str]) -> str:
-    *first, last = map(shown, words)
+    *first, last = map(format_value, words)
     return f"{', '.join(first)} and {last}"
 
 
@@ -311,7 +311,7 @@ def _fim_mode(metadata: Metadata) -> FimMode:
     for mode in FIM_MODES:
         if mode == text:
             return mode
-    raise metadata.error(FIM_MODE_KEY, f"is {shown(text)}, but it must be 'psm' or 'spm'")
+    raise metadata.error(FIM_MODE_KEY, f"is {format_value(text)}, but it must be 'psm' or 'spm'")
 
 
 def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
@@ -319,10 +319,10 @@ def _tokens(metadata: Metadata, vocab_size: int) -> list[str]:
         raise metadata.error("tokenizer.ggml.model", _MISSING)
     kind = metadata.string("tokenizer.ggml.model", "")
     if kind != "gpt2":
-        raise metadata.error("tokenizer.ggml.model", f"is {shown(kind)}, but only 'gpt2' runs here")
+        raise metadata.error("tokenizer.ggml.model", f"is {format_value(kind)}, but only 'gpt2' runs here")
     pre = metadata.string("tokenizer.ggml.pre", "default")
     if pre not in _PRE_TOKENIZERS:
-        raise metadata.error("tokenizer.ggml.pre", f"is {shown(pre)}, not one of {sorted(_PRE_TOKENIZERS)}")
+        raise metadata.error("tokenizer.ggml.pre", f"is {format_value(pre)}, not one of {sorted(_PRE_TOKENIZERS)}")
     tokens = _strings(metadata, _TOKENS)
     if len(tokens) != vocab_size:
         raise metadata.error(_TOKENS, f"holds {len(tokens)} tokens, but token_embd.weight has {vocab_size} rows")
@@ -387,10 +387,12 @@ def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[st
     for i, merge in enumerate(merges):
         halves = merge.split(" ")
         if len(halves) != 2:
-            return metadata.error(_MERGES, f"has the entry [{i}] {shown(merge)}, not two tokens")
+            return metadata.error(_MERGES, f"has the entry [{i}] {format_value(merge)}, not two tokens")
         for token in (*halves, "".join(halves)):
             if token not in vocabulary:
-                return metadata.error(_MERGES, f"has the entry [{i}] {shown(merge)}, but {shown(token)} is no token")
+                return metadata.error(
+                    _MERGES, f"has the entry [{i}] {format_value(merge)}, but {format_value(token)} is no token"
+                )
     return metadata.error(_MERGES, "cannot be used")
 
 
