@@ -1,4 +1,4 @@
-/* What a body needs that is opened alone, in an editor: the primitives and knobs of plain C. */
+/* What a body needs when it is opened by itself in an editor: the primitives and knobs of plain C. */
 #include "../isa/isa.h"
 #include "../vec/scalar.h"
 #include "knobs.h"

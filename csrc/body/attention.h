@@ -2,17 +2,17 @@
 #ifndef SC_BODY_ATTENTION_H
 #define SC_BODY_ATTENTION_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "exp.h"
 #include "fma_tile.h"
 
-/* Scores of one query become weights exp(score - max) with those of hidden keys zero; returns the sum of weights. */
+/* Turns scores of one query into weights exp(score - max), zero for hidden keys. Returns the sum of weights. */
 INLINE float softmax_block(float *score, int visible, float *max)
 {
     f32x16 s[SC_KV_BLOCK / 16], top, sum;
-    if (visible <= 0) { /* all of the block is in this query's future: merging it changes nothing but a -0 */
+    if (visible <= 0) { /* the whole block is in this query's future: merging it changes only the sign of a zero */
         memset(score, 0, SC_KV_BLOCK * sizeof *score);
         *max = -INFINITY;
         return 0;
@@ -21,7 +21,7 @@ INLINE float softmax_block(float *score, int visible, float *max)
     UNROLL(4)
     for (int i = 0; i < SC_KV_BLOCK / 16; i++) s[i] = f32_load(score + 16 * i);
     top = f32_max(f32_max(s[0], s[1]), f32_max(s[2], s[3]));
-    *max = f32_max16(top) + 0.0f; /* one zero for all instruction sets */
+    *max = f32_max16(top) + 0.0f; /* the same zero on all instruction sets */
     UNROLL(4)
     for (int i = 0; i < SC_KV_BLOCK / 16; i++) {
         s[i] = f32_exp(f32_sub(s[i], f32_set1(*max)));
@@ -36,9 +36,9 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
 {
     const size_t size = format == SC_F32 ? sizeof(float) : sizeof(uint16_t);
     float score[SC_QUERIES * SC_KV_BLOCK];
-    const char *next = ahead ? ahead : keys; /* what is asked for lies as what is read, one block on */
+    const char *next = ahead ? ahead : keys; /* prefetched in the order of the reads, one block further on */
     const size_t key_bytes = TILE_PANELS * 16 * dim * size, value_bytes = TILE_PANELS * 16 * SC_KV_BLOCK * size;
-    size_t seen = 0; /* keys that any query sees; the weights of others would be 0 and change nothing but a -0 */
+    size_t seen = 0; /* keys that any query sees; other weights are 0 and would change only the sign of a zero */
     for (size_t t = 0; t < n; t++)
         if (visible[t] > (int32_t)seen) seen = (size_t)visible[t];
     for (size_t p = 0; 16 * p < seen; p += TILE_PANELS, next += key_bytes)

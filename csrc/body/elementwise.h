@@ -1,13 +1,13 @@
-/* What goes over a vector value by value: the residual stream, conversions to and from f16, scaling. */
+/* Element-wise kernels: the residual stream, conversions to and from f16, scaling. */
 #ifndef SC_BODY_ELEMENTWISE_H
 #define SC_BODY_ELEMENTWISE_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "prefetch.h"
 
-/* The end of a pair of the layers whose outputs are added to the residual stream. */
+/* Finishes a pair of a layer whose outputs are added to the residual stream. */
 static void FN(add_residual)(float *x, size_t stride, const float *out, const float *bias, size_t tokens)
 {
     const f32x16 bias0 = f32_load(bias), bias1 = f32_load(bias + 16);
@@ -17,7 +17,7 @@ static void FN(add_residual)(float *x, size_t stride, const float *out, const fl
     }
 }
 
-/* To f16, clamped to its range: an overflow must not become infinite in the cache. NaN stays. */
+/* Converts to f16, clamped to its range: an overflow must not become infinite in the cache. NaN stays. */
 static void FN(f16_clamped)(const float *x, size_t n, uint16_t *out)
 {
     const f32x16 low = f32_set1(-65504.0f), high = f32_set1(65504.0f);

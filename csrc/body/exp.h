@@ -2,7 +2,7 @@
 #ifndef SC_BODY_EXP_H
 #define SC_BODY_EXP_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 

@@ -1,22 +1,23 @@
-/* Weights to the numbers of GGUF's blocks, chosen so that the squared error, times each value's importance, is small.
- * Each lane holds one group of values that share a scale, so groups never wait for each other and no sum crosses lanes.
+/* Rounds weights to the numbers of GGUF's blocks (llama.cpp's k-quants and Q8_0) so that the squared error, times each
+ * value's importance, is small. Each lane holds one group of values that share a scale, so groups never wait for each
+ * other and no sum crosses lanes.
  *
- * For one group the error has many local minima in its scale (and minimum): several starts each take a few steps of
- * Lloyd's method, which rounds the values with a scale and then takes the best scale for the rounded values. The scales
- * of a superblock are then rounded themselves, their neighbours tried, and d (and dmin) set to the best for all
+ * For one group the error has many local minima in its scale (and minimum). So several starts each take a few steps of
+ * Lloyd's method (1982), which rounds the values with a scale and then takes the best scale for the rounded values. The
+ * scales of a superblock are then rounded themselves, their neighbours tried, and d (and dmin) set to the best for all
  * groups. */
 #ifndef SC_BODY_FIT_H
 #define SC_BODY_FIT_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 
 enum { FIT_STARTS = 3, FIT_STEPS = 3, FIT_ROUNDS = 3 };
 
-/* By how many half steps of the range the ends of a group are drawn in at first. */
+/* Starts: how far the ends of a group's range are drawn in, in half steps. */
 static const float fit_inset[FIT_STARTS] = {0.0f, 0.75f, 1.5f};
-/* How far from the nearest rounded scale and minimum a better one is looked for. */
+/* How far around the nearest rounded scale and minimum to look for a better one. */
 enum { FIT_REACH = 2 };
 
 static float FN(fit_f16)(float x) { return sc_f32_from_f16(sc_f16_from_f32(x)); }
@@ -27,14 +28,14 @@ INLINE f32x16 f32_inverse(f32x16 x)
     return f32_select_lt(f32_set1(0), x, f32_div(f32_set1(1), x), f32_set1(0));
 }
 
-/* The nearest whole number in low..high; low where x is NaN. */
+/* The nearest integer in low..high; low where x is NaN. */
 INLINE f32x16 f32_whole(f32x16 x, f32x16 low, f32x16 high)
 {
     return f32_from_i32(i32_from_f32(f32_min(f32_max(x, low), high)));
 }
 
-/* What the best scale depends on: sums over a lane's values of w, and of w*x; for rounded values q of w*q, w*q*q,
- * w*q*x; and the error. */
+/* What the best scale depends on. Sums over a lane's values: of w and w*x; for rounded values q, of the error, w*q,
+ * w*q*q and w*q*x. */
 typedef struct {
     f32x16 w, wx;
 } fit_totals;
@@ -53,7 +54,7 @@ INLINE fit_totals fit_total(const float *x, const float *w, int n)
     return t;
 }
 
-/* x (n, 16) rounded to scale*q - min with q in low..high. */
+/* Rounds x (n, 16) to scale*q - min with q in low..high. */
 INLINE fit_sums fit_round(const float *x, const float *w, int n, f32x16 scale, f32x16 min, float low, float high)
 {
     const f32x16 inverse = f32_inverse(scale), lows = f32_set1(low), highs = f32_set1(high);
@@ -71,7 +72,7 @@ INLINE fit_sums fit_round(const float *x, const float *w, int n, f32x16 scale, f
     return s;
 }
 
-/* The error alone. */
+/* Only the error of fit_round. */
 INLINE f32x16 fit_error(const float *x, const float *w, int n, f32x16 scale, f32x16 min, float low, float high)
 {
     const f32x16 inverse = f32_inverse(scale), lows = f32_set1(low), highs = f32_set1(high);
@@ -85,7 +86,7 @@ INLINE f32x16 fit_error(const float *x, const float *w, int n, f32x16 scale, f32
     return error;
 }
 
-/* Stores q, and what tables and biases want to know about what is missed. */
+/* Stores q, and the error and shift that reports and bias corrections need. */
 static void FN(fit_store)(const float *x, const float *mean, int n, f32x16 scale, f32x16 min, float low, float high,
                           sc_fit *out)
 {
@@ -103,8 +104,8 @@ static void FN(fit_store)(const float *x, const float *mean, int n, f32x16 scale
     f32_store(out->shift, shift);
 }
 
-/* A scale and a minimum >= 0 for each lane, before rounding: the best scale and minimum for the rounded values, or none
- * where these are all alike. */
+/* Solves for each lane's best scale, and minimum >= 0, for the rounded values, before rounding the scales. Leaves both
+ * as they are where the rounded values are all equal. */
 INLINE void affine_solve(fit_totals t, fit_sums s, f32x16 *scale, f32x16 *min)
 {
     const f32x16 zero = f32_set1(0), both = f32_mul(t.w, s.wqq);
@@ -143,7 +144,7 @@ static void FN(affine_search)(const float *x, const float *w, fit_totals totals,
     }
 }
 
-/* Replaces whole multiples a of d and b of dmin, one of each per lane, by the best within reach. */
+/* Replaces the integer multiples a of d and b of dmin, one of each per lane, by the best within reach. */
 static f32x16 FN(affine_neighbours)(const float *x, const float *w, float levels, int reach, f32x16 d, f32x16 dmin,
                                     f32x16 *a, f32x16 *b)
 {
@@ -161,7 +162,7 @@ static f32x16 FN(affine_neighbours)(const float *x, const float *w, float levels
     return best;
 }
 
-/* Sets d and dmin of superblock h, lanes 8*h .. 8*h+7, to the best for the values as they are rounded. */
+/* Sets d and dmin of each superblock, lanes h..h+7, to the best for the rounded values. */
 static void FN(affine_refit)(fit_totals totals, fit_sums sums, f32x16 a, f32x16 b, float d[16], float dmin[16])
 {
     float aa[16], ab[16], bb[16], ax[16], bx[16];
@@ -183,7 +184,7 @@ static void FN(affine_refit)(fit_totals totals, fit_sums sums, f32x16 a, f32x16 
     }
 }
 
-/* d and dmin so that the largest scale and minimum of a superblock become 63. */
+/* Sets d and dmin so that the largest scale and minimum of a superblock become 63. */
 static void FN(affine_first)(f32x16 scale, f32x16 min, float d[16], float dmin[16])
 {
     float s[16], m[16];
@@ -232,7 +233,7 @@ static void FN(fit_affine)(const float *x, const float *w, const float *mean, in
     FN(fit_store)(x, mean, 32, f32_load(a), f32_load(b), 0, high, out);
 }
 
-/* The largest absolute value in each lane; *sign is -1 where it is a positive value's. */
+/* The largest absolute value in each lane. *sign is -1 where that value is positive. */
 static f32x16 FN(fit_extent)(const float *x, int n, f32x16 *sign)
 {
     const f32x16 zero = f32_set1(0);
@@ -245,7 +246,7 @@ static f32x16 FN(fit_extent)(const float *x, int n, f32x16 *sign)
     return f32_max(below, above);
 }
 
-/* Replaces whole multiples a of d by the best within reach. */
+/* Replaces the integer multiples a of d by the best within reach. */
 static f32x16 FN(signed_neighbours)(const float *x, const float *w, int reach, f32x16 d, f32x16 *a)
 {
     const f32x16 zero = f32_set1(0), most = f32_set1(127), a0 = *a;
@@ -259,7 +260,7 @@ static f32x16 FN(signed_neighbours)(const float *x, const float *w, int reach, f
     return best;
 }
 
-/* The best scale for x ~ scale*q in each lane; the larger end of a lane is its lower one. */
+/* The best scale for x ~ scale*q in each lane, whose largest |x| is a negative value. */
 static f32x16 FN(signed_search)(const float *x, const float *w, f32x16 extent)
 {
     static const float inset[] = {-0.5f, 0.25f, 1.0f, 1.75f};
@@ -277,7 +278,7 @@ static f32x16 FN(signed_search)(const float *x, const float *w, f32x16 extent)
     return scale;
 }
 
-/* d so that the sum over 16 lanes is least for the values as they are rounded. */
+/* The d with the least error over 16 lanes for the rounded values. */
 static float FN(signed_refit)(fit_sums sums, f32x16 a)
 {
     float aa[16], ax[16];
@@ -311,7 +312,7 @@ static void FN(fit_signed)(const float *x, const float *w, const float *mean, sc
     f32_store(out->shift, f32_mul(signs, f32_load(out->shift)));
 }
 
-/* Groups with a scale of their own in f16: the one of the largest value, or what Lloyd's method makes of it. */
+/* Fits groups that each have an f16 scale: that of the largest value, or Lloyd's improvement on it. */
 static void FN(fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out)
 {
     uint16_t half[16];

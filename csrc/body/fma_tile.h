@@ -1,9 +1,9 @@
-/* Tiles of fused multiply-adds, for float linear layers and attention: one output per lane, walked in the same order of
+/* Tiles of fused multiply-adds, for float linear layers and attention: one output per lane, summed in the same order of
  * k whatever the tile. */
 #ifndef SC_BODY_FMA_TILE_H
 #define SC_BODY_FMA_TILE_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "prefetch.h"
@@ -14,8 +14,8 @@ INLINE f32x16 load_float(int format, const void *w, size_t i)
     return format == SC_F16 ? f32_load_f16((const uint16_t *)w + i) : f32_load_bf16((const uint16_t *)w + i);
 }
 
-/* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k]. Meanwhile `part` bytes per k are
- * prefetched, unless `ahead` is NULL. */
+/* acc[p][t] += sum over k < n of w[k*w_stride + 16*p + lane] * x[t*x_stride + k]. Meanwhile prefetches `part` bytes per
+ * k, unless `ahead` is NULL. */
 INLINE void fma_tile(int format, int panels, int tokens, const void *w, size_t w_stride, size_t n, const float *x,
                      size_t x_stride, const char *ahead, size_t part, f32x16 acc[2][FLOAT_TOKENS])
 {
@@ -50,8 +50,8 @@ INLINE void fma_tile_out(int format, int tokens, const void *w, size_t w_stride,
         for (int p = 0; p < TILE_PANELS; p++) f32_store(out + (size_t)t * out_stride + 16 * (size_t)p, acc[p][t]);
 }
 
-/* All tokens against TILE_PANELS panels. Meanwhile `bytes` bytes from `ahead` are prefetched, unless it is NULL:
- * evenly, for the requests of a burst hold up other loads. */
+/* All tokens against TILE_PANELS panels. Meanwhile prefetches `bytes` bytes from `ahead`, unless it is NULL. Spread
+ * evenly, since a burst of requests would hold up other loads. */
 INLINE void fma_tokens(int format, size_t tokens, const void *w, size_t w_stride, size_t n, const float *x,
                        size_t x_stride, const char *ahead, size_t bytes, float *out, size_t out_stride, int fresh)
 {

@@ -1,8 +1,8 @@
-/* GELU in its tanh form. */
+/* GELU in its tanh form (Hendrycks and Gimpel, 2016). */
 #ifndef SC_BODY_GELU_H
 #define SC_BODY_GELU_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "exp.h"
@@ -16,7 +16,7 @@ INLINE f32x16 f32_gelu(f32x16 x)
     return f32_div(x, f32_add(f32_set1(1.0f), e));
 }
 
-/* The end of a pair of the ffn_up layer: bias and GELU in place over (tokens, 32). */
+/* Finishes a pair of the ffn_up layer: bias and GELU in place over (tokens, 32). */
 static void FN(gelu)(float *x, const float *bias, size_t tokens)
 {
     for (size_t t = 0; t < tokens; t++, x += SC_PAIR) {

@@ -1,18 +1,19 @@
-/* What an instance of the bodies chooses, which never changes a bit: isa/isa_*.c set what differs from plain C. */
+/* What an instance of the bodies chooses: it affects speed, never bits. isa/isa_*.c set what differs from plain C. */
 #ifndef SC_BODY_KNOBS_H
 #define SC_BODY_KNOBS_H
 
-/* The name of the instruction set: kernels carry it, and SANTACODER_ISA. */
+/* The name of the instruction set, in kernel names and in SANTACODER_ISA. */
 #ifndef ISA
 #define ISA scalar
 #endif
 
-/* Most tokens of a call of `linear`: a prompt is run in chunks of so many. */
+/* Most tokens per call of `linear`: longer prompts run in chunks of this size. */
 #ifndef CHUNK
 #define CHUNK 4
 #endif
 
-/* A register tile is panels x tokens: of int8, with two sums per token and panel and what they add up to; of floats. */
+/* A register tile is panels x tokens. TILE_*: int8, with two sums per token and panel and their total; FLOAT_TOKENS:
+ * floats. */
 #ifndef TILE_PANELS
 #define TILE_PANELS 1
 #endif
@@ -23,8 +24,8 @@
 #define FLOAT_TOKENS 4
 #endif
 
-/* Up to so many tokens, weights are unpacked in registers. With more, they are unpacked once per superblock, to L1; or,
- * of formats of which UNPACK_IN_TILE is true, again for each tile. */
+/* Up to GEMV_TOKENS tokens, weights are unpacked in registers. With more, they are unpacked to L1 once per superblock;
+ * or again for each tile, if UNPACK_IN_TILE(format). */
 #ifndef GEMV_TOKENS
 #define GEMV_TOKENS 1
 #endif
@@ -32,13 +33,14 @@
 #define UNPACK_IN_TILE(format) 0
 #endif
 
-/* Whether more tokens go through tile registers (vec/tiles.h). */
+/* Whether more than GEMV_TOKENS tokens go through tile registers (vec/tiles.h). */
 #ifndef GEMM_ON_TILES
 #define GEMM_ON_TILES 0
 #endif
 
-/* Weights are prefetched so many superblocks of a pair ahead, none if 0, into L2 (2), or L1 (3). On x86 L1 keeps too
- * few requests in flight. Few tokens may ask L2 for the next half superblock, too. */
+/* Weights are prefetched PREFETCH_SUPERBLOCKS of a pair ahead (0: not at all) into L2 (PREFETCH_CACHE 2) or L1 (3). On
+ * x86 L1 keeps too few requests in flight. PREFETCH_NEAR: with few tokens, also prefetch the next half superblock from
+ * L2. */
 #ifndef PREFETCH_SUPERBLOCKS
 #define PREFETCH_SUPERBLOCKS 0
 #endif
@@ -49,8 +51,8 @@
 #define PREFETCH_NEAR 0
 #endif
 
-/* The peak of dot products: so many in flight, enough to wait for none; adds between their sums; quads at a time, as
- * registers allow. */
+/* For the peak of dot products: sums in flight, enough never to wait for one; adds per sum between dot_start and
+ * dot_end; quads unrolled, as registers allow. */
 #ifndef PEAK_SUMS
 #define PEAK_SUMS 1
 #endif

@@ -1,15 +1,15 @@
 /* Quantized linear layers: int8 activations times 4-, 5-, 6- or 8-bit weights, one pair of panels (32 output rows) per
- * call. Whether one token or many are in flight, integers are exact and float operations the same, in the same order:
+ * call. For one token or many, integers are exact, and float operations are the same in the same order:
  *   Q4_K, Q5_K  a superblock is integers: total = sum of dot*scale*factor over its groups, mins = sum of min*act.sum;
  *               acc = fma(fma(total, d, rest), act.scale, acc), where rest = mins*(-8*dmin), and for Q5_K, whose dots
  *               are of weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
- *   Q6_K        so is a group: total = dot*scale + dot*scale of its halves; over a superblock
+ *   Q6_K        a group is integers: total = dot*scale + dot*scale of its halves; over a superblock
  *               part = fma(total, act.group_scale, part); acc = fma(part, d, acc)
  *   Q8_0        acc = fma(dot*d, act.group_scale, acc) */
 #ifndef SC_BODY_LINEAR_H
 #define SC_BODY_LINEAR_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "prefetch.h"
@@ -22,17 +22,17 @@ typedef struct {
 /* A pair of panels with one superblock unpacked, reused for every token of a prompt; stays in L1. */
 typedef struct {
     u8x64 q[2][SC_GROUPS][8];
-    i32x16 scale[2][SC_GROUPS];   /* of a span's two sums, 16 bits each */
+    i32x16 scale[2][SC_GROUPS];   /* for a span's two sums, 16 bits each */
     i32x16 min[2][SC_GROUPS / 2]; /* the same: Q4_K, Q5_K */
-    f32x16 d[2][SC_GROUPS];       /* Q8_0: per group; else the first is the superblock's */
-    f32x16 dmin[2];               /* what sums of min*act.sum are multiplied with */
+    f32x16 d[2][SC_GROUPS];       /* Q8_0: per group; otherwise only the first, the superblock's */
+    f32x16 dmin[2];               /* the factor of sums of min*act.sum */
     six_bits six[2];
 } unpacked;
 
 INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
 
-/* A span is what is multiplied with scales together: two sums, of a group each (Q4_K, Q5_K) or of a group's halves
- * (Q6_K); a group of Q8_0, by itself. */
+/* A span is the columns that are multiplied with scales together: two sums, each of a group (Q4_K, Q5_K) or of half a
+ * group (Q6_K); for Q8_0 the sum of one group. */
 INLINE int groups_per_span(int format) { return is_affine(format) ? 2 : 1; }
 INLINE int spans_per_superblock(int format) { return SC_GROUPS / groups_per_span(format); }
 INLINE int sums_per_span(int format) { return format == SC_Q8_0 ? 1 : 2; }
@@ -60,7 +60,7 @@ INLINE u8x64 quad_bytes(int format, const void *superblock, int panel, int g, in
     return u8_load(((const sc_q8 *)superblock)[g].q[panel][s]);
 }
 
-/* For the six-bit factors of a panel of `superblock`, if it has them. */
+/* Unpacks the six-bit factors of a panel of `superblock`, if it has them. */
 INLINE void unpack_six(int format, const void *superblock, int panel, six_bits *out)
 {
     if (!is_affine(format)) return;
@@ -85,7 +85,7 @@ INLINE i32x16 span_min(int u, const six_bits *six)
     return u & 1 ? i16_odd_u8(six->min[u >> 1]) : i16_even_u8(six->min[u >> 1]);
 }
 
-/* d of group g, where it has one of its own, or of the superblock. */
+/* d of group g if it has its own, otherwise the superblock's. */
 INLINE f32x16 load_d(int format, const void *superblock, int panel, int g)
 {
     return f32_load_f16(is_affine(format)   ? ((const sc_affine *)superblock)->d[panel]
@@ -98,8 +98,8 @@ INLINE f32x16 load_dmin(const void *superblock, int panel)
     return f32_mul(f32_load_f16(((const sc_affine *)superblock)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
 }
 
-/* Integer dot products of quads first..last-1 of group g: `panels` panels times `tokens` tokens, exact. The weights are
- * w's or else those of `superblock`, unpacked quad by quad: few registers hold a group. */
+/* Exact integer dot products of quads first..last-1 of group g: `panels` panels times `tokens` tokens. Reads weights
+ * from w, or, if `superblock` is not NULL, unpacks them from it quad by quad, since few registers can hold a group. */
 INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
                      const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
@@ -145,7 +145,7 @@ INLINE void dot_span(int format, int panels, int tokens, const unpacked *w, cons
     }
 }
 
-/* Both sums of a span, less their zero points, in 16 bits each: sums of unsigned weights may need 17 until then. */
+/* Both sums of a span, less their zero points, in 16 bits each. Before, sums of unsigned weights may need 17. */
 INLINE i32x16 span_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int u)
 {
     const i32x16 both = i16_pair(one, two);
@@ -153,10 +153,10 @@ INLINE i32x16 span_sums(int format, i32x16 one, i32x16 two, const sc_act *x, int
     return format == SC_Q6_K ? i16_add(both, i16_broadcast2(x->zero16 + 2 * u)) : both;
 }
 
-/* What one output's spans add up to within a superblock. */
+/* The total of one output's spans within a superblock. */
 typedef struct {
     i32x16 total; /* Q4_K, Q5_K */
-    f32x16 part;  /* Q6_K; for Q8_0 all before it, too */
+    f32x16 part;  /* Q6_K; for Q8_0 it includes all superblocks before */
 } superblock_sum;
 
 INLINE superblock_sum superblock_start(int format, f32x16 acc)
@@ -179,7 +179,7 @@ INLINE void add_term(superblock_sum *sum, f32x16 term, const sc_act *x, int g)
     sum->part = f32_fma(term, f32_set1(x->group_scale[g]), sum->part);
 }
 
-/* Adds a span from its sums, of which Q8_0 has one, and their scales, or for Q8_0 d. */
+/* Adds a span from its sums, of which Q8_0 has one, and their scales (for Q8_0, d). */
 INLINE void add_span(int format, superblock_sum *sum, i32x16 one, i32x16 two, const i32x16 *scale, const f32x16 *d,
                      const sc_act *x, int u)
 {
@@ -203,7 +203,7 @@ INLINE f32x16 superblock_end(int format, f32x16 acc, superblock_sum sum, const i
     if (format == SC_Q8_0) return sum.part;
     if (format == SC_Q6_K) return f32_fma(sum.part, d, acc);
     f32x16 term = f32_mul(times_sums(min, x), dmin);
-    if (format == SC_Q5_K) /* the zero point was taken off */
+    if (format == SC_Q5_K) /* adds back what subtracting the zero point took away */
         term = f32_fma(times_sums(scale, x), f32_mul(d, f32_set1(16 << SC_SUM_SHIFT)), term);
     return f32_fma(f32_fma(f32_from_i32(sum.total), d, term), f32_set1(x->scale), acc);
 }
@@ -215,15 +215,16 @@ INLINE int spans_left(int format, size_t columns, size_t k)
                                        : spans_per_superblock(format);
 }
 
-/* What to ask for while `superblock` of a pair is at work: PREFETCH_SUPERBLOCKS further, in the pair that comes next if
- * this one, whose end is `end`, is that short. */
+/* The prefetch target while `superblock` of a pair is at work: PREFETCH_SUPERBLOCKS further on, or in the next pair,
+ * `ahead`, if that lies beyond `end`, the end of this one. */
 INLINE const char *prefetch_target(const char *superblock, const char *end, const char *ahead, size_t superblock_bytes)
 {
     const char *p = superblock + PREFETCH_SUPERBLOCKS * superblock_bytes;
     return p < end ? p : ahead + (p - end);
 }
 
-/* Span u of a panel of `superblock`: factors, and bytes less the zero point `zero` if `bytes`. Span 0 comes first. */
+/* Unpacks span u of a panel of `superblock`: its factors, and, if `bytes`, its weights less the zero point `zero`. Span
+ * 0 must come first. */
 INLINE void unpack_span(int format, const char *superblock, int panel, int u, int bytes, uint8_t zero, unpacked *w)
 {
     const int groups = groups_per_span(format);
@@ -245,7 +246,7 @@ INLINE void unpack_span(int format, const char *superblock, int panel, int u, in
     }
 }
 
-/* A superblock of a pair. */
+/* Unpacks a superblock of a pair. */
 INLINE void unpack_superblock(int format, const char *superblock, int spans, int bytes, uint8_t zero, unpacked *w)
 {
     for (int p = 0; p < 2; p++)

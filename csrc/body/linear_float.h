@@ -2,12 +2,12 @@
 #ifndef SC_BODY_LINEAR_FLOAT_H
 #define SC_BODY_LINEAR_FLOAT_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "fma_tile.h"
 
-/* Chunks of 256 columns stay in L1 while the tokens pass. */
+/* Chunks of 256 columns stay in L1 while all tokens pass. */
 INLINE void linear_float(int format, const char *pair, size_t columns, const float *x, size_t stride, size_t tokens,
                          float *out)
 {

@@ -2,14 +2,14 @@
 #ifndef SC_BODY_LINEAR_GEMM_H
 #define SC_BODY_LINEAR_GEMM_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "linear.h"
 
-/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. The bytes of `w` are
- * those of `superblock`, or missing: UNPACK_IN_TILE. Meanwhile `part` bytes at `ahead` are prefetched, unless it is
- * NULL, and the tokens of the next tile. */
+/* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. `w` holds the bytes of
+ * `superblock`, unless UNPACK_IN_TILE. Meanwhile prefetches `part` bytes at `ahead`, unless it is NULL, and the tokens
+ * of the next tile. */
 INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *superblock, int p0, int spans,
                       const sc_act *x, const char *ahead, size_t part, float *out)
 {
@@ -51,7 +51,7 @@ INLINE void linear_gemm(int format, const char *superblocks, size_t columns, con
 {
     const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
     const char *end = superblocks + sc_pair_bytes(format, columns);
-    /* Prefetching is spread over the tiles of the first tokens: the requests of a burst hold up other loads. */
+    /* Prefetching is spread over the tiles of the first tokens: a burst of requests would hold up other loads. */
     const size_t tiles = tokens < 4 * TILE_TOKENS ? (tokens + TILE_TOKENS - 1) / TILE_TOKENS : 4;
     const size_t spread = tiles * TILE_TOKENS, part = superblock_bytes / tiles;
     unpacked w;

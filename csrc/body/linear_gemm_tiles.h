@@ -1,15 +1,15 @@
-/* Many tokens on tile registers: a superblock of a pair is unpacked to L1 once, and all tokens pass it tile by tile, in
- * each tile both panels. */
+/* Many tokens on tile registers: a superblock of a pair is unpacked to L1 once, and all tokens pass it tile by tile,
+ * each tile against both panels. */
 #ifndef SC_BODY_LINEAR_GEMM_TILES_H
 #define SC_BODY_LINEAR_GEMM_TILES_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "linear_one_tile.h"
 
-/* The last tokens, fewer than a tile has: the tile overlaps the one before it, its first products are made twice and
- * added once. */
+/* Adds the last tokens, fewer than a tile holds. Their tile overlaps the one before: the products of the overlap are
+ * made twice and added once. */
 INLINE void add_rest(int format, int spans, const sc_act *x, size_t tokens, tile_memory *m, float *out)
 {
     const size_t rest = tokens % TILE_ROWS, first = TILE_ROWS - rest;
@@ -25,11 +25,11 @@ INLINE void add_rest(int format, int spans, const sc_act *x, size_t tokens, tile
     }
 }
 
-/* More bytes of tokens than L2 keeps beside all else. They are asked for then; where they come from L2 anyway that
- * costs more than it gains. */
+/* Above this many bytes, tokens do not stay in L2, and are prefetched. Where they stay in L2, prefetching costs more
+ * than it gains. */
 enum { FAR_TOKENS = 1 << 20 };
 
-/* All tokens, at least a tile, against an unpacked superblock. Meanwhile as much of the weights is prefetched from
+/* Adds all tokens, at least a tile, against an unpacked superblock. Meanwhile prefetches a superblock of weights from
  * `ahead`. */
 INLINE void add_superblock(int format, int spans, const sc_act *x, size_t tokens, int far, const char *ahead,
                            tile_memory *m, float *out)

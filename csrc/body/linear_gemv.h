@@ -2,12 +2,12 @@
 #ifndef SC_BODY_LINEAR_GEMV_H
 #define SC_BODY_LINEAR_GEMV_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "linear.h"
 
-/* One panel's part of span u, few tokens. */
+/* Adds one panel's part of span u, for few tokens. */
 INLINE void gemv_span(int format, int tokens, const char *superblock, int panel, int u, const six_bits *six,
                       const sc_act *x, superblock_sum sum[GEMV_TOKENS])
 {
@@ -21,7 +21,7 @@ INLINE void gemv_span(int format, int tokens, const char *superblock, int panel,
         add_span(format, &sum[t], dot[0][0][t], dot[sums_per_span(format) - 1][0][t], &scale, &d, x + t, u);
 }
 
-/* out += one panel's superblock, few tokens. */
+/* out += one panel's superblock, for few tokens. */
 INLINE void gemv_end(int format, int tokens, const char *superblock, int panel, const six_bits *six, const sc_act *x,
                      const superblock_sum sum[GEMV_TOKENS], float *out)
 {
@@ -63,7 +63,7 @@ INLINE void linear_gemv(int format, int tokens, const char *superblocks, size_t 
             for (int t = 0; t < tokens; t++)
                 sum[p][t] = superblock_start(format, f32_load(out + SC_PAIR * t + SC_LANES * p));
         }
-        const six_bits *factors = six; /* in memory: few registers hold them */
+        const six_bits *factors = six; /* in memory, since few registers can hold them */
         OPAQUE(factors);
         UNROLL(8)
         for (int u = 0; u < spans_per_superblock(format); u++) {

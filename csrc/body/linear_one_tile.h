@@ -1,40 +1,39 @@
-/* A tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of
- * integers, by way of L1, and only the arithmetic above them is left to vectors. While one span's products are added
- * up, those of the next are stored, and those of the one after it made. */
+/* One tile, up to 16 tokens, on tile registers (vec/amx.h): dot products of the tokens with a panel come as a tile of
+ * integers, by way of L1, and only the arithmetic after them is left to vectors. While one span's products are added
+ * up, the next span's are stored, and those of the one after are made. */
 #ifndef SC_BODY_LINEAR_ONE_TILE_H
 #define SC_BODY_LINEAR_ONE_TILE_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "../vec/tiles.h"
 #include "linear.h"
 
-/* Bytes are stored with this offset, and tiles take signed weights. */
+/* Weights are stored with this offset; tiles take signed bytes. */
 INLINE uint8_t zero_point(int format)
 {
     return format == SC_Q5_K ? 16 : format == SC_Q6_K ? 32 : format == SC_Q8_0 ? 128 : 0;
 }
 
-/* A panel's part of a superblock, and the tile of tokens that meets it; no x, no work. */
+/* A panel's part of a superblock, and the tile of tokens that meets it. x is NULL when there is no work. */
 typedef struct {
     const char *superblock;
     const sc_act *x;
     int panel, spans;
 } tile_work;
 
-/* Products of a token with a panel's rows. */
+/* A token's products with a panel's rows. */
 typedef int32_t lanes[SC_LANES];
 
-/* Bytes and factors of the panels at work, and their products, an entry per panel and span, modulo the ring's
- * length. */
+/* Bytes and factors of the panels at work, and a ring of their products with an entry per panel and span. */
 typedef struct {
     unpacked w;
     _Alignas(64) lanes dots[2 * SC_GROUPS * 2 * TILE_ROWS];
 } tile_memory;
 
-/* What to ask for while a panel is added up, as evenly as the arithmetic lets: a burst would hold up other loads.
- * Weights, `part` bytes per group of columns, and a token per group; NULL is nothing. */
+/* What to prefetch while a panel is added up, spread evenly, since a burst would hold up other loads: weights, `part`
+ * bytes per group of columns, and a token per group. NULL is nothing. */
 typedef struct {
     const char *weights;
     size_t part;
@@ -42,7 +41,8 @@ typedef struct {
 } tile_ahead;
 
 /* Entries of the ring: few, so that L1 has room for all else. Where products are read more than once, all of two panels
- * are kept. An entry is not stored a multiple of 4 KB from one that is being read: loads would wait for it. */
+ * are kept. An entry must not be stored a multiple of 4 KB from one that is being read: loads would wait for it (4K
+ * aliasing). */
 enum { RING = 2, RING_ALL = 2 * SC_GROUPS };
 
 INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
@@ -51,7 +51,7 @@ INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
     return m->dots + entry * (size_t)sums_per_span(format) * TILE_ROWS;
 }
 
-/* The sums of a span: of 32 columns, one or two, or of 16. */
+/* Makes the sums of a span: one or two over 32 columns, or two over 16. */
 #define MAKE_SUMS_(format, first, second, q, w)                         \
     do {                                                                \
         if (format == SC_Q8_0) {                                        \
@@ -70,8 +70,8 @@ INLINE lanes *dots_at(int format, tile_memory *m, int ring, int panel, int u)
         }                                                               \
     } while (0)
 
-/* Exact integer dot products of span u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd; those
- * of Q8_0 offset by TILE_START. */
+/* Makes exact integer dot products of span u with the tile's tokens, in registers 4 and 5 if u is even, 6 and 7 if odd.
+ * Those of Q8_0 are offset by TILE_START. */
 INLINE void make_products(int format, tile_work at, int u, const tile_memory *m)
 {
     if (format == SC_Q8_0 && u >= at.spans) return;
@@ -96,7 +96,7 @@ INLINE void store_products(int format, tile_work at, int ring, int u, tile_memor
     TILE_FENCE();
 }
 
-/* The products that have to be on their way when a panel is to be added up. */
+/* Makes the products that must be on their way before a panel is added up. */
 INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
 {
     make_products(format, at, 0, m);
@@ -104,14 +104,14 @@ INLINE void start_products(int format, tile_work at, int ring, tile_memory *m)
     store_products(format, at, ring, 0, m);
 }
 
-/* sum[t] += span u for `tokens` tokens from `first` of a tile. */
+/* sum[t] += span u, for `tokens` tokens of a tile from `first` on. */
 INLINE void add_products(int format, int tokens, tile_work at, size_t first, int ring, int u, tile_memory *m,
                          superblock_sum sum[TILE_ROWS])
 {
     const i32x16 *scale = &m->w.scale[at.panel][u];
     const f32x16 *d = &m->w.d[at.panel][u];
-    /* Exact: d has 11 bits, so the FMA rounds exactly as the separate multiply would. Where the sum is 0 it may have
-     * another sign: see find_scales. */
+    /* Exact: d has 11 bits, so the FMA rounds exactly as the separate multiply would. A sum of 0 may have another sign:
+     * see find_scales. */
     const f32x16 offset = format == SC_Q8_0 ? f32_mul(*d, f32_set1(-TILE_START)) : f32_set1(0);
     const lanes *dot = (const lanes *)dots_at(format, m, ring, at.panel, u) + first;
     const sc_act *x = at.x + first;
@@ -125,8 +125,8 @@ INLINE void add_products(int format, int tokens, tile_work at, size_t first, int
     }
 }
 
-/* Adds panel `now` to out for `tokens` tokens from `first`. If `leads`, it also starts the products of `next`, unpacks
- * that panel before if `unpack`, and asks for what is `ahead`. */
+/* Adds panel `now` to out for `tokens` tokens from `first` on. If `leads`, also starts the products of `next`, unpacks
+ * that panel first if `unpack`, and prefetches what is `ahead`. */
 INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, size_t first, int ring, int leads,
                       int unpack, tile_ahead ahead, tile_memory *m, float *out)
 {
@@ -160,8 +160,8 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
     }
 }
 
-/* The same for tokens first..rows-1 of a tile, fewer than it has, in subtiles. Only the first of them leads, if
- * any does. */
+/* The same for tokens first..rows-1 of a tile, fewer than it holds, in subtiles. Only the first of them leads, if any
+ * does. */
 INLINE void add_subtiles(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads,
                          tile_ahead ahead, tile_memory *m, float *out)
 {
@@ -173,8 +173,8 @@ INLINE void add_subtiles(int format, tile_work now, tile_work next, size_t first
     }
 }
 
-/* All tokens in one tile. Every weight is used once, so that unpacking costs as much as multiplying: while a panel is
- * added up the next one is unpacked. */
+/* All tokens in one tile. Every weight is used once, so unpacking costs as much as multiplying: the next panel is
+ * unpacked while one is added up. */
 INLINE void gemm_one_tile(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
                           size_t tokens, const char *ahead, float *out)
 {

@@ -1,8 +1,8 @@
-/* The linear layers of the table: which body multiplies which format, and how many tokens. */
+/* The linear layers of the table: which body runs, by format and number of tokens. */
 #ifndef SC_BODY_LINEAR_TABLE_H
 #define SC_BODY_LINEAR_TABLE_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "linear_float.h"

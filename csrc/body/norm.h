@@ -1,8 +1,8 @@
-/* LayerNorm of a row. */
+/* LayerNorm (Ba et al., 2016) of a row. */
 #ifndef SC_BODY_NORM_H
 #define SC_BODY_NORM_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 

@@ -1,13 +1,13 @@
-/* What `santacoder bench` measures a model against: reads and dot products with nothing else around them. */
+/* The peaks that `santacoder bench` compares a model with: reads and dot products with nothing else around them. */
 #ifndef SC_BODY_PEAKS_H
 #define SC_BODY_PEAKS_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "prefetch.h"
 
-/* A round's adds, shared by PEAK_SUMS accumulators; each does PEAK_RUN between dot_start and dot_end. */
+/* A round's adds, divided among PEAK_SUMS accumulators; each does PEAK_RUN adds between dot_start and dot_end. */
 enum { PEAK_ADDS = SC_PEAK_MACS / 64, PEAK_RUNS = PEAK_ADDS / (PEAK_SUMS * PEAK_RUN) };
 _Static_assert(PEAK_RUNS * PEAK_SUMS * PEAK_RUN == PEAK_ADDS, "a round is the same work on every instruction set");
 _Static_assert(PEAK_RUN % SC_PEAK_QUADS == 0, "every accumulator meets all quads equally often");
@@ -34,7 +34,7 @@ static uint32_t FN(peak_read)(const void *memory, size_t bytes)
     UNROLL(4)
     for (int i = 0; i < 4; i++) sum[i] = i32_set1(0);
     for (const char *end = p + bytes; p < end; p += 256) {
-        /* As a step does, which must not outrun its peak. */
+        /* Prefetches as a step does, which must not outrun its peak. */
         if (PREFETCH_SUPERBLOCKS) prefetch(p + PREFETCH_SUPERBLOCKS * sizeof(sc_q4k), 256);
         UNROLL(4)
         for (int i = 0; i < 4; i++) sum[i] = i32_add(sum[i], i32_from_bits(f32_load((const float *)p + 16 * i)));
@@ -56,7 +56,7 @@ static uint32_t FN(peak_dot)(const uint8_t *weights, const int8_t *activations)
         for (int first = 0; first < PEAK_RUN; first += SC_PEAK_QUADS) {
             UNROLL(PEAK_UNROLL)
             for (int s = 0; s < SC_PEAK_QUADS; s++) {
-                NO_LOADS_AHEAD(); /* nor may products of equal operands be kept from one run to the next */
+                NO_LOADS_AHEAD(); /* also keeps the compiler from reusing products in the next run */
                 const u8x64 w = u8_load(weights + 64 * s);
                 UNROLL(PEAK_SUMS)
                 for (int t = 0; t < PEAK_SUMS; t++) part[t] = dot_add(part[t], w, a[t]);

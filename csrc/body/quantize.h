@@ -1,9 +1,9 @@
-/* Activations between the linear layers to int8. A factor per 32 columns keeps an outlier local: measured in
+/* Quantizes activations between the linear layers to int8. A factor per 32 columns keeps an outlier local: measured in
  * docs/explanation/numerics.md. */
 #ifndef SC_BODY_QUANTIZE_H
 #define SC_BODY_QUANTIZE_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 
@@ -15,8 +15,8 @@ INLINE int32_t magnitude_of(const float *x)
     return i32_max16(i32_max(i32_and(low, magnitude), i32_and(high, magnitude)));
 }
 
-/* q = x*inverse for 16 columns. Returns the sum of q in the lower half and, less what that borrows, of |q| in the
- * upper. */
+/* q = x*inverse for 16 columns. Returns the sum of q in the lower half and the sum of |q| in the upper half, less what
+ * the lower half borrows. */
 INLINE int32_t round_half(const float *x, f32x16 inverse, int8_t *q)
 {
     const f32x16 scaled = f32_mul(f32_load(x), inverse);
@@ -25,7 +25,7 @@ INLINE int32_t round_half(const float *x, f32x16 inverse, int8_t *q)
     return i32_sum16(i32_add(n, i32_shl(i32_abs(n), 16)));
 }
 
-/* A group. Returns the larger of its halves' sums of |q| and puts what round_half gave in `half`. */
+/* Rounds a group. Returns the larger of its halves' sums of |q|, and puts what round_half returned in `half`. */
 INLINE int round_group(const float *x, float inverse, int8_t *q, int32_t half[2])
 {
     half[0] = round_half(x, f32_set1(inverse), q);
@@ -34,7 +34,7 @@ INLINE int round_group(const float *x, float inverse, int8_t *q, int32_t half[2]
     return size[0] > size[1] ? size[0] : size[1];
 }
 
-/* What a block's groups are divided by. The scale is NaN where an x is not finite, 0 where all are as good as 0. */
+/* What a block's groups are divided by. The scale is NaN where an x is not finite, and 0 where all are nearly 0. */
 typedef struct {
     float factor[SC_LANES], inverse[SC_LANES], scale;
 } block_scales;
@@ -47,10 +47,10 @@ INLINE void find_scales(const float *x, size_t stride, int groups, block_scales 
     const int32_t most = i32_max16(bits);
     float largest;
     memcpy(&largest, &most, sizeof largest);
-    /* Scales of weights are multiples of 2^-24 and those of activations, with this, of 2^-103: no sum of a linear layer
-     * underflows to -0, to which a term of -0 or of 0 would make a difference. Also, 1/scale is finite. */
+    /* Scales of weights are multiples of 2^-24 and, with this threshold, those of activations of 2^-103. So no sum of a
+     * linear layer underflows to -0, where adding -0 or 0 would make a difference. Also, 1/scale is finite. */
     out->scale = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * SC_FACTOR);
-    /* NaN, where there is no scale, becomes 1: conversion must be defined. */
+    /* NaN, where the scale is 0, becomes 1: conversion must be defined. */
     const f32x16 fit = f32_mul(f32_from_bits(bits), f32_set1(SC_FACTOR / largest));
     const f32x16 wanted = f32_min(f32_max(fit, f32_set1(1)), f32_set1(SC_FACTOR));
     const f32x16 near = f32_from_i32(i32_from_f32(wanted));
@@ -59,7 +59,7 @@ INLINE void find_scales(const float *x, size_t stride, int groups, block_scales 
     f32_store(out->inverse, f32_div(f32_set1(1), f32_mul(factors, f32_set1(out->scale))));
 }
 
-/* What depends on factors and sums of q. */
+/* Stores what depends on factors and sums of q. */
 INLINE void put_sums(const block_scales *scales, const int32_t half[2 * SC_GROUPS], sc_act *out)
 {
     int sum[2 * SC_GROUPS];
@@ -96,8 +96,8 @@ INLINE void round_block(const float *x, size_t stride, int groups, block_scales 
     put_sums(scales, half, out);
 }
 
-/* Blocks `x_stride` floats and `out_stride` blocks apart, whose groups are `stride` floats apart. The scales of each
- * are found while the one before it is rounded: divisions take their time. */
+/* Quantizes blocks `x_stride` floats and `out_stride` blocks apart, whose groups are `stride` floats apart. The scales
+ * of each block are found while the one before it is rounded, which hides the latency of divisions. */
 INLINE void quantize_blocks(const float *x, size_t x_stride, size_t stride, int groups, size_t blocks, sc_act *out,
                             size_t out_stride)
 {
@@ -117,7 +117,7 @@ static void FN(quantize)(const float *x, size_t n, sc_act *out, size_t stride)
         quantize_blocks(x + whole * SC_SUPERBLOCK, 0, SC_GROUP, (int)(rest / SC_GROUP), 1, out + whole * stride, 0);
 }
 
-/* The block of each token whose groups lie in pairs' outputs. */
+/* Quantizes the block of each token whose groups lie in pairs' outputs. */
 static void FN(quantize_pairs)(const float *x, size_t stride, int groups, size_t tokens, sc_act *out)
 {
     quantize_blocks(x, SC_PAIR, stride, groups, tokens, out, 1);

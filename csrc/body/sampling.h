@@ -1,14 +1,14 @@
-/* Passes over a whole vocabulary. Maxima and masses come per bucket of `length` tokens, a multiple of 64, so that what
- * follows can pass over buckets that hold nothing. */
+/* Passes over a whole vocabulary. They return maxima and masses per bucket of `length` tokens, a multiple of 64, so
+ * that later passes can skip buckets that hold nothing. */
 #ifndef SC_BODY_SAMPLING_H
 #define SC_BODY_SAMPLING_H
 
-#ifndef SC_VEC_H /* opened alone, in an editor: plain C */
+#ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
 #include "exp.h"
 
-/* 64 of x from i on, or as many as there are and then `filler`. */
+/* Loads 64 of x from i on; beyond n, `filler`. */
 INLINE void load_64(const float *x, size_t i, size_t n, float filler, f32x16 v[4])
 {
     float tail[64];
@@ -35,7 +35,7 @@ static int FN(logit_maxima)(const float *x, size_t n, size_t length, float *out)
             for (int k = 0; k < 4; k++) wrong = f32_max(wrong, f32_select_lt(v[k], infinity, zero, one));
             best = f32_max(best, f32_max(f32_max(v[0], v[1]), f32_max(v[2], v[3])));
         }
-        *out = f32_max16(best) + 0.0f; /* one zero for all instruction sets */
+        *out = f32_max16(best) + 0.0f; /* the same zero on all instruction sets */
     }
     return f32_max16(wrong) == 0;
 }
@@ -62,7 +62,7 @@ INLINE f32x16 f32_floor(f32x16 x)
 
 static void FN(weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out)
 {
-    /* A mass has up to 40 bits: multiples of 2^19, and the rest. Every step is exact. */
+    /* A mass has up to 40 bits: a multiple of 2^19, and the rest. Every step is exact. */
     const f32x16 high = f32_set1(0x1p20f), low = f32_set1(0x1p19f), kept = f32_set1(least), zero = f32_set1(0);
     for (size_t start = 0; start < n; start += length, out++) {
         const size_t end = n - start < length ? n : start + length;

@@ -1,4 +1,4 @@
-/* All bodies, and the table of one instance. The including file has set the target, the knobs and the primitives. */
+/* All bodies, and the table of one instance. The including file sets the target, the knobs and the primitives. */
 #include "knobs.h"
 
 #include "attention.h"

@@ -6,7 +6,7 @@
 #include "../os/cpu.h"
 #include "../santacoder.h"
 
-/* Asked once per level: in a virtual machine cpuid leaves to the hypervisor and takes tens of microseconds. */
+/* Asked once per level: in a virtual machine cpuid traps to the hypervisor and takes tens of microseconds. */
 int sc_isa_available(int level)
 {
     static atomic_int answers[SC_ISA_LEVELS]; /* 0 unknown, 1 no, 2 yes */

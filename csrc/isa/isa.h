@@ -1,5 +1,5 @@
-/* What every instance of the kernels (isa_*.c) needs before its target pragma: system headers, so that none of their
- * functions is compiled for an instruction set that the running CPU may lack, and the few macros of the bodies. */
+/* What every instance of the kernels (isa_*.c) needs before its target pragma: the few macros of the bodies, and system
+ * headers, so that none of their functions is compiled for an instruction set that the running CPU may lack. */
 #ifndef SC_ISA_H
 #define SC_ISA_H
 
@@ -35,7 +35,7 @@
 /* How many tokens the next register tile takes when `left` remain and `most` fit. */
 INLINE size_t next_tile(size_t left, size_t most) { return left >= most ? most : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
-/* Four bytes, to be given to all lanes. */
+/* Four bytes, to be broadcast to all lanes. */
 INLINE int32_t four_bytes(const void *p)
 {
     int32_t four;
@@ -43,7 +43,8 @@ INLINE int32_t four_bytes(const void *p)
     return four;
 }
 
-/* Keeps the compiler from loading far ahead of the arithmetic, which costs more in spilled registers than it gains. */
+/* Keeps the compiler from moving loads far ahead of the arithmetic, which costs more in spilled registers than it
+ * gains. */
 #define NO_LOADS_AHEAD() __asm__ volatile("" : : : "memory")
 
 /* Keeps the compiler from splitting a pointer into one per constant offset. */

@@ -1,4 +1,4 @@
-/* The kernels on plain C, for any machine and as the other instances' yardstick. */
+/* The kernels in plain C, for any machine and as the reference for the other instances. */
 #define UNROLL(n) /* loops over arrays: unrolled, they take the compiler a minute and run no faster */
 #include "isa.h"
 

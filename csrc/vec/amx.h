@@ -1,19 +1,19 @@
-/* Tile registers on AMX, beside vec/avx512.h. They hold 16 lines of 64 bytes; a panel's quads are lines just as the
- * instruction wants them. See vec/tiles.h for contracts. */
+/* Tile registers on AMX, used with vec/avx512.h. They hold 16 lines of 64 bytes; a panel's quads are lines exactly as
+ * the instruction wants them. See vec/tiles.h for contracts. */
 #ifndef SC_VEC_TILES_H
 #define SC_VEC_TILES_H
 
 #define TILE_ROWS 16 /* most tokens of a tile */
 
-/* Registers: 0 tokens by 32 columns and 1 their weights, 2 and 3 the same by 16 columns, 4 to 7 sums: those of one span
- * are stored while the next ones are made. */
+/* Registers: 0 holds tokens by 32 columns and 1 their weights; 2 and 3 hold the same by 16 columns; 4 to 7 hold sums:
+ * those of one span are stored while the next ones are made. */
 typedef struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t line_bytes[16];
     uint8_t lines[16];
 } tile_shapes;
 
-/* Another library may have set shapes once and for all (llama.cpp does). */
+/* Saves the shapes first: another library may have set its own once and for all (llama.cpp does). */
 static inline void tiles_open(int rows, tile_shapes *before)
 {
     __asm__ volatile("sttilecfg %0" : "=m"(*before));
@@ -30,8 +30,8 @@ static inline void tiles_close(const tile_shapes *before)
     else _tile_release();
 }
 
-/* Where sums of Q8_0 start: as a float of its bits, 1.5 * 2^23 plus a sum is exact. While tile instructions are in
- * flight one of the two units that convert and multiply takes none, so a conversion less is worth a load more. */
+/* Where sums of Q8_0 start: read as a float, 1.5 * 2^23 plus a sum is exact. While tile instructions are in flight, one
+ * of the two units that convert and multiply is busy, so saving a conversion is worth a load. */
 static _Alignas(64) const int32_t tile_start[16] = {
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,
     0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000, 0x4B400000,

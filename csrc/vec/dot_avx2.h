@@ -4,7 +4,8 @@
 
 typedef struct { __m256i a, b; } dotx16; /* int16: two per lane */
 
-/* Takes this value as given. Else gcc adds up all products in the end, as a tree, and spills them until then. */
+/* Keeps the order of additions. Otherwise gcc adds up all products at the end, as a tree, and spills them until
+ * then. */
 #define IN_ORDER(x) __asm__("" : "+x"(x))
 
 static inline u8x64 i8_broadcast4(const int8_t *p)

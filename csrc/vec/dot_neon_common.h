@@ -1,5 +1,5 @@
-/* What both NEON dot products share, over dot4_register_: four lanes' worth of acc + w . a, all bytes signed. All
- * weights but Q8_0's are below 64 and so signed bytes as they are. See vec/scalar.h. */
+/* What both NEON dot products share, on top of dot4_register_: four lanes' worth of acc + w . a, all bytes signed. All
+ * weights except Q8_0's are below 64, so they are valid signed bytes. See vec/scalar.h. */
 #ifndef SC_VEC_DOT_NEON_COMMON_H
 #define SC_VEC_DOT_NEON_COMMON_H
 

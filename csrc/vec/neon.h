@@ -7,7 +7,7 @@ typedef struct { uint8x16_t v[4]; } u8x64;
 typedef struct { int32x4_t v[4]; } i32x16;
 typedef struct { float32x4_t v[4]; } f32x16;
 
-/* The expression for i = 0..3, a constant: of a loop over registers gcc keeps the vectors in memory. */
+/* Repeats the statement for i = 0..3, a constant: with a loop over registers, gcc keeps the vectors in memory. */
 #define EACH_(statement)                                                                                          \
     do {                                                                                                          \
         { enum { i = 0 }; statement; } { enum { i = 1 }; statement; } { enum { i = 2 }; statement; }              \

@@ -1,5 +1,5 @@
-/* The 16-lane primitives in plain C, and the contract that every other file in this folder meets with the same names
- * in the same order. A vector is 16 lanes of 32 bits; u8x64 gives each lane four bytes. Lanes never interact.
+/* The 16-lane primitives in plain C. They are the contract for the other files in this folder, which define the same
+ * names in the same order. A vector is 16 lanes of 32 bits; u8x64 gives each lane four bytes. Lanes never interact.
  * Floats are IEEE single precision, round to nearest even; results for NaN operands are unspecified. */
 #ifndef SC_VEC_H
 #define SC_VEC_H
@@ -7,7 +7,7 @@
 typedef struct { uint8_t v[64]; } u8x64;
 typedef struct { int32_t v[16]; } i32x16;
 typedef struct { float v[16]; } f32x16;
-typedef struct { int32_t v[16]; } dotx16; /* a running dot product, in whatever width the ISA likes best */
+typedef struct { int32_t v[16]; } dotx16; /* a running dot product, in whatever width suits the instruction set */
 
 #define LANES_(type, expression)              \
     type r;                                   \
@@ -44,10 +44,9 @@ static inline u8x64 u8_sub(u8x64 x, uint8_t y)
     return x;
 }
 
-/* Dot products of unsigned weights with signed activations in [-127, 127], exact.
- * dot_end(sum, acc) is sum + products, where acc began as dot_start(sum) with the same sum. In between, dot_add may
- * collect in int16: at most 8 adds with weights <= 15 (8*2*15*127 = 30480), 4 with weights <= 31 (31496), 2 with
- * weights <= 63 (32004). */
+/* Dot products of unsigned weights with signed activations in [-127, 127], exact. dot_end(sum, acc) is sum + products,
+ * where acc began as dot_start(sum) with the same sum. In between, dot_add may accumulate in int16: at most 8 adds with
+ * weights <= 15 (8*2*15*127 = 30480), 4 with weights <= 31 (31496), 2 with weights <= 63 (32004). */
 static inline u8x64 i8_broadcast4(const int8_t *p)
 {
     u8x64 r;
@@ -66,8 +65,8 @@ static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
     LANES_(dotx16, acc.v[i] + dot4_(w.v + 4 * i, a.v + 4 * i, 0));
 }
 static inline i32x16 dot_end(i32x16 sum, dotx16 acc) { (void)sum; LANES_(i32x16, acc.v[i]); }
-/* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a); the caller takes off what is
- * left. */
+/* Weights stored as w + 128, any byte: acc + sum((w + 128 - DOT_WIDE_OFFSET) * a). The caller removes the rest of the
+ * offset. */
 #define DOT_WIDE_OFFSET 128
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
 {
@@ -95,7 +94,7 @@ static inline int32_t i32_max16(i32x16 x)
     return max;
 }
 static inline i32x16 i32_abs(i32x16 x) { LANES_(i32x16, x.v[i] < 0 ? -x.v[i] : x.v[i]); }
-/* To the nearest integer, ties to even; |x| < 2^31: clamp first, instruction sets differ beyond. */
+/* To the nearest integer, ties to even; |x| < 2^31: clamp first, since instruction sets differ beyond that. */
 static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)nearbyintf(x.v[i])); }
 /* 16 bytes; every lane in [-128, 127]. */
 static inline void i32_store_i8(int8_t *p, i32x16 x)
@@ -118,7 +117,7 @@ static inline i32x16 i16_mul(i32x16 x, i32x16 y)
 {
     LANES_(i32x16, both_(low_(x.v[i]) * low_(y.v[i]), high_(x.v[i]) * high_(y.v[i])));
 }
-/* x.low*y.low + x.high*y.high, and acc more: in int32. */
+/* x.low*y.low + x.high*y.high, in int32; i16_dot_add adds it to acc. */
 static inline i32x16 i16_dot(i32x16 x, i32x16 y)
 {
     LANES_(i32x16, low_(x.v[i]) * low_(y.v[i]) + high_(x.v[i]) * high_(y.v[i]));

@@ -1,11 +1,11 @@
-/* Tile registers in plain C, and the contract that vec/amx.h meets with the same names: exact dot products of up to 16
- * tokens with 16 rows of signed weights at once. Registers 4 to 7 hold sums (tokens, 16). */
+/* Tile registers in plain C, and the contract for vec/amx.h, which defines the same names: exact dot products of up to
+ * 16 tokens with 16 rows of signed weights at once. Registers 4 to 7 hold sums (tokens, 16). */
 #ifndef SC_VEC_TILES_H
 #define SC_VEC_TILES_H
 
 #define TILE_ROWS 16 /* most tokens of a tile */
 
-/* For as many tokens as `rows`, until tiles_close, which gives back the shapes that the thread had before. */
+/* Shapes for `rows` tokens, until tiles_close, which restores the shapes that the thread had before. */
 typedef struct {
     int rows;
     int32_t sum[8][TILE_ROWS][SC_LANES];
@@ -33,12 +33,12 @@ static inline void tile_dot_(int32_t sum[TILE_ROWS][SC_LANES], int columns, cons
                 sum[t][i] += a[(size_t)t * stride + (size_t)k] * weights[64 * (k / 4) + 4 * i + k % 4];
 }
 
-/* Keeps what was stored before a tile is read, and the other way round. */
+/* Keeps stores before later tile loads, and tile stores before later loads. */
 #define TILE_FENCE() ((void)0)
 
-/* Register `sum`, started by one of these, += sums over 32 or 16 columns: int8 activations `stride` bytes apart, 8 or 4
- * quads of signed weights. As a float of its bits, a sum that starts with TILE_OFFSET is TILE_START, 1.5 * 2^23,
- * more. */
+/* TILE_ZERO or TILE_OFFSET starts register `sum`. TILE_DOT32 and TILE_DOT16 add sums over 32 or 16 columns to it: int8
+ * activations `stride` bytes apart, 8 or 4 quads of signed weights. A sum that starts with TILE_OFFSET, read as the
+ * bits of a float, is the sum plus TILE_START, 1.5 * 2^23. */
 #define TILE_START 12582912.0f
 #define TILE_ZERO(sum_) tile_start_(tiles_.sum[sum_], 0)
 #define TILE_OFFSET(sum_) tile_start_(tiles_.sum[sum_], 0x4B400000)
