@@ -10,7 +10,7 @@ typedef struct {
     sc_sleepers sleepers;
 } sc_bell;
 
-/* In a forked child too, whatever the threads of the parent were doing with it. */
+/* Also works in a forked child, whatever the parent's threads were doing with it. */
 static inline void sc_bell_reset(sc_bell *b, uint32_t value)
 {
     atomic_store(&b->value, value);
@@ -18,8 +18,8 @@ static inline void sc_bell_reset(sc_bell *b, uint32_t value)
     sc_sleepers_reset(&b->sleepers);
 }
 
-/* Raises the value, counted modulo 2^32; a ringer that comes late, after others, changes nothing. The value and the
- * number of those asleep are ordered on both sides: either the sleeper sees the value, or the ringer the sleeper. */
+/* Raises the value, counted modulo 2^32. A late ringer, after others, changes nothing. The value and the number of
+ * sleepers are ordered on both sides: either the sleeper sees the value, or the ringer sees the sleeper. */
 static inline void sc_bell_ring(sc_bell *b, uint32_t value)
 {
     uint32_t old = atomic_load(&b->value);

@@ -9,7 +9,7 @@
 #if defined __x86_64__
 #include <cpuid.h>
 
-/* Registers that the operating system saves: bits 1, 2 for ymm, further 5, 6, 7 for zmm, 17, 18 for tiles. */
+/* Registers that the operating system saves: bits 1 and 2 for ymm, also 5, 6 and 7 for zmm, 17 and 18 for tiles. */
 static uint64_t saved_registers(void)
 {
     uint32_t low, high;

@@ -4,7 +4,7 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
-/* In whole huge pages, at least one: no bytes have an address of their own too. */
+/* Whole huge pages, at least one, so that even 0 bytes have an address of their own. */
 static size_t mapped_bytes(size_t bytes)
 {
     return bytes ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE : HUGE_PAGE;

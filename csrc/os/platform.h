@@ -1,4 +1,5 @@
-/* What the operating system is asked for; posix.c asks Linux and macOS. A port to another system is one file more. */
+/* What we need of the operating system; posix.c implements it for Linux and macOS. A port to another system adds one
+ * file. */
 #ifndef SC_PLATFORM_H
 #define SC_PLATFORM_H
 
@@ -17,23 +18,23 @@ typedef struct {
 #endif
 } sc_sleepers;
 
-/* Before the first use, and in a forked child, whatever the threads of the parent were doing. */
+/* Call before the first use, and in a forked child, whatever the parent's threads were doing. */
 void sc_sleepers_reset(sc_sleepers *sleepers);
 /* Sleeps while `word` is `seen`; may return early. */
 void sc_sleepers_wait(sc_sleepers *sleepers, _Atomic uint32_t *word, uint32_t seen);
-/* Wakes all that wait for a change of `word`. */
+/* Wakes all threads that wait for a change of `word`. */
 void sc_sleepers_wake(sc_sleepers *sleepers, _Atomic uint32_t *word);
 
-/* Threads. They take no signals: those are the host's business. Returns 0 when the system refuses. */
+/* Threads. They take no signals: the host handles those. Returns 0 when the system refuses. */
 typedef pthread_t sc_thread;
 int sc_thread_start(sc_thread *thread, void *(*run)(void *), void *argument);
 void sc_thread_join(sc_thread thread);
 void sc_thread_yield(void);
 
-/* Counts forks from now on; returns 0 when there is no memory for that. */
+/* Counts forks from now on. Returns 0 when memory runs out. */
 int sc_forks_watch(void);
-/* Forks between the process that loaded this library and this one. Process ids would not do: in another namespace a
- * child may have its parent's. */
+/* Number of forks between the process that loaded this library and this one. Process ids would not do: in another
+ * namespace a child may have its parent's. */
 unsigned sc_forks(void);
 
 /* The CPU that the calling thread runs on, or -1. */
@@ -41,7 +42,7 @@ int sc_cpu_current(void);
 /* CPUs that the calling thread may use, or 0 when the system does not say. */
 int sc_cpus_allowed(void);
 /* Moves the calling thread, number `self`, away from the CPUs of the `n` threads; cpus[i] is thread i's, or -1. Returns
- * 0 when there is no other CPU, or no way. */
+ * 0 when there is no other CPU, or the system cannot do it. */
 int sc_cpu_leave(const _Atomic int32_t *cpus, int n, int self);
 
 /* Zeroed pages, aligned, in huge pages where the system gives them; NULL when there are none. Both sizes are multiples

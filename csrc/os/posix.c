@@ -29,11 +29,12 @@ void sc_sleepers_wait(sc_sleepers *s, _Atomic uint32_t *word, uint32_t seen)
 void sc_sleepers_wake(sc_sleepers *s, _Atomic uint32_t *word)
 {
     (void)s;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); /* no mutex that a stalled thread may hold */
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); /* no mutex, which a stalled thread may
+                                                                           * hold */
 }
 #else
-/* A thread of the parent may have held the mutex while it forked. POSIX leaves it open what initializing such a mutex
- * again does; macOS writes it anew. */
+/* A thread of the parent may have held the mutex during the fork. POSIX does not define initializing such a mutex
+ * again; macOS overwrites it. */
 void sc_sleepers_reset(sc_sleepers *s)
 {
     pthread_mutex_init(&s->mutex, NULL);
@@ -56,7 +57,7 @@ void sc_sleepers_wake(sc_sleepers *s, _Atomic uint32_t *word)
 }
 #endif
 
-/* A kernel's frame has up to 50 KB, in a build with sanitizers several times that; musl's threads have 128 KB. */
+/* A kernel's frame has up to 50 KB, several times that in a build with sanitizers; musl's threads have 128 KB. */
 enum { STACK_BYTES = 1 << 20 };
 
 int sc_thread_start(sc_thread *thread, void *(*run)(void *), void *argument)
@@ -95,7 +96,7 @@ int sc_forks_watch(void)
 unsigned sc_forks(void) { return atomic_load(&forks); }
 
 #if defined __linux__
-/* As many CPUs as a kernel can be built for, 8192: cpu_set_t ends at 1024, and Linux refuses a set that is too
+/* 8192, the most CPUs that a kernel can be built for: cpu_set_t ends at 1024, and Linux refuses a set that is too
  * small. */
 typedef struct {
     cpu_set_t part[8192 / CPU_SETSIZE];
@@ -112,9 +113,9 @@ int sc_cpus_allowed(void)
     return get_affinity(&set) ? CPU_COUNT_S(sizeof set, set.part) : 0;
 }
 
-/* The thread's affinity leaves out the others' CPUs for a moment. Linux has no compare-and-set for an affinity: one
- * that somebody sets meanwhile (taskset) stays if it comes before the second look, and is lost within the system calls
- * beside it. */
+/* Leaves the others' CPUs out of the thread's affinity for a moment. Linux has no compare-and-set for an affinity. A
+ * change that another process makes meanwhile (taskset) survives if it comes before the second look, and is lost if it
+ * comes within the system calls beside it. */
 int sc_cpu_leave(const _Atomic int32_t *others, int n, int self)
 {
     cpus allowed, apart, now;

@@ -1,4 +1,4 @@
-/* A place in a protocol between threads: a build for tests stalls threads at any of them. */
+/* A place in a protocol between threads. A test build stalls threads at any of them. */
 #ifndef SC_STALL_H
 #define SC_STALL_H
 

@@ -1,24 +1,24 @@
-/* A small team of threads. OpenMP is no choice: its runtime hangs in a forked child.
+/* A small team of threads. OpenMP will not do: its runtime hangs in a forked child.
  *
- * The protocol. `word` holds the number of the phase that is at work, whether its units have owners, and the next unit
- * that nobody has. A unit is claimed by compare-and-swap, so a thread that comes late cannot touch the counter of a
- * later phase; a unit with an owner by the owner's `own`, which goes from an earlier phase's number to this one's,
- * once. Whoever finishes units counts them in `done`; who counts the last one opens the next phase, or closes the job.
- * What describes a phase lies twice, by the parity of its number: phase p+2 is not opened before p+1 is over, nor that
- * before p is.
+ * The protocol. `word` holds the number of the current phase, whether its units have owners, and the next unclaimed
+ * unit. A unit is claimed by compare-and-swap, so a late thread cannot touch the counter of a later phase. An owned
+ * unit is claimed through its owner's `own`, which moves once, from an earlier phase's number to this one's. A thread
+ * that finishes units counts them in `done`. The thread that counts the last one opens the next phase, or closes the
+ * job. The description of a phase is stored twice, by the parity of its number: phase p+2 does not open before p+1 is
+ * over, nor p+1 before p is.
  *
- *   - The job, its argument and the description of a phase are read only by a thread that holds a unit of it, or that
- *     opens the next phase: they may lie on the stack of the caller, which returns when the job is closed.
- *   - `total` of a phase may be read too late, as that of the phase after the next; the claim that follows fails then,
- *     since `word` has changed. An `own` of a phase that is over is not below its number, so nobody takes it again.
- *   - Opening writes the description, then `word`, then `news`. Closing does too: a phase of 0 units, then `news` with
- *     the closing bit. Others may have done the phase and opened later ones before its opener writes `news`, which only
- *     goes up.
+ *   - Only a thread that holds a unit of a phase, or opens the next one, reads the job, its argument and the phase's
+ *     description. So these may lie on the stack of the caller, which returns when the job is closed.
+ *   - A late thread may read the `total` of the phase after the next. The claim that follows then fails, since `word`
+ *     has changed. The `own` of a finished phase is not below its number, so no thread claims its unit again.
+ *   - Opening writes the description, then `word`, then `news`. Closing does the same, with a phase of 0 units, and the
+ *     closing bit in `news`. Other threads may have finished the phase and opened later ones before its opener writes
+ *     `news`, which only goes up.
  *
- * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once a phase. It yields at once where
- * a team-mate, which may hold what it waits for, was last seen on this CPU, and sleeps after half a millisecond, for
- * then whoever holds the unit is not running. A thread that has had its CPU for a millisecond and a half yields when it
- * holds nothing: beside another process its time slice ends there, and not within a unit. */
+ * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once per phase. It yields at once if
+ * a team-mate was last seen on this CPU, since that one may hold the awaited unit. It sleeps after half a millisecond:
+ * by then the unit's holder is not running. A thread that has had its CPU for 1.5 milliseconds yields while it holds
+ * nothing, so that, beside another process, its time slice ends there and not within a unit. */
 #include "threads.h"
 
 #include <stdatomic.h>
@@ -32,9 +32,9 @@
 
 enum {
     SLICE = 1500,         /* microseconds on a CPU after which a thread yields */
-    SPIN_WITHIN = 500,    /* microseconds to spin within a job: longer than any wait for a thread that runs */
+    SPIN_WITHIN = 500,    /* microseconds to spin within a job: longer than any wait for a running thread */
     SPIN_BETWEEN = 150,   /* between jobs: long enough for Python to choose a token */
-    SPINS_PER_LOOK = 16,  /* pauses between two looks at the clock and at the CPUs of the others */
+    SPINS_PER_LOOK = 16,  /* pauses between two checks of the clock and of the others' CPUs */
     APART = 4000          /* microseconds between two attempts to leave a team-mate's CPU */
 };
 
@@ -42,19 +42,19 @@ struct sc_worker {
     _Alignas(64) sc_team *team;
     int index;
     uint64_t phase;    /* of the units in hand */
-    uint32_t held;     /* units in hand or done and not counted */
-    uint64_t slice;    /* since when it has its CPU, as far as it knows */
+    uint32_t held;     /* units in hand, or done but not counted */
+    uint64_t slice;    /* when it got its CPU, as far as it knows */
     uint64_t apart;    /* when it last tried to leave a team-mate's CPU */
     sc_thread thread;
     _Atomic uint64_t waits, yields, sleeps;
-    _Alignas(64) _Atomic uint64_t own; /* the last phase whose unit `index` was claimed as the owner's, or for it */
+    _Alignas(64) _Atomic uint64_t own; /* the last phase whose unit `index` was claimed, by any thread */
 };
 
 struct sc_team {
     int wanted;             /* threads asked for */
     int size;               /* threads that run, the caller included; set when they start */
     int started;
-    unsigned owner;         /* the process that the threads live in, by its number of forks */
+    unsigned owner;         /* the process of the threads, by its number of forks */
     atomic_int active;      /* threads that take part; the others are parked */
     atomic_int stop;
     _Atomic uint64_t ticks_per_ms;
@@ -65,15 +65,15 @@ struct sc_team {
     sc_worker *workers;
     _Atomic int32_t *cpu;   /* per thread, where it ran last; -1 is unknown */
     sc_bell roster;         /* changes when `active` does */
-    sc_bell news;           /* the phase at work, times two; odd when the job before is closed */
+    sc_bell news;           /* the current phase, times two; odd when the job is closed */
     _Alignas(64) _Atomic uint64_t word;
     _Alignas(64) _Atomic uint32_t done[2];
     _Atomic uint32_t total[2];
-    _Atomic uint32_t owned[2]; /* units with owners that nobody has claimed */
+    _Atomic uint32_t owned[2]; /* owned units that are unclaimed */
 };
 
-/* Phase, owners' bit and next unit of `word`. Numbers of phases have 43 bits, a year of the smallest phases, and go
- * round. */
+/* Phase, owners' bit and next unit of `word`. Phase numbers have 43 bits, enough for a year of the shortest phases, and
+ * wrap around. */
 enum { INDEX_BITS = 20, PHASE_SHIFT = INDEX_BITS + 1 };
 _Static_assert(SC_MAX_UNITS < 1 << INDEX_BITS, "an index has room");
 static uint64_t phase_of(uint64_t word) { return word >> PHASE_SHIFT; }
@@ -91,7 +91,7 @@ static uint64_t microseconds(const sc_team *team, uint64_t count)
 
 static int slice_is_over(const sc_worker *w) { return sc_ticks() - w->slice > microseconds(w->team, SLICE); }
 
-/* One more; nobody else writes it. */
+/* Adds one to a number that only this thread writes. */
 static void count(_Atomic uint64_t *number)
 {
     atomic_store_explicit(number, atomic_load_explicit(number, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -123,8 +123,8 @@ static void note_cpu(const sc_worker *w)
         atomic_store_explicit(known, cpu, memory_order_relaxed);
 }
 
-/* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle the other
- * CPUs are. The one that notices moves. The caller's affinity is the host's business. */
+/* A woken thread often lands on its waker's CPU, and two that take turns there stay for seconds, however idle other
+ * CPUs are. The one that notices moves, unless it is the caller, whose affinity is the host's business. */
 static void move_apart(sc_worker *w)
 {
     sc_team *team = w->team;
@@ -154,7 +154,7 @@ int sc_worker_thread(const sc_worker *w) { return w->index; }
 
 uint64_t sc_worker_phase(const sc_worker *w) { return w->phase; }
 
-/* The unit of `phase` that thread `index` owns, if nobody has it. */
+/* Claims the unit of `phase` that thread `index` owns. Returns 0 if it is taken. */
 static int claim_own(sc_team *team, int index, uint64_t phase)
 {
     _Atomic uint64_t *own = &team->workers[index].own;
@@ -169,7 +169,7 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
     return 0;
 }
 
-/* A unit of `phase` for thread `index`, or -1: none is left, or the phase is over. */
+/* Claims a unit of `phase` for thread `index`. Returns -1 if none is left, or the phase is over. */
 static int64_t claim(sc_team *team, int index, uint64_t phase)
 {
     uint64_t word = atomic_load(&team->word);
@@ -233,12 +233,12 @@ static void let_go(sc_worker *w)
 
 static void fall_asleep(sc_worker *w, sc_bell *bell, uint32_t seen)
 {
-    atomic_store_explicit(&w->team->cpu[w->index], -1, memory_order_relaxed); /* it is in nobody's way */
+    atomic_store_explicit(&w->team->cpu[w->index], -1, memory_order_relaxed); /* it blocks no other thread */
     sc_bell_sleep(bell, seen);
     w->slice = sc_ticks();
 }
 
-/* Until there are other news than `seen`. */
+/* Waits until `news` is no longer `seen`. */
 static void await(sc_worker *w, uint32_t seen, uint64_t spin)
 {
     sc_team *team = w->team;
@@ -260,7 +260,7 @@ static void await(sc_worker *w, uint32_t seen, uint64_t spin)
     fall_asleep(w, &team->news, seen);
 }
 
-/* Does units of the phase at work, or waits for news: one round of every thread's loop. */
+/* Does units of the current phase, or waits for news: one round of every thread's loop. */
 static void take_part(sc_worker *w, uint32_t seen)
 {
     sc_team *team = w->team;
@@ -312,7 +312,7 @@ sc_team *sc_team_new(int32_t threads)
     return team;
 }
 
-/* Starts the threads, also anew in a forked child, to which they did not follow. Numbers of phases go on. */
+/* Starts the threads, and starts them anew in a forked child, which has none of them. Phase numbers go on. */
 static void team_start(sc_team *team)
 {
     const uint64_t phase = later(phase_of(atomic_load(&team->word)), 2);
@@ -328,7 +328,7 @@ static void team_start(sc_team *team)
     }
     team->start_ticks = sc_ticks();
     team->start_ns = sc_nanoseconds();
-    atomic_store(&team->ticks_per_ms, 3000000); /* until some time has gone by */
+    atomic_store(&team->ticks_per_ms, 3000000); /* until enough time has passed to measure it */
     atomic_store(&team->active, 1);
     team->owner = sc_forks();
     team->started = 1;
@@ -339,7 +339,7 @@ static void team_start(sc_team *team)
     }
 }
 
-/* As many threads take part as there are CPUs for them: more would keep each other from working. */
+/* Lets as many threads take part as there are CPUs for them: more would keep each other from working. */
 static void call_up(sc_team *team)
 {
     const int allowed = sc_cpus_allowed(), active = allowed && allowed < team->size ? allowed : team->size;

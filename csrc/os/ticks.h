@@ -1,4 +1,4 @@
-/* A clock that is read in a few nanoseconds, in ticks of its own. */
+/* A clock that takes a few nanoseconds to read, in ticks of its own. */
 #ifndef SC_TICKS_H
 #define SC_TICKS_H
 
@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-/* Not ordered with other instructions, and perhaps not alike on all CPUs: it steers waiting, nothing else. */
+/* Not ordered with other instructions, and may differ between CPUs: it only steers waiting. */
 static inline uint64_t sc_ticks(void)
 {
 #if defined __x86_64__
