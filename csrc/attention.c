@@ -1,9 +1,9 @@
 /* Attention over the cache: which tile of queries meets which block of keys, and on what thread. Queries of one KV head
- * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention, several tokens
- * of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is converted to f32
- * once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and merged as they
- * come. All of these do the same operations in the same order: those of online softmax (Milakov and Gimelshein,
- * 2018). */
+ * that share a block go together, up to 16 to a tile: all heads of one token for multi-query attention (Shazeer, 2019),
+ * several tokens of one head where each head has its own keys. Tiles of a prompt go in strips, for which a block is
+ * converted to f32 once. When there are fewer tiles than threads can use, a tile's blocks are spread over the team and
+ * merged as they come. All of these do the same operations in the same order: those of online softmax (Milakov and
+ * Gimelshein, 2018). */
 #include <math.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@
 enum {
     SC_MERGE = 4,      /* queries whose blocks one thread merges at a time, in teams larger than: */
     SC_MERGE_TEAM = 4, /* attending to a block takes as long as merging five */
-    SC_STRIP = 8 /* tiles in a strip at most: each has 8 KB of queries and 8 KB of sums, which are to stay in L2 */
+    SC_STRIP = 8 /* most tiles in a strip: each has 8 KB of queries and 8 KB of sums, which must stay in L2 */
 };
 _Static_assert(SC_MERGE * SC_TILE_MERGES == SC_QUERIES, "every query of a tile is merged");
 
@@ -21,12 +21,12 @@ typedef struct {
     const sc_segment *segment;
     int32_t kv_head, first_head, heads; /* query heads within the KV head's kv_group */
     int32_t row, rows;                  /* rows of the step */
-    int32_t kv_blocks;                  /* that the last row sees */
+    int32_t kv_blocks;                  /* blocks that the last row sees */
 } tile;
 
 static int32_t divide_up(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-/* How the queries of one KV head are cut: heads per tile, and rows per tile where all heads fit. */
+/* Heads per tile; where all heads of the KV head fit, a tile holds several rows. */
 static int32_t heads_per_tile(const sc_engine *e)
 {
     const int32_t kv_group = e->shape.n_head / e->shape.n_head_kv;
@@ -79,7 +79,7 @@ static const char *keys_of(const sc_engine *e, const sc_op *op, const tile *t, i
     return sc_kv_keys(e, t->segment->kv_blocks[kv_block], op->layer, t->kv_head);
 }
 
-/* Keys of a KV block, and the values behind them, in the cache's format or as a strip widened them. */
+/* Keys of a KV block, followed by its values, in the cache's format or as a strip widened them. */
 typedef struct {
     int format;
     const char *keys, *ahead; /* ahead: what is read next, or NULL */
@@ -108,7 +108,7 @@ static int quantize_heads(const sc_engine *e, const sc_op *op)
            kv_group % SC_MERGE == 0;
 }
 
-/* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. `from` is used up. */
+/* Divides queries first..last-1 by their sums of weights and puts each head in its place in a. Overwrites `from`. */
 static void finish(const sc_step *step, const sc_op *op, const tile *t, const float *sum, float *from, int32_t first,
                    int32_t last)
 {
@@ -134,7 +134,7 @@ typedef struct {
     int32_t n;
 } strip;
 
-/* Strip number `index` over all segments, of `size` tiles where as many are left; 0 when there is none. */
+/* Finds strip number `index` over all segments: `size` tiles or as many as are left. Returns 0 if there is none. */
 static int find_strip(const sc_step *step, int64_t index, int32_t size, strip *out)
 {
     const int32_t heads = step->engine->shape.n_head_kv;
@@ -166,7 +166,7 @@ static sc_partial *partial_at(const sc_engine *e, int64_t index)
     return (sc_partial *)(e->partials + (size_t)index * e->partial_bytes);
 }
 
-/* A KV block of a tile, with its running number over all tiles, which is also the number of its partial. */
+/* A KV block of a tile. `number` counts over all tiles, and is also the number of its partial. */
 typedef struct {
     tile t;
     int32_t tile_index, kv_block;
@@ -194,8 +194,8 @@ static int32_t merged_queries(const sc_step *step)
     return sc_team_size(step->engine->team) > SC_MERGE_TEAM ? SC_MERGE : SC_QUERIES;
 }
 
-/* Blocks are merged in their order. Whoever has attended to one merges those that are next in turn and there, unless
- * another thread is about it: that one looks again after it has let go, so none is left over. */
+/* Merges blocks in their order. A thread that has attended to a block merges all that are ready and next in turn,
+ * unless another thread is merging: that one looks again after it has let go, so no block is left over. */
 static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, int64_t start, sc_merge *m,
                           int32_t first, int32_t last)
 {
@@ -219,7 +219,7 @@ static void merge_queries(const sc_step *step, const sc_op *op, const tile *t, i
     }
 }
 
-/* A KV block of a tile is attended to. */
+/* Marks a KV block of a tile as attended to, and merges what is ready. */
 static void merge_tile(const sc_step *step, const sc_op *op, const tile_block *p)
 {
     const sc_engine *e = step->engine;
@@ -231,7 +231,7 @@ static void merge_tile(const sc_step *step, const sc_op *op, const tile_block *p
         merge_queries(step, op, &p->t, p->number - p->kv_block, m, q, q + size < n ? q + size : n);
 }
 
-/* KV blocks of any tile. */
+/* Attends to KV blocks of any tile. */
 static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker, uint32_t index)
 {
     const sc_engine *e = step->engine;
@@ -249,16 +249,16 @@ static void attend_split(const sc_step *step, const sc_op *op, sc_worker *worker
     }
 }
 
-/* What a thread keeps of a strip, in place of the partials of split tiles. */
+/* A thread's memory for a strip, in place of the partials of split tiles. */
 typedef struct {
-    char *sums;     /* a partial per tile, of all blocks so far */
+    char *sums;     /* a partial per tile: all blocks so far */
     float *queries; /* (SC_STRIP, SC_QUERIES, dim) */
     float *wide;    /* keys and values of a KV block */
     sc_partial *part;
 } strip_memory;
 
-/* Sums and queries of all tiles, the block and `part`: a partial is larger than a tile's queries, and a block no larger
- * than those of a strip. */
+/* There is room for the sums and queries of all tiles, the block and `part`: a partial is larger than a tile's queries,
+ * and a block no larger than a strip's queries. */
 _Static_assert(3 * SC_STRIP + 1 <= (int)SC_THREAD_PARTIALS && SC_STRIP * SC_QUERIES >= 2 * SC_KV_BLOCK,
                "strips have room");
 
@@ -276,8 +276,8 @@ static sc_partial *sum_at(const sc_engine *e, const strip_memory *m, int32_t i)
     return (sc_partial *)(m->sums + (size_t)i * e->partial_bytes);
 }
 
-/* KV block `kv_block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, for the next block
- * has been asked for. */
+/* KV block `kv_block` as the tiles of a strip read it: in f32, if several do. Then `ahead` is NULL, since widening has
+ * prefetched the next block. */
 static kv_view view_of(const sc_step *step, const sc_op *op, const strip *s, int32_t kv_block, float *wide)
 {
     const sc_engine *e = step->engine;
@@ -310,9 +310,9 @@ static void attend_strip(const sc_step *step, const sc_op *op, const strip *s, c
 
 /* How the attention of a step is shared out. */
 typedef struct {
-    size_t tiles, kv_blocks; /* kv_blocks: of all tiles, as if all rows of a segment saw as many */
+    size_t tiles, kv_blocks; /* kv_blocks: over all tiles, as if all rows of a segment saw the same number */
     int split;
-    int32_t strip;           /* tiles of one */
+    int32_t strip;           /* tiles of a strip */
 } plan;
 
 static plan plan_of(const sc_step *step)
@@ -328,7 +328,7 @@ static plan plan_of(const sc_step *step)
         p.kv_blocks += some * (size_t)kv_blocks;
     }
     p.split = p.tiles < SC_SPLIT_TILES * team && p.kv_blocks <= e->max_partials;
-    /* At least four strips to a thread: the last ones end at about the same time. */
+    /* At least SC_SPLIT_TILES strips per thread, so that all threads end at about the same time. */
     const size_t share = p.tiles / (SC_SPLIT_TILES * team);
     p.strip = share < 1 ? 1 : share < SC_STRIP ? (int32_t)share : SC_STRIP;
     return p;
@@ -343,7 +343,7 @@ static uint32_t count_strips(const sc_step *step, int32_t size)
     return n;
 }
 
-/* KV blocks of split tiles, none of which is attended to. */
+/* Counts the KV blocks of split tiles, and marks none as attended to. */
 static uint32_t count_tile_blocks(const sc_step *step)
 {
     const sc_engine *e = step->engine;

@@ -11,7 +11,7 @@ size_t sc_kv_block_bytes(const sc_shape *shape)
     return (size_t)shape->n_layer * (size_t)shape->n_head_kv * 2 * sc_kv_half_bytes(shape->cache, dim);
 }
 
-/* Gives out pieces of one allocation; with `base` NULL it only adds up their sizes. */
+/* Hands out pieces of one allocation; with `base` NULL it only adds up their sizes. */
 typedef struct {
     char *base;
     size_t used;
@@ -26,7 +26,7 @@ static void *arena_take(arena *a, size_t bytes)
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* Pieces that are never in use together lie in one place: each begins at `start`, and the longest one counts. */
+/* Pieces that are never in use at the same time overlap: each begins at `start`, and the longest one counts. */
 typedef struct {
     size_t start, end;
 } overlay;
@@ -57,14 +57,14 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
 {
     const size_t rows = (size_t)e->max_rows, heads = (size_t)e->shape.n_head;
     take_floats(a, &e->x, (size_t)e->shape.n_embd, rows);
-    overlay o = overlay_begin(a); /* h takes one form at a time */
+    overlay o = overlay_begin(a); /* h has one form at a time */
     take_floats(a, &e->h, (size_t)e->shape.n_embd, rows);
     overlay_next(a, &o);
     take_blocks(a, &e->h, rows);
     overlay_end(a, &o);
     take_floats(a, &e->a, heads * (size_t)e->shape.head_dim, rows);
     take_blocks(a, &e->a, rows);
-    o = overlay_begin(a); /* q is read for the last time before u is written, and the other way round */
+    o = overlay_begin(a); /* q is read for the last time before u is written, and u before q */
     take_floats(a, &e->q, heads * e->dim, rows);
     overlay_next(a, &o);
     take_floats(a, &e->u, (size_t)e->shape.n_ff, float_hidden ? rows : 0);
@@ -81,7 +81,7 @@ static void take_all(sc_engine *e, arena *a, size_t threads, int float_hidden)
     e->merges = arena_take(a, SC_SPLIT_TILES * SC_TILE_MERGES * threads * sizeof *e->merges);
 }
 
-/* Faults all pages in now, so that no step can fail for lack of memory, and the model's memory is known once it is
+/* Faults in all pages now, so that no step can fail for lack of memory, and the model's memory is known once it is
  * loaded. */
 static void touch_pages(char *memory, size_t bytes)
 {
@@ -101,8 +101,8 @@ sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float
     e->dim = sc_pad32((size_t)shape->head_dim);
     e->partial_bytes = sizeof(sc_partial) + SC_QUERIES * e->dim * sizeof(float);
     e->max_partials = threads * SC_THREAD_PARTIALS;
-    /* A linear layer needs (rows, 32), for each pair of a block of activations; split attention its queries; a norm one
-     * row. */
+    /* A linear layer needs (rows, 32) for each pair of a block of activations; split attention, its queries; a norm,
+     * one row. */
     const size_t linear = SC_GROUPS * sc_pair_outputs((size_t)rows), attention = SC_QUERIES * e->dim;
     e->scratch_floats = larger(larger(linear, attention), sc_pad32((size_t)shape->n_embd));
     e->scratch_floats = (e->scratch_floats + 15) / 16 * 16;

@@ -1,4 +1,4 @@
-/* Blocks of a GGUF file, as ggml's specification has them. d and dmin are f16. */
+/* Blocks of a GGUF file, as ggml defines them; Q4_K, Q5_K and Q6_K are llama.cpp's k-quants. d and dmin are f16. */
 #ifndef SC_GGUF_BLOCKS_H
 #define SC_GGUF_BLOCKS_H
 

@@ -1,6 +1,6 @@
-/* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane, and panels
- * come in pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix
- * are zero. Only pack.c writes these; csrc/body reads them, and rows.c single rows. */
+/* How weights and activations lie in memory. Weights come as panels of 16 rows, one row per vector lane. Panels come in
+ * pairs, so that a pair yields 32 outputs: one group of the next layer's activations. Rows beyond the matrix are zero.
+ * Only pack.c writes panels; csrc/body reads them, and rows.c reads single rows. */
 #ifndef SC_LAYOUT_H
 #define SC_LAYOUT_H
 
@@ -22,14 +22,13 @@ _Static_assert(sizeof(size_t) == 8, "the host has 64 bits");
 #define SC_GROUPS 8       /* groups per superblock */
 #define SC_QUERIES 16     /* most queries per attention tile */
 
-/* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. A "quad" is such four columns;
- * a group has eight. Lines of a block lie in the order in which a few tokens meet them, factors first and the panels by
- * turns, so that hardware that looks ahead finds one stream. */
+/* 64 bytes of weights hold four columns of 16 rows: byte 4*r + c is column c of row r. Such four columns are a "quad";
+ * a group has eight. Lines of a block lie in the order in which a few tokens use them: factors first, then the two
+ * panels in turn, so that a hardware prefetcher sees one stream. */
 
-/* Small factors of a row lie in its lane too, four bytes to a line, in an order in which the even bytes belong to two
- * groups (of Q6_K: halves of a group) that follow each other, and the odd ones to the next two: as 16-bit numbers they
- * are multiplied two at a time. */
-#define SC_FACTOR_BYTE(i) ((i) % 4 / 2 + (i) % 2 * 2) /* of factor i in its lane; 0, 2, 1, 3 */
+/* Small factors of a row lie in its lane too, four bytes to a line. Even bytes belong to two groups (Q6_K: halves of a
+ * group) that follow each other, odd bytes to the next two: as 16-bit numbers they are multiplied two at a time. */
+#define SC_FACTOR_BYTE(i) ((i) % 4 / 2 + (i) % 2 * 2) /* the byte of factor i in its lane: 0, 2, 1, 3 */
 
 /* Factors of Q4_K and Q5_K: w = d*scale*q - dmin*min with six bits of scale and min for each group. Line g/4 of `six`
  * has bits 0 to 3 of group g's scale and, above them, min; line 2 has bits 4 and 5 of scale g, min g, scale g+4, min
@@ -69,45 +68,44 @@ typedef struct {
     uint8_t q[2][8][64];
 } sc_q8;
 
-/* What the numbers of GGUF's blocks are to be, for 16 groups of 32 or 16 values, one per lane. */
+/* The fitted numbers of GGUF blocks, for 16 groups of 32 or 16 values, one group per lane. */
 typedef struct {
-    float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, d alone), of each group
+    float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, only d), or of each group
                            * (Q8_0) */
     int8_t scale[16], min[16];
-    int8_t q[32][16];     /* value i of a group, its lane */
-    float error[16];      /* of each group, the squared error */
-    float shift[16];      /* and the sum of each value's mean times what the rounded value is less than the value */
+    int8_t q[32][16];     /* [value of the group][lane] */
+    float error[16];      /* squared error of each group */
+    float shift[16];      /* sum of mean * (value - rounded value) of each group */
 } sc_fit;
 
-/* Float panels: per column 32 values, f32 or f16 or bf16: row 0..31 of the pair. */
+/* Float panels: per column 32 values, f32, f16 or bf16: rows 0..31 of the pair. */
 
 /* Bounds of quantized activations. */
 enum {
-    SC_FACTOR = 63,      /* factor of a group whose largest |x| is the block's; of others as much at most */
-    SC_FACTOR_MAX = 127, /* where the next bound asks for more */
-    SC_HALF_SUM = 1023,  /* sum of |q| over 16 columns at most: dot products of 16 columns with 6-bit weights less 32,
-                          * and of 32 columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
+    SC_FACTOR = 63,      /* factor of the group with the block's largest |x|; others have at most as much */
+    SC_FACTOR_MAX = 127, /* most, where the next bound requires a larger factor */
+    SC_HALF_SUM = 1023,  /* most for the sum of |q| over 16 columns: then dot products of 16 columns with 6-bit weights
+                          * less 32, and of 32 columns with 5-bit weights less 16 or with 4-bit weights, fit int16 */
     SC_SUM_SHIFT = 3
 };
-/* The factor with which that holds, if with `factor` |q| add up to `size`: |q| was up to a half less than it is to be
- * divided by, and may come up to a half more than the quotient, 16 times. */
+/* The factor that meets this bound, if |q| added up to `size` with `factor`. Rounding may have taken 1/2 from each of
+ * the 16 |q|, and may add 1/2 to each new one. */
 #define SC_RAISED(factor, size) (((factor) * ((size) + 8) + SC_HALF_SUM - 9) / (SC_HALF_SUM - 8))
 
 /* 256 columns of one token, quantized: x = scale*factor*q, with a factor per group. Groups beyond the vector are
  * zero. */
 typedef struct {
     int8_t q[256];      /* -127..127 */
-    int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0 for want of columns or of a scale */
-    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: minima and 5-bit weights' zero point are
-                         * multiplied with it */
-    int16_t zero32[8];  /* -16 * (sum of q): takes off the zero point 16 of 5-bit weights */
+    int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0, for lack of columns or of a scale */
+    int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: the factor of minima and 5-bit zero points */
+    int16_t zero32[8];  /* -16 * (sum of q): removes the zero point, 16, of 5-bit weights */
     float scale;        /* NaN if an x is not finite */
     float padding[3];
-    int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 32 and 6-bit weights, and for 128 and Q8_0 */
+    int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 6-bit weights (32) and Q8_0 (128) */
     float group_scale[8]; /* scale*factor */
 } sc_act;
 
-/* What int32 holds: dot products (15 bits), times a weight's scale (6) and an activation's factor (7), of 8 groups. */
+/* int32 holds dot products (15 bits), times a weight's scale (6) and an activation's factor (7), of 8 groups. */
 _Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_HALF_SUM <= INT16_MAX &&
                16 * 2 * SC_HALF_SUM <= INT16_MAX && 2 * SC_HALF_SUM * SC_FACTOR_MAX >> SC_SUM_SHIFT < INT16_MAX,
                "sums of a superblock fit their integers");
@@ -129,7 +127,7 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
 _Static_assert(sizeof(sc_q4k) == 4608 && sizeof(sc_q5k) == 5632 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
                "pairs are as large as the blocks of 32 rows, and whole cache lines");
 /* Attention of up to 16 queries over part of the cache, before division by the sum: the largest score, the sum of
- * exp(score - max), and values weighted so. out is (16, head_dim padded) and follows the struct in memory. */
+ * exp(score - max), and the values so weighted. out is (16, head_dim padded) and follows the struct in memory. */
 typedef struct {
     float max[SC_QUERIES], sum[SC_QUERIES];
 } sc_softmax;

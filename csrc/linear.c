@@ -1,5 +1,5 @@
-/* Linear layers: pairs of panels and rows shared out over the team, each finished on the spot by whatever follows the
- * layer. */
+/* Linear layers: pairs of panels and rows shared out over the team. Each output is finished on the spot by whatever
+ * follows the layer. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -14,7 +14,7 @@ static void add_bias(float *restrict acc, const float *restrict bias, size_t row
         for (size_t i = 0; i < SC_PAIR; i++) acc[t * SC_PAIR + i] += bias[i];
 }
 
-/* Output `row` of a qkv layer belongs to this head: all queries come first, then keys, then values. */
+/* The head that an output row of a qkv layer belongs to. All queries come first, then keys, then values. */
 typedef struct {
     int32_t kind, head, d; /* kind 0 query, 1 key, 2 value */
 } qkv_place;
@@ -27,8 +27,8 @@ static qkv_place place_of(const sc_shape *s, int32_t row)
     return (qkv_place){1 + row / keys, row % keys / s->head_dim, row % s->head_dim};
 }
 
-/* `count` floats of a position into a block of the cache. Weight 0 times a value that is not finite would reach queries
- * that do not see this key, so values are made finite; a key itself carries NaN on. */
+/* Stores `count` floats of a position in a block of the cache. A value that is not finite, times weight 0, would reach
+ * queries that do not see its key, so values are made finite. A key passes NaN on. */
 static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t count)
 {
     float *k = (float *)keys;
@@ -39,7 +39,7 @@ static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t s
     }
 }
 
-/* The same in f16 for `count` of a pair's outputs from `first`. */
+/* The same in f16, for `count` of a pair's outputs from `first` on. */
 static void store_halves(const sc_engine *e, qkv_place at, char *keys, int32_t slot, const float *from, int32_t first,
                          int32_t count)
 {
@@ -60,7 +60,7 @@ typedef struct {
     size_t begin, rows;
 } outputs;
 
-/* `count` outputs from `first`, all of one head, into q or the cache. */
+/* Stores `count` outputs from `first` on, all of one head, in q or the cache. */
 static void store_run(const sc_step *step, const sc_op *op, qkv_place at, const outputs *o, int32_t first,
                       int32_t count)
 {
@@ -96,22 +96,22 @@ static void store_qkv(const sc_step *step, const sc_op *op, int32_t row, const o
     }
 }
 
-/* Pairs of a block of activations of the hidden layer: of the last one, as many as there are. */
+/* Pairs of a block of activations of the hidden layer. The last block may have fewer than eight. */
 static size_t pairs_of_block(const sc_engine *e, size_t block)
 {
     const size_t left = e->u.width / SC_PAIR - block * SC_GROUPS;
     return left < SC_GROUPS ? left : SC_GROUPS;
 }
 
-/* Whether single pairs of the hidden layer are units, though it is quantized by blocks of eight. A small team shares
- * blocks evenly enough, and has less to do with its own. */
+/* Whether single pairs of the hidden layer are units, although it is quantized in blocks of eight pairs. A small team
+ * shares blocks evenly enough, at less cost. */
 static int is_fine(const sc_step *step, const sc_op *op)
 {
     return op->kind == SC_OP_UP && op->quantize && step->batch->rows <= SC_FINE_ROWS &&
            sc_team_size(step->engine->team) > SC_FINE_TEAM;
 }
 
-/* Whoever stores the last pair of a block of activations quantizes it: all are `next` floats apart. */
+/* The thread that stores the last pair of a block of activations quantizes it. Pairs are `next` floats apart. */
 static void store_gelu(const sc_step *step, const sc_op *op, size_t row, const outputs *o)
 {
     const sc_engine *e = step->engine;
@@ -157,8 +157,8 @@ static sc_sharing sharing_of(const sc_step *step, const sc_op *op)
 {
     const sc_matrix *m = op->matrix;
     const uint32_t pairs = sc_divide_up((uint32_t)m->rows, SC_PAIR);
-    /* Quantized outputs of many rows go by whole blocks of activations: their pairs share a scale, and tokens a cache
-     * line. */
+    /* Quantized outputs of many rows go in whole blocks of activations: their pairs share a scale, and tokens share a
+     * cache line. */
     const uint32_t unit = op->kind == SC_OP_UP && op->quantize && !is_fine(step, op) ? SC_GROUPS : 1;
     return sc_share_out(pairs, unit, (uint32_t)rows_of(step, op), (uint32_t)sc_team_size(step->engine->team),
                         (size_t)m->columns, sc_pair_bytes(m->format, (size_t)m->columns));
@@ -169,7 +169,7 @@ static const char *pair_at(const sc_matrix *m, uint32_t pair)
     return (const char *)m->panels + pair * sc_pair_bytes(m->format, (size_t)m->columns);
 }
 
-/* Where this thread will begin in the linear layer that follows `op`; anywhere if none does. */
+/* Where this thread will begin in the next linear layer after `op`; anywhere if there is none. */
 static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
 {
     const char *none = op->matrix->panels;
@@ -182,15 +182,14 @@ static const char *next_layer(const sc_step *step, const sc_op *op, int thread)
     return none;
 }
 
-/* What a layer multiplies with: blocks with `stride` between those of a token, or floats with so many from token to
- * token. */
+/* The input of a layer: blocks, `stride` apart for each token, or floats, `stride` from token to token. */
 typedef struct {
     const float *floats;
     const sc_act *blocks;
     size_t stride;
 } input;
 
-/* The rows of a norm that this thread does for itself, once in a phase. */
+/* The rows of a norm that this thread computes for itself, once per phase. */
 static input own_input(const sc_step *step, const sc_op *norm, size_t rows, sc_worker *worker, float *scratch)
 {
     const sc_engine *e = step->engine;
@@ -214,7 +213,7 @@ static input input_of(const sc_step *step, const sc_op *op, size_t rows, sc_work
     return op->matrix->format < SC_Q4_K ? (input){in->floats, NULL, in->stride} : (input){NULL, in->blocks, rows};
 }
 
-/* Adds the layer's inputs, and their squares, to its moments: units of some columns, rows in their order. */
+/* Adds the layer's inputs, and their squares, to its moments. A unit is MOMENTS columns; rows go in order. */
 enum { MOMENTS = 64 };
 
 static void add_moments(const sc_step *step, const sc_op *op, uint32_t unit, const input *in)
@@ -228,7 +227,7 @@ static void add_moments(const sc_step *step, const sc_op *op, uint32_t unit, con
         }
 }
 
-/* One pair for the rows of a share. */
+/* Runs one pair for the rows of a share. */
 static void run_pair(const sc_step *step, const sc_op *op, const input *in, const sc_share *share, uint32_t pair,
                      const char *ahead, float *acc)
 {
@@ -236,14 +235,14 @@ static void run_pair(const sc_step *step, const sc_op *op, const input *in, cons
     const outputs o = {acc, share->begin, share->end - share->begin};
     const void *x =
         in->floats ? (const void *)(in->floats + o.begin * in->stride) : (const void *)(in->blocks + o.begin);
-    /* The bias was read a token ago: the weights since have swept it out of the cache. */
+    /* The bias was last read a token ago; the weights since then have evicted it from the cache. */
     if (op->bias)
         for (size_t b = 0; b < SC_PAIR; b += 16) __builtin_prefetch(op->bias + pair * SC_PAIR + b);
     step->engine->kernels->linear[m->format](pair_at(m, pair), (size_t)m->columns, x, in->stride, o.rows, ahead, acc);
     store(step, op, (size_t)pair * SC_PAIR, &o);
 }
 
-enum { MULTIPLY = 1 }; /* the stage after that of moments */
+enum { MULTIPLY = 1 }; /* the stage after the moments */
 
 uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage)
 {

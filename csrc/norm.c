@@ -1,4 +1,4 @@
-/* LayerNorm of the residual stream: by all threads together, or of few rows by each thread for the layer that
+/* LayerNorm of the residual stream: by all threads together, or, for few rows, by each thread for the layer that
  * follows. */
 #include "ops.h"
 
@@ -16,7 +16,7 @@ static int32_t norm_rows(const sc_step *step, const sc_op *norm)
 
 const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op)
 {
-    if (op == step->ops || !takes_norm(op) || op->moments) return NULL; /* moments are taken of one h for all */
+    if (op == step->ops || !takes_norm(op) || op->moments) return NULL; /* moments need one h for all threads */
     const sc_op *norm = op - 1;
     return is_norm(norm) && norm_rows(step, norm) <= SC_OWN_NORM ? norm : NULL;
 }

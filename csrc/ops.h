@@ -1,6 +1,5 @@
-/* The operations of the forward pass. Each is one phase of the team, or several, its stages: `units` says how many
- * units a stage has, none if the operation has no use for it; `run` does unit `index`, and others as long as there are
- * any. */
+/* The operations of the forward pass. Each is one or more phases of the team, its stages. `units` returns how many
+ * units a stage has, 0 if the operation has no such stage; `run` does unit `index`, then others while there are any. */
 #ifndef SC_OPS_H
 #define SC_OPS_H
 
@@ -24,9 +23,9 @@ void sc_attend_run(const sc_step *step, const sc_op *op, int stage, sc_worker *w
 uint32_t sc_linear_units(const sc_step *step, const sc_op *op, int stage);
 void sc_linear_run(const sc_step *step, const sc_op *op, int stage, sc_worker *worker, uint32_t index);
 
-/* The norm whose result a linear layer takes, if every thread does it for itself; else NULL. */
+/* The norm whose result a linear layer takes, if every thread computes it for itself; else NULL. */
 const sc_op *sc_own_norm_of(const sc_step *step, const sc_op *op);
-/* One row of a norm into h, as int8 blocks `stride` apart or as floats; scratch holds a row. */
+/* Computes one row of a norm into h, as int8 blocks `stride` apart or as floats; scratch holds a row. */
 void sc_norm_row(const sc_step *step, const sc_op *norm, int32_t row, float *scratch, float *floats, sc_act *blocks,
                  size_t stride);
 

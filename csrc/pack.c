@@ -11,13 +11,13 @@
 
 static int finite_f16(uint16_t h) { return (h & 0x7C00) != 0x7C00; }
 
-/* `count` quads of one row into its lane; quads are 64 bytes apart in a panel. */
+/* Puts `count` quads of one row into its lane; quads are 64 bytes apart in a panel. */
 static void put_quads(uint8_t *to, const void *from, int count, int lane)
 {
     for (int s = 0; s < count; s++) memcpy(to + 64 * s + 4 * lane, (const uint8_t *)from + 4 * s, 4);
 }
 
-/* The factors of Q4_K and Q5_K; the eight scales and minima of a file's block are six bits each in 12 bytes `s`.
+/* Puts the factors of Q4_K and Q5_K. A file's block has eight scales and minima of six bits each in 12 bytes `s`.
  * Returns whether d and dmin are finite. */
 static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[12], int p, int lane)
 {
@@ -33,7 +33,7 @@ static int put_affine(sc_affine *to, uint16_t d, uint16_t dmin, const uint8_t s[
     return finite_f16(d) & finite_f16(dmin);
 }
 
-/* The nibbles of Q4_K and Q5_K. */
+/* Puts the nibbles of Q4_K and Q5_K. */
 static void put_chunks(uint8_t to[4][2][8][64], const uint8_t *qs, int p, int lane)
 {
     for (int i = 0; i < 4; i++) put_quads(to[i][p][0], qs + 32 * i, 8, lane);
@@ -108,7 +108,7 @@ static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
     return put_q8(q, sc_f16_from_f32(d), to, p, lane);
 }
 
-/* One row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are
+/* Puts one row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are
  * finite. */
 static int put_row(int source, int format, const char *row, size_t columns, char *pair, int p, int lane)
 {

@@ -1,5 +1,5 @@
-/* What the machine can do at its peak, for `santacoder bench`: work shared out over the team piece by piece, as in a
- * step, so that a disturbed core slows both alike. */
+/* The machine's peaks for `santacoder bench`, as in the roofline model (Williams et al., 2009). The team shares the
+ * work piece by piece, as in a step, so that a disturbed core slows both alike. */
 #include <stdatomic.h>
 
 #include "kernels.h"

@@ -1,5 +1,5 @@
-/* Weights -> GGUF blocks, many at a time. The numbers in a block are body/fit.h's choice, so they are the same on every
- * instruction set; what is here turns rows into lanes, and lanes into blocks. */
+/* Weights -> GGUF blocks, many at a time. body/fit.h chooses the numbers in a block, so they are the same on every
+ * instruction set. This file turns rows into lanes, and lanes into blocks. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -46,7 +46,7 @@ static void load_values(const quantize_job *job, size_t first, size_t count, flo
     }
 }
 
-/* What may not go into a block: f16 scales and values end at 65504; half a unit beyond bf16's last value is
+/* Checks that values fit into a block: f16 scales and values end at 65504; half a unit beyond bf16's last value is
  * infinite. */
 static int check_values(const quantize_job *job, const float *x, size_t count)
 {
@@ -72,7 +72,7 @@ static void to_lanes(const float *x, size_t size, size_t groups, float *lanes)
     for (size_t g = 0; g < groups; g++) copy_strided(lanes + g, x + size * g, size);
 }
 
-/* The same for what is known of columns; `unknown` where nothing is. */
+/* The same for what is known of columns (importance, mean); `unknown` if `known` is NULL. */
 static void columns_to_lanes(const quantize_job *job, const float *known, float unknown, size_t first, size_t size,
                              size_t groups, float *lanes)
 {
@@ -134,7 +134,8 @@ static void store_q6k(const sc_fit *fit, block_q6k *b)
         }
 }
 
-/* Up to 16 groups at a time from `count` values, the tensor's values `first` on, to blocks; the squared error. */
+/* Turns `count` values, the tensor's values from `first` on, into blocks, up to 16 groups at a time. Returns the
+ * squared error. */
 static double quantize_values(const quantize_job *job, size_t first, const float *x, size_t count)
 {
     const size_t size = job->target == SC_Q6_K ? 16 : 32;
@@ -175,7 +176,7 @@ static double quantize_values(const quantize_job *job, size_t first, const float
     return error;
 }
 
-/* Floats to floats of as many bits or fewer. */
+/* Rounds floats to floats of as many bits or fewer. Returns the squared error. */
 static double round_values(const quantize_job *job, size_t first, const float *x, size_t count)
 {
     uint16_t *half = (uint16_t *)job->blocks + first;
@@ -201,7 +202,7 @@ static void quantize_unit(void *argument, size_t i)
     load_values(job, first, count, x);
     const int status = check_values(job, x, count);
     if (status != SC_OK) {
-        int none = SC_OK; /* the first bad unit that a thread meets decides, but NaN comes before size */
+        int none = SC_OK; /* the first bad unit decides, but NaN takes precedence over size */
         if (!atomic_compare_exchange_strong(&job->status, &none, status) && status == SC_NOT_FINITE)
             atomic_store(&job->status, status);
         return;

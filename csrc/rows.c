@@ -1,5 +1,5 @@
-/* One row of a packed matrix back to floats: token and position embeddings. Plain C: a row is 2048 numbers per
- * token. */
+/* Unpacks one row of a packed matrix to floats, for token and position embeddings. Plain C is enough: a row is 2048
+ * numbers per token. */
 #include "rows.h"
 
 #include "half.h"
@@ -11,7 +11,7 @@ static void row_q45k(int format, const void *block, int p, int lane, float *out)
     const sc_q4k *w4 = block;
     const sc_q5k *w5 = block;
     const int five = format == SC_Q5_K;
-    const sc_affine *a = block; /* both begin with it */
+    const sc_affine *a = block; /* both superblocks begin with it */
     const float d = sc_f32_from_f16(a->d[p][lane]), dmin = sc_f32_from_f16(a->dmin[p][lane]);
     for (int g = 0; g < SC_GROUPS; g++) {
         const int at = 4 * lane + SC_FACTOR_BYTE(g), low = a->six[p][g / 4][at],

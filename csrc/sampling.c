@@ -1,6 +1,7 @@
-/* Choosing the next token. Weights become whole numbers, and every decision after that is exact integer arithmetic: the
- * same logits and the same random bits give the same token on every machine. Nothing is sorted: a radix select finds
- * where a filter cuts, in at most five passes whatever the distribution. */
+/* Choosing the next token. Weights become integers, and every decision after that is exact integer arithmetic: the same
+ * logits and the same random bits give the same token on every machine. Nothing is sorted: a radix select finds where a
+ * filter cuts, in at most five passes whatever the distribution. Filters: top-k (Fan et al., 2018), top-p (Holtzman et
+ * al., 2020), min-p (Nguyen et al., 2024). */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -8,31 +9,31 @@
 #include "isa/isa.h"
 #include "santacoder.h"
 
-/* The largest weight, 1, as a whole number. Vocabularies have at most 2^24 tokens, so a sum is at most 2^63. Tokens
- * that are 2^39 times less probable than the first are never drawn. */
+/* The largest weight, 1, as an integer. Vocabularies have at most 2^24 tokens, so a sum is at most 2^63. Tokens that
+ * are 2^39 times less probable than the first are never drawn. */
 #define ONE 549755813888.0f /* 2^39 */
 
-#define BINS 2048           /* most of a level */
-#define TABLES 2            /* of so many bins; more of fewer */
-#define MAX_CANDIDATES 4096 /* tokens that are worth copying out of the vocabulary */
-#define MAX_BUCKETS 1024    /* of a vocabulary: they are longer where it has more than 2^16 tokens */
+#define BINS 2048           /* most bins of a level */
+#define TABLES 2            /* tables of that many bins; more tables of fewer bins */
+#define MAX_CANDIDATES 4096 /* most tokens that are worth copying out of the vocabulary */
+#define MAX_BUCKETS 1024    /* most buckets of a vocabulary: they are longer where it has more than 2^16 tokens */
 _Static_assert(MAX_BUCKETS <= MAX_CANDIDATES, "find_filter takes their maxima");
-/* sc_sample has these on its caller's stack, beside little else; musl gives threads 128 KiB. */
+/* sc_sample has these on its caller's stack, and little else; musl gives threads 128 KiB. */
 _Static_assert(8 * TABLES * BINS + (4 + 4) * MAX_CANDIDATES + (4 + 8) * MAX_BUCKETS <= 80 << 10, "a frame is small");
 
 __extension__ typedef unsigned __int128 u128;
 
-/* What a filter leaves out: everything below a value, and of what equals it the `ties` with the highest ids. */
+/* What a filter drops: everything below a value, and, of those equal to it, the `ties` with the highest ids. */
 typedef struct {
-    uint32_t bits; /* of the value, or its key */
+    uint32_t bits; /* bits of the value, or of its key */
     uint64_t ties;
 } filter;
 
-/* What a token counts for: one each, or its weight. */
+/* How tokens are weighted: one each, or by mass. */
 typedef enum { COUNT, MASS } weighting;
 
-/* A vocabulary in buckets of tokens that follow each other: what each holds at most, so that most of them need no
- * second look. */
+/* A vocabulary in buckets of consecutive tokens, with a bound on what each holds, so that most of them can be
+ * skipped. */
 typedef struct {
     int32_t length, count;
     float max[MAX_BUCKETS];     /* of the logits, before a filter */
@@ -53,7 +54,7 @@ static inline float float_of(uint32_t bits)
     return x;
 }
 
-/* Integers that rise with the floats, one for both zeros; not for NaN. And back. */
+/* Maps floats to integers in the same order, one for both zeros, and back. Not for NaN. */
 static inline uint32_t key_of(float x)
 {
     const uint32_t bits = bits_of(x + 0.0f); /* -0 becomes 0 */
@@ -64,7 +65,7 @@ static inline float float_of_key(uint32_t key) { return float_of(key ^ (key >> 3
 static inline uint64_t mass_of(float weight) { return (uint64_t)(int64_t)(weight * ONE); } /* signed: one instruction */
 static inline uint64_t count_of(float x, weighting by) { return by == COUNT ? 1 : mass_of(x); }
 
-/* A level of the search: bins of x by `bits` bits of its float from bit `shift` on, all bits above them being
+/* A level of the search: bins of x by the `bits` bits of its float from bit `shift` on, where all bits above them equal
  * `above`. */
 typedef struct {
     int shift, bits;
@@ -77,8 +78,8 @@ static inline void tally(float x, weighting by, level l, uint64_t *bins)
     if (bin < 1u << l.bits) bins[bin] += count_of(x, by);
 }
 
-/* bins[b] = the sum of what all x in bin b count for. There is room for tables behind it: with a single one, equal
- * neighbours would serialize on one counter (store-to-load latency). */
+/* bins[b] = the total weighting of all x in bin b. Several tables take turns: with one, equal neighbours would
+ * serialize on one counter (store-to-load latency). */
 INLINE void histogram(const float *x, int32_t n, weighting by, level l, uint64_t bins[TABLES * BINS])
 {
     const int size = 1 << l.bits, tables = TABLES * BINS / size < 4 ? TABLES : 4;
@@ -96,20 +97,20 @@ INLINE void histogram(const float *x, int32_t n, weighting by, level l, uint64_t
         for (int b = 0; b < size; b++) bins[b] += bins[t * size + b];
 }
 
-/* Copies the x of one bin. Returns their number; MAX_CANDIDATES or more are not all there. */
+/* Copies the x of one bin. Returns their number; if it is MAX_CANDIDATES or more, the copy is incomplete. */
 static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin, float kept[MAX_CANDIDATES])
 {
     uint32_t count = 0;
     for (int32_t i = 0; i < n; i++) {
-        kept[count % MAX_CANDIDATES] = x[i]; /* without a branch: nobody could predict it */
+        kept[count % MAX_CANDIDATES] = x[i]; /* without a branch, which would be unpredictable */
         count += bits_of(x[i]) >> shift == bin;
     }
     return count;
 }
 
-/* The filter that keeps the fewest x that count for `target` or more together, by falling bits and then rising id. x
- * holds keys to COUNT, or weights to take the MASS of; 1 <= target <= what all count for. `kept` is used if n >
- * MAX_CANDIDATES; else it may be x. */
+/* Finds the filter that keeps the fewest x with a total weighting of `target` or more, in the order of falling bits,
+ * then rising id. x holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the total of all. `kept` is
+ * used if n > MAX_CANDIDATES; else it may be x. */
 INLINE filter find_filter(const float *x, int32_t n, weighting by, uint64_t target, float kept[MAX_CANDIDATES])
 {
     const level levels[] = {{21, by == MASS ? 9 : 11, 0}, {10, 11, 0}, {0, 10, 0}}; /* no weight is above 1 */
@@ -128,12 +129,13 @@ INLINE filter find_filter(const float *x, int32_t n, weighting by, uint64_t targ
         x = kept;
         n = (int32_t)count;
     }
-    /* All that is left is equal and counts for something: of `equal` one by one, enough stay to reach the target. */
+    /* All x that are left are equal, with a weighting above 0: of `equal` of them, keep just enough to reach the
+     * target. */
     const uint64_t each = count_of(float_of(found), by), equal = bins[found & 1023] / each;
     return (filter){found, equal - (target + each - 1) / each};
 }
 
-/* Makes `nothing` of the last `ties` x that equal `value`. */
+/* Replaces the last `ties` x that equal `value` by `nothing`. */
 static void drop_ties(float *x, int32_t n, float value, uint64_t ties, float nothing)
 {
     for (int32_t i = n; ties;) {
@@ -148,8 +150,8 @@ static int32_t end_of(const buckets *s, int32_t bucket, int32_t n)
     return bucket + 1 < s->count ? (bucket + 1) * s->length : n;
 }
 
-/* Copies what is `low` or more, and its ids, which rise: of logits (COUNT) or weights (MASS). Returns their number, or
- * 0 when more than MAX_CANDIDATES are. */
+/* Copies logits (COUNT) or weights (MASS) that are `low` or more, and their ids, in rising order. Returns their number,
+ * or 0 when there are more than MAX_CANDIDATES. */
 static int32_t gather(const float *x, int32_t n, weighting by, float low, const buckets *s, float *kept, int32_t *ids)
 {
     int32_t count = 0;
@@ -173,7 +175,7 @@ static uint64_t total_of(const buckets *s)
     return total;
 }
 
-/* The least mass that is the part p of `total` or more, and not 0; 0 <= p < 1. */
+/* The least mass that is at least the fraction p of `total`, and not 0; 0 <= p < 1. */
 static uint64_t part_of(uint64_t total, float p)
 {
     const uint64_t fraction = (uint64_t)(p * 18446744073709551616.0f); /* of 2^64; exact for p >= 2^-40 */
@@ -181,8 +183,8 @@ static uint64_t part_of(uint64_t total, float p)
     return part ? part : 1;
 }
 
-/* The token, in the order of ids, on which `random` of 2^64 falls. Weights below `least` count for nothing; some are
- * 1. */
+/* The token, in the order of ids, on which `random` of 2^64 falls. Weights below `least` count as 0; at least one
+ * weight is 1. */
 static int32_t draw(const float *weights, const buckets *s, float least, uint64_t random)
 {
     uint64_t left = (uint64_t)((u128)random * total_of(s) >> 64);
@@ -200,7 +202,7 @@ static void divide(int32_t n, buckets *s)
     s->count = (n + s->length - 1) / s->length;
 }
 
-/* Divides the logits into buckets. Returns the largest, or -infinity when nothing can be chosen: one is NaN or
+/* Divides the logits into buckets. Returns the largest, or -infinity when no token can be chosen: one is NaN or
  * +infinity, or none is above -infinity. */
 static float largest(const sc_kernels *kernels, const float *logits, int32_t n, buckets *s)
 {
@@ -225,16 +227,16 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n)
     return i;
 }
 
-/* Tokens that may be chosen: x is their logits, later their weights; ids, unless NULL, what they are in the
- * vocabulary. */
+/* Tokens that may be chosen. x: their logits, later their weights; ids: their ids in the vocabulary, or NULL if x is
+ * all of it. */
 typedef struct {
     float *x;
     const int32_t *ids;
     int32_t n;
 } candidates;
 
-/* Top-k: makes all other logits -infinity, after copying what may stay to kept, if it fits. The k largest maxima of
- * buckets are k logits: none below the least of them is among the k largest of all. */
+/* Top-k: makes all other logits -infinity, after copying what may stay to kept, if it fits. The k largest bucket maxima
+ * are k logits, so no logit below the least of them is among the k largest of all. */
 static candidates filter_logits(const sc_kernels *kernels, candidates all, int32_t top_k, buckets *s, float *kept,
                                 int32_t *ids)
 {
@@ -255,18 +257,18 @@ static candidates filter_logits(const sc_kernels *kernels, candidates all, int32
     return all;
 }
 
-/* Whether anything can be drawn of a bucket whose largest logit is `logit`: e^-28 < 2^-39. */
+/* Whether any token of a bucket whose largest logit is `logit` can be drawn: e^-28 < 2^-39. */
 static int is_live(float logit, float max, float inverse_temperature)
 {
     return (logit - max) * inverse_temperature > -28;
 }
 
-/* The weights that the temperature gives, and their masses. Buckets of which nothing can be drawn are not worth an exp:
- * their weights are 0. */
+/* Computes weights by temperature, and their masses. Buckets of which nothing can be drawn are not worth an exp: their
+ * weights are 0. */
 static void weigh(const sc_kernels *kernels, candidates all, float max, float temperature, buckets *s)
 {
     float inverse = 1.0f / temperature;
-    if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39; 0 * infinity is no number, and FLT_MAX as good as greedy */
+    if (inverse > FLT_MAX) inverse = FLT_MAX; /* T < 3e-39: 0 * infinity is NaN, and FLT_MAX as good as greedy */
     if (inverse < FLT_MIN) inverse = FLT_MIN; /* T > 8e37; -infinity * inverse must stay -infinity */
     for (int32_t b = 0, end; b < s->count; b = end) {
         const int live = is_live(s->max[b], max, inverse);
@@ -284,16 +286,16 @@ static void weigh(const sc_kernels *kernels, candidates all, float max, float te
     }
 }
 
-/* The least weight that top-p may keep: tokens below, even all together, weigh too little. */
+/* The least weight that top-p may keep: all tokens below it together weigh too little. */
 static float least_of_top(uint64_t total, uint64_t target, int32_t n)
 {
-    /* Less than one could say: rounding. */
+    /* A little less than exact, against rounding. */
     const float bound = (float)((total - target) / (uint64_t)n) / ONE * 0.999999f;
     return float_of(bits_of(bound) + 1);
 }
 
-/* Top-p and min-p: returns the least weight that stays, after copying what may stay to kept, if it fits. Masses are
- * then those of what stays. */
+/* Top-p and min-p: copies what may stay to kept, if it fits. Returns the least weight that stays; masses are then those
+ * of what stays. */
 static float filter_weights(const sc_kernels *kernels, candidates *all, float top_p, float min_p, buckets *s,
                             float *kept, int32_t *ids)
 {

@@ -1,5 +1,5 @@
-/* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; no function here
- * sees a number that did not come from a checked description. Nothing here prints, exits or raises. */
+/* The C side of santacoder: everything Python calls. Python has parsed and checked the model file; every number that a
+ * function here sees comes from a checked description. Nothing here prints, exits or raises. */
 #ifndef SANTACODER_H
 #define SANTACODER_H
 
@@ -16,7 +16,7 @@ enum { SC_KV_BLOCK = 64 };
 /* Formats of packed matrices. */
 enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS };
 
-/* Further formats a file may hold; they are packed as SC_Q8_0 with the very same values. */
+/* Further formats that a file may hold. They are packed as SC_Q8_0, with exactly the same values. */
 enum { SC_SOURCE_Q4_0 = 16, SC_SOURCE_Q5_0 };
 
 /* Instruction sets, in rising order of preference within a family. */
@@ -33,22 +33,23 @@ enum {
 
 /* The best level this CPU and operating system can run. */
 int sc_isa_best(void);
-/* Whether this CPU can run `level`: what `isa` is, below, must be one of these. */
+/* Whether this CPU can run `level`. An `isa` below must be such a level. */
 int sc_isa_available(int level);
 
 /* Zeroed memory in huge pages where the system gives them; NULL when there is none. */
 void *sc_allocate(size_t bytes);
-/* Give memory back: as many bytes as were allocated. NULL is nothing to give back. */
+/* Releases memory of sc_allocate(bytes). NULL is allowed. */
 void sc_release(void *memory, size_t bytes);
 
-/* A team of threads. They start with the first work, sleep when idle, and start anew in a forked child. When the system
- * refuses a thread the others do its share: results never depend on the number. NULL when there is no memory. */
+/* A team of threads. They start with the first work, sleep when idle, and start anew in a forked child. If the system
+ * refuses a thread, the others do its share: results never depend on the number. NULL when there is no memory. */
 typedef struct sc_team sc_team;
 sc_team *sc_team_new(int32_t threads);
 void sc_team_free(sc_team *team);
 /* Threads asked for: no work ever runs on more. */
 int32_t sc_team_wanted(const sc_team *team);
-/* What all threads did so far: phases of work, waits for a phase to end, CPUs left to others, waits spent asleep. */
+/* What all threads have done so far: phases of work, waits for a phase to end, CPUs yielded to others, waits spent
+ * asleep. */
 typedef struct {
     uint64_t phases, waits, yields, sleeps;
 } sc_team_counts;
@@ -62,26 +63,26 @@ typedef struct {
 size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
 
 /* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, SC_SOURCE_* for SC_Q8_0, or SC_F32 for
- * SC_Q8_0, which quantizes. SC_NOT_FINITE when a value or a block scale is infinite or not a number. */
+ * SC_Q8_0, which quantizes. Returns SC_NOT_FINITE when a value or a block scale is infinite or NaN. */
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
 
-/* Values of a tensor in a unit of work. */
+/* Values of a tensor per unit of work. */
 enum { SC_QUANTIZE_UNIT = 8192 };
 /* A tensor (rows, columns) to round to GGUF blocks; columns is a multiple of 256 for K-quants, of 32 for SC_Q8_0. */
 typedef struct {
     int32_t source, target; /* from SC_F32, SC_F16 or SC_BF16, to any format */
     int32_t rows, columns;
     const void *values;
-    const float *importance; /* (columns) or NULL: how much the squared errors of a column's values count, 0..2^40 */
-    const float *mean;       /* (columns) or NULL: the mean of what a column is multiplied with, for shifts */
+    const float *importance; /* (columns) or NULL: weight of a column's squared errors, 0..2^40 */
+    const float *mean;       /* (columns) or NULL: the mean input of a column, for shifts */
     void *blocks;
-    double *sums;  /* (units, 2): squared error, and squares, of each SC_QUANTIZE_UNIT values, the last ones fewer */
+    double *sums;  /* (units, 2): squared error, and sum of squares, of each SC_QUANTIZE_UNIT values or the rest */
     float *shifts; /* NULL, or (rows*columns / G), G = 16 for SC_Q6_K and 32 otherwise: of each G values, the sum of
-                    * mean times what the rounded value is less than the value. Not for float targets. */
+                    * mean * (value - rounded value). Not for float targets. */
 } sc_quantization;
-/* Rounds so that the squared error is small; the blocks are the same on every instruction set. SC_NOT_FINITE when a
- * value is infinite or not a number, SC_TOO_LARGE when one is beyond the target's range: f16's, but for SC_F32 and
- * SC_BF16. */
+/* Rounds so that the squared error is small; the blocks are the same on every instruction set. Returns SC_NOT_FINITE
+ * when a value is infinite or NaN, SC_TOO_LARGE when one is beyond the target's range: that of f16, except for SC_F32
+ * and SC_BF16. */
 int sc_quantize(sc_team *team, int isa, const sc_quantization *quantization);
 
 /* The shape of the network; n_head * head_dim = n_embd, and n_head_kv divides n_head. */
@@ -91,18 +92,18 @@ typedef struct {
     float epsilon;
 } sc_shape;
 
-/* Working memory for steps of up to `rows` tokens on one team with one instruction set. `float_hidden`: some UP does
- * not quantize what it gives. */
+/* Working memory for steps of up to `rows` tokens on one team with one instruction set. `float_hidden`: the output of
+ * some UP is not quantized. */
 typedef struct sc_engine sc_engine;
 sc_engine *sc_engine_new(const sc_shape *shape, int isa, int32_t rows, int float_hidden, sc_team *team);
 void sc_engine_free(sc_engine *engine);
 /* Most rows worth running in one step: longer prompts go in chunks. */
 int32_t sc_engine_chunk(int isa);
-/* Bytes of one block of the KV cache, 64 positions of every layer. Blocks must start as zeros. */
+/* Bytes of one block of the KV cache, 64 positions of every layer. Blocks must be zeroed before use. */
 size_t sc_kv_block_bytes(const sc_shape *shape);
 
-/* One line of the forward pass. Buffers: x the residual stream, h what a norm gives, a what attention gives, u the
- * MLP's inside. */
+/* One operation of the forward pass. Buffers: x the residual stream, h the output of a norm, a the output of attention,
+ * u the MLP's hidden layer. */
 enum {
     SC_OP_EMBED,     /* x = matrix[token] + positions[position] */
     SC_OP_NORM,      /* h = layer_norm(x, weight, bias) */
@@ -119,11 +120,12 @@ typedef struct {
     int32_t quantize; /* NORM, ATTEND, UP: the result feeds a quantized matrix and becomes int8 */
     const sc_matrix *matrix, *positions;
     const float *weight, *bias; /* padded with zeros to a multiple of 32 */
-    double *moments; /* NULL, or (2, columns) of a float matrix: adds up its inputs, and their squares, over all rows */
+    double *moments; /* NULL, or (2, columns) of a float matrix: sums of its inputs and of their squares over all
+                      * rows */
 } sc_op;
 
-/* Consecutive rows of a step that belong to one sequence, and that sequence's cache: a table of KV blocks that
- * covers position + rows positions. */
+/* Consecutive rows of a step that belong to one sequence, and its cache: a table of KV blocks (paged as in vLLM: Kwon
+ * et al., 2023) that covers position + rows positions. */
 typedef struct {
     int32_t first_row, rows, position;
     void *const *kv_blocks;
@@ -133,36 +135,38 @@ typedef struct {
     int32_t rows, segments, outputs;
     const int32_t *tokens; /* (rows) */
     const sc_segment *segment;
-    const int32_t *output_rows; /* (outputs): rows whose logits are wanted, rising */
+    const int32_t *output_rows; /* (outputs): rows whose logits are wanted, in rising order */
     float *logits;              /* (outputs, rows of the lm_head) */
 } sc_batch;
 
 /* Runs ops for a batch of at most the engine's rows. One caller at a time per engine and team. */
 void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *batch);
 
-/* Draws one token of n. `logits` is used up: it holds nothing of use afterwards. temperature > 0; top_k 0 and top_p 1
- * and min_p 0 are off. Order: temperature, top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. Returns
- * the token, or -1 when a logit is not a number or +infinity, or all are -infinity. */
+/* Draws one token of n. Overwrites `logits`. temperature > 0; top_k 0, top_p 1 and min_p 0 are off. Order: temperature,
+ * top-k, top-p, min-p, then the draw with `random`, 64 uniform bits. Returns the token, or -1 when a logit is NaN or
+ * +infinity, or all are -infinity. */
 int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
                   uint64_t random);
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(int isa, const float *logits, int32_t n);
 
-/* Sets this thread's floating point to its default (round to nearest, subnormals kept) and returns the former state,
- * for restore: another library may have set flush-to-zero or a rounding mode, which results must not follow. */
+/* Sets this thread's floating-point environment to its default (round to nearest, subnormals kept) and returns the
+ * former state, for sc_fpenv_restore: another library may have set flush-to-zero or a rounding mode, which must not
+ * affect results. */
 unsigned long long sc_fpenv_default(void);
 void sc_fpenv_restore(unsigned long long state);
 
-/* What this machine can do, for `santacoder bench`, which takes the time. Both share their work out over the team. */
+/* The machine's peaks, for `santacoder bench`, which takes the time. Both functions share their work out over the
+ * team. */
 
-/* Reads memory once, bytes rounded down to a multiple of 256; `memory` has 64-byte alignment. The sum of all 32-bit
- * words modulo 2^32. */
+/* Reads memory once, bytes rounded down to a multiple of 256; `memory` is aligned to 64 bytes. Returns the sum of all
+ * 32-bit words modulo 2^32. */
 uint32_t sc_peak_read(sc_team *team, int isa, const void *memory, size_t bytes);
 
 /* Multiply-adds in one round of sc_peak_dot. */
 enum { SC_PEAK_MACS = 1228800 };
-/* int8 dot products on registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the
- * widening that 4-bit weights need. The sum of all products modulo 2^32. */
+/* Makes int8 dot products in registers, at the instruction set's own pace: on plain AVX2, which adds in int16, with the
+ * widening that 4-bit weights need. Returns the sum of all products modulo 2^32. */
 uint32_t sc_peak_dot(sc_team *team, int isa, int64_t rounds);
 
 /* cffi stops here. */

@@ -1,4 +1,4 @@
-/* How a linear layer is cut into units for the team. Bits do not depend on it: an output is always computed whole. */
+/* How a linear layer is cut into units for the team. Bits do not depend on it: no output is split between units. */
 #ifndef SC_SHARING_H
 #define SC_SHARING_H
 
@@ -9,22 +9,23 @@
 #include "os/threads.h"
 
 enum {
-    SC_MANY_ROWS = 128,        /* from here on weights are a small part of what is read */
+    SC_MANY_ROWS = 128,        /* from here on, weights are a small part of what is read */
     SC_UNIT_MACS = 1 << 27,    /* most multiply-adds of a unit with many rows: a few hundred microseconds */
-    SC_TAIL_BUNDLES = 2,       /* bundles for each thread that are cut finer, at the end */
-    SC_TAIL_ROWS = 128,        /* most rows of a unit there, if there is more than the tail */
-    SC_UNPACK_ROWS = 12,       /* unpacking weights, once for a unit, takes as long as multiplying so many rows */
-    SC_SPREAD = 4,             /* threads end apart by a part of a unit, one in so many */
-    SC_TILE_ROWS = 16,         /* rows go by whole tiles */
-    SC_LEAST_BYTES = 16 << 10  /* weights of a unit with few rows: a microsecond of reading, what handing over costs */
+    SC_TAIL_BUNDLES = 2,       /* bundles per thread, at the end, that are cut finer: the tail */
+    SC_TAIL_ROWS = 128,        /* most rows of a unit of the tail, if the tail is not all */
+    SC_UNPACK_ROWS = 12,       /* unpacking weights, once per unit, takes as long as multiplying this many rows */
+    SC_SPREAD = 4,             /* threads end up to 1/SC_SPREAD of a unit apart */
+    SC_TILE_ROWS = 16,         /* rows go in whole tiles */
+    SC_LEAST_BYTES = 16 << 10  /* least weights of a unit with few rows: a microsecond of reading, as a handover
+                                * costs */
 };
 
-/* A layer: pairs of panels, which go by bundles of `unit`, and the rows that meet them. */
+/* A layer: pairs of panels, in bundles of `unit`, and the rows that meet them. */
 typedef struct {
     uint32_t pairs, unit, rows, threads;
-    uint32_t least;                 /* few rows: pairs of a unit at least */
-    uint32_t front;                 /* many rows: bundles in front of the tail */
-    uint32_t front_rows, tail_rows; /* rows of a unit there */
+    uint32_t least;                 /* few rows: least pairs of a unit */
+    uint32_t front;                 /* many rows: bundles before the tail */
+    uint32_t front_rows, tail_rows; /* rows of a unit before and in the tail */
 } sc_sharing;
 
 /* Pairs first..last-1, rows begin..end-1. */
@@ -40,14 +41,14 @@ static inline uint64_t sc_larger(uint64_t a, uint64_t b) { return a > b ? a : b;
 
 static inline int sc_is_many(const sc_sharing *s) { return s->rows >= SC_MANY_ROWS; }
 
-/* Rows that a limit allows, by whole tiles, at least one. */
+/* Rows that a limit allows: whole tiles, at least one. */
 static inline uint32_t sc_tile_rows(uint64_t limit, uint32_t rows)
 {
     const uint64_t whole = limit / SC_TILE_ROWS * SC_TILE_ROWS;
     return sc_smaller(whole < SC_TILE_ROWS ? SC_TILE_ROWS : whole, rows);
 }
 
-/* Rows of a unit in a tail of so many bundles: that with which threads of equal speed would be done first. */
+/* Rows of a unit in a tail of `bundles`: the size with which threads of equal speed would finish earliest. */
 static inline uint32_t sc_tail_rows(const sc_sharing *s, uint32_t bundles, uint32_t least)
 {
     const uint32_t most = s->front ? sc_smaller(SC_TAIL_ROWS, s->front_rows) : s->front_rows;
@@ -64,7 +65,7 @@ static inline uint32_t sc_tail_rows(const sc_sharing *s, uint32_t bundles, uint3
     return found;
 }
 
-/* `unit`, 1 or SC_GROUPS, is raised for a layer of more pairs than there can be units. */
+/* Raises `unit`, 1 or SC_GROUPS, for a layer that has more pairs than there can be units. */
 static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t rows, uint32_t threads, size_t columns,
                                       size_t pair_bytes)
 {
@@ -77,10 +78,10 @@ static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t ro
         return s;
     }
     const uint32_t bundles = sc_divide_up(pairs, s.unit);
-    /* Fewer rows would be too many units. */
+    /* Fewer rows per unit would make too many units. */
     const uint64_t fit = (uint64_t)rows * bundles / (SC_MAX_UNITS / 8) + SC_TILE_ROWS;
     s.front_rows = sc_tile_rows(sc_larger(SC_UNIT_MACS / ((uint64_t)s.unit * SC_PAIR * columns), fit), rows);
-    if (threads == 1) { /* nobody to wait for */
+    if (threads == 1) { /* no other thread to wait for */
         s.front = bundles;
         return s;
     }
@@ -89,8 +90,9 @@ static inline sc_sharing sc_share_out(uint32_t pairs, uint32_t unit, uint32_t ro
     return s;
 }
 
-/* Few rows: every thread takes half of its part of what is left, so that its reads of the weights run on, down to the
- * least unit, so that all end at once. The size of the shares from pair `first` on. */
+/* Few rows: factoring (Hummel et al., 1992). Every thread takes half of its part of what is left, so that its reads of
+ * the weights stay long, down to the least unit, so that all end at about the same time. Returns the size of the shares
+ * from pair `first` on. */
 static inline uint32_t sc_few_size(const sc_sharing *s, uint32_t first)
 {
     const uint32_t half = (s->pairs - first) / s->unit / (2 * s->threads) * s->unit;
@@ -115,7 +117,7 @@ static inline uint32_t sc_shares(const sc_sharing *s)
     return shares;
 }
 
-/* Unit number `index`; with few rows those of the first round are as large as those of thread 0. */
+/* Unit number `index`. With few rows, all shares of a round have the same size. */
 static inline sc_share sc_share_at(const sc_sharing *s, uint32_t index)
 {
     if (sc_is_many(s)) {

@@ -1,4 +1,4 @@
-/* The working memory of the forward pass, and a step in flight: what all of its operations read and write. */
+/* The working memory of the forward pass, and a step in flight: everything that the operations read and write. */
 #ifndef SC_STATE_H
 #define SC_STATE_H
 
@@ -8,8 +8,8 @@
 #include "os/threads.h"
 #include "santacoder.h"
 
-/* Activations between two layers, as floats (rows, stride) or as int8 blocks (width/256, rows): what the next matrix
- * takes. */
+/* Activations between two layers, as floats (rows, stride) or as int8 blocks (width/256, rows), whichever the next
+ * matrix takes. */
 typedef struct {
     size_t width;  /* of a row, a multiple of 32 */
     size_t stride; /* floats from row to row: an odd number of cache lines, so that a column's rows spread over the
@@ -20,17 +20,17 @@ typedef struct {
 
 enum {
     SC_THREAD_PARTIALS = 256,
-    SC_OWN_NORM = 4,   /* rows of a norm that every thread does for itself: a phase for all costs as much */
-    SC_UNIT_ROWS = 2,   /* rows of an embedding or a norm in a unit: a row is a microsecond or two */
-    SC_SPLIT_TILES = 4, /* tiles for each thread from which on none is split over the team */
+    SC_OWN_NORM = 4,   /* most rows of a norm that every thread computes for itself: a phase for all costs as much */
+    SC_UNIT_ROWS = 2,   /* rows of an embedding or a norm per unit: a row takes a microsecond or two */
+    SC_SPLIT_TILES = 4, /* tiles per thread from which on none is split over the team */
     SC_TILE_MERGES = 4,
-    SC_FINE_ROWS = 16,  /* rows up to which the hidden layer is shared out by pairs, not by blocks of activations, */
+    SC_FINE_ROWS = 16,  /* most rows with which the hidden layer is shared out by pairs, not by blocks, */
     SC_FINE_TEAM = 4    /* in teams larger than this */
 };
 
-/* Some queries of a split tile, whose blocks are merged one after the other. */
+/* Queries of a split tile, whose blocks are merged one after the other. */
 typedef struct {
-    _Alignas(64) _Atomic uint32_t next; /* the block that is next, times two; odd while a thread merges it and others */
+    _Alignas(64) _Atomic uint32_t next; /* the next block, times two; odd while a thread is merging */
     sc_softmax state;                   /* of the blocks so far; the first partial has their sums */
 } sc_merge;
 
@@ -42,27 +42,26 @@ struct sc_engine {
     size_t dim;        /* head_dim padded to a multiple of 32 */
     sc_vectors x, h, a, u;
     sc_vectors q;      /* (n_head, dim) per row */
-    float *hidden;     /* outputs of the hidden layer's pairs, of SC_FINE_ROWS rows at most */
-    atomic_uchar *missing; /* of each block of activations of the hidden layer, pairs that are not in `hidden` */
+    float *hidden;     /* outputs of the hidden layer's pairs, for up to SC_FINE_ROWS rows */
+    atomic_uchar *missing; /* per block of activations of the hidden layer: pairs that are not yet in `hidden` */
     float *scratch;    /* per thread: scratch_floats */
     size_t scratch_floats;
-    char *norms;       /* per thread: norm_bytes; a sc_own_norm and what it tells of */
+    char *norms;       /* per thread: norm_bytes; a sc_own_norm and its rows */
     size_t norm_bytes;
-    char *partials;    /* attention split over blocks: one sc_partial per tile and block, SC_THREAD_PARTIALS per
-                        * thread */
+    char *partials;    /* split attention: one sc_partial per tile and block, SC_THREAD_PARTIALS per thread */
     size_t partial_bytes, max_partials;
-    atomic_uchar *attended; /* of each partial, whether it is there */
-    sc_merge *merges;       /* SC_TILE_MERGES of each split tile */
+    atomic_uchar *attended; /* per partial: whether it is complete */
+    sc_merge *merges;       /* SC_TILE_MERGES per split tile */
     void *memory;
     size_t memory_bytes;
 };
 
-/* A norm's rows that a thread has done for itself. */
+/* A norm's rows that a thread has computed for itself. */
 typedef struct {
-    _Alignas(64) uint64_t phase; /* that it did them in */
+    _Alignas(64) uint64_t phase; /* the phase in which it computed them */
 } sc_own_norm;
 
-/* One step in flight: what every thread needs. */
+/* One step in flight: everything a thread needs. */
 typedef struct {
     sc_engine *engine;
     const sc_op *ops;
@@ -83,7 +82,7 @@ static inline float *sc_scratch(const sc_step *step, const sc_worker *worker)
 /* Floats from one pair's outputs (rows, 32) to the next's: an odd number of cache lines. */
 static inline size_t sc_pair_outputs(size_t rows) { return rows * SC_PAIR + 16; }
 
-/* Bytes of the keys, or of the values, of one layer and KV head in a KV block; dim is that of a head, padded. */
+/* Bytes of the keys, or of the values, of one layer and KV head in a KV block; dim is the padded head_dim. */
 static inline size_t sc_kv_half_bytes(int format, size_t dim)
 {
     return SC_KV_BLOCK * dim * (format == SC_F32 ? sizeof(float) : sizeof(uint16_t));
