@@ -1,5 +1,5 @@
-/* What the checks of the kernels share. A check runs many cases of one kernel on one instruction set; its buffers lie
- * against pages that may not be touched, so that a read or write past a contract stops the program at the case. */
+/* What the checks of the kernels share. A check runs many cases of one kernel on one instruction set. Its buffers lie
+ * against inaccessible pages, so that a read or write beyond the contract stops the program at the case. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -17,7 +17,7 @@
     X(f16_clamped) X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
     X(fit_affine) X(fit_signed) X(fit_plain) X(peak_read) X(peak_dot)
 
-/* The table under test; sc_kernels_scalar says what is right. */
+/* `kernels` is the table under test; sc_kernels_scalar is the reference. */
 #define DECLARE(name) void check_##name(int level, const sc_kernels *kernels);
 CHECKS(DECLARE)
 #undef DECLARE
@@ -29,15 +29,15 @@ extern const sc_kernels sc_kernels_tiles;
 
 /* Begins a case; the text names its parameters. */
 void begin(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Ends a case: looks at the bytes next to every buffer. */
+/* Ends a case: checks the bytes next to every buffer. */
 void end(void);
 /* Fails the case when the bytes differ. */
 void expect_equal(const char *what, const void *got, const void *expected, size_t bytes);
 /* Fails the case when `holds` is 0. */
 void expect(int holds, const char *what);
 
-/* A buffer of `bytes` bytes for the running case, filled with random bytes; one with the same index replaces it. Its
- * end lies at a page that may not be touched, or its beginning does: each check runs both ways. */
+/* A buffer of `bytes` bytes for the running case, filled with random bytes; it replaces one with the same index. Its
+ * end lies at an inaccessible page, or its beginning does: each check runs both ways. */
 enum { BUFFERS = 16 };
 void *buffer(int index, size_t bytes);
 

@@ -3,7 +3,7 @@
 
 static void copy_floats(float *to, const float *from, size_t n) { memcpy(to, from, n * sizeof *to); }
 
-/* Groups that stress rounding: halves, the limits of the scale, one value alone. */
+/* Groups that stress rounding: halves, the limits of the scale, a single nonzero value. */
 static void fill_group(int fill, float *x, size_t n)
 {
     if (fill < FILLS) {
@@ -39,7 +39,7 @@ void check_quantize(int level, const sc_kernels *kernels)
             }
 }
 
-/* What the linear kernels count on: sums that fit their integers. */
+/* Checks what the linear kernels rely on: sums that fit their integers. */
 static void expect_bounds(const sc_act *block, int groups)
 {
     for (int g = 0; g < groups; g++) {
@@ -69,7 +69,7 @@ void check_quantize_pairs(int level, const sc_kernels *kernels)
         float *x = buffer(0, n * sizeof *x);
         sc_act *got = buffer(1, bytes), *expected = buffer(2, bytes);
         fill_group(fill < GROUP_FILLS ? fill : FILL_RANDOM, x, n);
-        for (size_t k = 0; fill == GROUP_FILLS && k < n; k++) /* flat: many values as large as the largest */
+        for (size_t k = 0; fill == GROUP_FILLS && k < n; k++) /* flat: many values equal the largest */
             x[k] = (k / SC_GROUP % 2 ? 1.0f : 0.1f) * (x[k] < 0 ? -1.0f : 1.0f) * (float)random_int(i % 100, 100);
         memcpy(got, expected, bytes); /* padding */
         kernels->quantize_pairs(x, stride, groups, tokens, got);

@@ -30,7 +30,7 @@ static int32_t visible_keys(int pattern, int t)
 }
 enum { PATTERNS = 5 };
 
-/* Keys or values; as floats they are those of f16. */
+/* Keys or values; in f32 they have the values of f16. */
 static void *fill_cache(int index, int format, int fill, size_t n)
 {
     uint16_t *halves = buffer(index, n * sizeof *halves);
@@ -71,7 +71,7 @@ void check_attend(int level, const sc_kernels *kernels)
             }
 }
 
-/* Attention over a block that was widened gives the bits of attention over the block itself. */
+/* Checks that attention over a widened block gives the bits of attention over the block itself. */
 static void attend_widened(const sc_kernels *kernels, size_t dim, const uint16_t *block, const float *wide)
 {
     const size_t half = SC_KV_BLOCK * dim;

@@ -3,7 +3,7 @@
 
 enum { KIND_NORMAL, KIND_POSITIVE, KIND_EQUAL, KIND_ZERO, KIND_TINY, KIND_LARGE, KIND_OUTLIER, KINDS };
 
-/* Weights of 16 groups; each lane has a size of its own. */
+/* Weights of 16 groups; each lane has its own magnitude. */
 static void fill_weights(int kind, float *x, size_t n)
 {
     float size[16];
@@ -22,7 +22,7 @@ static void fill_weights(int kind, float *x, size_t n)
     }
 }
 
-/* How much each value counts: all alike, or each otherwise, some not at all. */
+/* How much each value counts: all the same, or random, some not at all. */
 static void fill_importance(int even, float *w, size_t n)
 {
     for (size_t i = 0; i < n; i++) w[i] = even ? 1.0f : (float)random_int(0, 1000) / 100.0f;
@@ -47,7 +47,7 @@ static void check_fit(const sc_kernels *kernels, fit *run, size_t size)
             fill_floats(FILL_RANDOM, mean, n);
             fill_weights(kind, x, n);
             fill_importance(repeat % 2, w, n);
-            *got = *expected; /* what the kernel leaves alone is equal, too */
+            *got = *expected; /* what the kernel does not write is equal, too */
             run(kernels, x, w, mean, got);
             run(&sc_kernels_scalar, x, w, mean, expected);
             expect_equal("fit", got, expected, sizeof *got);

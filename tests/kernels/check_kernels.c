@@ -16,7 +16,7 @@ static const unsigned char canary = 0xA5;
 
 static struct {
     uint32_t state[2];
-    int at_start;       /* buffers begin, rather than end, at the forbidden page */
+    int at_start;       /* buffers begin, rather than end, at the inaccessible page */
     char isa[32], check[32], text[256];
     size_t cases, failures;
     int failed_now;
@@ -127,7 +127,7 @@ void expect_equal(const char *what, const void *got, const void *expected, size_
     fail(text);
 }
 
-/* The bytes on the side of the buffer that has no forbidden page. */
+/* The bytes on the side of the buffer that has no inaccessible page. */
 static unsigned char *canaries(int index, size_t *bytes)
 {
     const size_t page = page_bytes();
@@ -178,7 +178,7 @@ void end(void)
 
 static void on_fault(int signal_number)
 {
-    char text[512]; /* not async-signal-safe, but nothing else is left to do */
+    char text[512]; /* not async-signal-safe, but the program ends here */
     const int n = snprintf(text, sizeof text, "    %s %s: %s: signal %d: memory beside a buffer was touched\n",
                            run.check, run.isa, run.text, signal_number);
     fflush(stdout);
@@ -201,7 +201,7 @@ _Static_assert(
     sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 3 + SC_FORMATS + 2) * sizeof(void (*)(void)),
     "every slot of sc_kernels has a check: all but `primitives` and the arrays `linear` and `attend` are one slot");
 
-/* Both ways round: buffers that end at the forbidden page, then buffers that begin there. */
+/* Runs a check both ways: buffers that end at the inaccessible page, then buffers that begin there. */
 static int run_check(const check *c, int level, const sc_kernels *kernels)
 {
     snprintf(run.check, sizeof run.check, "%s", c->name);

@@ -47,7 +47,7 @@ static const int float_fills[CODES] = {FILL_RANDOM, FILL_OUTLIER, FILL_TINY, FIL
 static const char *const float_names[] = {"random", "with outliers", "tiny", "alternating", "zero"};
 
 /* One group as `quantize` might leave it. The largest codes come where instruction sets add in int16: 127 in two
- * columns of every four, and in one more the 7 that are left. */
+ * columns of every four, and the 7 that remain in one more. */
 static void fill_codes_of_group(int fill, sc_act *block, size_t g)
 {
     int sum[2] = {0, 0}, left[2] = {SC_HALF_SUM, SC_HALF_SUM};
@@ -79,8 +79,8 @@ static void fill_codes(int fill, sc_act *x, size_t columns, size_t stride)
     }
 }
 
-/* `tokens` tokens `stride` apart, exactly as far as the kernel may read. Returns the bytes of one step from a token to
- * the next. */
+/* Makes `tokens` tokens `stride` apart, exactly as far as the kernel may read. Returns the bytes from one token to the
+ * next. */
 static size_t make_activations(const source *s, int fill, size_t columns, size_t stride, size_t tokens, char **x)
 {
     if (s->format < SC_Q4_K) {
@@ -94,7 +94,8 @@ static size_t make_activations(const source *s, int fill, size_t columns, size_t
     return sizeof(sc_act);
 }
 
-/* One call with all tokens equals the scalar instance's one call per token; rows beyond the matrix are zero. */
+/* Checks that one call with all tokens equals the scalar instance's one call per token; rows beyond the matrix are
+ * zero. */
 static void check_call(const sc_kernels *kernels, const source *s, const void *pair, size_t rows, size_t columns,
                        const char *x, size_t token_bytes, size_t stride, size_t tokens)
 {
@@ -157,7 +158,7 @@ static void check_table(const sc_kernels *kernels)
         for (size_t c = 0; c < COUNT(columns); c++) {
             if (columns[c] % block_columns) continue;
             for (int weights = 0; weights < WEIGHTS; weights++) {
-                /* All token counts once per shape; every pairing of weights and activations at a few counts. */
+                /* All token counts once per shape; every combination of weights and activations at a few counts. */
                 const int all = columns[c] < 2048 ? weights == WEIGHTS_RANDOM : weights == WEIGHTS_ONES;
                 check_matrix(kernels, s, weights, SC_PAIR, columns[c], all ? tokens : few,
                              all ? COUNT(tokens) : COUNT(few));
@@ -169,7 +170,7 @@ static void check_table(const sc_kernels *kernels)
     }
 }
 
-/* The plain C instance is compared with itself token by token, and stands for AMX's way where there is no AMX. */
+/* At the scalar level also checks tile registers in plain C, which stand in for AMX. */
 void check_linear(int level, const sc_kernels *kernels)
 {
     check_table(kernels);

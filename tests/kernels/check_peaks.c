@@ -1,4 +1,4 @@
-/* The kernels that measure the machine: their sums say that all the work was done. */
+/* The kernels that measure the machine: their sums prove that all the work was done. */
 #include "check.h"
 
 void check_peak_read(int level, const sc_kernels *kernels)

@@ -1,4 +1,4 @@
-/* Which instance of the primitives' checks belongs to which level. */
+/* The instance of the primitives' checks for each level. */
 #include "check.h"
 #include "primitives.h"
 

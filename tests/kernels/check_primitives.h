@@ -21,7 +21,7 @@ static ints16 ints_of(i32x16 x)
 }
 static i32x16 ints(ints16 x) { return i32_from_bits(f32_load((const float *)(const void *)x.v)); }
 
-/* Equal bits, or both not a number. */
+/* Equal bits, or both NaN. */
 static void expect_float(const char *what, float got, float expected)
 {
     if (isnan(expected)) expect(isnan(got), what);
@@ -121,7 +121,7 @@ static void check_dots(void)
     }
 }
 
-/* Two of 16 bits to a lane. */
+/* Compares 16-bit integers, two to a lane. */
 static void expect_halves(const char *what, i32x16 got, const int16_t *expected)
 {
     const ints16 x = ints_of(got);
@@ -240,7 +240,7 @@ static uint16_t half_bits(float x)
     const double magnitude = fabs((double)x);
     const int exponent = magnitude < 0x1p-14 ? -14 : ilogb(magnitude);
     if (magnitude >= 65520) return sign | 0x7C00;
-    const int units = (int)nearbyint(ldexp(magnitude, 10 - exponent)); /* a carry runs on into the exponent */
+    const int units = (int)nearbyint(ldexp(magnitude, 10 - exponent)); /* a carry goes into the exponent */
     return (uint16_t)(sign | ((exponent + 14) * 1024 + units));
 }
 
@@ -341,7 +341,7 @@ static void check_reductions(int fill)
     for (int i = 1; i < 16; i++) max = x[i] > max ? x[i] : max;
     expect_float("f32_sum16", f32_sum16(f32_load(x)), tree[0]);
     const float got = f32_max16(f32_load(x));
-    expect(got == max, "f32_max16"); /* the sign of a zero is open */
+    expect(got == max, "f32_max16"); /* the sign of a zero is unspecified */
     end();
 }
 

@@ -1,4 +1,4 @@
-/* Passes over a vocabulary: the same numbers on every instruction set, and those that scalar code gives one by one. */
+/* Passes over a vocabulary: the same numbers on every instruction set, and equal to those of scalar loops. */
 #include "check.h"
 
 static const size_t lengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 4999};
@@ -59,7 +59,7 @@ void check_softmax_weights(int level, const sc_kernels *kernels)
             }
 }
 
-/* A weight whose mass falls a little above or below a whole number, or half way, or anywhere. */
+/* A weight whose mass is a little above or below an integer, or half way between two, or random. */
 static float random_weight(void)
 {
     const float exponent = (float)random_int(-42, 0), whole = (float)random_int(0, 1 << 22);

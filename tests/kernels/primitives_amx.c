@@ -8,8 +8,7 @@ TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-in
 #include "vec/amx.h"
 #include "check_primitives.h"
 
-/* `rows` tokens, columns / 4 quads of weights, each at an extreme or random. Sums start at zero, or where they are
- * floats. */
+/* `rows` tokens, columns / 4 quads of weights, each at an extreme or random. Sums start at zero, or at TILE_OFFSET. */
 static void check_tile(int rows, int columns, int fill, int offset)
 {
     enum { STRIDE = 384 };
@@ -41,7 +40,7 @@ static void check_tile(int rows, int columns, int fill, int offset)
     end();
 }
 
-/* Shapes that somebody else set outlive ours. */
+/* Checks that shapes set by another library outlive ours. */
 static void check_shapes(int lines)
 {
     begin("shapes of %d lines", lines);

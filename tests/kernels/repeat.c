@@ -1,5 +1,5 @@
-/* One kernel many times over, for bench/: a call from Python takes about a microsecond, as long as some kernels. Each
- * function runs `count` calls; where weights or the cache come from a buffer of `total` parts, they begin at part
+/* Repeated calls of one kernel, for bench/: a call from Python takes about a microsecond, as long as some kernels. Each
+ * function makes `count` calls. Where weights or the cache come from a buffer of `total` parts, they begin at part
  * `first` and start over at its end, so that a buffer larger than the caches keeps coming from memory. */
 #include "kernels.h"
 
@@ -13,7 +13,7 @@ void shim_repeat_linear(int level, size_t count, int format, const char *pairs, 
                                 pairs + (i + 1) % total * pair_bytes, out);
 }
 
-/* A block of the cache: keys, then values. With one block, nothing lies ahead. */
+/* A block of the cache: keys, then values. With one block, nothing is prefetched. */
 void shim_repeat_attend(int level, size_t count, int format, const char *blocks, size_t total, size_t first,
                         const float *queries, size_t n, size_t dim, const int32_t *visible, void *out)
 {
@@ -51,7 +51,7 @@ void shim_repeat_layer_norm(int level, size_t count, const float *x, const float
     for (size_t i = 0; i < count; i++) kernels->layer_norm(x, weight, bias, epsilon, n, padded, out);
 }
 
-/* In place: what comes out goes in again. */
+/* In place: each call's output is the next one's input. */
 void shim_repeat_gelu(int level, size_t count, float *x, const float *bias, size_t tokens)
 {
     const sc_kernels *kernels = sc_kernels_get(level);

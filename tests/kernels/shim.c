@@ -1,5 +1,5 @@
-/* Single kernels and packing for tests/support/kernel_library.py, which loads this with ctypes: a change of a signature
- * stops the build here and not in Python. `level` is one that sc_isa_available has said yes to. */
+/* Single kernels and packing for tests/support/kernel_library.py, which loads this with ctypes: a changed signature
+ * stops the build here, not in Python. sc_isa_available must have confirmed `level`. */
 #include <string.h>
 
 #include "rows.h"

@@ -1,5 +1,5 @@
-/* The linear layers as AMX has them, on tile registers in plain C (csrc/vec/tiles.h): the check tool runs csrc/body's
- * part of them on every machine. */
+/* The linear layers as AMX runs them, on tile registers in plain C (csrc/vec/tiles.h): the check tool runs this part of
+ * csrc/body on every machine. */
 #define UNROLL(n)
 #include "check.h"
 
