@@ -386,7 +386,7 @@ def test_tokens_that_do_not_fit(found: TokenizerFiles, rows: int, message: str) 
 def test_merges_that_do_not_fit() -> None:
     found = TokenizerFiles(files().vocabulary, ["Ġ Ġ", "x yz"], santacoder_tokens(), None)
     with pytest.raises(
-        ModelFormatError, match=r"tokenizer\.ggml\.merges has the entry \[1\] 'x yz', but 'yz' is no token"
+        ModelFormatError, match=r"tokenizer\.ggml\.merges has the entry \[1\] 'x yz', but 'yz' is not a token"
     ):
         encoder(found, build_vocabulary(found, ROWS, [], None))
     found = TokenizerFiles(files().vocabulary, [], santacoder_tokens(), None)

@@ -262,11 +262,11 @@ def test_repeated_merges_keep_their_first_rank() -> None:
     [
         ("nospace", "has the entry [6] 'nospace', not two tokens"),
         ("a b c", "has the entry [6] 'a b c', not two tokens"),
-        (" a", "has the entry [6] ' a', but '' is no token"),
-        ("a ", "has the entry [6] 'a ', but '' is no token"),
+        (" a", "has the entry [6] ' a', but '' is not a token"),
+        ("a ", "has the entry [6] 'a ', but '' is not a token"),
         ("", "has the entry [6] '', not two tokens"),
-        ("zz a", "has the entry [6] 'zz a', but 'zz' is no token"),
-        ("a b", "has the entry [6] 'a b', but 'ab' is no token"),
+        ("zz a", "has the entry [6] 'zz a', but 'zz' is not a token"),
+        ("a b", "has the entry [6] 'a b', but 'ab' is not a token"),
     ],
 )
 @pytest.mark.parametrize("with_empty_token", [False, True])

@@ -1,4 +1,4 @@
-"""What stands between decoded text and the caller: filters that hold text back, end it, or take from it."""
+"""Filters between decoded text and the caller: they hold text back, end it, or remove parts of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class TextFilter(Protocol):
-    """Passes text on as soon as it is final; all that it returns does not depend on how the text was cut up."""
+    """Passes text on as soon as it is final. Its joined output does not depend on how the text was cut up."""
 
     @property
     def stopped(self) -> bool:
@@ -15,23 +15,23 @@ class TextFilter(Protocol):
         ...
 
     def feed(self, text: str) -> str:
-        """The part of all text so far that is now known to be final and was not returned before."""
+        """Return the part of the text so far that is now known to be final and was not returned before."""
         ...
 
     def flush(self, cut_off: bool = False) -> str:
-        """What is still held back and stays: no more text comes, and `stopped` may become true only now.
+        """End the text: return what was held back and stays. `stopped` may become true only now.
 
-        `cut_off` says that the text did not come to an end of its own, but to a limit like max_tokens.
+        `cut_off` says that the text did not end by itself, but at a limit like max_tokens.
         """
         ...
 
 
-#: Makes the filters of one text that has these stop strings, new ones at each call.
+#: Makes the filters of one text with these stop strings; new ones at each call.
 MakeFilters = Callable[[Sequence[str]], Sequence[TextFilter]]
 
 
 class FilterChain:
-    """Filters one behind the other, as one: each sees what those before it let through."""
+    """Several filters in a row, used as one: each sees the text that those before it let through."""
 
     def __init__(self, filters: Sequence[TextFilter]) -> None:
         self._filters = filters
@@ -42,7 +42,7 @@ class FilterChain:
         return any(each.stopped for each in self._filters)
 
     def feed(self, text: str) -> str:
-        """As `TextFilter.feed`: where one filter ends the text, those behind it give what they hold back."""
+        """See `TextFilter.feed`; where one filter ends the text, those after it return what they hold back."""
         ended = False
         for each in self._filters:
             text = each.feed(text)
@@ -52,7 +52,7 @@ class FilterChain:
         return text
 
     def flush(self, cut_off: bool = False) -> str:
-        """As `TextFilter.flush`."""
+        """See `TextFilter.flush`."""
         if self.stopped:
             return ""
         text = ""

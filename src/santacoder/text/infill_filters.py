@@ -1,4 +1,4 @@
-"""Where an infilled text ends: at the end of its line, or where it repeats what follows."""
+"""Filters that end an infilled text: at the end of its line, or where it repeats the suffix."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from santacoder.text.filters import TextFilter
 from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
 from santacoder.text.stream import StopFilter
 
-ENOUGH: Final = 4  # letters, digits and underscores that make a repeat no chance
-LONGEST: Final = 200  # characters of a suffix that are compared, at most
+ENOUGH: Final = 4  # letters, digits and underscores; a repeat with so many is not by chance
+LONGEST: Final = 200  # most characters of a suffix that are compared
 
 _LINE_BREAK: Final = re.compile(r"[\r\n]")
 _BLANK_LINES: Final = re.compile(r"\A\s*[\r\n]")
 
 
 def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[str]) -> list[TextFilter]:
-    """New filters for one infilled text: stop strings act first, then the single line, then the suffix.
+    """Make the filters of one infilled text: stop strings act first, then the single line, then the suffix.
 
-    All of them compare texts with LF for every line break, and the text comes out with the line breaks of its file.
+    All of them compare texts with LF for every line break. The result has the line breaks of its file.
 
     Raises:
         InvalidRequestError: `single_line` is not a bool.
@@ -40,9 +40,9 @@ def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[
 class FirstLine:
     r"""Ends the text before its first line break, `\n` or `\r`.
 
-    One exception: where the prefix ends at the start of a line, blank lines that come first are dropped and the
-    first line with something on it counts. Anywhere else a line break that comes first means that nothing
-    belongs on this line, and the text is empty.
+    One exception: where the prefix ends at the start of a line, leading blank lines are dropped, and the first
+    line that is not blank counts. Anywhere else a leading line break means that nothing belongs on this line,
+    and the text is empty.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -71,11 +71,11 @@ class FirstLine:
 
 
 def split_suffix(suffix: str) -> tuple[str, str]:
-    r"""The blank text that a suffix starts with, and the lead: the part behind it that shows a repeat.
+    r"""Split off the blank text at the start of a suffix, and the lead: the part after it that shows a repeat.
 
     The lead begins with the first line that is not blank, with the line break before it if there is one. It
-    runs to the end of that line or of a later one, until it has 4 letters, digits or underscores, and through
-    the line break (one is added where the suffix has none), but not over 200 characters. `"\n\n    return x\n"`
+    ends with a line: the first by whose end it has 4 letters, digits or underscores. The line break is included
+    (one is added where the suffix has none). The lead has at most 200 characters. `"\n\n    return x\n"`
     gives `("\n", "\n    return x\n")`, and `")\n    return x"` gives `("", ")\n    return x\n")`.
 
     Returns:
@@ -98,19 +98,19 @@ def split_suffix(suffix: str) -> tuple[str, str]:
 class SuffixTrimmer:
     r"""Ends the text where it starts to repeat the suffix (`split_suffix` says what its lead is).
 
-    - While text comes, it ends before the first place where the whole lead stands, if that has 4 letters, digits
-      or underscores: less may well be there by chance.
-    - When it comes to its own end (end of text, a stop string, a single line), it loses what repeats the first
-      line of the lead, or more whole lines, if that is a line with its indentation or has a letter or digit.
-    - When a limit cuts it off, it loses a beginning of the lead that has 4 letters, digits or underscores.
+    - While text arrives, it ends before the first occurrence of the whole lead, if the lead has 4 letters, digits
+      or underscores: a shorter one may occur by chance.
+    - When it ends by itself (end of text, a stop string, a single line), a tail that repeats the first line of
+      the lead, or more whole lines, is removed, if that is a line with its indentation or has a letter or digit.
+    - When a limit cuts it off, a tail that begins the lead is removed, if it has 4 letters, digits or underscores.
 
     With the suffix `")\n    return x\n"`, `"len(a))\n    return x\n"` becomes `"len(a)"`, and cut off after
     `"return"` it does too. `"len(a))"` stays, because it may be right: `print(str(` before it needs that. With
     `"\n}\n"`, `"f();\n}"` becomes `"f();"`, but `"f();\n}\nvoid g() {"` stays.
 
-    With a repeat go the blank lines before it that the suffix has too. Where the prefix ends on a line with
-    nothing on it, the text may begin with the rest of the lead's first line. A lead that begins with a space
-    counts only where no space comes before: else lines that are indented deeper would match.
+    Blank lines before a repeat are removed with it, as far as the suffix has them too. Where the prefix ends on a
+    blank line, the text may begin with the rest of the lead's first line. A lead that begins with a space counts
+    only where no space comes before it: otherwise lines that are indented deeper would match.
     """
 
     def __init__(self, prefix: str, suffix: str) -> None:
@@ -118,9 +118,9 @@ class SuffixTrimmer:
         self._certain = _words(self._lead) >= ENOUGH
         line = re.split(_LINE_BREAK, prefix[-LONGEST:])[-1]
         on_blank_line = not line.strip() and len(line) < LONGEST
-        self._text = "\n" + line if on_blank_line else line  # where a repeat may begin, and all that was fed
-        self._sent = len(self._text)  # a part of it, not only of what was fed
-        self._search = 0 if on_blank_line and self._lead[:1] == "\n" else self._sent  # no repeat begins before
+        self._text = "\n" + line if on_blank_line else line  # where a repeat may begin, then all text fed
+        self._sent = len(self._text)  # an index into `_text`
+        self._search = 0 if on_blank_line and self._lead[:1] == "\n" else self._sent  # no repeat begins before it
         self.stopped = False
 
     def feed(self, text: str) -> str:
@@ -142,7 +142,7 @@ class SuffixTrimmer:
         return self._send(len(self._text))
 
     def _is_repeat(self, rest: str, cut_off: bool) -> bool:
-        """Whether the end of the text, with which the lead begins, is one."""
+        """Return whether `rest`, the end of the text and the beginning of the lead, is a repeat."""
         words = _words(rest)
         if cut_off:
             return words >= ENOUGH
@@ -150,7 +150,7 @@ class SuffixTrimmer:
         return whole and (words > 0 or (rest[:1] == "\n" and not rest.isspace()))
 
     def _find(self) -> int:
-        """Where the lead first stands, or the text's end first begins it; else the length of the text."""
+        """Return where the lead first occurs, or where the text's end first begins it; else the text's length."""
         text, lead = self._text, self._lead
         at = text.find(lead[0], self._search) if lead else -1
         while at >= 0:
@@ -175,7 +175,7 @@ class SuffixTrimmer:
 
 
 def _words(text: str) -> int:
-    """Letters, digits and underscores."""
+    """Count letters, digits and underscores."""
     return sum(map(_is_word, text))
 
 

@@ -1,4 +1,4 @@
-"""Filling in the middle: the prompt, what of a long context it keeps, and where the text ends.
+"""Fill-in-the-middle prompts (Bavarian et al. 2022, "FIM"), and how much of a long context they keep.
 
 docs/reference/infilling.md explains the rules to authors of editors.
 """
@@ -14,34 +14,33 @@ from santacoder.text.tokenizer import FimMode, Tokenizer
 Mode = Literal["auto"] | FimMode
 
 MARKERS: Final = 3  # fill-in-the-middle tokens of a prompt
-CUT: Final = 256  # tokens: the prefix is cut by multiples of so many, or fewer where there is little room
+CUT: Final = 256  # tokens: the prefix is cut by multiples of this, or of less where there is little room
 
 
 def infill_prompt(
     tokenizer: Tokenizer, prefix: str, suffix: str, mode: Mode, room: int, *, typing: bool = False
 ) -> list[int]:
-    """The ids that ask for what is between `prefix` and `suffix`; what does not fit is cut as `fit` says.
+    """Return the ids that ask for the text between `prefix` and `suffix`; what does not fit is cut as `fit` says.
 
-    Both texts are plain text, even where they spell special tokens. They are tokenised whole and cut between
-    tokens, so the kept tokens are the same ones that stood there before the cut. When the prefix grows at its
-    end, only its last tokens can change.
+    Both texts are plain text, even where they spell special tokens. They are tokenized whole and then cut
+    between tokens, so a cut does not change the tokens that are kept. When the prefix grows at its end, only
+    its last tokens can change.
 
     Args:
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
         prefix: the text before the gap.
         suffix: the text after it.
-        mode: "psm" is [PREFIX] prefix [SUFFIX] suffix [MIDDLE]. "spm" is [PREFIX] [SUFFIX] suffix [MIDDLE] prefix,
-            which SantaCoder was trained on as much: what is typed comes last, so a cache stays valid. "auto" is
-            "spm" for a caller that types, and for any other what the model fills in best with: its file says so,
-            or else "psm".
+        mode: "psm" is [PREFIX] prefix [SUFFIX] suffix [MIDDLE]. "spm" is [PREFIX] [SUFFIX] suffix [MIDDLE] prefix;
+            SantaCoder was trained on it as much. Its prompts end with what is typed, so a cache stays valid. "auto"
+            is "spm" with `typing`, else the order that the model's file says is best, or "psm".
         room: positions for the prompt, its 3 markers included.
-        typing: whether prompts will follow whose prefix differs a little at the end.
+        typing: whether more prompts will follow, with small changes at the end of the prefix.
 
     Returns:
         (T,) ids, 3 <= T <= room.
 
     Raises:
-        InvalidRequestError: an unknown mode, a model without fill-in-the-middle tokens, or a text that is none.
+        InvalidRequestError: `mode` is unknown, the model has no fill-in-the-middle tokens, or as in `Tokenizer.encode`.
         ContextOverflowError: there is no room for the markers.
     """
     if not isinstance(mode, str) or mode not in ("auto", "psm", "spm"):
@@ -68,11 +67,11 @@ def infill_prompt(
 
 
 def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
-    """What of a prefix and a suffix of so many tokens goes into `room`: the end of the one, the start of the other.
+    """Compute how many tokens of prefix and suffix fit into `room`: the prefix keeps its end, the suffix its start.
 
     If both fit, both stay whole. Otherwise the prefix counts as its length rounded up to whole cuts, where a
     cut is 256 tokens or a quarter of the room, whichever is less. The suffix gets what that leaves, but never
-    less than a quarter of the room (if it has as many tokens); the prefix gets the rest, and loses whole cuts
+    less than a quarter of the room (if it has that many tokens). The prefix gets the rest, and loses whole cuts
     from its beginning until it fits. So while the prefix grows, both limits stay where they are for most of a
     cut, and a prefix that is cut still has more than half of the room.
 

@@ -1,7 +1,7 @@
-"""Line breaks: a text is read with LF alone, and what is written for it has the line breaks of its file.
+"""Line breaks: the model reads and writes LF only; what it writes is given the line breaks of the file.
 
-A line break is LF, or CRLF with however many CRs: text that was converted twice has several. Any other CR is a
-character like all others.
+A line break is LF, or CRLF with any number of CRs: text that was converted twice has several. Any other CR is an
+ordinary character.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 
 def as_lf(text: str) -> str:
-    """The text with LF for each of its line breaks."""
+    """Return the text with LF for each of its line breaks."""
     if "\r" not in text:
         return text
     *lines, last = text.split("\n")
@@ -18,12 +18,12 @@ def as_lf(text: str) -> str:
 
 
 def uses_crlf(*texts: str) -> bool:
-    """Whether most of the line breaks of texts are CRLF; where as many are LF, or there is none, they are not."""
+    """Return whether most line breaks of the texts are CRLF: more than half of them, and at least one."""
     return 2 * sum(text.count("\r\n") for text in texts) > sum(text.count("\n") for text in texts)
 
 
 class ReadLineBreaks:
-    """Passes text on as `as_lf` has it. A CR at the end of a text that was cut off is the beginning of a line break."""
+    """Passes text on as `as_lf` returns it. CRs at the end of a text that was cut off count as a line break."""
 
     stopped: Final = False
 
@@ -44,7 +44,7 @@ class ReadLineBreaks:
 
 
 class WriteCRLF:
-    """Passes text on with CRLF for each LF, both at once."""
+    """Passes text on with CRLF for each LF, never split."""
 
     stopped: Final = False
 

@@ -11,7 +11,7 @@ from santacoder.text.tokenizer import Tokenizer
 
 
 class StreamDecoder:
-    """Decodes token by token; its pieces, `flush` last, join to what `Tokenizer.decode` gives for all."""
+    """Decodes token by token; its pieces, `flush` last, join to the text that `Tokenizer.decode` returns."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Start an empty stream."""
@@ -19,7 +19,7 @@ class StreamDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, token: SupportsIndex) -> str:
-        """The text that became complete with this token; "" while a character is still unfinished.
+        """Return the text that became complete with this token; "" while a character is still unfinished.
 
         Raises:
             InvalidRequestError: the id is not in the vocabulary.
@@ -36,7 +36,7 @@ class StreamDecoder:
 class StopFilter:
     """Passes text on until a stop string appears, and holds back what could be the start of one.
 
-    The stop string that is complete first counts (of several, the longest), so the result does not depend on
+    The stop string that is complete first counts (of several, the longest). So the result does not depend on
     how the text was cut into tokens.
     """
 
@@ -46,7 +46,7 @@ class StopFilter:
         self.stopped = False
 
     def feed(self, text: str) -> str:
-        """The part of all text so far that is now known to be final and was not returned before."""
+        """See `TextFilter.feed`."""
         held = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := held.find(stop)) >= 0]
         if found:
@@ -58,24 +58,24 @@ class StopFilter:
         return held[:cut]
 
     def flush(self, cut_off: bool = False) -> str:
-        """What is still held back: no more text comes."""
+        """See `TextFilter.flush`."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` with which `stop`, longer, starts."""
+    """Return the length of the longest end of `text` that begins `stop` without completing it."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def stop_filters(stops: Sequence[str]) -> list[TextFilter]:
-    """The filters of a text that ends before a stop string, and is otherwise as the model writes it."""
+    """Make the filters of a text that ends before a stop string and is otherwise as the model writes it."""
     return [StopFilter(stops)]
 
 
 class TextStream:
-    """From tokens to final text: whole characters, of which filters let pass what the caller wants."""
+    """Turns tokens into final text: whole characters that have passed the filters."""
 
     def __init__(self, tokenizer: Tokenizer, filters: Sequence[TextFilter]) -> None:
         self._decoder = StreamDecoder(tokenizer)
@@ -87,9 +87,9 @@ class TextStream:
         return self._filter.stopped
 
     def feed(self, token: int) -> str:
-        """The text that became final with this token."""
+        """Return the text that became final with this token."""
         return self._filter.feed(self._decoder.feed(token))
 
     def finish(self, cut_off: bool = False) -> str:
-        """The rest: no more tokens come, because of a limit if `cut_off`."""
+        """End the text and return the rest of it; `cut_off` as in `TextFilter.flush`."""
         return self._filter.feed(self._decoder.flush()) + self._filter.flush(cut_off)

@@ -1,4 +1,4 @@
-"""Token ids as everything from a request to the kernels has them: int32 arrays, made once."""
+"""Token ids, in one form from the request to the kernels: int32 arrays, made once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tokenizer: byte-level BPE built from the tokens and merges that the GGUF file itself carries.
 
-Digits stand alone, the rest is split as GPT-2 does, and every byte has a printable character as its symbol.
-Where the file does not say which tokens are special, they are found by name.
+Digits are split one by one, the rest as in GPT-2, and every byte has a printable character as its symbol.
+Where the file does not say which tokens are special, they are recognized by name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from santacoder.gguf.metadata import Metadata, MetadataValue, type_word
 FimMode = Literal["psm", "spm"]
 FIM_MODES: Final[tuple[FimMode, ...]] = get_args(FimMode)
 FIM_MODE_KEY: Final = "santacoder.fim_mode"
-#: Keys of our own, both arrays of ids. Tokens that end a text beside those that other keys name; and tokens that are
-#: found in a text in the other pass than others of their type (control tokens come first, user-defined ones second).
+#: Keys of our own, both arrays of ids: tokens that end a text, beside those that other keys name; and tokens that are
+#: matched in the other pass than the rest of their type (control tokens come first, user-defined ones second).
 END_IDS_KEY: Final = "santacoder.end_token_ids"
 SWAPPED_KEY: Final = "santacoder.swapped_token_ids"
 
 _TOKENS: Final = "tokenizer.ggml.tokens"
 _MERGES: Final = "tokenizer.ggml.merges"
 _MISSING: Final = "is missing: the file has no tokenizer"
-#: Of tokens that are found in a text as they are written: tokenizers takes 90 bytes of memory for each.
+#: Of tokens that are matched in a text literally: tokenizers takes 90 bytes of memory for each.
 _MAX_LITERAL_BYTES: Final = 1 << 18
 _TYPES: Final = "tokenizer.ggml.token_type"
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # values of the token_type array
@@ -41,9 +41,9 @@ _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # values of the token_ty
 _PRE_TOKENIZERS: Final = frozenset({"default", "starcoder", "refact", "command-r", "smollm", "codeshell"})
 
 _END_OF_TEXT: Final = "<|endoftext|>"
-#: Keys of what ends a turn or a message, beside `eos_token_id`; llama.cpp ends a text there too.
+#: Keys of the tokens that end a turn or a message, beside `eos_token_id`; llama.cpp ends a text there too.
 _END_KEYS: Final = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
-#: Names by which llama.cpp knows a turn's end without a key.
+#: Names by which llama.cpp recognizes the end of a turn without a key.
 _TURN_ENDS: Final = (
     "<|im_end|>", "<|end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end_of_turn|>", "<|end_of_text|>", "<EOT>"
 )  # fmt: skip
@@ -56,16 +56,16 @@ _FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "middle": ("tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"),
     "pad": ("tokenizer.ggml.fim_pad_token_id",),
 }
-#: Characters of a long text that are tokenised at a time: tokenizers holds the interpreter's lock for so long, 3 ms.
+#: Characters of a long text that are tokenized at a time: tokenizers holds the GIL meanwhile, for 3 ms.
 PART: Final = 4096
-#: Where a text may be cut, in front of the blank, with the same tokens: no word and no other run goes on there.
+#: Where a text may be cut, before the blank, and keep its tokens: no word or other run of characters goes on there.
 _CUT: Final = re.compile(r"(?<=[!-~])[\n ]")
 _Types = np.ndarray[tuple[int], np.dtype[np.int64]]
 _PADDING_NAME: Final = re.compile(r"\[PAD\d*\]")
 
 
 def _byte_symbols() -> dict[int, int]:
-    """GPT-2's map of each byte to a printable character: itself where printable, else from U+0100 upward."""
+    """Return GPT-2's map of each byte to a printable character: itself where printable, else from U+0100 upward."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = [byte for byte in range(256) if byte not in printable]
     return {byte: byte for byte in printable} | {byte: 0x100 + i for i, byte in enumerate(hidden)}
@@ -90,13 +90,13 @@ class Tokenizer:
     """Turns text into token ids and back.
 
     Attributes:
-        vocab_size: rows of the embedding, and with it the number of tokens.
+        vocab_size: rows of the embedding, and so the number of tokens.
         n_tokens: the same number: padding has tokens too, and like llama.cpp we refuse a file without them.
         eot_id: the end of text, or None.
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
             it says nothing.
-        stated_end_ids: the tokens that the file calls the end of a text or of a turn, and <|endoftext|>.
+        stated_end_ids: the tokens that the file says end a text or a turn, and <|endoftext|>.
         end_ids: the tokens that end a completion: those, and <fim-pad>.
         longest: bytes of the longest token, and so the most characters that a token can stand for.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
@@ -139,7 +139,7 @@ class Tokenizer:
 
     @classmethod
     def from_gguf(cls, source: HasMetadata | Mapping[str, MetadataValue], vocab_size: int) -> Tokenizer:
-        """Build what a file (or its metadata) describes; vocab_size is the number of embedding rows.
+        """Build the tokenizer that a file (or its metadata) describes; vocab_size is the number of embedding rows.
 
         Raises:
             ModelFormatError: the tokenizer is missing, of another kind, or does not fit together.
@@ -148,12 +148,12 @@ class Tokenizer:
         return cls(metadata if isinstance(metadata, Metadata) else Metadata(metadata), vocab_size)
 
     def encode(self, text: str, special: bool = True) -> list[int]:
-        """The ids of `text`; nothing is added at either end.
+        """Return the ids of `text`; nothing is added at either end.
 
         Args:
             text: any text that UTF-8 can carry.
             special: special tokens written out in the text become their ids; otherwise they are plain text. All three
-                markers of an infilling prompt as another model spells them are a warning, and plain text in any case.
+                markers of an infilling prompt in another model's spelling are plain text in any case, with a warning.
 
         Raises:
             InvalidRequestError: the text is not a str, holds a lone surrogate, or holds a character that the
@@ -174,9 +174,9 @@ class Tokenizer:
         return ids
 
     def _parts(self, text: str) -> Iterator[str]:
-        """The text in parts that have its tokens, so that other threads run in between.
+        """Yield the text in parts that together have its tokens, so that other threads run in between.
 
-        `encode_batch` of tokenizers lets go of the interpreter's lock, but starts threads, after which a fork may hang.
+        `encode_batch` of tokenizers releases the GIL, but starts threads, after which a fork may hang.
         """
         start = 0
         while self._can_be_cut and start + PART < len(text) and (cut := _CUT.search(text, start + PART)):
@@ -185,7 +185,7 @@ class Tokenizer:
         yield text[start:]
 
     def decode(self, tokens: Iterable[SupportsIndex]) -> str:
-        """The text of `tokens`, special tokens written out; bytes that are not UTF-8 become U+FFFD.
+        """Return the text of `tokens`, special tokens written out; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             InvalidRequestError: an id is not in 0..n_tokens-1.
@@ -193,7 +193,7 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
-        """The bytes of one token, perhaps a part of a character; a special token gives its spelling.
+        """Return the bytes of one token, perhaps a part of a character; for a special token its spelling.
 
         Raises:
             InvalidRequestError: the id is not in 0..n_tokens-1.
@@ -204,20 +204,20 @@ class Tokenizer:
             try:
                 return text.translate(_BYTE_OF_SYMBOL).encode("latin-1")
             except UnicodeEncodeError:
-                pass  # some characters are no byte's symbol: the token is plain text
+                pass  # a character is not a byte's symbol: the token is plain text
         return text.encode()
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """The spelling of each token, (n_tokens,); ordinary ones are spelt with one printable character per byte."""
+        """The spelling of each token, (n_tokens,); ordinary ones are spelled with one printable character per byte."""
         return self._tokens
 
     def token_id(self, spelling: str) -> int | None:
-        """The id of the token that `vocabulary` spells like this, or None."""
+        """Return the id of the token that `vocabulary` spells like this, or None."""
         return self._ids.get(spelling)
 
     def check_id(self, token: SupportsIndex) -> int:
-        """The token id as an int.
+        """Return the token id as an int.
 
         Raises:
             InvalidRequestError: it is not an integer, or not in 0..n_tokens-1.
@@ -252,14 +252,14 @@ class Tokenizer:
         self.end_ids: frozenset[int] = self.stated_end_ids | {i for i in (self.fim_pad_id,) if i is not None}
 
     def _stands_apart(self, index: int, metadata: Metadata, types: _Types) -> bool:
-        """Whether an end of text is a special token: it is not where its type says so, or BPE itself makes it."""
+        """Return whether an end of text is a special token: not if its type says otherwise, or BPE itself makes it."""
         if types[index] != _NORMAL:
             return bool(types[index] != _USER_DEFINED)
         token = self._tokens[index]
         return len(token) > 1 and all(merge.replace(" ", "") != token for merge in _strings(metadata, _MERGES))
 
     def _warn_of_turn_ends(self, metadata: Metadata, types: _Types) -> None:
-        """Say it where a control token is named like the end of a turn, and nothing in the file calls it an end."""
+        """Warn of a control token that is named like the end of a turn, where nothing in the file calls it an end."""
         for name in _TURN_ENDS:
             index = self._ids.get(name)
             if index is not None and types[index] == _CONTROL and index not in self.end_ids:
@@ -271,7 +271,7 @@ class Tokenizer:
                 )
 
     def _find_foreign_markers(self) -> list[tuple[str, ...]]:
-        """Other models' markers of an infilling prompt, (prefix, suffix, middle), that are plain text to this one."""
+        """Return other models' infilling markers, (prefix, suffix, middle), that are plain text to this one."""
         spellings = (*_FIM_SPELLINGS, *_OTHER_FIM_SPELLINGS)
         markers = [tuple(spelling.format(part) for part in _FIM_PARTS[:3]) for spelling in spellings]
         return [three for three in markers if all(self._ids.get(marker) not in self._literal for marker in three)]
@@ -344,7 +344,7 @@ def _strings(metadata: Metadata, key: str) -> list[str]:
 
 
 def _types(metadata: Metadata, n_tokens: int) -> _Types:
-    """The type of each token, (n_tokens,); all normal where the file does not say."""
+    """Return the type of each token, (n_tokens,); all normal where the file does not say."""
     if _TYPES not in metadata:
         return np.ones(n_tokens, dtype=np.int64)
     value = metadata[_TYPES]
@@ -356,7 +356,7 @@ def _types(metadata: Metadata, n_tokens: int) -> _Types:
 
 
 def _id_array(metadata: Metadata, key: str, n_tokens: int) -> list[int]:
-    """The token ids under a key of ours; none where it is absent."""
+    """Return the token ids under a key of ours; none where it is absent."""
     if key not in metadata:
         return []
     value = metadata[key]
@@ -383,7 +383,7 @@ def _bpe(metadata: Metadata, ids: dict[str, int]) -> models.BPE:
 
 
 def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[str, int]) -> ModelFormatError:
-    """The error that names the first merge that cannot be."""
+    """Make the error that names the first invalid merge."""
     for i, merge in enumerate(merges):
         halves = merge.split(" ")
         if len(halves) != 2:
@@ -391,7 +391,7 @@ def _bad_merge(metadata: Metadata, merges: Sequence[str], vocabulary: Mapping[st
         for token in (*halves, "".join(halves)):
             if token not in vocabulary:
                 return metadata.error(
-                    _MERGES, f"has the entry [{i}] {format_value(merge)}, but {format_value(token)} is no token"
+                    _MERGES, f"has the entry [{i}] {format_value(merge)}, but {format_value(token)} is not a token"
                 )
     return metadata.error(_MERGES, "cannot be used")
 
