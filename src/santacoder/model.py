@@ -89,28 +89,29 @@ class SantaCoder:
             max_tokens (int = 128, 1 or more): most tokens to generate.
             temperature (float = 0.2, 0 or more): 0 always takes the most probable token.
             top_k (int = 0, 0 or more): choose among the k most probable tokens; 0 is off.
-            top_p (float = 0.95, 0..1): choose among the fewest tokens that hold this part of the probability; 1 is off.
-            min_p (float = 0.0, 0..1): choose among tokens with at least this part of the largest probability; 0 is off.
+            top_p (float = 0.95, 0..1): choose among the fewest tokens that add up to this probability; 1 is off.
+            min_p (float = 0.0, 0..1): choose among tokens with at least this fraction of the largest probability; 0 is
+                off.
             repetition_penalty (float = 1.0, 0.01..100): above 1 discourages tokens of the prompt and the text so far.
-            frequency_penalty (float = 0.0, -2..2): taken off a token's logit for each time it was generated.
-            presence_penalty (float = 0.0, -2..2): taken off a token's logit if it was generated.
+            frequency_penalty (float = 0.0, -2..2): subtracted from a token's logit for each time it was generated.
+            presence_penalty (float = 0.0, -2..2): subtracted from a token's logit if it was generated.
             logit_bias (Mapping[int, float] | None = None, -100..100): by token id, added to the token's logit.
             stop (str | Sequence[str] = ()): a text that ends the completion and is not part of it; of several,
                 whichever comes first.
             stop_tokens (int | Sequence[int] = (), 0 or more): a token id that ends the completion: it is the last of
-                its tokens and no part of its text; of several, whichever comes first.
-            seed (int | None = None, 0..2^64-1): makes the completion repeatable; None is a drawn one; the completion
+                its tokens, but not part of its text; of several, whichever comes first.
+            seed (int | None = None, 0..2^64-1): makes the completion repeatable; None is a random one; the completion
                 names it.
             echo (bool = False): begin the completion's text with the prompt; of infilling, with the prefix.
             ignore_eos (bool = False): go on after an end of text, which becomes a token like any other.
-            any_token (bool = False): choose from all rows of the embedding; what else is never chosen has little
-                meaning in a text.
+            any_token (bool = False): allow tokens that are otherwise never chosen: unused ones, padding rows, infilling
+                markers.
             deadline (float | tuple[float, float] | None = None, 0 or more): seconds after which the text so far is
                 returned, with the finish reason "deadline"; None is no limit; of a pair the first holds for the prompt,
                 the second for prompt and completion together.
-            logprobs (int | None = None, 0..100): with each token its log-probability, before other options changed
-                anything, and those of so many of the most probable tokens; None is off.
-            lookup (bool = True): guess tokens from earlier places of the text: the same tokens, often sooner.
+            logprobs (int | None = None, 0..100): return each token's log-probability, before other options change
+                anything, and those of this many of the most probable tokens; None is off.
+            lookup (bool = True): draft tokens from earlier in the text (prompt lookup): same tokens, often sooner.
 
         Raises:
             InvalidRequestError: an argument is unknown, of a wrong type or out of range.

@@ -88,11 +88,11 @@ class TestComplete:
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup"):
                 assert f" {option.help}" in text
-        assert "--top-p X choose among the fewest tokens that hold this part of the probability; 1 is off" in text
+        assert "--top-p X choose among the fewest tokens that add up to this probability; 1 is off" in text
         assert "1 is off (0..1, default: 0.95) --min-p X" in text
-        assert "repeatable (0..2^64-1, default: a drawn one)" in text
+        assert "repeatable (0..2^64-1, default: a random one)" in text
         assert "--logit-bias ID=X by token id, added to the token's logit; repeatable (-100..100) --stop TEXT" in text
-        assert "--logprobs N with --json: with each token its log-probability" in text
+        assert "--logprobs N with --json: return each token's log-probability" in text
 
     @pytest.mark.parametrize(("name", "value"), [
         ("max-tokens", "x"), ("max-tokens", "1.5"), ("top-p", "x"), ("stop-token", "a"), ("seed", "1e3"),

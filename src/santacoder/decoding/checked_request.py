@@ -1,4 +1,4 @@
-"""A request that fits its model: tokenised and checked once, for any number of samples."""
+"""A request that fits its model: tokenized and checked once, for any number of samples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from santacoder.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckedRequest:
-    """What all samples of a prompt have in common; made by `requests.check_request`.
+    """The part of a request that all samples of its prompt share; made by `requests.check_request`.
 
     Attributes:
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
         token_ids: (T,) int32 of the prompt, at least one; shared by all samples, which do not write to it.
         params: how to choose tokens and when to end.
-        filters: makes what turns a sample's text into what the caller wants.
+        filters: makes the filters that a sample's text passes through.
         echo: the text to begin completions with.
     """
 
@@ -30,7 +30,7 @@ class CheckedRequest:
 
     @property
     def end_ids(self) -> frozenset[int]:
-        """The tokens that end a text: stop tokens, and unless they are ignored the ends of text."""
+        """The tokens that end a text: stop tokens and, unless they are ignored, the ends of text."""
         stops = self.params.stop_ids
         return stops if self.params.ignore_eos else stops | self.tokenizer.end_ids
 

@@ -12,7 +12,7 @@ class Clock:
     """Measures a sequence from the moment that it is queued."""
 
     def __init__(self, deadlines: tuple[float, float]) -> None:
-        """Prepare, with seconds for the prompt and for prompt and completion together; infinite where no limit is."""
+        """Take the seconds for the prompt, and for prompt and completion together; infinite where there is no limit."""
         self._limits = deadlines
         self._deadlines = (math.inf, math.inf)
         self._begin = self._first = self._last = perf_counter()
@@ -43,5 +43,5 @@ class Clock:
         return (min(first, total) if in_prompt else total) - monotonic()
 
     def timings(self, prompt_tokens: int, chosen: int) -> Timings:
-        """Return where the time went, for so many tokens that were run of the prompt and that were chosen."""
+        """Return where the time went, given how many tokens of the prompt were run and how many tokens were chosen."""
         return Timings(prompt_tokens, self._first - self._begin, max(chosen - 1, 0), self._last - self._first)

@@ -1,7 +1,7 @@
-"""Prompt lookup: draft tokens from places where the text so far already had the last ones.
+"""Prompt lookup: draft tokens, copied from an earlier place where the text had the same last tokens.
 
-Verified in one step with the token before them, right drafts save steps and wrong ones change nothing (Saxena 2023,
-"Prompt Lookup Decoding"; Leviathan et al. 2023 for the verification).
+Drafts are verified in one step with the token before them: right ones save steps, wrong ones change nothing (Saxena
+2023, "Prompt Lookup Decoding"; Leviathan et al. 2023 for the verification).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from santacoder.text.token_ids import TokenIds
 
 GRAM: Final = 3  # tokens that must have occurred before
 MOST: Final = 15  # tokens of a draft
-FIRST: Final = 3  # tokens of the first draft: where weights come from memory, so many rows more cost next to nothing
+FIRST: Final = 3  # tokens of the first draft: where a step waits for weights from memory, these rows cost little
 REST: Final = 64  # most tokens between two tries while drafts fail
 
 
@@ -20,7 +20,7 @@ class Drafter:
     """Drafts what follows one growing text, and drafts less the more it is wrong."""
 
     def __init__(self) -> None:
-        self._ends: dict[bytes, int] = {}  # of each run of GRAM tokens, the position behind its latest place
+        self._ends: dict[bytes, int] = {}  # for each run of GRAM tokens, the position after its latest place
         self._indexed = GRAM  # the next position to enter
         self._length = FIRST
         self._failures = 0
@@ -41,7 +41,7 @@ class Drafter:
         return token_ids[place : place + min(self._length, most)]
 
     def learn(self, proposed: int, right: int) -> None:
-        """Take note that the first `right` of `proposed` draft tokens were right."""
+        """Adapt to the result of a draft: the first `right` of its `proposed` tokens were right."""
         if right == proposed:
             self._length = min(2 * self._length + 1, MOST)
         else:

@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens, and of those that could have been."""
+"""Log-probabilities of chosen tokens and of the most probable ones beside them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from santacoder.errors import NumericalError
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """A chosen token among those that could have been.
+    """A chosen token and the most probable ones at its position.
 
     Attributes:
-        token: the chosen one.
+        token: the chosen token.
         logprob: its log-probability.
         top: the most probable tokens and their log-probabilities, best first; of equals the lowest id first.
     """
@@ -29,9 +29,9 @@ class TokenLogprobs:
 
 @default_fpenv()
 def log_softmax(logits: NDArray[np.float32], position: int | None = None) -> NDArray[np.float64]:
-    """Logarithms of the probabilities of one row (V,), all finite.
+    """Return the log-probabilities, all finite, of one row of logits (V,).
 
-    One row at a time stays in the CPU's cache, and the result cannot depend on how many came together.
+    One row at a time stays in the CPU's cache, and the result cannot depend on the size of the batch.
 
     Raises:
         NumericalError: a logit is not finite; the message names the `position`, if one is given.
@@ -46,7 +46,7 @@ def log_softmax(logits: NDArray[np.float32], position: int | None = None) -> NDA
 
 
 def token_logprobs(logits: NDArray[np.float32], token: int, k: int, position: int | None = None) -> TokenLogprobs:
-    """A chosen token and the `k` most probable ones, given the logits (V,) that the model gave; k 0 is none.
+    """Return the log-probabilities of a chosen token and of the `k` most probable ones, from the model's logits (V,).
 
     Raises:
         NumericalError: as in `log_softmax`.

@@ -1,4 +1,4 @@
-"""The options of a request, how to choose tokens and when to end: declared, explained and checked once, here.
+"""The options of a request, how to choose tokens and when to end: declared, explained and checked here only.
 
 A new option is a field of `SamplingParams` and, for type checkers, a line of `SamplingOptions`. The command line's flag
 and the texts that `tools/document_options.py` writes follow from the field. Nothing here needs NumPy, which would make
@@ -42,17 +42,17 @@ class SamplingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What there is to know of one option.
+    """Everything there is to know about one option.
 
     Attributes:
         name: the keyword.
         type: of its values, spelled as in annotations.
         default: its value where it is not given.
         help: what it does, without a full stop.
-        low, high: the least and the largest of its numbers. Without low it takes no numbers; without high there is no
-            largest.
+        low, high: the range of its numbers, both included. Without low it takes no numbers; without high there is no
+            upper limit.
         unset: what None means, where a reader could not tell.
-        note: what else callers from Python need to know; of no use on the command line.
+        note: what else callers from Python need to know, and users of the command line do not.
         check: returns the normal form of a value that is not None, or raises InvalidRequestError. None for numbers and
             flags, which `kind` tells.
     """
@@ -80,10 +80,10 @@ class Option:
         return f"{_limit(self.low)} or more" if self.high is None else f"{_limit(self.low)}..{_limit(self.high)}"
 
     def checked(self, value: object) -> object:
-        """The normal form of a value.
+        """Return the normal form of a value.
 
         Raises:
-            InvalidRequestError: it is of a wrong type or out of range.
+            InvalidRequestError: it has a wrong type or is out of range.
         """
         if value is None and self.type.endswith(" | None"):
             return None
@@ -194,16 +194,18 @@ class SamplingParams:
     temperature: float = _option(0.2, "0 always takes the most probable token", low=0)
     top_k: int = _option(0, "choose among the k most probable tokens; 0 is off", low=0)
     top_p: float = _option(
-        0.95, "choose among the fewest tokens that hold this part of the probability; 1 is off", low=0, high=1
+        0.95, "choose among the fewest tokens that add up to this probability; 1 is off", low=0, high=1
     )
     min_p: float = _option(
-        0.0, "choose among tokens with at least this part of the largest probability; 0 is off", low=0, high=1
+        0.0, "choose among tokens with at least this fraction of the largest probability; 0 is off", low=0, high=1
     )
     repetition_penalty: float = _option(
         1.0, "above 1 discourages tokens of the prompt and the text so far", low=0.01, high=100
     )
-    frequency_penalty: float = _option(0.0, "taken off a token's logit for each time it was generated", low=-2, high=2)
-    presence_penalty: float = _option(0.0, "taken off a token's logit if it was generated", low=-2, high=2)
+    frequency_penalty: float = _option(
+        0.0, "subtracted from a token's logit for each time it was generated", low=-2, high=2
+    )
+    presence_penalty: float = _option(0.0, "subtracted from a token's logit if it was generated", low=-2, high=2)
     logit_bias: Mapping[int, float] | None = _option(
         None, "by token id, added to the token's logit", low=-100, high=100, check=_biases
     )
@@ -215,7 +217,7 @@ class SamplingParams:
     )
     stop_tokens: int | Sequence[int] = _option(
         (),
-        "a token id that ends the completion: it is the last of its tokens and no part of its text",
+        "a token id that ends the completion: it is the last of its tokens, but not part of its text",
         low=0,
         note="of several, whichever comes first",
         check=_token_ids,
@@ -225,31 +227,31 @@ class SamplingParams:
         "makes the completion repeatable",
         low=0,
         high=(1 << 64) - 1,
-        unset="a drawn one",
+        unset="a random one",
         note="the completion names it",
     )
     echo: bool = _option(False, "begin the completion's text with the prompt; of infilling, with the prefix")
     ignore_eos: bool = _option(False, "go on after an end of text, which becomes a token like any other")
     any_token: bool = _option(
-        False, "choose from all rows of the embedding; what else is never chosen has little meaning in a text"
+        False, "allow tokens that are otherwise never chosen: unused ones, padding rows, infilling markers"
     )
     deadline: float | tuple[float, float] | None = _option(
         None,
         'seconds after which the text so far is returned, with the finish reason "deadline"',
         low=0,
-        unset="no limit",
+        unset="unlimited",
         note="of a pair the first holds for the prompt, the second for prompt and completion together",
         check=_seconds,
     )
     logprobs: int | None = _option(
         None,
-        "with each token its log-probability, before other options changed anything, and those of so many of the most "
+        "return each token's log-probability, before other options change anything, and those of this many of the most "
         "probable tokens",
         low=0,
         high=100,
         unset="off",
     )
-    lookup: bool = _option(True, "guess tokens from earlier places of the text: the same tokens, often sooner")
+    lookup: bool = _option(True, "draft tokens from earlier in the text (prompt lookup): same tokens, often sooner")
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
@@ -279,7 +281,7 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> None:
     """Check logit_bias and stop_tokens against the vocabulary.
 
     Raises:
-        InvalidRequestError: one of them names a token outside.
+        InvalidRequestError: one of them names a token outside the vocabulary.
     """
     for name, tokens in (
         ("logit_bias", params.logit_bias or {}),
@@ -290,10 +292,10 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> None:
 
 
 def check_context(max_tokens: int, context: int, prompt_tokens: int, at_least: bool = False) -> None:
-    """Check that a request fits; `at_least` says that the prompt may have more tokens than that.
+    """Check that a request fits; `at_least` says that the prompt may have more than `prompt_tokens` tokens.
 
     Raises:
-        ContextOverflowError: it needs more positions than there are.
+        ContextOverflowError: it needs more positions than the context has.
     """
     least = "at least " if at_least else ""
     if max_tokens == 0 and prompt_tokens > context:
@@ -313,7 +315,7 @@ def check_scored(context: int, tokens: int, at_least: bool = False) -> None:
     `at_least` is as in `check_context`.
 
     Raises:
-        ContextOverflowError: it needs more positions than there are.
+        ContextOverflowError: it needs more positions than the context has.
     """
     if tokens - 1 > context:
         least = "at least " if at_least else ""

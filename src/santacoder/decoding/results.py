@@ -1,4 +1,4 @@
-"""What a completion is: its text, tokens, counts and times."""
+"""A completion: its text, tokens, counts and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FinishReason = Literal["stop", "length", "deadline"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a request: what the prompt became, and what was generated."""
+    """Token counts of a request: of the prompt, and of what was generated."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -48,7 +48,7 @@ class Timings:
 
     @property
     def generation_tokens_per_second(self) -> float:
-        """Speed of generating."""
+        """Speed of generation."""
         return self.generation_tokens / max(self.generation_seconds, 1e-9)
 
 
@@ -75,7 +75,7 @@ class Completion:
             text is not.
         finish_reason: "stop" for a stop string, a stop token, a filter or the end of text, "length" for max_tokens,
             "deadline".
-        seed: what the random bits were drawn with; the same seed and prompt give the same completion.
+        seed: of the random bits; the same seed, prompt and options give the same completion.
         usage: token counts.
         timings: seconds and speeds.
         logprobs: one entry for each of the tokens, if they were asked for.

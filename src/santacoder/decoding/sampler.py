@@ -1,19 +1,20 @@
 """Choosing the next token.
 
-The steps and their order: `repetition_penalty` over prompt and generated tokens (as in CTRL and
-transformers); `frequency_penalty` and `presence_penalty` over generated tokens (as OpenAI has them);
-`logit_bias`; tokens that are never sampled, unless `any_token`. Then temperature 0 takes the largest logit
-(ties: the lowest id); any other divides the logits, and top-k, top-p and min-p filter in this order what the
-softmax gives:
+The steps and their order: `repetition_penalty` over prompt and generated tokens (Keskar et al. 2019, "CTRL", in the
+form of transformers); `frequency_penalty` and `presence_penalty` over generated tokens (as OpenAI defines them);
+`logit_bias`; a ban on tokens that are never sampled, unless `any_token`. Then temperature 0 takes the largest logit
+(ties: the lowest id). Any other temperature divides the logits, and top-k, top-p and min-p filter the softmax, in
+this order:
 
 - `top_k` keeps the k largest logits (ties: lower ids first); 0 is off.
-- `top_p` keeps the fewest most probable tokens that hold this part of what top-k left, always one; 1 is off.
-- `min_p` drops tokens that have less than this part of the largest probability; 0 is off.
+- `top_p` keeps the fewest most probable tokens that add up to this fraction of what top-k left, always at least one;
+  1 is off (Holtzman et al. 2020).
+- `min_p` drops tokens that have less than this fraction of the largest probability; 0 is off (Nguyen et al. 2024).
 
-Random bits come from Philox, a counter-based generator: its key is the seed, its counter the index of the
-sample and the token's position in the sequence. So a token depends on these and its logits alone, never on
-what ran before or beside it. A completion that goes on from another's tokens draws what the other would
-have drawn.
+Random bits come from Philox, a counter-based generator (Salmon et al. 2011): its key is the seed, its counter the
+index of the sample and the token's position in the sequence. So a token depends only on these and its logits, never
+on what ran before or beside it. A completion that goes on from another's tokens draws what the other would have
+drawn.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Sampler:
 
     @default_fpenv()
     def next(self, logits: NDArray[np.float32]) -> int:
-        """The token for the next position, given its logits (V,), contiguous, which are used up.
+        """Choose the token for the next position from its logits (V,), which are contiguous and are overwritten.
 
         Raises:
             NumericalError: a logit is NaN or +infinity, or none is left.
@@ -82,7 +83,7 @@ class Sampler:
         self._position += 1
 
     def _adjust(self, logits: NDArray[np.float32]) -> None:
-        """Penalties, biases and bans, in place."""
+        """Apply penalties, biases and bans, in place."""
         params = self._params
         if params.repetition_penalty != 1.0:
             penalty = np.float32(params.repetition_penalty)
@@ -125,7 +126,7 @@ class RandomBits:
         self._state = self._philox.state  # setting it takes a tenth of the time that a new generator takes
 
     def at(self, position: int) -> int:
-        """The bits of one position, whatever was asked for before."""
+        """Return the bits of one position; calls before do not matter."""
         self._state["state"]["counter"][1] = position
         self._philox.state = self._state
         return int(self._philox.random_raw())

@@ -22,7 +22,7 @@ from santacoder.text.token_ids import TokenIds
 
 
 class State(enum.Enum):
-    """How far a sequence is."""
+    """How far a sequence has come."""
 
     WAITING = enum.auto()  # for its turn
     RUNNING = enum.auto()  # steps of the model may be at work for it
@@ -35,7 +35,7 @@ class Owner(Protocol):
     """A call of the library that waits for sequences.
 
     Attributes:
-        owner: the thread, by its number.
+        owner: the thread, by its identifier.
         done: whether it has what it waits for.
     """
 
@@ -52,14 +52,14 @@ class Owner(Protocol):
 class Sequence:
     """Number `index` of the samples of a request. Its tokens depend on prompt, seed and index only.
 
-    A step may be interrupted anywhere. So each fact has one place, which one statement changes: `state` is read off
-    these, and what follows from the tokens (the sampler's counts, the text's filters) is made anew by `restore`.
+    A step may be interrupted anywhere. So each fact is stored once and changed by one statement: `state` is derived
+    from these, and `restore` rebuilds what follows from the tokens (the sampler's counts, the text's filters).
 
     Attributes:
         request: what all samples of the prompt have in common.
         cache: keys and values of its first tokens; None before its turn comes.
         pieces: what became final so far; the last one says why the text ended, once it has.
-        error: what ended it instead.
+        error: the exception that ended it instead.
         cancelled: nobody waits for it any more.
         call: the call that waits for it; None before it is submitted and after it ended.
         stale: an interruption may have left the choice of a token half done: see `restore`.
@@ -91,7 +91,7 @@ class Sequence:
 
     @property
     def state(self) -> State:
-        """How far it is."""
+        """How far it has come."""
         if self.error is not None:
             return State.FAILED
         if self.finish_reason is not None:
@@ -122,7 +122,7 @@ class Sequence:
 
     @property
     def generated(self) -> int:
-        """Tokens generated so far; the end of text is none of them, one of `params.stop_tokens` is the last."""
+        """Tokens generated so far; one of `params.stop_tokens` is counted, an end of text is not."""
         return self._generated
 
     @property
@@ -138,10 +138,10 @@ class Sequence:
 
     @property
     def blocks(self) -> int:
-        """Most blocks of cache that it will take."""
+        """Most kv_blocks that it will take."""
         return -(-(self.prompt.size + self.request.params.max_tokens) // KV_BLOCK)
 
-    # The way of a sequence: queued, in the batch, out of it.
+    # The life of a sequence: queued, in the batch, out of it.
 
     def start_clock(self) -> None:
         """Measure times and deadlines from here."""
@@ -162,7 +162,7 @@ class Sequence:
         self._sampler = self._new_sampler()
 
     def release(self) -> KVCache | None:
-        """Let go of what takes memory, since it has ended.
+        """Free what takes memory, after its end.
 
         Returns:
             Its cache, unless it was borrowed.
@@ -179,7 +179,7 @@ class Sequence:
 
     def _prompt_read(self) -> int:
         """Return how many tokens of the prompt were run so far."""
-        cache = self.cache  # looked at once: the leader may release it meanwhile
+        cache = self.cache  # read only once: the leader may release it meanwhile
         return self._read if cache is None else min(len(cache), self.prompt.size) - self._reused
 
     def _new_sampler(self) -> Sampler:
@@ -191,7 +191,7 @@ class Sequence:
 
     @property
     def has_deadline(self) -> bool:
-        """Whether the clock may end it."""
+        """Whether it has a deadline."""
         return self._clock.has_deadline
 
     @property
@@ -201,11 +201,11 @@ class Sequence:
 
     @property
     def expired(self) -> bool:
-        """Whether its deadline is over."""
+        """Whether its deadline has passed."""
         return self.time_left < 0
 
     def expire(self) -> None:
-        """End with the text that there is."""
+        """End with the text so far."""
         if self.stale and self._sampler is not None:
             self.restore()
             if self.finish_reason is not None:
@@ -213,12 +213,12 @@ class Sequence:
         text = self._stream.finish(cut_off=True)
         self._emit(text, "stop" if self._stream.stopped else "deadline")
 
-    # Steps: what to run next, and what the logits make of it.
+    # Steps: what to run next, and the tokens that the logits choose.
 
     def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]:
         """Return the next tokens to run, at most `room`, and for how many of them, at the end, logits are needed.
 
-        None of them is needed in the middle of the prompt. With `draft`, draft tokens may follow the last known token.
+        In the middle of the prompt none are needed. With `draft`, draft tokens may follow the last known token.
         """
         assert self.cache is not None
         known = self.prompt.size + self._generated
@@ -239,7 +239,7 @@ class Sequence:
     def advance(self, logits: NDArray[np.float32], draft_ids: Iterable[int] = ()) -> None:
         """Choose tokens from the logits (1 + draft tokens, V) that follow the last known token and each draft token.
 
-        The logits are used up.
+        The logits are overwritten.
 
         Raises:
             NumericalError: logits are not finite.
@@ -301,11 +301,11 @@ class Sequence:
         self._taken = self._generated
 
     def _begin_text(self) -> None:
-        """Begin the text before the first token, without what is out already."""
+        """Begin the text at the first token again, and skip what is out already."""
         request = self.request
         self._stream = TextStream(request.tokenizer, request.filters(request.params.stop))
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
-        self._skip = sum(len(piece.text) for piece in self.pieces)  # characters that are out already
+        self._skip = sum(len(piece.text) for piece in self.pieces)  # characters in pieces
 
     def restore(self) -> None:
         """Bring sampler and text stream back in line with the tokens, after an interruption between the two."""
@@ -322,7 +322,7 @@ class Sequence:
         """Return the finished completion.
 
         Raises:
-            NumericalError: or whatever else ended it.
+            NumericalError: or any other exception that ended it.
             SantaCoderError: it was cancelled.
         """
         if self.error is not None:
