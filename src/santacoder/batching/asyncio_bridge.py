@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
-    """The result of `work()`, run in a thread of its own; `cancel` makes it stop when nobody waits any more."""
+    """Return the result of `work()`, run in a thread of its own; `cancel` stops it when nobody waits any more."""
     async with contextlib.aclosing(iterate(lambda: iter((work(),)), cancel)) as results:
         return await anext(results)
 
 
 async def iterate(start: Callable[[], Iterator[T]], cancel: Callable[[], None]) -> AsyncGenerator[T, None]:
-    """What `start()` iterates over, in a thread of its own; `cancel` makes it stop when nobody listens any more."""
+    """Yield the items of `start()`, run in a thread of its own; `cancel` stops it when nobody listens any more."""
     import asyncio  # 20 ms, which programs without a loop need not spend
 
     loop = asyncio.get_running_loop()

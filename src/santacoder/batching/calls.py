@@ -20,16 +20,16 @@ class Call(Waiter):
     def __init__(self) -> None:
         super().__init__()
         self.queue: deque[Sequence] = deque()
-        self._left: dict[int, Sequence] = {}  # by identity: those that were not taken as ended
-        self._ended: deque[Sequence] = deque()  # twice, perhaps, where an interruption came
+        self._left: dict[int, Sequence] = {}  # by identity: those that `take_ended` has not returned
+        self._ended: deque[Sequence] = deque()  # an interruption may enter one twice
         self.has_deadlines = False
 
     def __len__(self) -> int:
-        """Sequences that were not taken as ended."""
+        """Count the sequences that `take_ended` has not returned."""
         return len(self._left)
 
     def add(self, sequences: list[Sequence]) -> None:
-        """Take over sequences, which begin behind those of before."""
+        """Take over sequences, which begin after those added before."""
         for sequence in sequences:
             sequence.call = self
             self._left[id(sequence)] = sequence
@@ -42,7 +42,7 @@ class Call(Waiter):
         self.queue = deque((*kept, *islice(self.queue, most, None)))
 
     def unfinished(self) -> list[Sequence]:
-        """The sequences that go on or have not begun."""
+        """Return the sequences that are running or have not begun."""
         return [sequence for sequence in self._left.values() if not sequence.ended]
 
     @property

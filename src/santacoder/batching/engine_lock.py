@@ -1,4 +1,4 @@
-"""Which thread runs the engine: leader and followers (Schmidt et al. 2000), without a thread of its own."""
+"""Decides which thread runs the engine: leader/followers (Schmidt et al. 2000), without a thread of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Sleeper(Protocol):
-    """What a leader wakes: a `Waiter`, or what a sequence knows of one."""
+    """A waiting thread, as a leader sees it: a `Waiter`, or the call that a sequence knows."""
 
     done: Callable[[], bool]
 
@@ -29,7 +29,7 @@ class Waiter:
     Attributes:
         owner: the thread.
         done: whether it has what it waits for; called with the lock held, by any thread.
-        bell: what wakes it, while it sleeps.
+        bell: the condition that wakes it, while it sleeps.
     """
 
     def __init__(self, done: Callable[[], bool] = lambda: False) -> None:
@@ -38,7 +38,7 @@ class Waiter:
         self.bell: threading.Condition | None = None
 
     def sleep(self, lock: threading.RLock, seconds: float) -> None:
-        """Let go of the lock until `wake` or for so long."""
+        """Release the lock until `wake`, or for so many seconds."""
         try:
             self.bell = threading.Condition(lock)
             self.bell.wait(seconds)
@@ -54,14 +54,14 @@ class Waiter:
 class EngineLock:
     """Decides which thread runs the engine: one at a time leads, and the others follow.
 
-    The leader runs one step on behalf of every waiting request, or holds the engine exclusively. Those that want it
-    exclusively come in the order in which they asked, and a step that somebody waits for goes between any two of them:
-    neither kind waits for more than one of the other.
+    The leader runs one step on behalf of every waiting request, or holds the engine exclusively. Exclusive use is
+    granted in the order of asking, and a step that somebody waits for runs between any two such uses: neither kind
+    waits for more than one of the other.
 
-    A step wakes the threads that have what they waited for and, where its leader leaves, one that leads the next: with
-    many threads, waking all of them after each step costs more than the steps.
+    A step wakes the threads whose results are ready and, where its leader leaves, one thread to lead the next step:
+    with many threads, waking all of them after each step costs more than the steps.
 
-    Ctrl-C may come anywhere, and bring a signal handler that makes a request of its own. So the lock is taken by its
+    Ctrl-C may come anywhere, and a signal handler may make a request of its own. So the lock is taken by its
     own methods, since those of a condition are Python; no call stands between looking for a turn and taking it;
     registrations are undone, and the lead is given up, by statements in `finally` that call nothing; and waiting
     threads re-check periodically.
@@ -76,7 +76,7 @@ class EngineLock:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin anew: nobody leads, and nobody else waits."""
+        """Start again: nobody leads, and nobody waits."""
         for waiter in (*self._steps, *self._exclusive):
             waiter.bell = None  # its lock may belong to a thread that does not exist here
         self.lock = threading.RLock()
@@ -87,7 +87,7 @@ class EngineLock:
 
     @property
     def leader(self) -> int | None:
-        """The thread that leads, by its number."""
+        """The thread that leads, by its identifier."""
         return self._leader
 
     @property
@@ -96,12 +96,12 @@ class EngineLock:
         return len(self._steps), len(self._exclusive)
 
     def step(self, waiter: Waiter, work: Callable[[], object], wait: Callable[[bool], float]) -> None:
-        """Run `work`, a step, when this thread may lead; or return when it is done, perhaps because of others' steps.
+        """Run `work`, a step, once this thread may lead; or return once the waiter is done by other threads' steps.
 
-        `wait(quiet)` says for how many seconds to wait; `quiet` tells that no step runs meanwhile.
+        `wait(quiet)` returns how many seconds to wait; `quiet` says that no step runs meanwhile.
 
         Raises:
-            DeadlockError: the thread leads already.
+            DeadlockError: the thread already leads.
         """
         mine = self._this_thread()
         again = False
@@ -121,7 +121,7 @@ class EngineLock:
         """Return `work()`, which runs while no other thread leads.
 
         Raises:
-            DeadlockError: the thread leads already.
+            DeadlockError: the thread already leads.
         """
         mine = self._this_thread()
         try:
@@ -192,7 +192,7 @@ class EngineLock:
         return self._was_exclusive and any(waiter.owner != thread for waiter in self._steps)
 
     def _pass_on(self, stepping: Waiter | None) -> None:
-        """Wake whose turn it is, unless somebody leads. A thread that led a step, and is not done, leads the next."""
+        """Wake the thread whose turn it is, unless one leads. One that led a step and is not done leads the next."""
         if self._leader is not None:
             return
         self._idle.notify_all()

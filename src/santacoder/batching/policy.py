@@ -1,7 +1,7 @@
-"""What runs next: decisions that change nothing, so that they can be read and tested without a model.
+"""What runs next: the scheduler's decisions as pure functions, which can be tested without a model.
 
-Sequences wait in a queue until there is room. One whose prompt begins like another that is being read waits for that
-prefix, and then shares its cache: n samples of a prompt cost one reading of it. Batches are continuous (Yu et al. 2022,
+Sequences wait in a queue until there is room. A sequence whose prompt begins like one that is being read waits for
+that prefix and then shares its cache: for n samples, a prompt is read once. Batching is continuous (Yu et al. 2022,
 "Orca"): after each step sequences may join and leave.
 """
 
@@ -14,15 +14,15 @@ from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.text.token_ids import TokenIds, common_prefix
 
 MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
-PROMPT_ROWS: Final = 128  # rows of prompts in a step in which others generate, who should not wait for long
+PROMPT_ROWS: Final = 128  # rows of prompts in a step where other sequences generate: they should not wait long
 MAX_DRAFTING: Final = 4  # sequences with drafts: with more, the rows of a step are better spent on sequences
-WORTH_WAITING: Final = KV_BLOCK // 4  # tokens: for a prefix that is longer by so much, and being read, a sequence waits
+WORTH_WAITING: Final = KV_BLOCK // 4  # tokens: a sequence waits for a prefix being read that is longer by this
 
 T = TypeVar("T")
 
 
 class Reading(Protocol):
-    """A sequence whose prompt is in its cache, or comes to be."""
+    """A sequence whose prompt is in its cache, or is being read into it."""
 
     @property
     def prompt(self) -> TokenIds: ...
@@ -104,7 +104,7 @@ def find_prefix(prompt: TokenIds, batch: Iterable[Reading], kept: Iterable[Kept]
 
 
 def count_dropped(excess: int, kept_blocks: Iterable[int]) -> int | None:
-    """Return how many kept caches to drop, the first ones, to give back `excess` blocks; None if all are too few."""
+    """Return how many of the first kept caches to drop to free `excess` kv_blocks; None if all are too few."""
     dropped = 0
     sizes = iter(kept_blocks)
     while excess > 0:
@@ -117,7 +117,7 @@ def count_dropped(excess: int, kept_blocks: Iterable[int]) -> int | None:
 
 
 def plan_step(batch: Iterable[S], chunk: int) -> list[Rows[S]]:
-    """Return what to run in at most `chunk` rows: first who generates, then prompts as far as rows are left."""
+    """Return what to run in at most `chunk` rows: first generating sequences, then prompts while rows are left."""
     members = list(batch)
     generating = [sequence for sequence in members if sequence.generated][:chunk]
     draft = len(members) <= MAX_DRAFTING

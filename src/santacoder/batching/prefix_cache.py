@@ -20,7 +20,7 @@ class Entry:
 
 
 class PrefixCache:
-    """The caches of the last requests, newest last; none whose tokens another one begins with."""
+    """The caches of the last requests, newest last; one that holds a prefix of a newer one is dropped."""
 
     def __init__(self, entries: int = ENTRIES) -> None:
         self._most = entries
@@ -32,7 +32,7 @@ class PrefixCache:
         return tuple(self._entries)
 
     def add(self, tokens: TokenIds, cache: KVCache) -> None:
-        """Keep a cache whose positions hold `tokens`, as many as it has; nobody else writes to it from now on."""
+        """Keep a cache that holds `tokens`, or the first of them; nobody may write to it from now on."""
         entry = Entry(tokens[: len(cache)].copy(), cache)
         if not entry.tokens.size:
             return
@@ -40,10 +40,10 @@ class PrefixCache:
         self._entries = [*kept, entry][-self._most :]
 
     def drop_oldest(self, count: int) -> None:
-        """Give back the memory of the `count` oldest entries."""
+        """Free the memory of the `count` oldest entries."""
         del self._entries[:count]
 
     @property
     def blocks(self) -> int:
-        """Blocks of memory that the entries hold, those that they share counted for each."""
+        """Number of kv_blocks that the entries hold; a shared one counts for each."""
         return sum(entry.cache.blocks for entry in self._entries)

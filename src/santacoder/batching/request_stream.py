@@ -1,4 +1,4 @@
-"""Any number of requests in one batch: each answer as it is done, and a bad request takes no other with it."""
+"""Any number of requests in one batch: results come as they are done, and a bad request does not affect the others."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, ModelClosedError, SantaCoderError
 from santacoder.requests import Request
 
-#: What becomes of a request that fails: its error ends the work once all others that were taken are done, or is given
-#: like a completion.
+#: For a request that fails: raise its error once all others that were taken are done, or yield it in the place of the
+#: completion.
 OnError = Literal["raise", "return"]
 
 MOST: Final = 2 * MAX_RUNNING  # requests that run or wait at a time; more are taken when half of them are done
@@ -25,7 +25,7 @@ MakeSequence = Callable[[Request], Sequence]
 
 
 class RequestStream:
-    """Takes requests as room comes, runs them, and gives each one's position with what became of it."""
+    """Takes requests as there is room, runs them, and yields each one's position with its completion or error."""
 
     def __init__(
         self, scheduler: Scheduler[Any], requests: Iterable[object], make: MakeSequence, on_error: OnError
@@ -36,17 +36,17 @@ class RequestStream:
         self._returns = on_error == "return"
         self._call = Call()
         self._waiting: dict[int, int] = {}  # positions, by identity of the sequence
-        self._failed: deque[tuple[int, SantaCoderError]] = deque()  # not given yet
+        self._failed: deque[tuple[int, SantaCoderError]] = deque()  # not yielded yet
         self._error: Exception | None = None  # to raise at the end
         self._takes = True
 
     def run(self) -> Generator[tuple[int, Completion | SantaCoderError], None, None]:
-        """Give positions and completions as they come; closing the generator ends the work.
+        """Yield positions and completions as they are done; closing the generator ends the work.
 
         Raises:
             SantaCoderError: of the first request that failed, unless errors are returned.
             ModelClosedError: the model is closed: at once.
-            Exception: what going through the requests raised, when those that were taken before are done.
+            Exception: the iterable of requests raised it; requests taken before are finished first.
         """
         try:
             while True:
@@ -110,11 +110,11 @@ class RequestStream:
             self._stop(error)
 
     def _stop(self, error: Exception) -> None:
-        """Take no more requests, and raise this at the end, or what came before it."""
+        """Take no more requests, and raise this at the end, unless another error came first."""
         self._takes = False
         self._error = self._error or error
 
 
 def _named(position: int, error: SantaCoderError) -> SantaCoderError:
-    """The error with the request's position; that of a closed model as it is."""
+    """Return the error with the request's position in its message; a ModelClosedError as it is."""
     return error if isinstance(error, ModelClosedError) else type(error)(f"requests[{position}]: {error}")

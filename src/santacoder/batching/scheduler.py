@@ -1,12 +1,12 @@
 """Continuous batching: the sequences of all callers go through the model together, a step at a time.
 
-There is no thread of its own. Of the callers that wait for a sequence, one leads: it runs a step for all sequences, and
-then whoever still waits may lead. So the work of several Python threads joins one batch, nothing runs while nobody
-waits, and a fork or the end of the interpreter finds no thread in the way.
+The scheduler has no thread of its own. One of the callers that wait for a sequence leads: it runs a step for all
+sequences, and then any caller that still waits may lead. So several Python threads share one batch, nothing runs while
+nobody waits, and no thread is in the way of a fork or of the interpreter's exit.
 
-What runs next is decided in policy.py; here it is done, with the lock held, in an order that leaves queues and batch
-whole wherever an interruption comes. What a sequence becomes never depends on any of this, since the engine gives the
-same bits in any batch and from any cache.
+policy.py decides what runs next. Here it is done, with the lock held, in an order that keeps queues and batch
+consistent wherever an interruption comes. A sequence's result never depends on this: the engine gives the same bits in
+any batch and from any cache.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all sequences and kept p
 
 
 class StepRunner(Protocol):
-    """What a scheduler needs of a model; `Transformer` describes it."""
+    """The parts of a model that a scheduler needs; `Transformer` describes them."""
 
     @property
     def context(self) -> int: ...
@@ -46,7 +46,7 @@ class StepRunner(Protocol):
     def new_cache(self) -> KVCache: ...
     def forward_batch(
         self, parts: list[tuple[TokenIds, KVCache]], outputs: list[int], abandon: Callable[[], bool]
-    ) -> NDArray[np.float32]: ...  # new each time: sequences use the logits up
+    ) -> NDArray[np.float32]: ...  # new each time: sequences overwrite the logits
 
 
 E = TypeVar("E", bound=StepRunner)
@@ -83,12 +83,12 @@ class Scheduler(Generic[E]):
 
     @property
     def blocks(self) -> int:
-        """Blocks of cache that the batch may come to take and that kept prefixes take."""
+        """Number of kv_blocks that the batch may need and that kept prefixes hold."""
         return sum(sequence.blocks for sequence in self._running) + self._prefixes.blocks
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All that wait or are in the batch."""
+        """All sequences that wait or are in the batch."""
         return [*self._all()]
 
     def submit(self, call: Call, sequences: list[Sequence]) -> None:
@@ -149,7 +149,7 @@ class Scheduler(Generic[E]):
             self._lock.wake([call])
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
-        """Run a sequence, from the moment that its first piece is asked for; closing the generator cancels it."""
+        """Run a sequence once its first piece is asked for; closing the generator cancels it."""
         request = sequence.request
         if request.echo:
             yield Piece(request.echo, (), None, None if request.params.logprobs is None else ())
@@ -177,7 +177,7 @@ class Scheduler(Generic[E]):
         """Run sequences to their ends; `advanced` is called with the number newly ended.
 
         Raises:
-            NumericalError: or what else ended one of them: the others are cancelled.
+            NumericalError: or any other exception that ended one of them; the others are cancelled.
         """
         call = Call()
         try:
@@ -191,7 +191,7 @@ class Scheduler(Generic[E]):
             self.cancel(sequences)
 
     def await_ended(self, call: Call) -> list[Sequence]:
-        """Run a call's sequences until some of those that are left have ended, and take these.
+        """Run a call's sequences until some more of them have ended, and return these.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
@@ -209,7 +209,7 @@ class Scheduler(Generic[E]):
         return self._lock.exclusive(lambda: work(self.engine))
 
     def close(self) -> None:
-        """Let go of the engine; sequences that have not ended end with ModelClosedError."""
+        """Release the engine; sequences that have not ended end with ModelClosedError."""
         with self._lock.lock:
             self._engine = None  # a step that runs sees it and stops
             for sequence in self._all():
@@ -222,12 +222,12 @@ class Scheduler(Generic[E]):
             self._lock.await_others()
 
     def forget(self) -> None:
-        """Give back the memory of kept prefixes."""
+        """Free the memory of kept prefixes."""
         with self._lock.lock:
             self._prefixes = PrefixCache()
 
     def after_fork(self) -> None:
-        """Drop what other threads waited for, in a forked child, which has only the forking thread; renew the locks."""
+        """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
         self._lock.after_fork()
         mine = threading.get_ident()
         for sequence in self._all():
@@ -263,7 +263,7 @@ class Scheduler(Generic[E]):
         return self.closed or all(rows.sequence.cancelled or rows.sequence.expired for rows in plan)
 
     def _retire(self) -> None:
-        """Take out what has ended; its cache may serve the next."""
+        """Take ended sequences out of the batch; their caches may serve the next ones."""
         for sequence in self._running:
             if not sequence.ended and sequence.expired:
                 sequence.expire()
@@ -275,7 +275,7 @@ class Scheduler(Generic[E]):
         self._running = [sequence for sequence in self._running if not sequence.ended]
 
     def _admit(self, engine: StepRunner) -> None:
-        """Start waiting sequences, of all calls in turn, but for those whose prefix is just being read."""
+        """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
         skipped = 0
@@ -291,7 +291,7 @@ class Scheduler(Generic[E]):
             changed[call] = None
         for call in changed:
             call.drop(gone, MAX_RUNNING)
-        if changed:  # they stand behind those that wait for their turn
+        if changed:  # they come after those that still wait for their turn
             order = chain((call for call in self._calls if call not in changed), changed)
             self._calls = {call: None for call in order if call.queue}
 
@@ -308,7 +308,7 @@ class Scheduler(Generic[E]):
         return True
 
     def _make_room(self, blocks: int) -> bool:
-        """Drop kept prefixes as need be; return whether so many blocks fit. A lone sequence runs in any case."""
+        """Drop kept prefixes as needed; return whether so many kv_blocks fit. A lone sequence runs in any case."""
         kept = [entry.cache.blocks for entry in self._prefixes.entries]
         dropped = count_dropped(self.blocks + blocks - self._most_blocks, kept)
         if dropped is None and self._running:
@@ -317,7 +317,7 @@ class Scheduler(Generic[E]):
         return True
 
     def _advance(self, plan: list[Rows[Sequence]], logits: NDArray[np.float32]) -> None:
-        """Hand out the logits."""
+        """Give each sequence its logits (rows, V)."""
         row = 0
         for sequence, _, wanted in plan:
             sequence.stale = wanted > 0

@@ -1,4 +1,4 @@
-"""A text that grows and is edited, as in an editor: only what changed is computed again."""
+"""A text that grows and is edited: only what changed is computed again."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _NOTHING: Final = np.empty(0, dtype=np.int32)
 
 
 class _Turn:
-    """Whose turn it is to use a session."""
+    """Tells which thread uses a session."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.holder: threading.Thread | None = None  # whom the session works for, or who read its open stream last
+        self.holder: threading.Thread | None = None  # holds the session, or last read its open stream
 
 
 class Session:
     """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
 
     One request at a time: a second thread waits. A thread that left a stream open would wait for itself: its next
-    request is a `DeadlockError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
-    do not push it out.
+    request raises `DeadlockError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
+    do not evict it.
     """
 
     _at_exit = staticmethod(sys.is_finalizing)
@@ -55,43 +55,43 @@ class Session:
         self._tokenizer = tokenizer
         self._turn = _Turn()
         self._cache = scheduler.engine.new_cache()
-        self._token_ids: TokenIds = _NOTHING  # what the cache holds
+        self._token_ids: TokenIds = _NOTHING  # the tokens that the cache holds
         watch_forks(self)
 
     def after_fork(self) -> None:
-        """In a forked child: what another thread was doing is lost with it, and so is the text."""
+        """Forget the text, in a forked child, if another thread was using the session."""
         before = self._turn
         if before.holder is threading.current_thread():
             return
-        self._turn = _Turn()  # in any case: a thread may own a lock, and not say so yet
+        self._turn = _Turn()  # in any case: a thread may hold the lock before `holder` says so
         if before.lock.locked():
             self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Forget the text, and leave the cache to whom it may still be in use by."""
+        """Forget the text and abandon the cache: another thread may still be using it."""
         if not self._scheduler.closed:
             self._hold(self._scheduler.engine.new_cache(), _NOTHING)
 
     def _hold(self, cache: KVCache, token_ids: TokenIds) -> None:
-        """Have a cache and what it holds; at no moment more tokens than that."""
+        """Set the cache and its tokens; at no moment are there more tokens than the cache holds."""
         self._token_ids = _NOTHING
         self._cache = cache
         self._token_ids = token_ids
 
     def __len__(self) -> int:
-        """Tokens whose keys and values are kept."""
+        """Count the tokens whose keys and values are kept."""
         return self._token_ids.size
 
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
-        """As `SantaCoder.complete`."""
+        """Continue `prompt`: see `SantaCoder.complete`."""
         return self._finish(self._continuation(prompt, options))
 
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
-        """As `SantaCoder.stream`; the session is taken until the generator ends or is closed."""
+        """Continue `prompt` piece by piece: see `SantaCoder.stream`. The session is in use until the generator ends."""
         return self._stream(self._continuation(prompt, options))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the text and its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
+        """Write the text with its keys and values to a file, 12 KB a token for SantaCoder; all of it or nothing.
 
         Raises:
             OSError: the file cannot be written.
@@ -103,11 +103,11 @@ class Session:
         self._take_turn(save)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a file that `save` wrote with the same model, on whatever machine; on an error nothing changes.
+        """Go on from a file that `save` wrote with the same model, on any machine; on an error nothing changes.
 
         Raises:
             OSError: the file cannot be read.
-            SessionFormatError: it is no such file, is damaged, or belongs to another model.
+            SessionFormatError: it is not a session file, is damaged, or belongs to another model.
         """
 
         def load() -> None:
@@ -126,7 +126,7 @@ class Session:
         single_line: bool = False,
         **options: Unpack[SamplingOptions],
     ) -> Completion:
-        """As `SantaCoder.infill`; the mode "auto" is "spm": while the prefix grows, only its end is computed."""
+        """Infill as `SantaCoder.infill`, but "auto" is "spm": while the prefix grows, only its end is computed."""
         return self._finish(self._infilling(prefix, suffix, mode, single_line, options))
 
     def stream_infill(
@@ -138,7 +138,7 @@ class Session:
         single_line: bool = False,
         **options: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, Completion]:
-        """As `infill`, piece by piece; the session is taken until the generator ends or is closed."""
+        """Infill piece by piece, as `infill`. The session is in use until the generator ends or is closed."""
         return self._stream(self._infilling(prefix, suffix, mode, single_line, options))
 
     def _continuation(self, prompt: Prompt, options: SamplingOptions) -> Sequence:
@@ -191,7 +191,7 @@ class Session:
                 turn.holder = None
 
     def _claim(self) -> _Turn:
-        """The turn to take.
+        """Return the turn to take.
 
         Raises:
             DeadlockError: the thread would wait for itself.
@@ -214,17 +214,17 @@ class Session:
         return cache
 
     def _take_back(self, sequence: Sequence, cache: KVCache, turn: _Turn) -> None:
-        """Hold the text of a sequence that has ended or was given up, as far as its cache does."""
+        """Take the cache back from a sequence that has ended or was given up, with the tokens that it holds."""
         if self._at_exit():  # a stream was left open: what this needs of other modules may be gone
             return
 
-        def take_back(_: Transformer) -> None:  # no step writes to the cache now, nor later
+        def take_back(_: Transformer) -> None:  # no step writes to the cache now or later
             sequence.cancelled = sequence.cancelled or not sequence.ended
             sequence.release()
             sequence.cache = None
             if self._turn is turn:  # else this is the child of a fork, which began anew
                 self._hold(cache, sequence.token_ids[: len(cache)].copy())
 
-        # Else there is no model any more, or the garbage collector ends a stream in the middle of a step.
+        # Otherwise the model is closed, or the garbage collector ends a stream in the middle of a step.
         with contextlib.suppress(ModelClosedError, DeadlockError):
             self._scheduler.exclusive(take_back)

@@ -52,7 +52,7 @@ def read_session(path: str | os.PathLike[str], fingerprint: str, vocab_size: int
 
     Raises:
         OSError: the file cannot be read.
-        SessionFormatError: it is no session, is damaged or does not fit the model.
+        SessionFormatError: it is not a session file, is damaged, or does not fit the model.
     """
     with os.fdopen(open_regular(os.fspath(path), SessionFormatError), "rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""Steps of a model that others use too."""
+"""Exclusive steps on a model that other threads use too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from santacoder.text.token_ids import TokenIds
 
 
 class SharedSteps:
-    """Steps of a model that others use too: between two steps it is theirs."""
+    """Runs exclusive steps on a model; other threads use it between two of them."""
 
     def __init__(self, scheduler: Scheduler[Transformer]) -> None:
         self._scheduler = scheduler
@@ -30,7 +30,7 @@ class SharedSteps:
         return self._scheduler.engine.chunk
 
     def new_cache(self) -> KVCache:
-        """An empty cache for one sequence."""
+        """Return an empty cache for one sequence."""
         return self._scheduler.engine.new_cache()
 
     def each_logits(
