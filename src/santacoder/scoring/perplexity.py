@@ -1,12 +1,11 @@
 """How well a model predicts text: bits per byte, perplexity, and the divergence from a reference model.
 
-Every text is measured on its own. The end-of-text token stands before it, and every token is predicted from those
-before it, the first one from the end of text alone, so that every byte is paid for. Special tokens written out in a
-text are plain text.
+Every text is measured separately, after an end-of-text token. Every token is predicted from those before it, the first
+one from the end of text only, so every byte counts. Special tokens written out in a text are plain text.
 
-What does not fit in the context is read in windows: each begins `stride` positions after the one before it and scores
-the positions that no window has scored yet. So every token is scored once, and behind the first window with at least
-`context - stride` tokens to its left. Logits are float32, all that follows is float64.
+A text longer than the context is read in windows: each begins `stride` positions after the one before it and scores
+the positions that no window has scored yet. So every token is scored once and, after the first window, with at least
+`context - stride` tokens to its left. Logits are float32, everything computed from them is float64.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Progress = Callable[[int], None]
 
 
 class LogitSource(Protocol):
-    """What an evaluation needs of a model; `SantaCoder` has it."""
+    """The parts of a model that an evaluation needs; `SantaCoder` has them."""
 
     @property
     def context(self) -> int: ...
@@ -47,7 +46,7 @@ class LogitSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """What it costs to encode texts with a model.
+    """The cost of encoding texts with a model.
 
     Attributes:
         n_bytes: bytes of the texts in UTF-8.
@@ -66,12 +65,12 @@ class Likelihood:
 
     @property
     def perplexity(self) -> float:
-        """Per token: 2 to the power of `bits` over `n_tokens`."""
+        """Perplexity per token: 2 to the power of `bits` over `n_tokens`."""
         return _exp(self.bits / self.n_tokens * math.log(2))
 
     @staticmethod
     def total(parts: Sequence[Likelihood]) -> Likelihood:
-        """All texts together: one byte counts like another, whichever text it is in."""
+        """Add up texts: every byte counts the same, whichever text it is in."""
         return Likelihood(
             sum(part.n_bytes for part in parts),
             sum(part.n_tokens for part in parts),
@@ -104,27 +103,27 @@ class Divergence:
 
     @property
     def perplexity(self) -> float:
-        """Of the model, per token."""
+        """The model's perplexity per token."""
         return _exp(self.nats / self.n_tokens)
 
     @property
     def reference_perplexity(self) -> float:
-        """Of the reference, per token."""
+        """The reference's perplexity per token."""
         return _exp(self.reference_nats / self.n_tokens)
 
     @property
     def perplexity_ratio(self) -> float:
-        """The model's perplexity over the reference's: 1 is no loss."""
+        """The model's perplexity divided by the reference's; 1 means no loss."""
         return _exp((self.nats - self.reference_nats) / self.n_tokens)
 
     @property
     def top1_agreement(self) -> float:
-        """The part of the positions at which the most probable token is the same, 0..1."""
+        """The fraction of positions at which the most probable token is the same, 0..1."""
         return self.agreements / self.n_tokens
 
     @staticmethod
     def total(parts: Sequence[Divergence]) -> Divergence:
-        """All texts together: one position counts like another, whichever text it is in."""
+        """Add up texts: every position counts the same, whichever text it is in."""
         return Divergence(
             sum(part.n_tokens for part in parts),
             math.fsum(part.kl for part in parts),
@@ -144,7 +143,7 @@ class Window:
 
 
 def windows(positions: int, context: int, stride: int) -> Iterator[Window]:
-    """Cuts a text into windows of at most `context` positions; each position is scored once."""
+    """Cut a text into windows of at most `context` positions; each position is scored once."""
     begin = scored = 0
     while scored < positions:
         stop = min(begin + context, positions)
@@ -153,7 +152,7 @@ def windows(positions: int, context: int, stride: int) -> Iterator[Window]:
 
 
 def check_stride(stride: int | None, context: int) -> int:
-    """The stride to use; None is half of the context.
+    """Return the stride to use; None is half of the context.
 
     Raises:
         InvalidRequestError: it is not in 1..context.
@@ -164,17 +163,17 @@ def check_stride(stride: int | None, context: int) -> int:
 def measure_likelihood(
     model: LogitSource, text: str, stride: int | None = None, piece: int = PIECE, progress: Progress | None = None
 ) -> Likelihood:
-    """The bits that a text costs under a model.
+    """Measure how many bits a text costs under a model.
 
     Args:
         model: a `SantaCoder`.
         text: at least one character.
         stride: positions from one window to the next, 1..context; None is half of the context.
         piece: positions whose logits are in memory at once; it does not change the result.
-        progress: told of every piece.
+        progress: called after every piece.
 
     Raises:
-        InvalidRequestError: the text is empty, or no text for this model, or `stride` is out of range.
+        InvalidRequestError: `stride` is out of range, or as in `text_tokens`.
         NumericalError: the logits are not finite.
         ModelClosedError: the model is closed.
     """
@@ -198,7 +197,7 @@ def measure_divergence(
     piece: int = PIECE,
     progress: Progress | None = None,
 ) -> Divergence:
-    """How far a model's predictions for a text are from those of a reference, its unquantised weights for example.
+    """Measure how far a model's predictions for a text are from a reference's, such as its unquantized weights'.
 
     Args:
         model: a `SantaCoder`.
@@ -206,7 +205,7 @@ def measure_divergence(
         text: at least one character.
         stride: positions from one window to the next, 1..context; None is half of the context.
         piece: positions whose logits are in memory at once; it does not change the result.
-        progress: told of every piece.
+        progress: called after every piece.
 
     Raises:
         InvalidRequestError: the tokenizers differ, or as in `measure_likelihood`.
@@ -236,10 +235,10 @@ def measure_divergence(
 
 
 def text_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The end-of-text token and the tokens of a text, in which special tokens are plain text.
+    """Return the end-of-text token and the tokens of a text, in which special tokens are plain text.
 
     Raises:
-        InvalidRequestError: the text is empty or the vocabulary cannot spell it, or there is no end of text.
+        InvalidRequestError: the text is empty, the vocabulary cannot spell it, or it has no end-of-text token.
     """
     if tokenizer.eot_id is None:
         raise InvalidRequestError("the model has no end-of-text token to predict the first token from")
@@ -250,7 +249,7 @@ def text_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def xz_bytes(data: bytes) -> int:
-    """The size of `data` after `xz -9e`, headers included."""
+    """Return the size of `data` after `xz -9e`, headers included."""
     return len(lzma.compress(data, format=lzma.FORMAT_XZ, preset=9 | lzma.PRESET_EXTREME))
 
 
@@ -263,7 +262,7 @@ class _Position:
 
 
 def _nats(logits: NDArray[np.float32], target: int, position: int) -> float:
-    """The negative log-likelihood of one token."""
+    """Return the negative log-likelihood of one token."""
     return -float(log_softmax(logits, position)[target])
 
 

@@ -1,9 +1,9 @@
-"""Log-probabilities: of the tokens of a text, and of those that a completion chose.
+"""Log-probabilities of the tokens of texts.
 
 All are natural logarithms of the plain softmax over the vocabulary, without temperature, penalties, biases or bans:
 float64, from one row of float32 logits at a time.
 
-Prompts run in large steps, but few rows of logits are in memory: what the last layer gave goes through the lm_head
+Prompts run in large steps, but few rows of logits are in memory: the last layer's output goes through the lm_head
 piece by piece. A row of logits serves all sequences that begin with the tokens up to it: see shared_prefixes.py.
 """
 
@@ -24,7 +24,7 @@ from santacoder.engine.kv_cache import KVCache
 from santacoder.scoring.shared_prefixes import Packer, PrefixPlan, PrefixSegment, plan_prefixes
 from santacoder.text.token_ids import TokenIds
 
-#: Rows of a step at most. More make it no faster, but its working memory larger.
+#: Most rows of a step. More would not make it faster, only its working memory larger.
 STEP_ROWS: Final = 256
 #: Rows of logits in memory at once: 3 MB with SantaCoder's vocabulary.
 PIECE_ROWS: Final = 16
@@ -32,7 +32,7 @@ PIECE_ROWS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How probable the tokens of a text are, each after those before it.
+    """The log-probabilities of the tokens of a text, each after those before it.
 
     Attributes:
         tokens: all T of them; nothing stands before the first, so it has no score.
@@ -47,7 +47,7 @@ class Score:
 
     @property
     def is_greedy(self) -> list[bool | None]:
-        """Whether each token is the one that the model would have said; the first None."""
+        """Whether each token is the one with the largest logit; the first None."""
         return [None if said is None else said == token for token, said in zip(self.tokens, self.greedy, strict=True)]
 
     @property
@@ -58,7 +58,7 @@ class Score:
 
 
 class ExclusiveSteps(Protocol):
-    """What scoring needs of a model; `SharedSteps` has it."""
+    """The parts of a model that scoring needs; `SharedSteps` has them."""
 
     @property
     def context(self) -> int: ...
@@ -79,7 +79,7 @@ def score_sequences(
     """Score sequences that were checked: each (T,) int32, at least one token, at most one above the context.
 
     A sequence's score is batch-invariant. The last token of each predicts nothing and does not run.
-    `progress` is told how many tokens were scored since it was told last.
+    `progress` is called with the number of tokens newly scored.
 
     Raises:
         NumericalError: as in `log_softmax`; the position is that of the token before the one to be scored.
@@ -103,7 +103,7 @@ def _take(
     progress: Callable[[int], object],
     logits: NDArray[np.float32],
 ) -> None:
-    """Write down what logits (N, V), those of the next N of `rows`, say about the tokens after them."""
+    """Score the tokens that follow the next N of `rows`, from the logits (N, V) of these."""
     scored = 0
     for row in logits:
         segment, position = next(rows)

@@ -46,7 +46,7 @@ class PrefixSegment:
 
     @property
     def blocks(self) -> int:
-        """Blocks of the cache that no other segment has: until this one ends, those that it will have then."""
+        """Number of kv_blocks that no other segment has; until this one ends, the number that it will have then."""
         reach = len(self.cache) if self.cache is not None and self.ended else len(self.tokens)
         return -(-reach // KV_BLOCK) - self.start // KV_BLOCK
 
@@ -104,12 +104,15 @@ def plan_prefixes(sequences: Sequence[TokenIds]) -> PrefixPlan:
 def _longer_neighbours(
     places: Iterable[int], shared: Sequence[int], ranks: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """For each place, what it shares with the nearest one of higher rank on one side, and that place; (0, -1) for none.
+    """Find the nearest place of higher rank on one side of each, and how many tokens both share.
 
     Args:
         places: all of them, walking away from that side.
         shared: tokens in common with the place visited before.
         ranks: by place.
+
+    Returns:
+        (shared tokens, place found) by place; (0, -1) for none.
     """
     found = [(0, -1)] * len(ranks)
     higher: list[tuple[int, int]] = []  # places of falling rank, each with what it shares with the one under it
@@ -124,7 +127,7 @@ def _longer_neighbours(
 
 
 def _set_turns(roots: Sequence[PrefixSegment]) -> None:
-    """Number the segments: a parent, then its children from the latest start on, each with its own first."""
+    """Set the turns, depth first: a parent, then each child and what is below it, the latest start first."""
     stack, turn = list(reversed(roots)), 0
     while stack:
         segment = stack.pop()
@@ -145,10 +148,9 @@ class SegmentRows(NamedTuple):
 class Packer:
     """Packs segments into steps of up to a chunk of rows.
 
-    A segment may begin once its parent has ended, and does so in its turn, or earlier where those before it must wait.
-    But none begins before its turn if all caches together would then take more than two contexts do. Segments that
-    begin in their turn need one context at a time, and a block for each parent among them, so all together hardly
-    exceed three.
+    A segment may begin once its parent has ended. It begins in its turn, or earlier if those before it must wait, but
+    not if all caches together would then take more than two contexts do. Segments that begin in their turn need one
+    context at a time, and a kv_block for each parent among them, so all together hardly exceed three.
     """
 
     def __init__(
@@ -183,7 +185,7 @@ class Packer:
         return parts
 
     def finish_step(self, parts: Sequence[SegmentRows]) -> None:
-        """Go on from parts that ran and are in their caches."""
+        """Advance the segments of parts that ran and are in their caches."""
         for segment, cache, _, stop in parts:
             segment.position = stop
             if segment.ended:
