@@ -18,7 +18,7 @@ _MOUNT = re.compile(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - cgroup(2?) \S* (\S+)$", re
 
 
 def default_threads() -> int:
-    """The least of the affinity mask, the cgroups' CPU quota rounded down, and the physical cores; at least 1."""
+    """Return the least of the affinity mask, the cgroups' CPU quota rounded down and the physical cores, at least 1."""
     cpus = _affinity()
     quota = _quota()
     limits = [len(cpus), _physical_cores(cpus)]
@@ -34,7 +34,7 @@ def _affinity() -> set[int]:
 
 
 def _physical_cores(cpus: set[int]) -> int:
-    """Cores behind these CPUs: hyper-threads of one core share its dot-product units."""
+    """Count the cores of these CPUs: hyper-threads of one core share its dot-product units."""
     cores = set()
     for cpu in cpus:
         cores.add(_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu))
@@ -42,7 +42,7 @@ def _physical_cores(cpus: set[int]) -> int:
 
 
 def _quota() -> float | None:
-    """CPUs that the process's control groups and those around them allow, in both versions of cgroups; None if all."""
+    """Return how many CPUs the process's cgroups and their parents allow, in both versions; None if all."""
     quotas = []
     for group in _groups():
         version_1 = _read(group / "cpu.cfs_quota_us") + _read(group / "cpu.cfs_period_us")
@@ -51,7 +51,7 @@ def _quota() -> float | None:
 
 
 def _groups() -> Iterator[Path]:
-    """Yield the folders that may hold a CPU quota of the process: its groups and all above, as far as mounted.
+    """Yield the folders that may hold a CPU quota of the process: its groups and their parents, as far as mounted.
 
     The CPU controller has a hierarchy of version 1 or is part of version 2, and both versions may be mounted at once.
     """
@@ -66,18 +66,18 @@ def _groups() -> Iterator[Path]:
 
 
 def _below(group: PurePosixPath, root: PurePosixPath) -> tuple[str, ...]:
-    """The names that lead from the group that is mounted down to another; none where the mount does not show it."""
+    """Return the names that lead from the mounted group down to another; none where the mount does not show it."""
     parts = group.relative_to(root).parts if group.is_relative_to(root) else ()
     return () if ".." in parts else parts
 
 
 def _unescape(field: str) -> str:
-    """A field of mountinfo, in which spaces, tabs, newlines and backslashes are octal."""
+    """Decode a field of mountinfo, in which spaces, tabs, newlines and backslashes are octal."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _ratio(text: str) -> float | None:
-    """A quota by its period, from these two numbers; None for "max", -1 or nothing."""
+    """Divide a quota by its period, both read from `text`; None for "max", -1 or nothing."""
     try:
         quota, period = map(int, text.split())
     except ValueError:
@@ -86,7 +86,7 @@ def _ratio(text: str) -> float | None:
 
 
 def _read(path: Path, errors: str = "strict") -> str:
-    """The text of a file of the kernel's; nothing where it cannot be read."""
+    """Return the text of one of the kernel's files; "" where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors=errors)
     except (OSError, ValueError):

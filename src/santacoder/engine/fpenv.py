@@ -14,9 +14,9 @@ from santacoder._native import lib
 def default_fpenv() -> Iterator[None]:
     """Round to nearest, keep subnormals and raise nothing while the block runs, on this thread; also a decorator.
 
-    The kernels see to this themselves. NumPy, and numbers on their way to C, follow the state that they find, and NumPy
-    raises or warns as `numpy.seterr` says: here what is not finite is looked for where it matters, and an underflow is
-    a right result.
+    The kernels do this themselves. NumPy, and numbers on their way to C, follow the current state, and NumPy raises or
+    warns as `numpy.seterr` says. Here, code checks for non-finite values where they matter, and an underflow is a
+    correct result.
     """
     state = lib.sc_fpenv_default()
     try:

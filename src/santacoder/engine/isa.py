@@ -1,4 +1,4 @@
-"""Which instruction set the kernels run on: the best the CPU has, or what SANTACODER_ISA forces."""
+"""Chooses the instruction set of the kernels: the best that the CPU has, or what SANTACODER_ISA forces."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ VARIABLE: Final = "SANTACODER_ISA"
 
 
 def available() -> list[str]:
-    """The instruction sets that this CPU can run, slowest first."""
+    """Return the instruction sets that this CPU can run, slowest first."""
     return [name for name, level in LEVELS.items() if lib.sc_isa_available(level)]
 
 
 def active() -> int:
-    """The level to run: SANTACODER_ISA if it is set, else the best.
+    """Return the level to run: SANTACODER_ISA if it is set, else the best.
 
     Raises:
-        UnsupportedISAError: SANTACODER_ISA names no instruction set, or one that this CPU lacks.
+        UnsupportedISAError: SANTACODER_ISA names an unknown instruction set, or one that this CPU lacks.
     """
     wanted = os.environ.get(VARIABLE)
     if not wanted:
@@ -45,14 +45,14 @@ def active() -> int:
 
 
 def name(level: int) -> str:
-    """The name of a level."""
+    """Return the name of a level."""
     return next(name for name, value in LEVELS.items() if value == level)
 
 
 def isa() -> str:
-    """The instruction set that models loaded now will use: "avx512" for example.
+    """Return the instruction set that models loaded now will use: "avx512" for example.
 
     Raises:
-        UnsupportedISAError: SANTACODER_ISA names none, or one that this CPU lacks.
+        UnsupportedISAError: SANTACODER_ISA names an unknown one, or one that this CPU lacks.
     """
     return name(active())

@@ -1,6 +1,6 @@
 """The KV cache of one sequence: keys and values in f16, or in f32 where all weights are.
 
-They lie in blocks of 64 positions that cover every layer.
+They lie in kv_blocks of 64 positions that cover every layer: a paged cache (Kwon et al. 2023, "vLLM").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALIGNMENT: Final = 64  # bytes: one vector
 
 
 class KVCache:
-    """Grows by blocks as positions are appended; `len(cache)` is the number of positions it holds.
+    """A cache that grows by blocks as positions are appended; `len(cache)` is the number of positions it holds.
 
     Sequences with a common prefix share its blocks (`fork`): a block that others may read is never written, but
     replaced by a copy.
@@ -29,13 +29,13 @@ class KVCache:
     """
 
     def __init__(self, block_bytes: int, capacity: int, *, dim: int, item_bytes: int) -> None:
-        """An empty cache of up to `capacity` positions; `item_bytes` is the size of a number in it."""
+        """Make an empty cache of up to `capacity` positions; `item_bytes` is the size of a number in it."""
         self.capacity = capacity
         self.block_bytes = block_bytes
         self._dim, self._item_bytes = dim, item_bytes
         self._length = 0
         self._blocks: list[NDArray[np.uint8]] = []
-        self._shared = 0  # so many blocks, the first ones, other caches may read too
+        self._shared = 0  # how many blocks, the first ones, other caches may read too
         self._table = np.zeros(-(-capacity // KV_BLOCK), dtype=np.uintp)
         self.table = ffi.from_buffer("void *[]", self._table)
 
@@ -48,10 +48,10 @@ class KVCache:
         return len(self._blocks)
 
     def fork(self, length: int | None = None) -> KVCache:
-        """A second sequence that begins with the same positions, or the first `length`, without copying them.
+        """Return a second cache with the same positions, or the first `length`, without copying them.
 
         Raises:
-            ValueError: there are fewer.
+            ValueError: it has fewer positions.
         """
         other = KVCache(self.block_bytes, self.capacity, dim=self._dim, item_bytes=self._item_bytes)
         other._length = self._length if length is None else length
@@ -92,7 +92,7 @@ class KVCache:
         self._blocks[index : index + 1] = [block]
 
     def contents(self) -> Iterator[memoryview]:
-        """The blocks that hold the positions, one after the other; beyond the last position there are zeros."""
+        """Yield the blocks that hold the positions, in order; beyond the last position there are zeros."""
         whole, rest = divmod(self._length, KV_BLOCK)
         for block in self._blocks[:whole]:
             yield block.data
@@ -100,7 +100,7 @@ class KVCache:
             yield self._without_rest(self._blocks[whole], rest).data
 
     def _without_rest(self, block: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
-        """A copy of a block that holds its first `length` positions and nothing of what was there once."""
+        """Return a copy of a block with its first `length` positions, and zeros in place of the others."""
         copy = block.copy()
         halves = copy.reshape(-1, 2, KV_BLOCK * self._dim * self._item_bytes)
         halves[:, 0].reshape(-1, self._dim, KV_BLOCK, self._item_bytes)[:, :, length:] = 0
@@ -108,7 +108,7 @@ class KVCache:
         return copy
 
     def fill(self, length: int, read_into: Callable[[NDArray[np.uint8]], object]) -> None:
-        """Hold `length` positions whose blocks, as `contents` gave them, `read_into` writes one after the other."""
+        """Replace all positions by `length` others; `read_into` fills their blocks, in the order of `contents`."""
         self.truncate(0)
         self.reserve(length)
         for block in self._blocks[: -(-length // KV_BLOCK)]:
@@ -120,7 +120,7 @@ class KVCache:
         self._length += count
 
     def truncate(self, length: int) -> None:
-        """Forget all positions from `length` on; blocks stay for what comes next."""
+        """Forget all positions from `length` on; their blocks stay for reuse."""
         if not 0 <= length <= self._length:
             raise ValueError(f"cannot truncate a cache of {self._length} positions to {length}")
         self._length = length

@@ -34,8 +34,8 @@ def open_transformer(
     Args:
         path: a GGUF file; of a split model its first part.
         threads: how many threads compute; None takes what the machine allows (see cpus.py).
-        context: positions to use, at most what the model has learned; None takes all.
-        tokenizer: the file's own, where it was built before.
+        context: positions to use, at most those that the model has learned; None takes all.
+        tokenizer: the file's own, if it was built before.
         meanwhile: called while the weights are packed: imports, say, which are a tenth of a start.
 
     Raises:
@@ -56,7 +56,7 @@ def build_transformer(
     tokenizer: Tokenizer | None = None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> tuple[Transformer, Tokenizer]:
-    """The same for a file that is open, and for a number of threads that is in bounds."""
+    """Load a model as `open_transformer`, from an open file and with a number of threads that was checked."""
     isa = active()
     config = read_config(file)
     check_tensors(file, config)
@@ -67,7 +67,7 @@ def build_transformer(
 
 
 def usable_context(config: Config, context: int | None) -> int:
-    """Return the positions to use: `context`, or where it is None all that the model has learned.
+    """Return the positions to use: `context`, or all that the model has learned where it is None.
 
     Raises:
         InvalidRequestError: `context` is out of range.
@@ -79,13 +79,13 @@ def usable_context(config: Config, context: int | None) -> int:
 def _load_both(
     file: GGUFFile, config: Config, team: Team, tokenizer: Tokenizer | None, meanwhile: Callable[[], object]
 ) -> tuple[Weights, Tokenizer]:
-    """The tokenizer is built, and `meanwhile` called, while the C threads pack, without Python's lock."""
+    """Build the tokenizer and call `meanwhile` while the C threads pack the weights without the GIL."""
     results: dict[str, Weights] = {}
     errors: list[BaseException] = []
 
     def pack() -> None:
         try:
-            with default_fpenv():  # a new thread has that of its maker
+            with default_fpenv():  # a new thread inherits its creator's
                 results["weights"] = load_weights(file, config, team)
         except BaseException as error:
             errors.append(error)
@@ -93,7 +93,7 @@ def _load_both(
     packer = Thread(target=pack, name="santacoder-pack")
     try:
         packer.start()
-    except RuntimeError:  # the system has no thread left: one after the other
+    except RuntimeError:  # the system cannot start a thread: one after the other
         pack()
     try:
         meanwhile()

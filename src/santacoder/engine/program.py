@@ -22,19 +22,19 @@ class Program:
         self._places: dict[str, int] = {}
 
     def embed(self, tokens: str, positions: str) -> None:
-        """Token embedding plus learned position."""
+        """Record the token embedding plus the learned position embedding."""
         matrices = self._weights.matrices
         self._add("EMBED", 0, matrix=matrices[tokens], positions=matrices[positions])
 
     def norm(self, name: str, feeds: str, *, last: bool = False) -> None:
-        """LayerNorm of the residual stream, in the form that the matrix `feeds` takes."""
+        """Record LayerNorm of the residual stream, in the form that the matrix `feeds` takes."""
         vectors = self._weights.vectors
         kind = "NORM_LAST" if last else "NORM"
         weight, bias = vectors[f"{name}.weight"], vectors[f"{name}.bias"]
         self._add(kind, 0, weight=weight, bias=bias, quantize=self._takes_int8(feeds))
 
     def linear(self, kind: str, name: str, layer: int = 0, feeds: str | None = None) -> None:
-        """A matrix with its bias if it has one, then what `kind` says: see sc_op in santacoder.h."""
+        """Record a matrix with its bias, if it has one, then what `kind` says: see sc_op in santacoder.h."""
         matrix = self._weights.matrices[f"{name}.weight"]
         bias = self._weights.vectors.get(f"{name}.bias", ffi.NULL)
         quantize = feeds is not None and self._takes_int8(feeds)
@@ -42,11 +42,11 @@ class Program:
         self._add(kind, matrix.rows * matrix.columns, matrix=matrix, bias=bias, layer=layer, quantize=quantize)
 
     def attend(self, layer: int, feeds: str) -> None:
-        """Causal attention over the cache."""
+        """Record causal attention over the cache."""
         self._add("ATTEND", 0, layer=layer, quantize=self._takes_int8(feeds))
 
     def finish(self) -> tuple[Ops, list[int], dict[str, int]]:
-        """The operations as a C array, the multiply-adds per row of each, and where each matrix is multiplied with."""
+        """Return the operations as a C array, the multiply-adds per row of each, and each matrix's operation index."""
         return ffi.new("sc_op[]", self._ops), self._macs, self._places
 
     def _takes_int8(self, name: str) -> bool:
@@ -58,7 +58,7 @@ class Program:
 
 
 def record(config: Config, weights: Weights) -> tuple[Ops, list[int], dict[str, int]]:
-    """SantaCoder, from token ids to logits."""
+    """Record SantaCoder's forward pass, from token ids to logits."""
     p = Program(weights)
     lm_head = "token_embd" if config.tied_embeddings else "output"
     p.embed("token_embd.weight", "position_embd.weight")  # x (T, D)

@@ -17,16 +17,16 @@ MAX_THREADS: Final = 1024
 
 
 def thread_count(threads: int | None) -> int:
-    """How many threads compute; None takes what the machine allows (see cpus.py).
+    """Return how many threads compute; None takes what the machine allows (see cpus.py).
 
     Raises:
-        InvalidRequestError: it is no integer in 1..MAX_THREADS.
+        InvalidRequestError: it is not an integer in 1..MAX_THREADS.
     """
     return default_threads() if threads is None else check_integer("threads", threads, 1, MAX_THREADS)
 
 
 def new_team(n_threads: int) -> Team:
-    """A team for the kernels, freed with the last reference.
+    """Make a team for the kernels, freed with the last reference.
 
     Raises:
         MemoryError: there is no memory for it.
@@ -39,10 +39,10 @@ def new_team(n_threads: int) -> Team:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How threads shared their work and the CPUs.
+    """Counts of how threads shared their work and the CPUs.
 
     Attributes:
-        phases: of the work; each is shared out by itself.
+        phases: of the work; each is shared out separately.
         waits: times that a thread waited for others to end a phase.
         yields: times that a thread let others have its CPU.
         sleeps: waits, also between two calls, that became sleep.
@@ -56,7 +56,7 @@ class Waiting:
     losses: int | None
 
     def since(self, before: Waiting) -> Waiting:
-        """The difference to an earlier count."""
+        """Return the difference from an earlier count."""
         losses = None if self.losses is None or before.losses is None else self.losses - before.losses
         return Waiting(
             self.phases - before.phases, self.waits - before.waits, self.yields - before.yields,
@@ -65,13 +65,13 @@ class Waiting:
 
 
 def waiting(team: Team) -> Waiting:
-    """Count since the team and the process began."""
+    """Return the counts since the team began; losses since the process began."""
     counts = lib.sc_team_counted(team)
     return Waiting(counts.phases, counts.waits, counts.yields, counts.sleeps, _losses())
 
 
 def _losses() -> int | None:
-    """Involuntary context switches of all threads."""
+    """Count involuntary context switches of all threads; None where the system does not say."""
     losses = 0
     try:
         for status in Path("/proc/self/task").glob("*/status"):

@@ -2,7 +2,7 @@
 
 Radford et al. 2019 (GPT-2), Shazeer 2019 (multi-query attention), Allal et al. 2023 (SantaCoder). The pass is recorded
 once as a list of operations and then run for any tokens by `sc_run`, which keeps Python out of the loop over layers and
-holds no lock of the interpreter. Shapes: T rows of this step, D width, H query heads, G KV heads, V vocabulary.
+releases the GIL. Shapes: T rows of this step, D width, H query heads, G KV heads, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SHAPE_FIELDS: Final = ffi.typeof("sc_shape").fields
 
 Tokens = Sequence[int] | NDArray[np.integer]
-#: Whose logits are wanted: each sequence's last position, all positions, or so many at the end of each sequence.
+#: Positions whose logits are wanted: the last of each sequence, all, or a number at the end of each sequence.
 Outputs = Literal["last", "all"] | Sequence[int]
 
 #: Multiply-adds per row and call of `sc_run`, in units of the instruction set's chunk: tens of milliseconds, so that
@@ -39,12 +39,12 @@ CALL_MACS: Final = 45_000_000
 
 
 def _all_f32(weights: Weights) -> bool:
-    """Whether nothing was rounded: then keys and values are not either."""
+    """Return whether no weight was rounded: then keys and values are not rounded either."""
     return all(matrix.format == lib.SC_F32 for matrix in weights.matrices.values())
 
 
 class Transformer:
-    """One model's weights with the memory and threads to run it. One caller at a time.
+    """A model's weights with the memory and threads to run it, for one caller at a time.
 
     Attributes:
         config: the model's dimensions.
@@ -88,11 +88,11 @@ class Transformer:
             raise MemoryError(f"no memory to run {self.chunk} tokens at a time")
         self._engine = ffi.gc(engine, lib.sc_engine_free)
         self._budget = lib.sc_engine_chunk(isa) * CALL_MACS
-        self._latest: Step | None = None  # whose rows the engine holds
+        self._latest: Step | None = None  # the one whose rows the engine holds
 
     @property
     def block_bytes(self) -> int:
-        """Bytes of a block of the cache."""
+        """Bytes of a kv_block."""
         return lib.sc_kv_block_bytes(self._shape)
 
     @cached_property
@@ -108,16 +108,16 @@ class Transformer:
         return digest.hexdigest()
 
     def collect_moments(self) -> Mapping[str, NDArray[np.float64]]:
-        """From now on, add up what each matrix is multiplied with, over all rows: (2, columns), inputs and squares.
+        """Add up each matrix's inputs from now on, and their squares, over all rows: (2, columns) float64.
 
         Raises:
-            InvalidRequestError: a matrix is quantised, and so are its inputs.
+            InvalidRequestError: a matrix is quantized, and so are its inputs.
         """
         moments = {}
         for name, place in self._places.items():
             if self.weights.takes_int8(name):
                 raise InvalidRequestError(
-                    f"tensor {name} is quantised, but only F32, F16 and BF16 take inputs as they are"
+                    f"tensor {name} is quantized, but only F32, F16 and BF16 take inputs as they are"
                 )
             moments[name] = np.zeros((2, self.weights.matrices[name].columns))
             self._ops[place].moments = ffi.from_buffer("double *", moments[name])
@@ -133,7 +133,7 @@ class Transformer:
     def step_bytes(self) -> int:
         """Bytes of packed weights that every step reads in whole: those of the linear layers and of the lm_head.
 
-        Of the position embeddings, and of a token embedding that is not the lm_head too, a token needs one row alone.
+        Of the position embeddings, and of a token embedding that is not also the lm_head, a token needs only one row.
         """
         rows_alone = {"position_embd.weight"} | (set() if self.config.tied_embeddings else {"token_embd.weight"})
         matrices = [matrix for name, matrix in self.weights.matrices.items() if name not in rows_alone]
@@ -145,13 +145,13 @@ class Transformer:
         return self._layer_macs, self._macs[-1]
 
     def new_cache(self) -> KVCache:
-        """An empty cache for one sequence of up to `context` positions."""
+        """Return an empty cache for one sequence of up to `context` positions."""
         dim = -(-self.config.head_dim // PADDING) * PADDING
         item_bytes = 4 if self._shape.cache == lib.SC_F32 else 2
         return KVCache(self.block_bytes, self.context, dim=dim, item_bytes=item_bytes)
 
     def forward(self, tokens: Tokens, cache: KVCache, outputs: Outputs = "last") -> NDArray[np.float32]:
-        """`forward_batch` for one sequence: logits (1, V) of the last token, or (T, V) of all."""
+        """Run `forward_batch` for one sequence; return logits (1, V) of the last token, or (T, V) of all."""
         return self.forward_batch([(tokens, cache)], outputs)
 
     def forward_batch(
@@ -160,10 +160,10 @@ class Transformer:
         outputs: Outputs = "last",
         abandon: Callable[[], bool] = lambda: False,
     ) -> NDArray[np.float32]:
-        """Run tokens of several sequences together, each behind what its cache holds, and append them there.
+        """Run tokens of several sequences together, each after those in its cache, and append them there.
 
-        A sequence's logits are batch-invariant: the same alone and in any batch. The tokens are known to be in the
-        vocabulary and to fit. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
+        A sequence's logits are batch-invariant. The caller has checked that the tokens are in the vocabulary and fit in
+        the context. An exception between two steps (Ctrl-C) leaves the caches at the last whole step.
 
         Args:
             parts: (T,) ids of each sequence, at least one, and its cache, made by `new_cache`; no cache twice.
@@ -188,14 +188,14 @@ class Transformer:
     def iter_logits_batch(
         self, parts: Sequence[tuple[Tokens, KVCache]], piece_rows: int
     ) -> Iterator[NDArray[np.float32]]:
-        """`forward_batch` with all outputs, in memory for `piece_rows` of them; the steps are as large as ever.
+        """Run `forward_batch` with all outputs, but yield these in memory for `piece_rows` rows; steps are not smaller.
 
-        What a step computed stays in the engine, and the lm_head takes it from there piece by piece. So no other step
-        may run before the generator has ended or was dropped; that is fine at any piece, and leaves each cache with the
-        positions of whole steps.
+        A step's result stays in the engine, and the lm_head takes it from there piece by piece. So no other step may
+        run before the generator has ended or was dropped. It may be dropped at any piece, and leaves each cache with
+        the positions of whole steps.
 
-        Returns:
-            (N, V) float32, again and again in the same memory: N is `piece_rows`, at the end what is left.
+        Yields:
+            (N, V) float32, each time in the same memory: N is `piece_rows`, or what is left at the end.
 
         Raises:
             RuntimeError: another step ran in between.
@@ -219,7 +219,7 @@ class Transformer:
     ) -> Iterator[tuple[Step, NDArray[np.int32]]]:
         """Cut parts into steps of at most a chunk of rows; yield each with its rows whose logits are wanted.
 
-        `ends` says of how many positions, at the end of each part, the logits are wanted.
+        `ends` says for how many positions, at the end of each part, the logits are wanted.
         """
         ids = [np.asarray(tokens, dtype=np.int32) for tokens, _ in parts]
         for pieces in _cut([part.size for part in ids], self.chunk):
@@ -233,9 +233,9 @@ class Transformer:
         logits: NDArray[np.float32],
         abandon: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Run a step in calls of bounded length and writes the logits of `wanted` rows; again: the lm_head alone."""
+        """Run a step, or only its lm_head if done, in calls of bounded length; write the logits of `wanted` rows."""
         last = len(self._macs)
-        lm_head = last - 2  # the norm before it included: both serve wanted rows alone
+        lm_head = last - 2  # the norm before it included: both run for wanted rows only
         if step.done and self._latest is not step:
             raise RuntimeError("another step ran before all logits of this one were asked for")
         self._latest = step
@@ -253,7 +253,7 @@ class Transformer:
         step.finish()
 
     def _calls(self, ops: range, rows: int, outputs: int, attention: int) -> list[tuple[int, int]]:
-        """Cuts operations into (first, n) runs of at most the budget, at least one each.
+        """Cut operations into (first, n) runs of at most the budget, at least one each.
 
         The `attention` of a layer counts fourfold: its multiply-adds are of floats, a quarter as fast.
         """
@@ -279,7 +279,7 @@ class Step:
 
     Attributes:
         rows: tokens of all parts.
-        pairs: of a query and a key that attention multiplies, per head.
+        pairs: of a query and a key, per head, that attention multiplies.
         batch: `sc_batch *`, whose outputs the caller sets.
         done: whether the rows are in the caches.
     """
@@ -325,7 +325,7 @@ def _cut(sizes: Sequence[int], chunk: int) -> Iterator[list[tuple[int, int, int]
 
 
 def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence[int]:
-    """Of how many positions, at the end of each part, `outputs` wants the logits."""
+    """Return for how many positions, at the end of each part, `outputs` asks for logits."""
     if not isinstance(outputs, str):
         return outputs
     return [1 if outputs == "last" else len(tokens) for tokens, _ in parts]
@@ -334,7 +334,7 @@ def _ends(parts: Sequence[tuple[Tokens, KVCache]], outputs: Outputs) -> Sequence
 def _wanted(
     pieces: Sequence[tuple[int, int, int]], ids: Sequence[NDArray[np.int32]], ends: Sequence[int]
 ) -> NDArray[np.int32]:
-    """The rows of a step whose logits are wanted, rising; `pieces` are as in `_cut`, `ends` as in `_steps`."""
+    """Return the rows of a step whose logits are wanted, rising; `pieces` are as in `_cut`, `ends` as in `_steps`."""
     wanted: list[int] = []
     row = 0
     for index, start, stop in pieces:

@@ -1,4 +1,4 @@
-"""Packs a checked file's tensors into panels: what the kernels read. The file is not needed afterwards."""
+"""Packs a checked file's tensors into panels, which the kernels read. The file is not needed afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from santacoder._native import CData, Chars, Floats, Matrix, Team
 
 PADDING: Final = 32  # vectors are read in steps of a panel pair, and matrices are packed in them
-#: Bytes of the file that are packed at a time: what loading needs beside the weights.
+#: Bytes of the file that are packed at a time: the memory that loading needs beside the weights.
 PIECE: Final = 8 << 20
 
 
@@ -77,13 +77,13 @@ def load_weights(file: GGUFFile, config: Config, team: Team) -> Weights:
 
 
 def _releaser(n_bytes: int) -> Callable[[CData], None]:
-    """Make what frees an allocation of `n_bytes`. It needs no global: these may go before the weights at exit."""
+    """Make a function that frees `n_bytes`. It needs no global: at exit, these may be gone before the weights."""
     release = lib.sc_release
     return lambda memory: release(memory, n_bytes)
 
 
 def c_formats(kind: TensorType) -> tuple[int, int]:
-    """Return what `sc_pack` is to read for a type of matrices, and the format of the panels that it is to write."""
+    """Return the format that `sc_pack` reads for a type of matrix, and that of the panels that it writes."""
     if kind.packing is Packing.CONVERTED:
         return lib.SC_F32, lib.SC_Q8_0
     if kind.packing is Packing.AS_Q8_0:
@@ -128,7 +128,7 @@ def _pack(file: GGUFFile, info: TensorInfo, panels: Chars, team: Team) -> Matrix
 
 
 def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8]:
-    """The float32 values of a type without a kernel, as bytes."""
+    """Return the float32 values of a type without a kernel, as bytes."""
     if info.type_name in DEQUANTIZERS:
         values = DEQUANTIZERS[info.type_name](blocks.reshape(-1, TYPES[info.type_name].block_bytes))
     else:
@@ -139,12 +139,12 @@ def _dequantize(blocks: NDArray[np.uint8], info: TensorInfo) -> NDArray[np.uint8
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The values of bfloat16 that is given as its bits, in the same shape."""
+    """Return the float32 values of bfloat16 bits, in the same shape."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def _vector(file: GGUFFile, info: TensorInfo) -> NDArray[np.float32]:
-    """A bias or a norm as float32, padded with zeros."""
+    """Return a bias or a norm as float32, padded with zeros."""
     stored = file.data(info).view(FLOAT_DTYPES[info.type_name])
     values = widen_bfloat16(stored) if info.type_name == "BF16" else stored.astype(np.float32)
     if not np.isfinite(values).all():
