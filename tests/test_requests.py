@@ -74,7 +74,7 @@ def broken(model: santacoder.SantaCoder) -> list[tuple[Any, type[Exception], str
         (santacoder.Request("x" * 100_000, {}), ContextOverflowError, "the prompt has "),
         (santacoder.Request([1] * 300, {}), ContextOverflowError, "the prompt has 300 tokens"),
         (santacoder.Request("x", {"max_tokens": 0}), InvalidRequestError, "max_tokens is 0"),
-        (santacoder.Request("x", {"max_token": 1}), InvalidRequestError, "'max_token' is no keyword"),  # type: ignore[typeddict-unknown-key]
+        (santacoder.Request("x", {"max_token": 1}), InvalidRequestError, "'max_token' is not a keyword"),  # type: ignore[typeddict-unknown-key]
         (santacoder.Request([model.tokenizer.n_tokens], {}), InvalidRequestError, "token id 512 is not in"),
         (santacoder.Request("\ud800", {}), InvalidRequestError, "character 0 of the text is the lone surrogate"),
         (santacoder.Request("x", {"stop_tokens": 999}), InvalidRequestError, "a token id of stop_tokens is 999"),

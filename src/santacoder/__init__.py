@@ -6,7 +6,7 @@
         print(model.complete("def fib(n):", max_tokens=64).text)
 
 Without a path, `load` takes the small demonstration model that ships in the package.
-Importing this package is quick: what is slow to import (NumPy, tokenizers, the kernels) follows on first use.
+Importing this package is quick: slow imports (NumPy, tokenizers, the kernels) follow on first use.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def load(
     Arguments and errors are those of `SantaCoder.load`.
 
     Raises:
-        ModelNotFoundError: also, without a path, where the installation lacks that model.
+        ModelNotFoundError: `path` is None, and the installation lacks the packaged model.
     """
     from santacoder.engine.loading import open_transformer
     from santacoder.sources.packaged import packaged_model
@@ -120,20 +120,20 @@ def from_pretrained(
     Raises:
         InvalidRequestError: `repo` is a path or names another file than `filename`, or the repository has no such
             file, no GGUF file, or several.
-        HubError: the repository or the file cannot be had.
+        HubError: the repository or the file cannot be fetched.
         SantaCoderError: any error of `SantaCoder.load`.
     """
     from santacoder.sources.hub import download
     from santacoder.sources.resolve import read_repository, with_file
 
     name = read_repository(repo)
-    if name is not None:  # else the download says what is wrong with it
+    if name is not None:  # else `download` says what is wrong with it
         name = with_file(name, "filename", filename)
         repo, filename = name.repo or repo, name.file
     return load(download(repo, filename, revision), threads, context)
 
 
-if not TYPE_CHECKING:  # else any name would pass for a public one
+if not TYPE_CHECKING:  # else type checkers would accept any name as public
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

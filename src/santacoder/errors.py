@@ -14,7 +14,7 @@ class ModelNotFoundError(SantaCoderError, FileNotFoundError):
 
 
 class SessionFormatError(SantaCoderError):
-    """The file holds no session of this model."""
+    """The file is not a session of this model."""
 
 
 class HubError(SantaCoderError, OSError):
@@ -22,7 +22,7 @@ class HubError(SantaCoderError, OSError):
 
 
 class MissingPackageError(SantaCoderError, ImportError):
-    """What was asked for needs a package that is not installed."""
+    """The request needs a package that is not installed."""
 
 
 class ContextOverflowError(SantaCoderError):
@@ -38,7 +38,7 @@ class UnsupportedISAError(SantaCoderError):
 
 
 class DeadlockError(SantaCoderError, RuntimeError):
-    """The request would wait for its own thread: for a session's open stream there, or a step that it broke into."""
+    """The request would wait for its own thread: for an open stream of a session, or for the step it interrupted."""
 
 
 class ModelClosedError(SantaCoderError):
@@ -50,8 +50,8 @@ class NumericalError(SantaCoderError):
 
 
 class IsolationError(SantaCoderError):
-    """Foreign programs cannot be kept from doing harm on this machine, so none is executed."""
+    """Untrusted programs cannot be isolated on this machine, so none is run."""
 
 
 class StepAbandonedError(Exception):
-    """A step was given up half-way since nobody wants its results; its caches are as before. Internal."""
+    """A step was given up halfway because nobody wants its results; its caches are as before. Internal."""

@@ -1,4 +1,4 @@
-"""The model as users see it: text in, text out."""
+"""The model as users see it: they pass in text and get text back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SantaCoder:
 
     Attributes:
         config: the model's dimensions.
-        tokenizer: from text to token ids and back.
+        tokenizer: turns text into token ids and back.
     """
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
@@ -80,8 +80,8 @@ class SantaCoder:
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Continue `prompt`.
 
-        The markers of an infilling prompt, padding rows and unused tokens are never chosen, also where they have the
-        largest logit, unless `any_token`.
+        The markers of an infilling prompt, padding rows and unused tokens are never chosen, even with the largest
+        logit, unless `any_token` is set.
 
         Args:
             prompt: text, in which special tokens may be written out, or token ids; an empty one starts from
@@ -107,14 +107,14 @@ class SantaCoder:
             any_token (bool = False): allow tokens that are otherwise never chosen: unused ones, padding rows, infilling
                 markers.
             deadline (float | tuple[float, float] | None = None, 0 or more): seconds after which the text so far is
-                returned, with the finish reason "deadline"; None is no limit; of a pair the first holds for the prompt,
-                the second for prompt and completion together.
+                returned, with the finish reason "deadline"; None is unlimited; of a pair the first holds for the
+                prompt, the second for prompt and completion together.
             logprobs (int | None = None, 0..100): return each token's log-probability, before other options change
                 anything, and those of this many of the most probable tokens; None is off.
             lookup (bool = True): draft tokens from earlier in the text (prompt lookup): same tokens, often sooner.
 
         Raises:
-            InvalidRequestError: an argument is unknown, of a wrong type or out of range.
+            InvalidRequestError: an argument is unknown, has a wrong type or is out of range.
             ContextOverflowError: the prompt and max_tokens do not fit in the context.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
@@ -131,9 +131,9 @@ class SantaCoder:
     ) -> list[list[Completion]]:
         """Continue many prompts, `n` times each, in batches that share the passes over the weights.
 
-        A sample depends on its prompt, the seed and its number alone: the first one of each prompt is what `complete`
-        gives, whatever else is in the list. Common beginnings of prompts are read once. Up to 64 samples run at a time,
-        in at most 1 GiB of keys and values; the others wait.
+        A sample depends only on its prompt, the seed and its number: the first one of each prompt is what `complete`
+        returns, whatever else is in the list. Common prefixes of prompts are computed once. Up to 64 samples run at a
+        time, in at most 1 GiB of keys and values; the others wait.
 
         Args:
             prompts: as in `complete`.
@@ -168,24 +168,24 @@ class SantaCoder:
         self, requests: Iterable[Request], *, on_error: OnError
     ) -> Generator[tuple[int, Completion | SantaCoderError], None, None]: ...
     def complete_each(self, requests: Iterable[Request], *, on_error: OnError = "raise") -> Generator[Any, None, None]:
-        """Continue any number of prompts in one batch, each with its own options, and give what is done as it is done.
+        """Continue any number of prompts in one batch, each with its own options; yield results as they are done.
 
-        Requests are taken as room for them comes, so they may be made on the way. Closing the generator ends the work.
+        Requests are taken as there is room for them, so they may be made lazily. Closing the generator ends the work.
 
-        A request that fails takes no other with it. With `on_error` "raise" no more requests are taken, those that were
-        taken before are finished and given, and then the first error is raised; its message names the position. With
-        "return" the error is given in the completion's place, and the work goes on.
+        A request that fails does not affect the others. With `on_error` "raise" no more requests are taken, those that
+        were taken before are finished and yielded, and then the first error is raised; its message names the position.
+        With "return" the error is yielded in place of the completion, and the work goes on.
 
         Yields:
-            The position of a request, counted from 0, and its completion: equal to the one that `complete_many` gives
-            for the same prompt, options and number of sample. Or, with "return", its error.
+            The position of a request, counted from 0, and its completion: equal to the one that `complete_many`
+            returns for the same prompt, options and sample number. Or, with "return", its error.
 
         Raises:
-            InvalidRequestError: `requests` cannot be gone through or is a text, or `on_error` is neither of the two; of
-                a request: it is no `Request`, or as in `complete`.
+            InvalidRequestError: `requests` is a string or not iterable, or `on_error` is neither of the two; of a
+                request: it is not a `Request`, or as in `complete`.
             ContextOverflowError: of a request, likewise.
             NumericalError: of a request: its logits are not finite.
-            ModelClosedError: the model is closed; this one is raised at once.
+            ModelClosedError: the model is closed; this error is raised at once.
         """
         if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
             kind = type(requests).__name__
@@ -202,19 +202,19 @@ class SantaCoder:
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece; the texts of the pieces join to that of `complete`.
 
-        Arguments and errors are those of `complete`; they are checked at once. Closing the generator ends the
-        work. At its end it returns the completion, as StopIteration's value.
+        Arguments and errors are those of `complete`; arguments are checked at once. Closing the generator ends the
+        work. When it is exhausted, it returns the completion, as StopIteration's value.
         """
         return self._scheduler.stream(self._continuation(prompt, options))
 
     async def acomplete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
-        """`complete` for asyncio: others run meanwhile, and cancelling the task stops the work."""
+        """Run `complete` for asyncio: other tasks run meanwhile, and cancelling the task stops the work."""
         sequence = self._continuation(prompt, options)
         await in_thread(lambda: self._scheduler.finish([sequence]), lambda: self._scheduler.cancel([sequence]))
         return sequence.completion()
 
     def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
-        """`stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
+        """Run `stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
         sequence = self._continuation(prompt, options)
         return iterate(lambda: self._scheduler.stream(sequence), lambda: self._scheduler.cancel([sequence]))
 
@@ -230,14 +230,14 @@ class SantaCoder:
         """Write what belongs between `prefix` and `suffix`.
 
         Both are plain text, even where they spell special tokens. Of a long file the parts nearest to the gap are
-        kept, by the rule of `infilling.fit`. Where the text starts to repeat the suffix it ends, with finish_reason
-        "stop". The model and stop strings see LF for every line break, and the text has those of its file: CRLF where
-        most in prefix and suffix are that. docs/reference/infilling.md says more.
+        kept, by the rule of `infilling.fit`. Where the text starts to repeat the suffix, it ends with finish_reason
+        "stop". The model and stop strings see LF for every line break. The text has the line breaks of its file: CRLF
+        if most in prefix and suffix are. docs/reference/infilling.md says more.
 
         `mode` is the order that the model sees, and SantaCoder was trained on both: "psm" is prefix, suffix, middle;
-        "spm" is suffix, prefix, middle; "auto" is `tokenizer.fim_mode` here, which is "psm" unless the model's
-        file names the other, and "spm" in a session. `single_line` ends the text before its first line break; at the
-        start of a line, blank lines are passed over. `echo` begins the completion's text with the prefix; all other
+        "spm" is suffix, prefix, middle. "auto" is "spm" in a session; here it is `tokenizer.fim_mode`, which is "psm"
+        unless the model's file names the other. `single_line` ends the text before its first line break; at the start
+        of a line, blank lines are skipped. `echo` begins the completion's text with the prefix; all other
         arguments are as in `complete`.
 
         Raises:
@@ -261,17 +261,17 @@ class SantaCoder:
         return self._scheduler.stream(self._infilling(prefix, suffix, mode, single_line, options))
 
     def session(self) -> Session:
-        """A text that grows and is edited: what the next request has in common with the last is not computed again."""
+        """Start a session: a text that grows and is edited, of which only what changed is computed again."""
         return Session(self._scheduler, self.tokenizer)
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
-        """The model's raw output for every position of a prompt, which is as in `complete`.
+        """Return the model's raw output for every position of a prompt, which is as in `complete`.
 
         Returns:
-            (T, V) float32: row t says what may follow the tokens 0..t.
+            (T, V) float32: row t predicts the token after tokens 0..t.
 
         Raises:
-            InvalidRequestError: the prompt is no text and no list of ids within the vocabulary.
+            InvalidRequestError: the prompt is neither text nor a list of ids within the vocabulary.
             ContextOverflowError: it does not fit in the context.
             ModelClosedError: the model is closed.
         """
@@ -279,15 +279,15 @@ class SantaCoder:
         return self._forward(tokens, self._scheduler.engine.new_cache(), "all")
 
     def iter_logits(self, prompt: Prompt, start: int = 0, piece: int = 256) -> Iterator[NDArray[np.float32]]:
-        """The rows of `logits` from position `start` on, in memory for `piece` of them.
+        """Yield the rows of `logits` from position `start` on, `piece` at a time, which bounds the memory.
 
         Arguments are checked at once; nothing runs before the first rows are asked for.
 
-        Returns:
-            (N, V) float32, again and again: N is `piece`, and at the end what is left.
+        Yields:
+            (N, V) float32: N is `piece`, or what is left at the end.
 
         Raises:
-            InvalidRequestError: `start` is no position of the prompt, `piece` is not positive, or as in `logits`.
+            InvalidRequestError: `start` is not a position of the prompt, `piece` is not positive, or as in `logits`.
             ContextOverflowError: the prompt does not fit in the context.
             ModelClosedError: the model is closed.
         """
@@ -296,13 +296,13 @@ class SantaCoder:
         return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
 
     def score(self, prompt: Prompt) -> Score:
-        """How probable each token of a prompt is after those before it; the prompt is as in `complete`.
+        """Score how probable each token of a prompt is after those before it; the prompt is as in `complete`.
 
         It may have one token more than the context: the last one is predicted but not read. Beside the sequence's
-        cache it needs memory for 16 rows of logits.
+        cache, scoring needs memory for 16 rows of logits.
 
         Raises:
-            InvalidRequestError: the prompt is no text and no list of ids within the vocabulary.
+            InvalidRequestError: the prompt is neither text nor a list of ids within the vocabulary.
             ContextOverflowError: it has more than context + 1 tokens.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
@@ -310,13 +310,13 @@ class SantaCoder:
         return score_sequences(SharedSteps(self._scheduler), [self._scored(prompt)])[0]
 
     def score_many(self, prompts: abc.Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
-        """`score` for each of several prompts, in their order and with the same numbers, but together.
+        """Score several prompts together; results are in their order, with the same numbers as from `score`.
 
-        A beginning that several share is run once: put a context before all of its continuations. All caches together
-        take no more memory than those of three sequences as long as the context.
+        A prefix that several share is computed once: put a context before all of its continuations. All caches
+        together take no more memory than those of three sequences as long as the context.
 
         Raises:
-            InvalidRequestError: `prompts` is no list, or as in `score`; the message names the prompt's index.
+            InvalidRequestError: `prompts` is not a list, or as in `score`; the message names the prompt's index.
             ContextOverflowError: likewise.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
@@ -326,11 +326,11 @@ class SantaCoder:
             return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
 
     def fits(self, prompt: Prompt, max_tokens: int) -> bool:
-        """Whether `prompt`, as in `complete`, and up to `max_tokens` new tokens fit in the context together.
+        """Return whether `prompt`, as in `complete`, and up to `max_tokens` new tokens fit in the context together.
 
         Raises:
-            InvalidRequestError: the prompt is no text and no list of ids within the vocabulary, or max_tokens is no
-                integer of 0 or more.
+            InvalidRequestError: the prompt is neither text nor a list of ids within the vocabulary, or max_tokens is
+                not an integer of 0 or more.
             ModelClosedError: the model is closed.
         """
         max_tokens = check_integer("max_tokens", max_tokens, 0, None)

@@ -32,7 +32,7 @@ MAX_INDEX: Final = 2**63 - 1
 Prompt = str | abc.Sequence[int] | NDArray[np.integer]
 
 
-#: Raises ContextOverflowError where a prompt has too many tokens: how many, and whether it may have more than that.
+#: Takes the number of a prompt's tokens, and whether it may have more; raises ContextOverflowError if they do not fit.
 CheckLength = Callable[[int, bool], None]
 
 
@@ -48,10 +48,10 @@ class Request:
     index: int = 0
 
     def __post_init__(self) -> None:
-        """Check.
+        """Check the index, and that the options are a mapping.
 
         Raises:
-            InvalidRequestError: `index` is no integer or out of range, or `options` is no mapping.
+            InvalidRequestError: `index` is not an integer or is out of range, or `options` is not a mapping.
         """
         object.__setattr__(self, "index", check_integer("index", self.index, 0, MAX_INDEX))
         if not isinstance(self.options, Mapping):
@@ -60,19 +60,19 @@ class Request:
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
-    """The parameters that `options` name.
+    """Return the parameters that `options` name.
 
     Raises:
-        InvalidRequestError: one of them is unknown, of a wrong type or out of range.
+        InvalidRequestError: an option is unknown, has a wrong type or is out of range.
     """
     for name in options:
         if name not in OPTIONS:
-            raise InvalidRequestError(f"{name!r} is no keyword; these are: {', '.join(OPTIONS)}")
+            raise InvalidRequestError(f"{name!r} is not a keyword; the keywords are: {', '.join(OPTIONS)}")
     return SamplingParams(**options)
 
 
 def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: SamplingParams) -> CheckedRequest:
-    """Tokenise and check a prompt, once for all of its samples.
+    """Tokenize and check a prompt, once for all of its samples.
 
     Raises:
         ContextOverflowError: the prompt and max_tokens do not fit.
@@ -99,7 +99,7 @@ def check_infill(
     """Make and check the request for what is between two texts. The model sees LF for every line break of both.
 
     Raises:
-        InvalidRequestError: an argument is of a wrong type, a text holds a lone surrogate, the model has no
+        InvalidRequestError: an argument has a wrong type, a text holds a lone surrogate, the model has no
             fill-in-the-middle tokens, or as in `check_request`.
         ContextOverflowError: max_tokens leaves no room for a prompt.
     """
@@ -121,14 +121,14 @@ def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> lis
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> TokenIds:
-    """Return the ids (T,) int32 of a prompt, at least one: an empty prompt is the end of the text before.
+    """Return the ids (T,) int32 of a prompt, at least one: an empty prompt becomes the end-of-text token.
 
-    `check` refuses prompts that are too long: a long text that is, whatever its tokens, is not tokenised.
+    `check` refuses prompts that are too long. A text that is too long whatever its tokens is not even tokenized.
 
     Raises:
         ContextOverflowError: `check` raised it.
         InvalidRequestError: it is neither text nor a sequence of ids within the vocabulary, or it is empty and
-            the model has no end of text.
+            the model has no end-of-text token.
     """
     if isinstance(prompt, str):
         if check is not None and len(prompt) > PART:
@@ -154,10 +154,10 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None =
 
 
 def each_prompt(prompts: abc.Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:
-    """`check(prompt)` of each of several prompts.
+    """Return `check(prompt)` for each of several prompts.
 
     Raises:
-        InvalidRequestError: `prompts` is no list.
+        InvalidRequestError: `prompts` is not a list.
         SantaCoderError: what `check` raised, with the prompt's index.
     """
     if isinstance(prompts, str | bytes | bytearray | np.ndarray) or not isinstance(prompts, abc.Sequence):

@@ -105,7 +105,7 @@ class TestCompleteMany:
 
     def test_unknown_keywords(self, model: santacoder.SantaCoder) -> None:
         with pytest.raises(
-            santacoder.InvalidRequestError, match=r"^'max_token' is no keyword; these are: max_tokens, "
+            santacoder.InvalidRequestError, match=r"^'max_token' is not a keyword; the keywords are: max_tokens, "
         ):
             model.complete("a", max_token=5)  # type: ignore[call-arg]
 

@@ -131,9 +131,9 @@ class TestDeclaration:
 
     def test_an_unknown_keyword_brings_the_known_ones(self) -> None:
         message = (
-            "'top' is no keyword; these are: max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, "
-            "frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, echo, ignore_eos, any_token, "
-            "deadline, logprobs, lookup"
+            "'top' is not a keyword; the keywords are: max_tokens, temperature, top_k, top_p, min_p, "
+            "repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, echo, "
+            "ignore_eos, any_token, deadline, logprobs, lookup"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})
