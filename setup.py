@@ -42,9 +42,9 @@ def check_compiler() -> None:
 
 
 def side_by_side(compiler: Any, jobs: int) -> Callable[..., list[str]]:
-    """The method `compile` of a compiler, with `jobs` files at a time.
+    """Return the method `compile` of a compiler, with `jobs` files at a time.
 
-    It raises the first file's error, after all that had begun have ended.
+    The method raises the first file's error, once all compilations that have begun are over.
     """
 
     def compile(*args: Any, **options: Any) -> list[str]:
@@ -65,7 +65,7 @@ def side_by_side(compiler: Any, jobs: int) -> Callable[..., list[str]]:
 
 
 class Build(build):  # type: ignore[misc]
-    """Sees to the compiler before anything is copied."""
+    """Checks the compiler before anything is copied."""
 
     def run(self) -> None:
         """Check, and build."""
@@ -77,7 +77,7 @@ class BuildExtension(build_ext):  # type: ignore[misc]
     """Compiles the C files side by side: `--parallel` at a time, or as many as there are CPUs."""
 
     def build_extensions(self) -> None:
-        """Check, since this command may come alone, and build."""
+        """Check, since this command may run by itself, and build."""
         check_compiler()
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.compiler.compile = side_by_side(self.compiler, self.parallel or cpus)

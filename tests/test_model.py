@@ -124,7 +124,7 @@ def test_prompt_forms_are_equal(model: santacoder.SantaCoder) -> None:
         (7, "the prompt is a int, but it must be a text or a list of token ids"),
         (np.array([1.5]), "the prompt is a ndarray, but it must be a text or a list of token ids"),
         (np.array([[1]]), "the prompt is a ndarray, but it must be a text or a list of token ids"),
-        ("a\ud800", "character 1 of the text is the lone surrogate U+D800, no valid Unicode"),
+        ("a\ud800", "character 1 of the text is the lone surrogate U+D800, which is not valid Unicode"),
     ],
 )
 def test_bad_prompts(model: santacoder.SantaCoder, prompt: Any, message: str) -> None:

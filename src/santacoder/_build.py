@@ -1,4 +1,4 @@
-"""Build description of `santacoder._native`: the C engine behind cffi, in API mode for the stable ABI."""
+"""Build description of `santacoder._native`: the C engine, wrapped by cffi in API mode for the stable ABI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CSRC = Path("csrc")  # setup.py runs in the project's root
 
 
 def _declarations() -> str:
-    """The part of santacoder.h that cffi mirrors."""
+    """Return the part of santacoder.h that cffi mirrors."""
     header = (CSRC / "santacoder.h").read_text(encoding="utf-8")
     _, _, rest = header.partition("/* cffi reads the declarations from here on. */")
     declarations, _, _ = rest.partition("/* cffi stops here. */")

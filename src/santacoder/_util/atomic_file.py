@@ -14,20 +14,20 @@ from typing import IO
 from santacoder._util.validation import why_bad_path
 from santacoder.errors import InvalidRequestError
 
-#: Of the target's name in the temporary's: names have at most 255 bytes, letters up to four.
+#: Letters of the target's name that the temporary name keeps: names have at most 255 bytes, letters up to four.
 _NAME_LETTERS = 40
 
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A file to write that takes its name when the block ends; an exception leaves what was there before.
+    """Open a file to write that takes its name when the block ends; an exception leaves what was there before.
 
-    What is replaced hands on its permissions; a symbolic link stays, and the file that it names is replaced.
+    The new file keeps the permissions of the old one. A symbolic link stays, and the file it points to is replaced.
 
     Raises:
-        OSError: it cannot be written, or is something else than a file; the error names `path`, not the temporary file.
-            For what the block does, `with_path_in_errors` can see to that.
-        InvalidRequestError: `path` holds what no path can.
+        OSError: it cannot be written, or is not a regular file; the error names `path`, not the temporary file. In the
+            block, `with_path_in_errors` does the same for errors.
+        InvalidRequestError: `path` holds characters that no path can.
     """
     named = Path(path)
     mode = stat.S_IMODE(named.stat().st_mode) if is_file(named) else None
@@ -56,11 +56,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def is_file(target: Path) -> bool:
-    """Whether there is a file to replace. Renaming would replace a device or a pipe too, and root may do that.
+    """Return whether there is a file to replace; refuse a device or a pipe, which a rename by root would replace too.
 
     Raises:
-        OSError: there is something else, or no folder to put it in.
-        InvalidRequestError: the path holds what no path can.
+        OSError: the path is something other than a file, or its folder does not exist.
+        InvalidRequestError: it holds characters that no path can.
     """
     with with_path_in_errors(target):
         try:
@@ -78,14 +78,14 @@ def is_file(target: Path) -> bool:
 
 
 def check_not_read(target: Path, reads: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that `target` is none of the files that are read to write it, under whatever name.
+    """Check that `target` is not one of the files that are read to write it, under whatever name.
 
     Raises:
         InvalidRequestError: it is one of them.
     """
     for path in reads:
         same = False
-        with contextlib.suppress(OSError, ValueError):  # what is not there, or no path, is not replaced either
+        with contextlib.suppress(OSError, ValueError):  # a path that does not exist, or is invalid, is not replaced
             same = target.samefile(path)
         if same:
             raise InvalidRequestError(f"{target} is a file that is read ({os.fspath(path)}): name another to write")
@@ -93,7 +93,7 @@ def check_not_read(target: Path, reads: Iterable[str | os.PathLike[str]]) -> Non
 
 @contextlib.contextmanager
 def with_path_in_errors(path: Path) -> Iterator[None]:
-    """Errors of the operating system name `path`: those of an open file name none, those of its making another."""
+    """Make errors of the operating system name `path`; without this they name no file, or the temporary one."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def with_path_in_errors(path: Path) -> Iterator[None]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where the file system can."""
+    """Flush the new name to the disk too, where the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

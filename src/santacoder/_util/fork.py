@@ -1,4 +1,4 @@
-"""What a forked child does before anything else: objects that hold locks or other threads' work begin anew."""
+"""Repairs after a fork: before a child does anything else, objects that hold locks or other threads' work are reset."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final, Protocol
 
 
 class Forkable(Protocol):
-    """Something that a fork leaves in a state that has to be mended."""
+    """An object that a fork leaves in a state that has to be repaired."""
 
     def after_fork(self) -> None:
-        """Mend it, in the child, which has one thread."""
+        """Repair it, in the child, which has one thread."""
 
 
 _FORKABLE: Final[weakref.WeakSet[Forkable]] = weakref.WeakSet()
 
 
 def watch_forks(thing: Forkable) -> None:
-    """Have `thing.after_fork()` called in each child that this process forks, as long as somebody holds it."""
+    """Have `thing.after_fork()` called in each child that this process forks, as long as `thing` is referenced."""
     _FORKABLE.add(thing)
 
 

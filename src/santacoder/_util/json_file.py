@@ -17,7 +17,7 @@ def read_object(path: Path, kind: type[SantaCoderError] = ModelFormatError) -> d
 
     Raises:
         OSError: the file cannot be read.
-        SantaCoderError: a `kind`: it is too large, is not JSON, or holds something else than an object.
+        SantaCoderError: a `kind`: it is too large, is not JSON, or holds something other than an object.
     """
     return parse_object(read_bytes(path, kind), path, kind)
 
@@ -33,11 +33,11 @@ def read_json(path: Path, kind: type[SantaCoderError] = ModelFormatError) -> obj
 
 
 def read_bytes(path: Path, kind: type[SantaCoderError] = ModelFormatError) -> bytes:
-    """Return all of a file of at most MAX_BYTES.
+    """Return the contents of a file of at most MAX_BYTES.
 
     Raises:
         OSError: the file cannot be read.
-        SantaCoderError: a `kind`: it is larger, or no file.
+        SantaCoderError: a `kind`: it is larger, or not a file.
     """
     if not path.is_file():
         raise kind(f"{path} is not a file")
@@ -51,7 +51,7 @@ def parse_object(data: bytes, name: object, kind: type[SantaCoderError] = ModelF
     """Return the JSON object in `data`; errors call it `name`.
 
     Raises:
-        SantaCoderError: a `kind`: it is not UTF-8 or not JSON, or holds something else than an object.
+        SantaCoderError: a `kind`: it is not UTF-8 or not JSON, or holds something other than an object.
     """
     value = _parse(data, name, kind)
     if not isinstance(value, dict):

@@ -1,8 +1,8 @@
 """A progress bar on standard error.
 
 tqdm's own bars share a lock with all processes forked from this one and start a thread that watches them. A worker that
-is killed while it holds that lock would stop all others for ever, so ours have a lock of their own, within the process.
-Where no bar is drawn there is none: neither lock nor thread nor tqdm.
+is killed while it holds that lock would stop all others forever, so ours have a lock of their own, within the process.
+Where no bar is drawn, nothing is created: no lock, no thread, and tqdm is not imported.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from santacoder._util.fork import watch_forks
 
 
 class ProgressBar(Protocol):
-    """What the users of a bar call."""
+    """The methods of a bar that callers use."""
 
     def update(self, n: int, /) -> None:
         """Count `n` more of the total."""
         ...
 
     def set_postfix_str(self, s: str, refresh: bool = ...) -> None:
-        """Show a text behind the figures."""
+        """Show a text after the figures."""
         ...
 
     def __enter__(self) -> ProgressBar: ...
@@ -51,13 +51,13 @@ class _NoBar:
 
 
 def progress_bar(total: int, unit: str, shown: bool | None = None, done: int = 0) -> ProgressBar:
-    """Make a bar that is gone when the work ends.
+    """Return a bar that disappears when the work ends.
 
     Args:
         total: what `update` counts up to.
         unit: what is counted; "bytes" are shown with prefixes: 1.2 G bytes.
-        shown: whether to draw it; None draws it only on a terminal, and not for work of under a second.
-        done: how much of the total was done before; it does not count for the rate.
+        shown: whether to draw it; None draws it only on a terminal, and only for work of a second or more.
+        done: how much of the total was done before; it does not count toward the rate.
     """
     if not (_on_terminal() if shown is None else shown):
         return _NoBar()

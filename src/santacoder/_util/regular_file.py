@@ -1,4 +1,4 @@
-"""Opens, maps and identifies files that may be anything: never waits on a pipe or touches a device."""
+"""Opens, maps and identifies files at paths that may be anything, without waiting on a pipe or touching a device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def map_file(descriptor: int, size: int) -> mmap.mmap:
 
     Raises:
         ModelFormatError: it is empty, or cannot be mapped.
-        MemoryError: there is no room to map it.
+        MemoryError: there is not enough memory to map it.
     """
     if size == 0:
         raise ModelFormatError("the file is empty: it ends at byte 0")
@@ -32,7 +32,7 @@ def open_model_file(path: str) -> int:
     """Return a descriptor of a model's file, open for reading.
 
     Raises:
-        ModelFormatError: it is no regular file, or cannot be opened.
+        ModelFormatError: it is not a regular file, or cannot be opened.
         FileNotFoundError, PermissionError: as the operating system says.
     """
     try:
@@ -49,7 +49,7 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
     """Return a descriptor of a regular file, open for reading.
 
     Raises:
-        SantaCoderError: a `kind`: it is something else, or `path` holds what no path can.
+        SantaCoderError: a `kind`: it is something else, or `path` holds characters that no path can.
         OSError: it cannot be opened.
     """
     try:
@@ -63,10 +63,10 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """Return what tells a file from all others, and from what it was before it was replaced or written to.
+    """Return an identity that changes when a file is replaced or written to, and that no other file has.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file.
     """
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

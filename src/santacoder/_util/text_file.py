@@ -1,4 +1,4 @@
-"""What a text file holds: UTF-8, perhaps behind a byte order mark. Other encodings are named and refused."""
+"""Decodes text files: UTF-8, with or without a byte order mark. Other encodings are named and refused."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MARKS: Final = (
 
 
 def decode_text(data: bytes, name: object, kind: type[SantaCoderError] = InvalidRequestError) -> str:
-    """The text of a file, without a byte order mark.
+    """Return the text of a file, without its byte order mark.
 
     Args:
-        data: all of the file.
+        data: the file's contents.
         name: what errors call it.
         kind: of the errors.
 
     Raises:
-        SantaCoderError: a `kind`: it is not UTF-8; UTF-16 and UTF-32 are named, also without their marks where most
+        SantaCoderError: a `kind`: it is not UTF-8. UTF-16 and UTF-32 are named, even without their marks if most
             characters are ASCII.
     """
     if wide := _wide(data):
@@ -36,7 +36,7 @@ def decode_text(data: bytes, name: object, kind: type[SantaCoderError] = Invalid
 
 
 def _wide(data: bytes) -> str:
-    """The name of an encoding with two or four bytes to a character, or ""."""
+    """Return the name of the encoding if it has two or four bytes per character, or ""."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return name
@@ -47,7 +47,7 @@ def _wide(data: bytes) -> str:
 
 
 def _ascii_in(data: bytes, size: int, at: int) -> bool:
-    """Whether most characters of `size` bytes are zero but for their byte `at`, as those of ASCII are."""
+    """Return whether most characters of `size` bytes are zero except for their byte `at`, as those of ASCII are."""
     half = len(data) // size / 2
     zeros = [data[place::size].count(0) for place in range(size)]
     return zeros.pop(at) < half < min(zeros)

@@ -1,4 +1,4 @@
-"""Checks of what callers pass, and how errors show it."""
+"""Checks of arguments, and the form in which errors show values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, SupportsIndex
 
 from santacoder.errors import InvalidRequestError
 
-MOST: Final = 2**63 - 1  # of an integer without another limit
+MOST: Final = 2**63 - 1  # the limit of an integer that has no other
 
 
 def format_value(value: object, most: int = 80) -> str:
@@ -27,15 +27,15 @@ def printable(text: str) -> str:
 
 
 def invalid_argument(name: str, value: object, limit: str) -> InvalidRequestError:
-    """The error of an argument that is not what `limit` says."""
+    """Return the error for an argument that is not what `limit` says."""
     return InvalidRequestError(f"{name} is {format_value(value)}, but it must be {limit}")
 
 
 def check_integer(name: str, value: object, low: int, high: int | None) -> int:
-    """The value as an int; NumPy's integers are integers too, a bool is none.
+    """Return the value as an int. Accepts NumPy integers; rejects bool.
 
     Raises:
-        InvalidRequestError: it is no integer, or not in low..high; high None is 2^63 - 1.
+        InvalidRequestError: it is not an integer, or not in low..high; high None is 2^63 - 1.
     """
     number = None
     if not isinstance(value, bool) and isinstance(value, SupportsIndex):
@@ -51,10 +51,10 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
 
 
 def check_text(text: object) -> bytes:
-    """A text in UTF-8.
+    """Return a text in UTF-8.
 
     Raises:
-        InvalidRequestError: it is no str, or holds a lone surrogate.
+        InvalidRequestError: it is not a str, or holds a lone surrogate.
     """
     if not isinstance(text, str):
         raise InvalidRequestError(f"the text is a {type(text).__name__}, but it must be a str")
@@ -63,10 +63,10 @@ def check_text(text: object) -> bytes:
     except UnicodeEncodeError as error:
         code = ord(text[error.start])
         raise InvalidRequestError(
-            f"character {error.start} of the text is the lone surrogate U+{code:04X}, no valid Unicode"
+            f"character {error.start} of the text is the lone surrogate U+{code:04X}, which is not valid Unicode"
         ) from None
 
 
 def why_bad_path(name: str | os.PathLike[str]) -> str:
-    """What a name holds that the operating system takes for no path."""
+    """Return why the operating system does not accept a name as a path."""
     return "holds a NUL character" if "\0" in os.fspath(name) else "holds characters that names of files cannot have"

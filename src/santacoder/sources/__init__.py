@@ -1,1 +1,1 @@
-"""Where model files come from."""
+"""Finds model files: on the hub, in the package, or at a path."""

@@ -26,24 +26,24 @@ def download(
     force_download: bool = False,
     token: str | bool | None = None,
 ) -> str:
-    """The path of a GGUF file of a repository, downloaded unless the local cache has it.
+    """Return the path of a GGUF file of a repository, downloaded unless the local cache has it.
 
     All files of a split model are downloaded; the path is that of the first.
-    The hub's environment variables count as always: HF_HUB_OFFLINE, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT.
+    The hub's environment variables apply: HF_HUB_OFFLINE, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT.
 
     Args:
         repo: "owner/name".
         filename: the file, or the first part of a split model; None takes the only GGUF file, or the only Q4_K_M one.
         revision: a branch, tag or commit; None is the default branch.
         cache_dir: the folder of the cache; None is the usual one.
-        local_files_only: look nowhere but in the cache.
-        force_download: download what the cache has, too.
+        local_files_only: use only the cache.
+        force_download: download even what the cache has.
         token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
         InvalidRequestError: `repo` is a path; the repository has no such file, no GGUF file, or several; or the file is
-            another part than the first.
-        HubError: the repository or a file cannot be had: no network, no such name, no permission.
+            a later part of a split model.
+        HubError: the repository or a file cannot be fetched: no network, no such name, no permission.
     """
     import huggingface_hub
 
@@ -57,7 +57,7 @@ def download(
         if name != first:
             raise InvalidRequestError(f"{name!r} is a part of a split model: name its first, {first!r}")
         path = Path(huggingface_hub.hf_hub_download(repo, name, force_download=force_download, **access))
-    for part in others:  # all of one commit, wherever the branch moves meanwhile
+    for part in others:  # all from one commit, even if the branch moves meanwhile
         access["revision"] = path.parents[part.count("/")].name
         with _telling(repo, part, access):
             huggingface_hub.hf_hub_download(repo, part, force_download=force_download, **access)
@@ -88,20 +88,20 @@ def download_files(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """The folder of one commit of a repository in the local cache, with the files that are needed.
+    """Return the folder of one commit of a repository in the local cache, with the files that are needed.
 
-    The folder's name is the commit's hash. Environment variables count as in `download`.
+    The folder's name is the commit's hash. Environment variables apply as in `download`.
 
     Args:
         repo: "owner/name".
-        needed: from the names of the repository's files to those that must be there; its errors pass through.
+        needed: maps the names of the repository's files to those that are needed; its errors pass through.
         revision: a branch, tag or commit; None is the default branch.
         cache_dir: the folder of the cache; None is the usual one.
-        local_files_only: look nowhere but in the cache.
+        local_files_only: use only the cache.
         token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
-        HubError: the repository or a file cannot be had: no network, no such name, no permission.
+        HubError: the repository or a file cannot be fetched: no network, no such name, no permission.
     """
     import huggingface_hub
 
@@ -122,7 +122,9 @@ def download_files(
 
 
 def choose(place: str, names: Iterable[str]) -> str:
-    """The only GGUF file among the `names` in a repository or folder, or the only Q4_K_M one; the first of a split one.
+    """Return the only GGUF file among `names`, or the only Q4_K_M one; of a split model, the first part.
+
+    Errors call the repository or folder `place`.
 
     Raises:
         InvalidRequestError: there is no such file.
@@ -139,7 +141,7 @@ def choose(place: str, names: Iterable[str]) -> str:
 
 
 def listing(names: Iterable[str]) -> str:
-    """The end of a sentence about a missing file: what is there instead."""
+    """Return the end of a sentence about a missing file: which files there are instead."""
     shown = sorted(names)
     if not shown:
         return "it has no files"
@@ -148,7 +150,7 @@ def listing(names: Iterable[str]) -> str:
 
 
 def _files(repo: str, access: dict[str, Any]) -> list[str]:
-    """The repository's files; without a network, those of the local cache."""
+    """Return the repository's files; without a network, those of the local cache."""
     import huggingface_hub
 
     try:
@@ -164,7 +166,7 @@ def _files(repo: str, access: dict[str, Any]) -> list[str]:
 
 
 def _cached_files(repo: str, access: dict[str, Any]) -> list[str]:
-    """The repository's files in the local cache; none where it lacks the revision."""
+    """Return the repository's files in the local cache; none if it lacks the revision."""
     try:
         return _snapshot(repo, access)
     except Exception:
@@ -172,22 +174,22 @@ def _cached_files(repo: str, access: dict[str, Any]) -> list[str]:
 
 
 def _snapshot(repo: str, access: dict[str, Any]) -> list[str]:
-    """The files of the cached revision; any error of `huggingface_hub` where there is none."""
+    """Return the files of the cached revision; raises any error of `huggingface_hub` if there is none."""
     import huggingface_hub
 
-    # A snapshot counts as complete when what matches the patterns is there: with none, always.
+    # A snapshot counts as complete when it has all files that match the patterns; without patterns, always.
     options = {**access, "local_files_only": True}
     folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=[], **options))
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def _is(error: Exception, *names: str) -> bool:
-    """Whether the error is of a class with one of these names, which the hub's versions keep in different modules."""
+    """Return whether the error's class has one of these names; versions of the hub keep them in different modules."""
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
 def _reason(error: Exception, cached: list[str]) -> str:
-    """A plain sentence for the usual errors, else the first line of the error that says something."""
+    """Return a plain sentence for the usual errors, else the error's first informative line."""
     if _is(error, "GatedRepoError"):
         return "the repository is gated: ask for access on its page and log in with 'hf auth login'"
     if _is(error, "RepositoryNotFoundError"):

@@ -11,7 +11,7 @@ PACKAGED_MODEL: Final = Path(__file__).parents[1] / "models" / "santacoder-tiny-
 
 
 def packaged_model() -> Path:
-    """The file of the model that runs where none is named.
+    """Return the path of the model that is used if none is named.
 
     Raises:
         ModelNotFoundError: this installation lacks it.

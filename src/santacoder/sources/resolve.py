@@ -1,4 +1,4 @@
-"""What a model's name means: a path, a repository on the hub (OWNER/NAME), or one file of it (OWNER/NAME:FILE)."""
+"""Resolves a model's name: a path, a repository on the hub (OWNER/NAME), or one file of it (OWNER/NAME:FILE)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any, Final
 from santacoder.errors import HubError, InvalidRequestError
 from santacoder.sources.hub import download
 
-#: OWNER/NAME, neither of which looks like a folder of a path, and perhaps :FILE.
+#: OWNER/NAME, with an optional :FILE; neither OWNER nor NAME looks like a folder of a path.
 _REPOSITORY: Final = re.compile(r"((?![.~])[\w.-]+/[\w.-]+(?<!\.gguf))(?::(.+))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
-    """A name that was read.
+    """A model's name, parsed.
 
     Attributes:
-        text: the name as it was given; the path, where `repo` is None.
+        text: the name as it was given; the path, if `repo` is None.
         repo: "owner/name" on the hub, or None.
-        file: the file of the repository that is meant, or None where the name says none.
+        file: the file of the repository, or None if the name does not say.
     """
 
     text: str
@@ -33,15 +33,15 @@ class ModelName:
 
     @property
     def is_path(self) -> bool:
-        """Whether it is a path; there need not be anything at it."""
+        """Whether it is a path, which need not exist."""
         return self.repo is None
 
 
 def read_name(name: str | os.PathLike[str]) -> ModelName:
-    """Say what a name means; the hub is not asked.
+    """Parse a name, without asking the hub.
 
-    OWNER/NAME and OWNER/NAME:FILE are of the hub, unless something exists at that path, OWNER begins with "." or "~",
-    or NAME ends with ".gguf". All else is a path, and so is an object that is no str.
+    OWNER/NAME and OWNER/NAME:FILE are on the hub, unless something exists at that path, OWNER begins with "." or "~",
+    or NAME ends with ".gguf". Everything else is a path, and so is an object that is not a str.
     """
     text = os.fspath(name)
     found = read_repository(name) if isinstance(name, str) else None
@@ -49,16 +49,16 @@ def read_name(name: str | os.PathLike[str]) -> ModelName:
 
 
 def read_repository(name: str) -> ModelName | None:
-    """Read OWNER/NAME or OWNER/NAME:FILE, whatever is at that path; None where it is neither."""
+    """Parse OWNER/NAME or OWNER/NAME:FILE, whatever is at that path; return None if it is neither."""
     found = _REPOSITORY.fullmatch(name)
     return None if found is None else ModelName(name, found[1], found[2])
 
 
 def with_file(name: ModelName, argument: str, file: str | None) -> ModelName:
-    """Add the file of a repository that another argument says, if it does.
+    """Add the file that another argument names, if it names one.
 
     Raises:
-        InvalidRequestError: the name says another one.
+        InvalidRequestError: the name has a different file.
     """
     if file is None:
         return name
@@ -68,15 +68,15 @@ def with_file(name: ModelName, argument: str, file: str | None) -> ModelName:
 
 
 def local_gguf(name: ModelName, **access: Any) -> str:
-    """The path of the GGUF file that a name means, downloaded if it is on the hub and not in the cache.
+    """Return the path of the GGUF file that a name means, downloaded if it is on the hub and not in the cache.
 
     Args:
-        name: what `read_name` made of it.
-        access: the keywords of `hub.download`.
+        name: as `read_name` returned it.
+        access: keyword arguments of `hub.download`.
 
     Raises:
-        InvalidRequestError: the repository has no such file, no GGUF file, or several and the name says none.
-        HubError: the hub does not give the file.
+        InvalidRequestError: the repository has no such file, no GGUF file, or several while the name has none.
+        HubError: the file cannot be downloaded.
     """
     if name.repo is None:
         return name.text
@@ -86,10 +86,10 @@ def local_gguf(name: ModelName, **access: Any) -> str:
 
 @contextmanager
 def or_path(name: ModelName) -> Iterator[None]:
-    """Around what gets the repository that no file or folder is named like: where the hub fails too, say both.
+    """Add to a HubError raised within that there is no file or folder of that name either.
 
     Raises:
-        HubError: the one that comes from within, with that added.
+        HubError: the one raised within, with the sentence added.
     """
     try:
         yield
