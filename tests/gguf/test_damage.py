@@ -115,7 +115,7 @@ def test_duplicate_key(reject: Reject) -> None:
     out = small_builder()
     out.metadata.append(("n", U32, bytes(4)))
     data = out.build()
-    assert reject(data) == f"the key n at byte {out.offsets['key:n']} is there twice"
+    assert reject(data) == f"the key n at byte {out.offsets['key:n']} is duplicated"
 
 
 @pytest.mark.parametrize("kind", [13, 0xFFFFFFFF])
@@ -224,7 +224,7 @@ TENSOR_CASES: list[tuple[Callable[[GGUFBuilder], None], str]] = [
     (change(name=b""), "the length of the name of tensor 1 is 0 at byte {tensor}, not in 1..63"),
     (change(name="n" * 64), "the length of the name of tensor 1 is 64 at byte {tensor}, not in 1..63"),
     (change(name="n\0n"), "the name of tensor 1 'n\\x00n' at byte {tensor} holds a NUL character"),
-    (change(name="one.weight"), "the tensor name one.weight at byte {tensor} is there twice"),
+    (change(name="one.weight"), "the tensor name one.weight at byte {tensor} is duplicated"),
     (change(rank=0), "the rank of two.weight is 0 at byte {rank}, not in 1..4"),
     (change(rank=5), "the rank of two.weight is 5 at byte {rank}, not in 1..4"),
     (change(rank=2**32 - 1), "the rank of two.weight is 4294967295 at byte {rank}, not in 1..4"),
@@ -234,7 +234,7 @@ TENSOR_CASES: list[tuple[Callable[[GGUFBuilder], None], str]] = [
     (change(dims=(4194305, 4194305, 211106198978564), kind=0), "bytes from offset 32, but the data section"),
     (change(dims=(2**62,), kind=0), "takes 18446744073709551616 bytes from offset 32"),
     (change(dims=(2**64 - 4,), kind=24), "takes 18446744073709551612 bytes from offset 32"),
-    (change(kind=4), "the type of two.weight is 4 at byte {kind}, no ggml type in use"),
+    (change(kind=4), "the type of two.weight is 4 at byte {kind}, not a ggml type in use"),
     (change(kind=5), "the type of two.weight is 5 at byte {kind}"),
     (change(kind=1000), "the type of two.weight is 1000 at byte {kind}"),
     (change(kind=12), "a row of two.weight has 32 values at byte {dims}, but Q4_K needs a multiple of 256"),

@@ -109,9 +109,9 @@ def directories() -> Iterator[Case]:
         ((4194305, 4194305, 211106198978564), 1, short),  # 4 modulo 2^64
         ((2**62,), 0, "takes 18446744073709551616 bytes"),  # the bytes wrap, the weights do not
         ((2**64 - 4,), 24, "takes 18446744073709551612 bytes"),  # the padding wraps
-        ((8, 8), 4, f"the type of {up} is 4 at byte @kind:{up}@, no ggml type in use"),
-        ((8, 8), 5, f"the type of {up} is 5 at byte @kind:{up}@, no ggml type in use"),
-        ((8, 8), 1000, f"the type of {up} is 1000 at byte @kind:{up}@, no ggml type in use"),
+        ((8, 8), 4, f"the type of {up} is 4 at byte @kind:{up}@, not a ggml type in use"),
+        ((8, 8), 5, f"the type of {up} is 5 at byte @kind:{up}@, not a ggml type in use"),
+        ((8, 8), 1000, f"the type of {up} is 1000 at byte @kind:{up}@, not a ggml type in use"),
         ((8, 8), 25, f"tensor {up} at byte @tensor:{up}@ has the type I16, but it must be one of"),
         ((8, 8), 12, f"a row of {up} has 8 values at byte @dims:{up}@, but Q4_K needs a multiple of 256"),
         (

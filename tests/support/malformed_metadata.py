@@ -34,7 +34,7 @@ def metadata() -> Iterator[Case]:
         yield file(f"key: {name}", data[:at] + raw + rest, problem)
     twice = model()
     twice.metadata.append(("starcoder.block_count", U32, struct.pack("<I", 1)))
-    yield built("key: twice", twice, "the key starcoder.block_count at byte @key:starcoder.block_count@ is there twice")
+    yield built("key: twice", twice, "the key starcoder.block_count at byte @key:starcoder.block_count@ is duplicated")
     for kind in (13, 0xFFFFFFFF):
         yield built(
             f"value type {kind}", model().set("x", (kind, bytes(8))), f"the type of x is {kind} at byte @type:x@"

@@ -1,1 +1,1 @@
-"""GGUF files: read, checked and written."""
+"""Reads, checks and writes GGUF files."""

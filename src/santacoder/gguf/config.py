@@ -8,7 +8,7 @@ from typing import Final
 ARCHITECTURE: Final = "starcoder"
 
 # Sane bounds, far above any model of this family (StarCoderBase-15B: 40 layers, width 6144, context 8192):
-# below them no product of two dimensions and a block size comes near 2^63.
+# within them no product of two dimensions and a block size comes near 2^63.
 MAX_LAYERS: Final = 1 << 12
 MAX_HEADS: Final = 1 << 12
 MAX_CONTEXT: Final = 1 << 20
@@ -43,7 +43,7 @@ class Config:
 
 
 def expected_tensors(config: Config) -> dict[str, tuple[int, ...]]:
-    """The name and shape (rows, columns) of every tensor of such a model, and of no other."""
+    """Return the name and shape (rows, columns) of every tensor of such a model, and of no other."""
     width, hidden = config.embedding_length, config.feed_forward_length
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (config.vocab_size, width),

@@ -52,10 +52,10 @@ def read_config(file: GGUFFile) -> Config:
 
 
 def check_tensors(file: GGUFFile, config: Config) -> None:
-    """Check that the file holds exactly the tensors that the configuration asks for.
+    """Check that the file holds exactly the tensors that the configuration requires.
 
     Raises:
-        ModelFormatError: a tensor is missing, has another shape or a type that cannot run, or is not ours.
+        ModelFormatError: a tensor is missing or unexpected, or has another shape or a type that cannot run.
     """
     shapes = expected_tensors(config)
     for name, shape in shapes.items():
@@ -82,7 +82,7 @@ def _key(name: str) -> str:
 def _check_architecture(file: GGUFFile) -> str:
     key = "general.architecture"
     if key not in file.metadata:
-        raise file.metadata.error(key, f"is missing: this is no model, or not one of {ARCHITECTURE!r}")
+        raise file.metadata.error(key, f"is missing: this is not a model, or not one of {ARCHITECTURE!r}")
     architecture = file.metadata.string(key, "")
     if architecture != ARCHITECTURE:
         problem = f"is {format_value(architecture)}, but only models of the architecture {ARCHITECTURE!r} run here"
@@ -102,7 +102,7 @@ def _missing(file: GGUFFile, name: str) -> ModelFormatError:
 
 
 def _per_layer(file: GGUFFile, name: str, high: int, layers: int, default: int | None = None) -> int:
-    """A number, or an array with the same number for each layer; absent means `default` if there is one."""
+    """Read a number, or an array with the same number for each layer; absent means `default` if there is one."""
     key = _key(name)
     value = file.metadata.get(key)
     if value is None and default is not None:
@@ -123,7 +123,7 @@ def _per_layer(file: GGUFFile, name: str, high: int, layers: int, default: int |
 
 
 def _kv_heads(file: GGUFFile, width: int, heads: int, layers: int) -> int:
-    """The number of KV heads; where the key is missing, one or as many as query heads, whichever the tensors have."""
+    """Return the number of KV heads; without the key, 1 or the number of query heads, whichever the tensors have."""
     name, tensor = "attention.head_count_kv", "blk.0.attn_qkv.weight"
     if _key(name) in file.metadata:
         return _per_layer(file, name, heads, layers)

@@ -27,7 +27,7 @@ _SCALARS: Final[dict[int, struct.Struct]] = {
 class Cursor:
     """Reads little-endian values from a mapping of `size` bytes; every rejection is a ModelFormatError.
 
-    `field` is the name that an error gives to what is being read.
+    `field` is the name that errors give to the value being read.
     """
 
     def __init__(self, buffer: mmap.mmap, size: int) -> None:
@@ -49,15 +49,15 @@ class Cursor:
         return layout.unpack_from(self.buffer, self.skip(layout.size, field))[0]
 
     def u32(self, field: str) -> int:
-        """The next 4 bytes as a number."""
+        """Read 4 bytes as a number."""
         return int(self._scalar(_U32, field))
 
     def u64(self, field: str) -> int:
-        """The next 8 bytes as a number."""
+        """Read 8 bytes as a number."""
         return int(self._scalar(_U64, field))
 
     def count(self, field: str, item_bytes: int, limit: int) -> int:
-        """A number of items, each of which takes at least item_bytes of what remains."""
+        """Read a number of items, each of which takes at least item_bytes of the bytes that remain."""
         at = self.pos
         n = self.u64(field)
         room = (self.size - self.pos) // item_bytes
@@ -68,7 +68,7 @@ class Cursor:
         return n
 
     def string(self, field: str, low: int, high: int) -> str:
-        """A length-prefixed UTF-8 string of low..high bytes."""
+        """Read a length-prefixed UTF-8 string of low..high bytes."""
         at = self.pos
         n = self.u64(f"the length of {field}")
         if not low <= n <= high:
@@ -80,7 +80,7 @@ class Cursor:
             raise ModelFormatError(f"{field} is not UTF-8 at byte {start + error.start}") from None
 
     def identifier(self, field: str, high: int) -> str:
-        """A key or a tensor name: a string that is not empty and holds no NUL."""
+        """Read a key or a tensor name: a string that is not empty and holds no NUL."""
         at = self.pos
         text = self.string(field, 1, high)
         if "\0" in text:
@@ -88,7 +88,7 @@ class Cursor:
         return text
 
     def value(self, kind: int, field: str, at: int) -> MetadataValue:
-        """The value of one key; `at` is the offset of its type."""
+        """Read the value of one key; `at` is the offset of its type."""
         if kind == _STRING:
             return self.string(field, 0, _MAX_STRING_BYTES)
         if kind == _ARRAY:
@@ -123,7 +123,7 @@ class Cursor:
         return values.view(np.bool_)
 
     def _strings(self, field: str) -> list[str]:
-        """An array of strings: the hot loop of the parser, about 0.2 us for each string."""
+        """Read an array of strings: the hot loop of the parser, about 0.2 us per string."""
         n = self.count(f"the length of {field}", _U64.size, _MAX_ARRAY_STRINGS)
         first = self.pos
         raw: list[bytes] = []
@@ -149,11 +149,11 @@ class Cursor:
 
 
 def _decode(raw: list[bytes]) -> list[str]:
-    """Decode many short strings, thousands with one call.
+    """Decode many short strings, thousands at a time.
 
     A NUL byte is never inside a UTF-8 sequence, so text joined with NULs is valid exactly when each string
-    is; a string that holds a NUL itself shows up as an extra piece. join needs 80 bytes of scratch for each
-    string, hence the chunks.
+    is; a string that holds a NUL itself shows up as an extra piece. join needs 80 bytes of scratch per string,
+    hence the chunks.
     """
     texts: list[str] = []
     for i in range(0, len(raw), 4096):
@@ -164,7 +164,7 @@ def _decode(raw: list[bytes]) -> list[str]:
 
 
 def _bad_string(field: str, raw: list[bytes], pos: int) -> ModelFormatError:
-    """The error for the first of `raw` (an array that starts at byte `pos`) that is not UTF-8."""
+    """Return the error for the first of `raw` (an array that starts at byte `pos`) that is not UTF-8."""
     for i, item in enumerate(raw):
         try:
             item.decode()

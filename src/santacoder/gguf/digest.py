@@ -13,7 +13,7 @@ _CHUNK: Final = 1 << 20
 
 
 def model_sha256(path: Path) -> str:
-    """Of a model's bytes; of a split one, those of all its parts in their order.
+    """Return the hash of a model's bytes; for a split model, those of all its parts in order.
 
     Raises:
         OSError: a file cannot be read.
@@ -24,7 +24,7 @@ def model_sha256(path: Path) -> str:
 
 
 def file_sha256(path: Path, progress: Callable[[int], object] | None = None) -> str:
-    """Of a file's bytes, in hexadecimal; `progress` is told how many were read since it was told last.
+    """Return the hash of a file's bytes in hexadecimal; `progress` is called with the bytes read since its last call.
 
     Raises:
         OSError: the file cannot be read.

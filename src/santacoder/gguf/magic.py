@@ -1,4 +1,4 @@
-"""Tells a GGUF file from what people take for one."""
+"""Recognises a GGUF file, and the files that are often mistaken for one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FOREIGN_MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
 
 
 def check_magic(start: bytes, size: int) -> None:
-    """Check that a file of `size` bytes that begins with `start`, at most 512 of them, is GGUF by its header.
+    """Check by its first bytes, `start` (at most 512), that a file of `size` bytes is GGUF.
 
     Raises:
-        ModelFormatError: it is not; it is named where its beginning tells what it is.
+        ModelFormatError: it is not; the message names the format if its first bytes tell.
     """
     if start[:4] == b"GGUF":
         if size < _HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""The metadata of a GGUF file: its keys and values, where they stand, and errors that name them."""
+"""The metadata of a GGUF file: its keys and values, their byte offsets, and errors that name them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MetadataValue = bool | int | float | str | list[str] | NDArray[Any]
 
 
 class Metadata(dict[str, MetadataValue]):
-    """The key-value section, with the byte offset of each value so that an error can name it, and its GGUF type."""
+    """The key-value section, with each value's byte offset, which errors name, and its GGUF type."""
 
     def __init__(self, values: Mapping[str, MetadataValue] | None = None, path: str = "") -> None:
-        """Wrap `values`; without offsets (a plain mapping) errors name the key alone."""
+        """Wrap `values`; without offsets (a plain mapping) errors name only the key."""
         super().__init__(values or {})
         self.path = path
         self.offsets: dict[str, int] = {}
         self.kinds: dict[str, int] = {}
 
     def error(self, key: str, problem: str) -> ModelFormatError:
-        """The error "KEY at byte N PROBLEM", for the caller to raise."""
+        """Return the error "KEY at byte N PROBLEM", for the caller to raise."""
         prefix = f"{self.path}: " if self.path else ""
         where = f" at byte {self.offsets[key]}" if key in self.offsets else ""
         return ModelFormatError(f"{prefix}{key}{where} {problem}")
@@ -35,7 +35,7 @@ class Metadata(dict[str, MetadataValue]):
     @overload
     def integer(self, key: str, low: int, high: int, default: None = None) -> int | None: ...
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
-        """The whole number under `key`, or `default` where it is absent.
+        """Return the integer under `key`, or `default` if it is absent.
 
         Raises:
             ModelFormatError: it is not an integer, or not in low..high.
@@ -50,7 +50,7 @@ class Metadata(dict[str, MetadataValue]):
         return value
 
     def string(self, key: str, default: str) -> str:
-        """The string under `key`, or `default` where it is absent; another type is a ModelFormatError."""
+        """Return the string under `key`, or `default` if it is absent; another type is a ModelFormatError."""
         value = self.get(key, default)
         if not isinstance(value, str):
             raise self.error(key, f"is {type_word(value)}, but it must be a string")
@@ -58,7 +58,7 @@ class Metadata(dict[str, MetadataValue]):
 
 
 def type_word(value: MetadataValue) -> str:
-    """A metadata value's type with its article, for error messages: "an integer", "an array of strings"."""
+    """Return a value's type with its article, for error messages: "an integer", "an array of strings"."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype.name}"
     if isinstance(value, list):

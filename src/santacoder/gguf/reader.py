@@ -1,13 +1,13 @@
 """A strict, bounded reader for the header of a GGUF file (version 2 or 3, little endian).
 
-Every number is checked before it is used, so nothing that follows sees an integer that the file made up. The
+Every number is checked before it is used, so no later code sees an integer that a damaged file made up. The
 data section has to be laid out as llama.cpp writes and demands it: tensors (listed in any order) that follow
 each other without overlap or hole, each start aligned, and after the last at most the padding to the next
 multiple of the alignment. Anything else past the end is trailing garbage and is refused.
 
 The file is mapped, not read: if another process truncates it, touching the missing pages would kill this one
 (SIGBUS), as with every mapped file. So before a tensor is touched, and after every piece of one, the file's size
-and time are compared with those it had when it was opened; a change is an error. What is left is a truncation
+and time are compared with those it had when it was opened; a change is an error. One risk remains: a truncation
 while a piece of some megabytes is read. Replace a model file by renaming a new one over it, which is always safe.
 """
 
@@ -47,7 +47,7 @@ _MAX_ALIGNMENT: Final = 1 << 16
 class TensorInfo:
     """Where one tensor lies: shape in NumPy order (rows, columns), offset in bytes from the start of its file.
 
-    `part` is the number of that file, counted from 0, where a model is split into several.
+    `part` is the number of that file, counted from 0; only split models have more than one.
     """
 
     name: str
@@ -65,11 +65,11 @@ def _align(n: int, alignment: int) -> int:
 
 @final
 class GGUFFile:
-    """A mapped GGUF file: metadata, tensor directory and the tensors' bytes; of a split model, all its files.
+    """A mapped GGUF file: metadata, tensor directory and the tensors' bytes; for a split model, all its files.
 
     Attributes:
         path: the path it was opened with.
-        size: bytes in the file, or in all of them.
+        size: bytes in the file, or in all files of a split model.
         version: 2 or 3.
         alignment: bytes; every tensor starts at a multiple of it from the start of the data section.
         metadata: key -> value.
@@ -88,17 +88,17 @@ class GGUFFile:
         self._entries: dict[str, int] = {}
         self._others: list[GGUFFile] = []  # parts 2 and on
         self._parse(Cursor(mapping, min(size, _MAX_HEADER_BYTES)))
-        self.metadata.path = printable(path)  # from here on; `open` names the path in what _parse raises
+        self.metadata.path = printable(path)  # only now: `open` adds the path to what _parse raises
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> GGUFFile:
-        """Map the file and check its header; of a split model `path` is the first file, and all of them are mapped.
+        """Map the file and check its header; for a split model `path` is the first file, and all of them are mapped.
 
         Raises:
-            ModelFormatError: it is not a regular file, or not a GGUF file that can be read safely. Or it is another
-                part of a split model than the first, or the others are not there or do not belong to it.
+            ModelFormatError: it is not a regular file, or not a GGUF file that can be read safely; or it is part of a
+                split model but not the first, or other parts are missing or do not belong to it.
             FileNotFoundError, PermissionError: as the operating system says.
-            MemoryError: there is no room to map it.
+            MemoryError: there is not enough memory to map it.
         """
         file = cls._open_one(os.fsdecode(path))
         try:
@@ -110,7 +110,7 @@ class GGUFFile:
 
     @classmethod
     def _open_one(cls, name: str) -> GGUFFile:
-        """A file by itself, whole or a part."""
+        """Open one file, a whole model or a part."""
         shown = printable(name)
         descriptor = open_model_file(name)
         mapping = None
@@ -127,7 +127,7 @@ class GGUFFile:
             raise
 
     def _join(self) -> None:
-        """Open the other parts of a split model, and take in their tensors."""
+        """Open the other parts of a split model, and add their tensors."""
         paths = other_parts(self.path, self.metadata)
         for number, path in enumerate(paths, 1):
             try:
@@ -146,7 +146,7 @@ class GGUFFile:
             check_tensors_count(self.metadata, len(self.tensors))
 
     def _part_of(self, tensor: str) -> GGUFFile:
-        """The file that holds a tensor; this one where none does."""
+        """Return the file that holds a tensor, or this one if none does."""
         return self._part(self.tensors[tensor].part) if tensor in self.tensors else self
 
     def _part(self, number: int) -> GGUFFile:
@@ -158,9 +158,9 @@ class GGUFFile:
         return [self.path, *(part.path for part in self._others)]
 
     def close(self) -> None:
-        """Let the mapping go; may be called again.
+        """Release the mapping; may be called again.
 
-        Arrays from `data` stay valid: the last one to go unmaps the file.
+        Arrays from `data` stay valid: the file is unmapped when the last of them is freed.
         """
         for part in self._others:
             part.close()
@@ -180,7 +180,7 @@ class GGUFFile:
         return False
 
     def data(self, info: TensorInfo) -> npt.NDArray[np.uint8]:
-        """The tensor's bytes, (n_bytes,) uint8, read-only, not copied; valid for as long as the array lives.
+        """Return the tensor's bytes, (n_bytes,) uint8, read-only, not copied; valid for as long as the array lives.
 
         Raises:
             ModelClosedError: after close().
@@ -193,11 +193,11 @@ class GGUFFile:
     def release(self, offset: int, part: int = 0) -> None:
         """Tell the kernel that all bytes of a part before `offset` were consumed; reading them again fetches them anew.
 
-        All of them each time: reading a page may bring its neighbours back, up to 2 MB of them.
+        It always starts at byte 0: reading a page may bring back its neighbours, up to 2 MB of them.
 
         Raises:
             ModelClosedError: after close().
-            ModelFormatError: the file has changed since it was opened, so that they may not be what they were.
+            ModelFormatError: the file has changed since it was opened, so the bytes may have changed too.
         """
         file = self._part(part)
         mapping = file._open_map()
@@ -207,7 +207,7 @@ class GGUFFile:
             mapping.madvise(mmap.MADV_DONTNEED, 0, stop)
 
     def error(self, tensor: str, problem: str) -> ModelFormatError:
-        """The error "tensor NAME at byte N PROBLEM" (N is its directory entry), for the caller to raise."""
+        """Return the error "tensor NAME at byte N PROBLEM" (N is its directory entry), for the caller to raise."""
         part = self._part_of(tensor)
         where = f" at byte {part._entries[tensor]}" if tensor in part._entries else ""
         return ModelFormatError(f"{part.metadata.path}: tensor {printable(tensor)}{where} {problem}")
@@ -239,7 +239,7 @@ class GGUFFile:
             key = cursor.identifier(f"the key of metadata entry {i}", _MAX_KEY_BYTES)
             shown = printable(key[:80])
             if key in self.metadata:
-                raise ModelFormatError(f"the key {shown} at byte {at} is there twice")
+                raise ModelFormatError(f"the key {shown} at byte {at} is duplicated")
             kind_at = cursor.pos
             kind = cursor.u32(f"the type of {shown}")
             self.metadata.offsets[key] = cursor.pos
@@ -258,12 +258,12 @@ class GGUFFile:
         return alignment
 
     def _read_tensor(self, cursor: Cursor, index: int) -> TensorInfo:
-        """One directory entry; its offset is still relative to the data section."""
+        """Read one directory entry; its offset is still relative to the data section."""
         at = cursor.pos
         name = cursor.identifier(f"the name of tensor {index}", _MAX_NAME_BYTES)
         shown = printable(name)
         if name in self._entries:
-            raise ModelFormatError(f"the tensor name {shown} at byte {at} is there twice")
+            raise ModelFormatError(f"the tensor name {shown} at byte {at} is duplicated")
         self._entries[name] = at
         rank_at = cursor.pos
         rank = cursor.u32(f"the rank of {shown}")
@@ -277,7 +277,7 @@ class GGUFFile:
         type_at = cursor.pos
         kind = cursor.u32(f"the type of {shown}")
         if kind not in BY_NUMBER:
-            raise ModelFormatError(f"the type of {shown} is {kind} at byte {type_at}, no ggml type in use")
+            raise ModelFormatError(f"the type of {shown} is {kind} at byte {type_at}, not a ggml type in use")
         found = BY_NUMBER[kind]
         if dims[0] % found.block:
             needed = f"{found.name} needs a multiple of {found.block}"

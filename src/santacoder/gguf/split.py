@@ -1,7 +1,7 @@
-"""Models that llama.cpp's gguf-split has cut into several files: which files they are, and that they belong together.
+"""Models that llama.cpp's gguf-split has split into several files: finds the files and checks that they match.
 
-The first part has the metadata, and every part some of the tensors. Their names end with -00001-of-00003.gguf and so
-on; in each, `split.no` counts from 0.
+The first part has the metadata, and every part some of the tensors. The files' names end with -00001-of-00003.gguf and
+so on; `split.no`, which each part has, counts from 0.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from santacoder.gguf.metadata import Metadata
 
 _NO, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
-#: Start of the keys that only a part has.
+#: Prefix of the keys that only parts have.
 SPLIT_PREFIX: Final = "split."
 _NAME: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 _MAX_PARTS: Final = 512  # all are open at once
-_MAX_NUMBER: Final = (1 << 16) - 1  # of what a part says, in 16 bits
+_MAX_NUMBER: Final = (1 << 16) - 1  # a part's number has 16 bits
 _MAX_TENSORS: Final = 1 << 16
 
 
 def part_names(name: str) -> list[str]:
-    """All parts, in order, of the model that the file `name` is a part of, by its name; else that name alone."""
+    """Return the names of all parts, in order, if `name` is that of a part; else only `name`."""
     found = _NAME.fullmatch(name)
     number, count = (int(found[2]), int(found[3])) if found else (1, 1)
     if found is None or not 1 <= number <= count or count == 1:
@@ -33,11 +33,11 @@ def part_names(name: str) -> list[str]:
 
 
 def other_parts(path: str, metadata: Metadata) -> list[str]:
-    """The paths of parts 2 and on of the model whose first part is `path`; none where it is whole.
+    """Return the paths of part 2 and later of the model whose first part is `path`; none if it is not split.
 
     Raises:
-        ModelFormatError: it is another part than the first, it does not say how many tensors there are, or its name
-            does not tell those of the others.
+        ModelFormatError: it is not the first part, it does not say how many tensors there are, or the names of the
+            others do not follow from its name.
     """
     count = metadata.integer(_COUNT, 0, _MAX_PARTS, default=1)
     number = metadata.integer(_NO, 0, _MAX_NUMBER, default=0)
@@ -56,10 +56,10 @@ def other_parts(path: str, metadata: Metadata) -> list[str]:
 
 
 def check_part(part: Metadata, number: int, first: Metadata) -> None:
-    """Check that what lies at the place of part `number`, counted from 0, is that part of the model of `first`.
+    """Check that a file is part `number`, counted from 0, of the model that begins with `first`.
 
     Raises:
-        ModelFormatError: it is another part, no part, or one of another model.
+        ModelFormatError: it is another part, not a part, or one of another model.
     """
     found = part.integer(_NO, 0, _MAX_NUMBER)
     if found is None:
@@ -73,7 +73,7 @@ def check_part(part: Metadata, number: int, first: Metadata) -> None:
 
 
 def check_tensors_count(first: Metadata, n_tensors: int) -> None:
-    """Check that all parts together hold as many tensors as part 1 says.
+    """Check that the parts together hold as many tensors as part 1 says.
 
     Raises:
         ModelFormatError: they do not.

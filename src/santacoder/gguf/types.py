@@ -1,13 +1,15 @@
-"""Every tensor type of GGUF files, one row each: how its blocks lie in a file, and what this library does with them.
+"""The table of GGUF's tensor types, one row each: how its blocks are stored, and what this library does with them.
 
-All other tables of types are made from this one. What a new type takes beside its row depends on its `packing`:
+All other tables of types are made from this one. What a new type needs besides its row depends on its `packing`:
 
-    CONVERTED   nothing, or a function in engine/ternary.py where the `gguf` package cannot dequantise it
+    CONVERTED   nothing, or a function in engine/ternary.py where the `gguf` package cannot dequantize it
     AS_Q8_0     SC_SOURCE_* in santacoder.h, its block in gguf_blocks.h, its pack in pack.c
     OWN         SC_* in santacoder.h, its block, its pack, its panels in layout.h, their unpack in body/linear*.h
                 and rows.c
 
-and, if `quantize` is to write it, its case in quantize.c and a mix in quantize/mixes.py.
+If `quantize` is to write it, it also needs its case in quantize.c and a mix in quantize/mixes.py.
+
+The block formats, K-quants among them, are those of ggml (llama.cpp).
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from typing import Final
 
 
 class Packing(Enum):
-    """What becomes of a matrix of some type when a model is loaded."""
+    """How loading packs a matrix of some type."""
 
     OWN = "panels of its own format, SC_<name> in C, for which there are kernels"
     AS_Q8_0 = "panels of Q8_0 with the very same values, which C packs: SC_SOURCE_<name>"
-    CONVERTED = "panels of Q8_0, rounded from what Python dequantises"
+    CONVERTED = "panels of Q8_0, rounded from what Python dequantizes"
     REFUSED = "no matrix may have this type"
 
 
@@ -31,14 +33,14 @@ class TensorType:
     """One tensor type.
 
     Attributes:
-        number: ggml's number of it.
-        name: ggml's name of it.
+        number: ggml's number for it.
+        name: ggml's name for it.
         block: values per block, which must divide a row; 1 where there are no blocks.
         block_bytes: bytes per block.
-        packing: what loading makes of it.
-        dtype: how NumPy sees its values, for types of floats: bfloat16 as its bits. None for all others.
+        packing: how loading packs it.
+        dtype: NumPy's type for its values, for types of floats: bfloat16 as its bits. None for all others.
         writable: whether `quantize` and `convert` write it; C knows it by SC_<name>.
-        group: values that share a scale, for types of blocks that are writable.
+        group: values that share a scale, for writable types with blocks.
         file_type: llama.cpp's number for a file whose matrices all have this type, where such files are written.
     """
 
@@ -102,7 +104,7 @@ TYPES: Final[dict[str, TensorType]] = {
 }
 #: ggml's number -> type.
 BY_NUMBER: Final = {kind.number: kind for kind in TYPES.values()}
-#: Types of floats -> how NumPy sees their values, bfloat16 as its bits. Vectors (biases, norms) have no other.
+#: Types of floats -> NumPy's type for their values, bfloat16 as its bits. Vectors (biases, norms) have no other type.
 FLOAT_DTYPES: Final = {kind.name: kind.dtype for kind in TYPES.values() if kind.dtype is not None}
 #: Types that a matrix may have.
 MATRIX_TYPES: Final = frozenset(kind.name for kind in TYPES.values() if kind.packing is not Packing.REFUSED)

@@ -22,7 +22,7 @@ from santacoder.gguf.types import TYPES
 #: A metadata entry: key, value, type and, for an array, the type of its items.
 Field = tuple[str, Any, gguf.GGUFValueType, gguf.GGUFValueType | None]
 
-#: From a tensor's name, values and type to its bytes in the file.
+#: (name, values, type) of a tensor -> its bytes in the file.
 Encode = Callable[[str, NDArray[Any], str], NDArray[np.uint8]]
 
 _ARCHITECTURE: Final = "general.architecture"
@@ -37,7 +37,7 @@ class TensorSource:
         name: its name in the file.
         shape: in NumPy order (rows, columns).
         type_name: the type that it gets: "F32", "Q4_K".
-        load: gives its values in `shape`, C-contiguous: float32, float16, or uint16 that are the bits of bfloat16.
+        load: returns its values in `shape`, C-contiguous: float32, float16, or uint16 with the bits of bfloat16.
             Called once; the array is not kept.
     """
 
@@ -51,7 +51,7 @@ class TensorSource:
         """Bytes in the file, without padding.
 
         Raises:
-            ModelFormatError: the type has blocks of more values than divide a row.
+            ModelFormatError: the length of a row is not a multiple of the type's block.
         """
         kind = TYPES[self.type_name]
         if self.shape[-1] % kind.block:
@@ -65,17 +65,17 @@ class TensorSource:
 def check_target(
     path: str | os.PathLike[str], force: bool = False, reads: Iterable[str | os.PathLike[str]] = ()
 ) -> None:
-    """Check that a model may be written to `path`, before any work is done.
+    """Check, before any work is done, that a model may be written to `path`.
 
     Args:
         path: the file to write.
         force: whether a file that exists may be replaced.
-        reads: the files that the model is made of, which may not be replaced in any case.
+        reads: the files that the model is made from, which are never replaced.
 
     Raises:
         FileExistsError: there is a file, and not `force`.
-        OSError: there is something else than a file, or no folder to put it in, or `path` ends like a folder's.
-        InvalidRequestError: `path` holds what no path can, or is one of `reads`.
+        OSError: `path` is something other than a file, its folder does not exist, or it ends like a folder's.
+        InvalidRequestError: `path` holds characters that no path can, or is one of `reads`.
     """
     target = Path(path)
     if os.fspath(path).endswith(os.sep):
@@ -100,12 +100,12 @@ def write_model(
 
     Args:
         path: the file to write.
-        fields: the metadata, in order; `general.architecture` must be there and comes first in any case.
-        tensors: written in order, aligned to `general.alignment` (32 where that is not given).
-        encode: makes a tensor's bytes; as many as its type and shape ask for.
+        fields: the metadata, in order; `general.architecture` is required and always comes first.
+        tensors: written in order, aligned to `general.alignment` (32 if that is not given).
+        encode: returns a tensor's bytes, as many as its type and shape require.
         force: whether a file that exists is replaced.
-        reads: the files that `tensors` are loaded from, which are not replaced.
-        progress: told after every tensor how many bytes of the file were written since it was told last.
+        reads: the files that `tensors` are loaded from, which are never replaced.
+        progress: called after every tensor with the number of bytes written since its last call.
 
     Raises:
         FileExistsError: `path` exists, and not `force`.
@@ -131,7 +131,7 @@ def write_model(
         with with_path_in_errors(target):
             file.flush()
         GGUFFile.open(file.name).close()  # what we write, we can read
-        check_target(target, force, reads)  # it may have come into being meanwhile
+        check_target(target, force, reads)  # it may have been created meanwhile
 
 
 def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GGUFWriter:
@@ -139,7 +139,7 @@ def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GG
     for key, value, kind, item_kind in fields:
         if key == _ALIGNMENT:
             writer.add_custom_alignment(value)
-        elif key != _ARCHITECTURE:  # the writer has put it first
+        elif key != _ARCHITECTURE:  # the writer has already put it first
             if kind == gguf.GGUFValueType.ARRAY:
                 value = value.tolist() if isinstance(value, np.ndarray) else value
                 if not len(value):
@@ -152,7 +152,7 @@ def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GG
 
 
 def _write_header(writer: gguf.GGUFWriter, file: IO[bytes]) -> None:
-    """All but the tensors' data. The writer opens the file itself; `file` follows it."""
+    """Write everything before the tensors' data. The writer opens the file itself; `file` follows it."""
     try:
         writer.write_header_to_file(Path(file.name))
         writer.write_kv_data_to_file()
@@ -162,7 +162,7 @@ def _write_header(writer: gguf.GGUFWriter, file: IO[bytes]) -> None:
 
 
 def _encoded(tensor: TensorSource, encode: Encode) -> NDArray[np.uint8]:
-    """The tensor's bytes, (n_bytes,)."""
+    """Return the tensor's bytes, (n_bytes,)."""
     values = tensor.load()
     if values.shape != tensor.shape:
         raise ValueError(f"tensor {tensor.name} has the shape {values.shape}, not {tensor.shape}")
@@ -173,7 +173,7 @@ def _encoded(tensor: TensorSource, encode: Encode) -> NDArray[np.uint8]:
 
 
 def _pad(file: IO[bytes], target: Path, n_bytes: int, alignment: int) -> int:
-    """Write zeros after n_bytes up to the next multiple of `alignment`; how many."""
+    """Write zeros after n_bytes up to the next multiple of `alignment`, and return how many."""
     padding = -n_bytes % alignment
     with with_path_in_errors(target):
         file.write(bytes(padding))
