@@ -64,7 +64,7 @@ def move(header: dict[str, Any], name: str, by: int) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: b"", "model.safetensors is no safetensors file, or is truncated: its header has 0 bytes"),
+        (lambda data: b"", "model.safetensors is not a safetensors file, or is truncated: its header has 0 bytes"),
         (lambda data: data[:100], "but the file of 100 bytes has room for 92"),
         (lambda data: data[:-1], "model.safetensors is damaged: "),
         (lambda data: data[: len(data) // 2], "model.safetensors is damaged: "),
@@ -72,7 +72,7 @@ def move(header: dict[str, Any], name: str, by: int) -> None:
         (lambda data: struct.pack("<Q", 2**63) + data[8:], f"its header has {2**63} bytes"),
         (lambda data: struct.pack("<Q", 100_000) + data[8:], "model.safetensors is damaged: "),
         (lambda data: data[:8] + b"x" + data[9:], "model.safetensors is damaged: "),
-        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "is no safetensors file, or is truncated"),
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "is not a safetensors file, or is truncated"),
         (lambda data: set_header(data, lambda h: move(h, LN_1, 4)), "model.safetensors is damaged: "),
         (lambda data: set_header(data, lambda h: move(h, LN_1, -4)), "model.safetensors is damaged: "),
         (lambda data: set_header(data, lambda h: move(h, LN_1, 10**12)), "model.safetensors is damaged: "),

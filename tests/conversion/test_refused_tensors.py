@@ -55,7 +55,7 @@ def spoil(tensors: builder.Tensors, name: str, value: float = np.nan) -> None:
         ("split", lambda t: t.update({"transformer.h.2.ln_1.weight": t[LN_1]}), "tensor transformer.h.2.ln_1.weight does not belong to a model of 2 layers"),
         ("fused", lambda t: t.update({"transformer.h.0.attn.bias2": t[LN_1]}), "tensor transformer.h.0.attn.bias2 does not belong"),
         ("fused", lambda t: t.update({"transformer.h.0.attn.q_attn.bias": t[LN_1]}), "tensor transformer.h.0.attn.q_attn.bias does not belong"),
-        ("split", lambda t: t.update({"h.1.ln_1.weight": t[LN_1]}), "tensor h.1.ln_1.weight is there twice, also as transformer.h.1.ln_1.weight"),
+        ("split", lambda t: t.update({"h.1.ln_1.weight": t[LN_1]}), "tensor h.1.ln_1.weight is duplicated: it is also stored as transformer.h.1.ln_1.weight"),
         ("split", lambda t: cut(t, LN_1), "tensor transformer.h.1.ln_1.weight has the shape (63,), but config.json asks for (64,)"),
         ("split", lambda t: transpose(t, C_FC), "tensor transformer.h.1.mlp.c_fc.weight has the shape (192, 64), but config.json asks for (64, 192)"),
         ("linear-mqa", lambda t: transpose(t, C_FC), "tensor transformer.h.1.mlp.c_fc.weight has the shape (64, 192), but config.json asks for (192, 64)"),

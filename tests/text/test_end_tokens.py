@@ -290,11 +290,11 @@ def test_more_ends_than_other_programs_find_are_kept_and_said(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("config", "generation", "message"),
     [
-        ([EOT, 300, FIRST], None, r"^config\.json: eos_token_id has 300: no token, so it ends no text$"),
+        ([EOT, 300, FIRST], None, r"^config\.json: eos_token_id has 300: not a token, so it does not end a text$"),
         (
             EOT,
             [FIRST, -1, "<x>"],
-            r"^generation_config\.json: eos_token_id has -1, and 1 more that are named: no token",
+            r"^generation_config\.json: eos_token_id has -1, and 1 more that are named: not a token",
         ),
     ],
 )

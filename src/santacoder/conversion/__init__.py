@@ -1,5 +1,5 @@
-"""Reads published checkpoints: where they are, what they hold, and which tensor of ours comes from which of theirs.
+"""Converts published checkpoints: finds and checks their files, and maps their tensors to GGUF's.
 
-Nothing of a checkpoint is run or unpickled, and every file is read in the folder that was named. The rules are in
+No code in a checkpoint is run or unpickled, and only files in the named folder are read. The rules are in
 docs/reference/checkpoints.md.
 """

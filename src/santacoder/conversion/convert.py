@@ -1,4 +1,4 @@
-"""From a published checkpoint to a GGUF file. docs/reference/checkpoints.md has the rules."""
+"""Converts a published checkpoint to a GGUF file. docs/reference/checkpoints.md has the rules."""
 
 from __future__ import annotations
 
@@ -51,27 +51,27 @@ def convert(
 ) -> None:
     """Convert a checkpoint of SantaCoder, or another of GPTBigCode's architecture, to a GGUF file.
 
-    One tensor is held in memory at a time. The file appears under its name when it is complete.
+    One tensor is in memory at a time. The file takes its name when it is complete.
 
     Args:
         source: a folder, or "owner/name" on the hub, with config.json, a tokenizer and weights.
         out: the file to write.
-        type: what the matrices become: a name of `mixes.MIXES`: "f16", "q4_k_m".
+        type: the type of the matrices, a name of `mixes.MIXES`: "f16", "q4_k_m".
         revision: a branch, tag or commit on the hub; None is the default branch.
         fim: whether the checkpoint was trained to fill in the middle; None is yes, unless the name of the revision,
             folder or repository ends with "no-fim", or there is no room for the tokens.
-        fim_mode: the order of an infilling prompt that the model does best with, "psm" or "spm": what `infill` takes
-            where none is asked for. None leaves it to `infill`.
-        threads: how many threads compute; None takes what the machine allows.
-        force: whether a file that exists is replaced; one of the checkpoint never is.
+        fim_mode: the order of an infilling prompt that the model does best with, "psm" or "spm": the default of
+            `infill`. None leaves it to `infill`.
+        threads: how many threads compute; None is as many as the machine allows.
+        force: whether an existing file is replaced; a file of the checkpoint never is.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
 
     Raises:
         InvalidRequestError: an unknown type or fim_mode, fim_mode for a model that does not fill in, no such folder, a
             revision of a folder, threads out of range, an `out` that is a file of the checkpoint.
         ModelFormatError: the checkpoint cannot run or is damaged; the key or tensor is named.
-        MissingPackageError: what reads its weights is not installed.
-        HubError: the hub does not give it.
+        MissingPackageError: the package that reads its weights is not installed.
+        HubError: it cannot be downloaded.
         FileExistsError: `out` exists, and not `force`.
         OSError: a file cannot be read or written.
     """
@@ -127,7 +127,7 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
 def _tokenizer(
     source: Source, ends: list[NamedEnd], config: Config, fim: bool | None, fim_mode: FimMode | None
 ) -> list[Field]:
-    """The tokenizer's fields, of which our own tokenizer could be built."""
+    """Return the tokenizer's fields, after building our own tokenizer from them as a check."""
     if fim is None and source.is_no_fim:
         fim = False
     files = read_tokenizer(source.folder, source.place)
@@ -141,12 +141,12 @@ def _tokenizer(
 
 
 def _warn_of_ends(vocabulary: Vocabulary) -> None:
-    """Say what does not end a text here, or not in other programs, though the checkpoint asks for it."""
+    """Warn of ends of text that the checkpoint names but that do not work here, or not in other programs."""
     if vocabulary.unknown:
         first, n_more = vocabulary.unknown[0], len(vocabulary.unknown) - 1
         more = f", and {n_more} more that are named" if n_more else ""
         warnings.warn(
-            f"{first.place} has {format_value(first.token)}{more}: no token, so it ends no text", stacklevel=4
+            f"{first.place} has {format_value(first.token)}{more}: not a token, so it does not end a text", stacklevel=4
         )
     if len(vocabulary.ends) > FOREIGN_ENDS:
         n = len(vocabulary.ends)

@@ -1,4 +1,4 @@
-"""The tokens that end a text, by every file of a checkpoint that names some."""
+"""The tokens that end a text, from every file of a checkpoint that names some."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 
 @dataclass(frozen=True)
 class NamedEnd:
-    """What a file calls the end of a text.
+    """An end of text that a file names.
 
     Attributes:
         place: the file and the key, for messages.
-        token: an id or a spelling, if the file is in order; anything that JSON can hold otherwise.
+        token: an id or a spelling in a valid file; anything that JSON can hold otherwise.
     """
 
     place: str
@@ -28,7 +28,7 @@ class NamedEnd:
 
 
 def read_ends(folder: Path, config: Mapping[str, Any]) -> list[NamedEnd]:
-    """All ends that a checkpoint names, those of config.json (its values are `config`) first.
+    """Return all ends that a checkpoint names, those of config.json (whose values are `config`) first.
 
     Raises:
         OSError: a file cannot be read.
@@ -46,6 +46,6 @@ def read_ends(folder: Path, config: Mapping[str, Any]) -> list[NamedEnd]:
 
 
 def _listed(place: str, value: object) -> list[NamedEnd]:
-    """One token, a list of them, or null."""
+    """Return the ends in `value`: one token, a list of them, or null."""
     tokens = value if isinstance(value, list) else [] if value is None else [value]
     return [NamedEnd(place, token) for token in tokens]

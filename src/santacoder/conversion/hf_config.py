@@ -1,4 +1,4 @@
-"""A checkpoint's config.json: the dimensions, and that nothing in it asks for what our forward pass does not do."""
+"""Reads a checkpoint's config.json: the dimensions, and a check that our forward pass does all that it asks for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from santacoder.gguf.config import MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS
 
 
 class Family(Enum):
-    """How a checkpoint stores its matrices; the value is the words for it."""
+    """How a checkpoint stores its matrices; the value describes it in words."""
 
     CONV1D = "GPT-2's Conv1D, (in, out)"
     LINEAR = "GPTBigCode's Linear, (out, in)"
@@ -28,19 +28,19 @@ ARCHITECTURES: Final = {
     "GPT2LMHeadModel": Family.CONV1D,
     "GPTBigCodeForCausalLM": Family.LINEAR,
 }
-#: Names of the tanh approximation of GELU, the only activation that runs; they differ in rounding alone.
+#: Names of the tanh approximation of GELU, the only activation that runs; they differ only in rounding.
 ACTIVATIONS: Final = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate")
-#: `attention_head_type` -> whether one head of keys and values serves all query heads.
+#: `attention_head_type` -> whether one head of keys and values serves all query heads (multi-query attention).
 HEAD_TYPES: Final = {"multiquery": True, "multihead": False}
 
-#: Names that transformers also has for a key.
+#: Other names that transformers has for a key.
 _ALIASES: Final = {
     "n_embd": "hidden_size",
     "n_layer": "num_hidden_layers",
     "n_head": "num_attention_heads",
     "n_positions": "max_position_embeddings",
 }
-#: Switches that change the forward pass: the value that ours has, which is also what an absent key means.
+#: Switches that change the forward pass -> the value that ours has, which is also the default of an absent key.
 _FIXED: Final = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 _ACTIVATION: Final = "activation_function"
 _EPSILON: Final = 1e-5
@@ -48,19 +48,19 @@ _EPSILON: Final = 1e-5
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """What config.json says, checked.
+    """The checked values of config.json.
 
     Attributes:
         family: how the matrices are stored.
         width: values of a token's vector.
-        layers: how many layers.
-        heads: query heads.
+        layers: number of layers.
+        heads: number of query heads.
         inner: values inside the MLP.
         positions: learned positions.
         epsilon: of the layer norms.
-        vocab_size: rows of the embedding, or None where it does not say.
-        multi_query: whether all query heads share one of keys and values, or None where it does not say.
-        tied: whether the output matrix is the embedding, or None where it does not say.
+        vocab_size: rows of the embedding, or None if config.json does not say.
+        multi_query: whether all query heads share one head of keys and values, or None if it does not say.
+        tied: whether the lm_head is the embedding, or None if it does not say.
     """
 
     family: Family
@@ -125,7 +125,7 @@ def _words(names: Iterable[str]) -> str:
 
 
 def _family(values: Mapping[str, Any]) -> Family:
-    """Both keys count, and must not contradict each other: where all matrices are square, shapes cannot tell."""
+    """Read both keys, which must agree: if all matrices are square, their shapes cannot tell."""
     model_type, architectures = values.get("model_type"), values.get("architectures") or []
     found: dict[str, Family] = {}
     if model_type is not None:

@@ -1,7 +1,7 @@
-"""The five layouts of published checkpoints, told apart by keys and shapes, and the way from each to GGUF's tensors.
+"""The five layouts of published checkpoints, told apart by keys and shapes, and how each maps to GGUF's tensors.
 
-GGUF has matrices as (out, in), and in `attn_qkv` all queries, then all keys, then all values; so, with `w` the width
-and `d` the size of a head:
+GGUF stores matrices as (out, in), and in `attn_qkv` all queries, then all keys, then all values. With `w` the width and
+`d` the size of a head, the layouts are:
 
     SPLIT        q_attn (w, w) and kv_attn (w, 2d), Conv1D: one head of keys and values
     FUSED        c_attn (w, w + 2d), Conv1D: the same in one matrix
@@ -37,7 +37,7 @@ _EMBEDDING: Final = "wte.weight"
 
 
 class Layout(Enum):
-    """How a checkpoint stores the attention; the value is the words for it."""
+    """How a checkpoint stores the attention; the value describes it in words."""
 
     SPLIT = "q_attn and kv_attn, Conv1D"
     FUSED = "c_attn with one head of keys and values, Conv1D"
@@ -53,7 +53,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """One tensor of the GGUF file: its values are `combine` of those of `parts`, tensors with these shapes."""
+    """One tensor of the GGUF file: `combine` applied to the values of `parts`, which are tensors and their shapes."""
 
     name: str
     parts: tuple[tuple[str, Shape], ...]
@@ -66,15 +66,15 @@ class TensorMap:
     Attributes:
         layout: which of the five it is.
         vocab_size: rows of the embedding.
-        tied: whether the output matrix is the embedding.
-        planned: name -> tensor, as many as a GGUF file of this model has.
+        tied: whether the lm_head is the embedding.
+        planned: name -> tensor, for every tensor of this model's GGUF file.
     """
 
     def __init__(self, config: CheckpointConfig, stored: Mapping[str, StoredTensor]) -> None:
-        """Plan the conversion; reads no tensor but an output matrix that might repeat the embedding.
+        """Plan the conversion; reads no tensor except an lm_head that may be a copy of the embedding.
 
         Raises:
-            ModelFormatError: a tensor is missing, is one too many, or has another shape or type than it must.
+            ModelFormatError: a tensor is missing or unexpected, or has the wrong shape or type.
         """
         self._config = config
         self._tensors = _by_short_name(stored)
@@ -88,7 +88,7 @@ class TensorMap:
             self.planned["output.weight"] = _same("output.weight", _HEAD, (self.vocab_size, config.width))
 
     def load(self, name: str) -> Array:
-        """The values of a tensor of the GGUF file.
+        """Return the values of a tensor of the GGUF file.
 
         Raises:
             ModelFormatError: one is infinite or not a number.
@@ -121,7 +121,7 @@ class TensorMap:
                     f"{config.family.value}, ask for {' or '.join(map(str, allowed))}"
                 )
             layout = layouts[fused.shape][1]
-        # One head is multi-head and multi-query at once, and the matrices are the same.
+        # With one head, multi-head and multi-query are the same, and so are the matrices.
         if config.multi_query not in (None, layout.multi_query) and config.heads > 1:
             count = 1 if config.multi_query else config.heads
             raise ModelFormatError(
@@ -136,7 +136,7 @@ class TensorMap:
         return self._tensors[name]
 
     def _take_embedding(self) -> StoredTensor:
-        """Let the one of embedding and output matrix that is there stand for the other."""
+        """Return the embedding; if only one of embedding and lm_head is stored, it stands for both."""
         if _EMBEDDING not in self._tensors and _HEAD in self._tensors:
             self._tensors[_EMBEDDING] = self._tensors.pop(_HEAD)
         return self._tensor(_EMBEDDING)
@@ -183,7 +183,7 @@ class TensorMap:
             weight, bias = f"{source}.c_attn.weight", f"{source}.c_attn.bias"
 
             def regroup(rows: Array) -> Array:
-                """(heads x 3 x size, ...) to (3 x heads x size, ...)."""
+                """Reorder (heads x 3 x size, ...) to (3 x heads x size, ...)."""
                 by_head = rows.reshape(heads, 3, size, *rows.shape[1:])
                 return by_head.swapaxes(0, 1).reshape(rows.shape)
 
@@ -194,7 +194,7 @@ class TensorMap:
             yield from self._matrix(name, f"{source}.c_attn", rows, width)
 
     def _check(self) -> None:
-        """Every tensor that is asked for is there, fits, and no other is there."""
+        """Check that every planned tensor is stored and fits, and that no other is stored."""
         expected = {name: shape for tensor in self.planned.values() for name, shape in tensor.parts}
         for name, shape in expected.items():
             _check_tensor(self._tensor(name), shape)
@@ -221,14 +221,14 @@ class TensorMap:
 
 
 def _by_short_name(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors without buffers, by their names without the prefix, which some checkpoints lack."""
+    """Return the tensors, buffers left out, by their names without the prefix, which some checkpoints lack."""
     tensors: dict[str, StoredTensor] = {}
     for name, tensor in stored.items():
         if any(pattern.search(name) for pattern in _BUFFERS):
             continue
         short = name.removeprefix(_PREFIX)
         if short in tensors:
-            raise tensor.error(f"is there twice, also as {tensors[short].name}")
+            raise tensor.error(f"is duplicated: it is also stored as {tensors[short].name}")
         tensors[short] = tensor
     return tensors
 

@@ -1,4 +1,4 @@
-"""The metadata of a converted model: dimensions, tokenizer, and where it comes from."""
+"""The metadata of a converted model: dimensions, tokenizer and provenance."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODE_KEY, SWAPPED_KEY, Fi
 _STRING, _U32, _F32, _BOOL = GGUFValueType.STRING, GGUFValueType.UINT32, GGUFValueType.FLOAT32, GGUFValueType.BOOL
 _I32, _ARRAY = GGUFValueType.INT32, GGUFValueType.ARRAY
 _FIM_KEYS: Final = {"prefix": "fim_pre", "suffix": "fim_suf", "middle": "fim_mid", "pad": "fim_pad"}
-#: How many of a vocabulary's ends other programs find: under `eos_token_id` and `eot_token_id`.
+#: The number of a vocabulary's ends that other programs find: under `eos_token_id` and `eot_token_id`.
 FOREIGN_ENDS: Final = 2
-#: tokenizer.json goes into the file if it is no larger: the header as a whole is bounded.
+#: Most bytes of a tokenizer.json that goes into the file: the header as a whole is bounded.
 _MAX_EMBEDDED: Final = 1 << 24
 _MAX_CARD: Final = 1 << 16  # bytes of a model card that is read
 _MAX_LICENCES, _MAX_LICENCE = 16, 200  # names, characters of one
 
 
 def model_fields(config: Config, file_type: int) -> list[Field]:
-    """What the model is, with llama.cpp's number for the types of its tensors."""
+    """Return the model's dimensions, with llama.cpp's number for the types of its tensors."""
     sizes = {
         "context_length": config.context_length,
         "embedding_length": config.embedding_length,
@@ -52,9 +52,9 @@ def model_fields(config: Config, file_type: int) -> list[Field]:
 
 
 def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: FimMode | None = None) -> list[Field]:
-    """The tokenizer; the keys of fill-in-the-middle tokens only where the model has been trained with them."""
+    """Return the tokenizer's fields; those of fill-in-the-middle tokens only if the model was trained with them."""
     if not files.merges:
-        raise ModelFormatError("the tokenizer has no merges, without which it is no byte-level BPE")
+        raise ModelFormatError("the tokenizer has no merges, so it is not a byte-level BPE")
     fields: list[Field] = [
         ("tokenizer.ggml.model", "gpt2", _STRING, None),
         ("tokenizer.ggml.pre", "starcoder", _STRING, None),
@@ -81,7 +81,7 @@ def tokenizer_fields(files: TokenizerFiles, vocabulary: Vocabulary, fim_mode: Fi
 
 
 def source_fields(source: Source, licence: str | None, files: Sequence[Path], sums: Sequence[str]) -> list[Field]:
-    """Where the weights come from: repository, commit, licence, and the SHA-256 of each weights file."""
+    """Return the provenance of the weights: repository, commit, licence, and the SHA-256 of each weights file."""
     texts: dict[str, str | None] = {"general.license": licence, "santacoder.converter": f"santacoder {__version__}"}
     if source.repo is not None:
         url = f"https://huggingface.co/{source.repo}"
@@ -100,7 +100,7 @@ def source_fields(source: Source, licence: str | None, files: Sequence[Path], su
 
 
 def as_read(fields: Iterable[Field]) -> dict[str, MetadataValue]:
-    """The fields as they will be read from the file: arrays of numbers are NumPy's."""
+    """Return the fields as they will be read from the file: arrays of numbers are NumPy arrays."""
     return {
         key: np.array(value) if kind == _ARRAY and item_kind != _STRING else value
         for key, value, kind, item_kind in fields
@@ -108,7 +108,7 @@ def as_read(fields: Iterable[Field]) -> dict[str, MetadataValue]:
 
 
 def read_licence(folder: Path) -> str | None:
-    """The licence that the model card names, or None; a card that is damaged names none."""
+    """Return the licence that the model card names, or None, also if the card is damaged."""
     from huggingface_hub import metadata_load
 
     card = folder / "README.md"
@@ -116,11 +116,11 @@ def read_licence(folder: Path) -> str | None:
         return None
     try:
         values: Any = metadata_load(card)
-    except Exception:  # not text, not YAML: nothing to say about the model
+    except Exception:  # not text, or not YAML: no reason to refuse the model
         return None
     value = values.get("license") if isinstance(values, dict) else None
     names = [value] if isinstance(value, str) else value
-    # Anchors of YAML let a few bytes stand for any amount: only what a licence looks like is taken.
+    # YAML anchors let a few bytes expand to any size, so only what looks like a licence is accepted.
     if not isinstance(names, list) or len(names) > _MAX_LICENCES:
         return None
     if not all(isinstance(name, str) and name.isprintable() and len(name) <= _MAX_LICENCE for name in names):

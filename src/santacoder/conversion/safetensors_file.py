@@ -1,6 +1,6 @@
-"""Tensors of a safetensors file: the package checks the header, and each tensor is read from its place on its own.
+"""Reads the tensors of a safetensors file: the package checks the header, and we read each tensor by its offset.
 
-The package's own NumPy reader knows no bfloat16.
+The package's own NumPy reader does not support bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_HEADER_BYTES: Final = 1 << 20  # a tensor takes about 100 bytes
 
 
 def read_safetensors(path: Path) -> list[StoredTensor]:
-    """The tensors of a file, none of them read yet.
+    """Return the tensors of a file, without reading them yet.
 
     Raises:
         MissingPackageError: the package safetensors is not installed.
@@ -40,7 +40,7 @@ def read_safetensors(path: Path) -> list[StoredTensor]:
     header_bytes = _header_bytes(path)
     try:
         with safetensors.safe_open(path, framework="numpy"):
-            pass  # types, shapes and places are checked: no hole, no overlap, nothing past the end
+            pass  # this checks types, shapes and offsets: no hole, no overlap, nothing past the end
     except safetensors.SafetensorError as error:
         raise ModelFormatError(f"{path.name} is damaged: {printable(str(error))}") from None
     with path.open("rb") as file:
@@ -51,14 +51,14 @@ def read_safetensors(path: Path) -> list[StoredTensor]:
 
 
 def _header_bytes(path: Path) -> int:
-    """The length of the header, with its own error: the package reports an absurd one as bad JSON."""
+    """Return the length of the header, with our own error: the package reports an absurd one as bad JSON."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     room = min(size - _LENGTH_BYTES, _MAX_HEADER_BYTES)
     if not 2 <= length <= room:
         raise ModelFormatError(
-            f"{path.name} is no safetensors file, or is truncated: its header has {length} bytes, "
+            f"{path.name} is not a safetensors file, or is truncated: its header has {length} bytes, "
             f"but the file of {size} bytes has room for {max(room, 0)}"
         )
     return length

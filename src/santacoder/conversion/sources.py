@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a folder, or a revision of a repository on the hub."""
+"""Finds a checkpoint: a folder, or a revision of a repository on the hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from santacoder.errors import InvalidRequestError
 from santacoder.sources.hub import download_files
 from santacoder.sources.resolve import or_path, read_name
 
-#: Files beside the weights that a conversion reads, where they are there.
+#: Files besides the weights that a conversion reads if they exist.
 _SMALL_FILES: Final = (
     "config.json", GENERATION_CONFIG, "tokenizer.json", TOKENIZER_CONFIG, "vocab.json", "merges.txt",
     "added_tokens.json", "README.md",
@@ -22,22 +22,22 @@ _SMALL_FILES: Final = (
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 #: A repository's folder in the hub's cache.
 _CACHED: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
-#: The name of the branch, and the only sign, of the checkpoint that was not trained to fill in the middle.
+#: The branch of the checkpoint that was not trained to fill in the middle; nothing but its name says so.
 NO_FIM: Final = "no-fim"
-#: The branch that has the checkpoint named "final" in the paper.
+#: The branch with the checkpoint that the paper calls "final".
 _DEFAULT_BRANCH: Final = "main"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint's folder and what is known about where it comes from.
+    """A checkpoint's folder and its provenance, as far as it is known.
 
     Attributes:
-        folder: where its files are.
-        repo: "owner/name" on the hub, or None for a folder of one's own.
+        folder: the folder of its files.
+        repo: "owner/name" on the hub, or None for a local folder.
         revision: the branch, tag or commit that was asked for, if any.
-        commit: the commit's hash, or None for a folder of one's own.
-        branches: branches and tags that the local cache knows to be at this commit.
+        commit: the commit's hash, or None for a local folder.
+        branches: branches and tags at this commit, as far as the local cache knows.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """A name for the model: the folder's or the repository's, with the branch that is not the default one."""
+        """A name for the model: the folder's or the repository's, with the branch unless it is the default one."""
         if self.repo is None:
             return self.folder.resolve().name.encode("utf-8", "replace").decode()  # a path need not be text
         name = self.repo.rpartition("/")[2]
@@ -70,16 +70,16 @@ class Source:
 
 
 def locate(source: str | Path, revision: str | None = None) -> Source:
-    """The folder of a checkpoint; of a repository, the files that a conversion needs are downloaded to the cache.
+    """Return a checkpoint's folder; the files of a repository that a conversion needs are downloaded to the cache.
 
     Args:
-        source: a folder, or "owner/name" on the hub where there is no such folder.
+        source: a folder, or "owner/name" on the hub if there is no such folder.
         revision: a branch, tag or commit of the repository; None is the default branch.
 
     Raises:
-        InvalidRequestError: there is no such folder, or a revision of a folder is asked for.
+        InvalidRequestError: there is no such folder, or `revision` is given for a folder.
         ModelFormatError: the repository has no weights.
-        HubError: the repository cannot be had.
+        HubError: the repository cannot be fetched.
     """
     name = read_name(str(source))
     folder, repo = Path(source), name.repo
@@ -102,7 +102,7 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The files of a folder that a conversion may read; weights of every kind, of which it reads the best.
+    """Return the files of a folder that a conversion may read; weights of every kind, of which it reads only the best.
 
     Raises:
         OSError: the folder cannot be read.
@@ -111,7 +111,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def _of_folder(folder: Path) -> Source:
-    """A folder that is a snapshot in the hub's cache, as `hf download` prints it, still has a repository."""
+    """Return the source of a folder; a snapshot in the hub's cache, as `hf download` prints it, has a repository."""
     path = folder.absolute()
     cached = _CACHED.fullmatch(path.parent.parent.name)
     if cached is None or path.parent.name != "snapshots" or not _COMMIT.fullmatch(path.name):
@@ -122,7 +122,7 @@ def _of_folder(folder: Path) -> Source:
 
 
 def _branches(snapshot: Path) -> tuple[str, ...]:
-    """The names in the cache's refs that are at the snapshot's commit."""
+    """Return the names in the cache's refs that are at the snapshot's commit."""
     refs = snapshot.parent.parent / "refs"
     names = (path.relative_to(refs).as_posix() for path in refs.rglob("*") if path.is_file())
     return tuple(sorted(name for name in names if (refs / name).read_text(errors="replace").strip() == snapshot.name))

@@ -1,4 +1,4 @@
-"""A tensor as a weights file holds it."""
+"""A tensor in a weights file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from santacoder._util.validation import printable
 from santacoder.errors import ModelFormatError
 
 _BF16_EXPONENT: Final = 0x7F80  # all ones in an infinity or a NaN
-_CHUNK: Final = 1 << 20  # values that are checked at a time
+_CHUNK: Final = 1 << 20  # values checked at a time
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor's values are.
+    """A stored tensor, and how to read its values.
 
     Attributes:
         name: as in the file.
         file: the file's name.
-        dtype: "F32", "F16" or "BF16", which safetensors and GGUF spell alike; or a type that no weight may have.
+        dtype: "F32", "F16" or "BF16", spelt as in safetensors and GGUF; or a type that no weight may have.
         shape: as in the file.
-        fetch: reads the values start..stop-1 of all in order, (stop - start,), in the array type of FLOAT_DTYPES.
+        fetch: reads the values start..stop-1 in row-major order, (stop - start,), in the array type of FLOAT_DTYPES.
     """
 
     name: str
@@ -41,11 +41,11 @@ class StoredTensor:
         return math.prod(self.shape)
 
     def error(self, problem: str) -> ModelFormatError:
-        """The error "FILE: tensor NAME PROBLEM", for the caller to raise."""
+        """Return the error "FILE: tensor NAME PROBLEM", for the caller to raise."""
         return ModelFormatError(f"{self.file}: tensor {printable(self.name)} {problem}")
 
     def read(self) -> NDArray[Any]:
-        """The values in `shape`, C-contiguous.
+        """Return the values in `shape`, C-contiguous.
 
         Raises:
             ModelFormatError: a value is infinite or not a number.
@@ -60,7 +60,7 @@ class StoredTensor:
         return values.reshape(self.shape)
 
     def equals(self, other: StoredTensor) -> bool:
-        """Whether both hold the same values in the same type and shape; NaN differs from all, and memory is bounded."""
+        """Return whether type, shape and values are equal, in bounded memory; NaN equals nothing."""
         if (self.dtype, self.shape) != (other.dtype, other.shape):
             return False
         pieces = ((start, min(start + _CHUNK, self.size)) for start in range(0, self.size, _CHUNK))

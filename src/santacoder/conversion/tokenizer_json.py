@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer files: that they describe byte-level BPE with single digits, and what they hold."""
+"""Reads a checkpoint's tokenizer files, and checks that they describe byte-level BPE with single digits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from santacoder.errors import ModelFormatError
 
 _FILE: Final = "tokenizer.json"
 _VOCABULARY, _MERGES, _ADDED = "vocab.json", "merges.txt", "added_tokens.json"
-#: Settings of the BPE model that change its tokens: what each must be, where it is there.
+#: Settings of the BPE model that change its tokens -> the values that each may have, if present.
 _PLAIN_MODEL: Final[dict[str, tuple[object, ...]]] = {
     "dropout": (None, 0.0),
     "continuing_subword_prefix": (None, ""),
@@ -23,7 +23,7 @@ _PLAIN_MODEL: Final[dict[str, tuple[object, ...]]] = {
     "byte_fallback": (None, False),
     "ignore_merges": (None, False),
 }
-#: Settings of an added token under which it takes characters beside it.
+#: Settings of an added token with which it also matches neighbouring characters.
 _GREEDY: Final = ("lstrip", "rstrip", "single_word")
 _JOINED_DIGITS: Final = re.compile(r"\d.|.\d", re.DOTALL)
 
@@ -36,8 +36,7 @@ class AddedToken:
         id: its id.
         content: its spelling.
         special: whether it is a special token.
-        normalized: whether it is found in a text after all those that are not; there is no other difference where a
-            tokenizer has no normalizer.
+        normalized: whether it is matched after all tokens that are not; without a normalizer this is the only effect.
     """
 
     id: int
@@ -48,13 +47,13 @@ class AddedToken:
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """What the files hold.
+    """The contents of the tokenizer's files.
 
     Attributes:
         vocabulary: token -> id, of the BPE model.
         merges: pairs of tokens joined by a space, in order of priority.
         added: the other tokens.
-        json: the text of tokenizer.json, or None where there are the older files alone.
+        json: the text of tokenizer.json, or None if there are only the older files.
     """
 
     vocabulary: Mapping[str, int]
@@ -64,13 +63,13 @@ class TokenizerFiles:
 
 
 def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
-    """Read tokenizer.json, or where it is missing vocab.json and merges.txt.
+    """Read tokenizer.json or, if it is missing, vocab.json and merges.txt.
 
-    The older files do not say how text is split, so they are taken only where the vocabulary itself shows that
-    digits stood alone in training.
+    The older files do not say how text is split, so they are accepted only if the vocabulary itself shows that digits
+    were single tokens in training.
 
     Raises:
-        ModelFormatError: there is none, or it is another kind of tokenizer; what differs is named.
+        ModelFormatError: there is none, or it is another kind of tokenizer; the difference is named.
     """
     if (folder / _FILE).is_file():
         data = read_bytes(folder / _FILE)
@@ -91,13 +90,13 @@ def read_tokenizer(folder: Path, place: str) -> TokenizerFiles:
 
 
 def _texts(files: TokenizerFiles) -> TokenizerFiles:
-    """The same, if all tokens are text: JSON can spell half a surrogate pair, and a GGUF file cannot hold it."""
+    """Return the files after checking that tokens are valid text: JSON allows lone surrogates, a GGUF file does not."""
     for token in (*files.vocabulary, *files.merges, *(token.content for token in files.added)):
         try:
             token.encode()
         except UnicodeEncodeError:
             raise ModelFormatError(
-                f"the tokenizer's {format_value(token)} holds a lone surrogate, no valid Unicode"
+                f"the tokenizer's {format_value(token)} holds a lone surrogate, which is not valid Unicode"
             ) from None
     return files
 
@@ -122,13 +121,13 @@ def _parse(values: Mapping[str, Any], text: str) -> TokenizerFiles:
         raise _error(f"decoder is {_kind(decoder)}, but only ByteLevel, or none, runs here")
     merges = model.get("merges")
     if not isinstance(merges, list):
-        raise _error("model.merges is missing, or no list")
+        raise _error("model.merges is missing, or not a list")
     vocabulary = _vocabulary(model.get("vocab"), f"{_FILE}: model.vocab")
     return TokenizerFiles(vocabulary, [_merge(merge) for merge in merges], _added(values), text)
 
 
 def _check_pre_tokenizer(value: object) -> None:
-    """Single digits, then byte level with GPT-2's pattern; options that are absent have tokenizers' defaults."""
+    """Require single digits, then byte level with GPT-2's pattern; absent options have the defaults of `tokenizers`."""
     parts = value.get("pretokenizers") if isinstance(value, dict) and value.get("type") == "Sequence" else None
     if isinstance(parts, list) and len(parts) == 2 and all(isinstance(part, dict) for part in parts):
         digits, bytes_ = parts
@@ -157,12 +156,12 @@ def _check_post_processor(value: object) -> None:
             waiting += inner
         elif kind == "TemplateProcessing":
             _check_template(values)
-        elif kind != "ByteLevel":  # which moves offsets alone
+        elif kind != "ByteLevel":  # which only moves offsets
             raise _error(f"post_processor is {_kind(part)}, but only one that adds no tokens runs here")
 
 
 def _check_template(values: Mapping[str, Any]) -> None:
-    """Of templates, only those that hold nothing but the text, or both texts of a pair, add no tokens."""
+    """Refuse a template that holds anything but the text, or both texts of a pair: it would add tokens."""
     single, pair = _pieces(values.get("single")), _pieces(values.get("pair"))
     for kind, name in (*single, *pair):
         if kind != "Sequence":
@@ -170,11 +169,11 @@ def _check_template(values: Mapping[str, Any]) -> None:
                 f"post_processor is TemplateProcessing with {format_value(name)}, but no token may be added to a text"
             )
     if single != [("Sequence", "A")]:
-        raise _error(f"post_processor is {_kind(values)}, but its template for a single text must be that text alone")
+        raise _error(f"post_processor is {_kind(values)}, but its template for a single text must be only that text")
 
 
 def _pieces(template: object) -> list[tuple[object, object]]:
-    """The kind ("Sequence", "SpecialToken") and name of each piece of a template."""
+    """Return the kind ("Sequence", "SpecialToken") and name of each piece of a template."""
     found: list[tuple[object, object]] = []
     for piece in template if isinstance(template, list) else []:
         kind, value = next(iter(piece.items()), (None, None)) if isinstance(piece, dict) else (None, piece)
@@ -183,7 +182,7 @@ def _pieces(template: object) -> list[tuple[object, object]]:
 
 
 def _kind(value: object, depth: int = 2) -> str:
-    """A part of the tokenizer in a few words; what lies deeper is left out."""
+    """Describe a part of the tokenizer in a few words, down to `depth` levels."""
     if isinstance(value, dict) and isinstance(value.get("pretokenizers"), list):
         parts = (_kind(part, depth - 1) if depth else "..." for part in value["pretokenizers"])
         return f"Sequence of {', '.join(parts)}"[:200]
@@ -196,13 +195,13 @@ def _kind(value: object, depth: int = 2) -> str:
 def _object(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = values.get(key)
     if not isinstance(value, dict):
-        raise _error(f"{key} is missing, or no object")
+        raise _error(f"{key} is missing, or not an object")
     return value
 
 
 def _vocabulary(value: object, name: str) -> dict[str, int]:
     if not isinstance(value, dict):
-        raise ModelFormatError(f"{name} is missing, or no object")
+        raise ModelFormatError(f"{name} is missing, or not an object")
     for token, index in value.items():
         if isinstance(index, bool) or not isinstance(index, int) or index < 0:
             raise ModelFormatError(
@@ -212,7 +211,7 @@ def _vocabulary(value: object, name: str) -> dict[str, int]:
 
 
 def _merge(value: object) -> str:
-    """A merge is "a b" or, since tokenizers 0.20, ["a", "b"]; halves hold no space, which is spelt with a symbol."""
+    """Return a merge as "a b"; since tokenizers 0.20 it may be ["a", "b"]. Tokens spell a space as a symbol."""
     halves = value.split(" ") if isinstance(value, str) else value
     if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(h, str) and " " not in h for h in halves):
         raise _error(f"model.merges has the entry {format_value(value)}, not two tokens")
@@ -222,7 +221,7 @@ def _merge(value: object) -> str:
 def _added(values: Mapping[str, Any]) -> list[AddedToken]:
     entries = values.get("added_tokens") or []
     if not isinstance(entries, list):
-        raise _error("added_tokens is no list")
+        raise _error("added_tokens is not a list")
     added = []
     for entry in entries:
         if not isinstance(entry, dict):

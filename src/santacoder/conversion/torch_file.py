@@ -1,4 +1,4 @@
-"""Tensors of a PyTorch file, by PyTorch's own loader in its mode that runs no code of the file."""
+"""Reads the tensors of a PyTorch file with PyTorch's own loader, in the mode that runs no code from the file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 def read_torch(path: Path) -> list[StoredTensor]:
-    """The tensors of a file, where it can be mapped not read yet.
+    """Return the tensors of a file; if it can be mapped, they are not read yet.
 
     Raises:
         MissingPackageError: PyTorch is not installed.
-        ModelFormatError: it refuses the file, or what the file holds is not a dictionary of tensors.
+        ModelFormatError: PyTorch refuses the file, or it is not a dictionary of tensors.
     """
     try:
         torch = importlib.import_module("torch")
@@ -34,9 +34,9 @@ def read_torch(path: Path) -> list[StoredTensor]:
     if not path.stat().st_size:
         raise ModelFormatError(f"{path.name} is empty")
     try:
-        # Only archives, which PyTorch writes since version 1.6, can be mapped.
+        # Only zip archives, PyTorch's format since version 1.6, can be mapped.
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # RuntimeError, UnpicklingError, what a damaged archive brings
+    except Exception as error:  # RuntimeError, UnpicklingError, or whatever a damaged archive causes
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelFormatError(f"{path.name}: PyTorch's safe loader refuses it: {reason}") from error
     if not isinstance(state, dict):
@@ -60,7 +60,7 @@ def _tensor(torch: Any, path: Path, name: object, value: Any) -> StoredTensor:
     def fetch(start: int, stop: int) -> NDArray[Any]:
         part = (
             value.detach().reshape(-1)[start:stop].clone()
-        )  # the file's mapping is private, but its pages are not ours to change
+        )  # the mapping is private, but its pages must not be changed
         if part.dtype == torch.bfloat16:
             bits: NDArray[Any] = part.view(torch.int16).numpy()
             return bits.view(np.uint16)

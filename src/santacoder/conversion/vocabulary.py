@@ -1,7 +1,7 @@
-"""The tokens of a model, one for each row of the embedding: special tokens forced in, padding marked.
+"""The tokens of a model, one for each row of the embedding: missing special tokens are added, padding is marked.
 
-Whether a checkpoint was trained to fill in the middle its tokenizer does not tell for sure: early revisions lack the
-tokens of all checkpoints, and a tokenizer may have them for a model that never saw them. The caller says.
+A tokenizer does not reliably say whether a checkpoint was trained to fill in the middle: early revisions lack the
+tokens for every checkpoint, and a tokenizer may have them for a model that never saw them. So the caller decides.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SPECIAL_TOKENS: Final = (END_OF_TEXT, "<fim-prefix>", "<fim-middle>", "<fim-suff
 #: Role -> spellings: SantaCoder's and StarCoder's.
 FIM_TOKENS: Final = {role: (f"<fim-{role}>", f"<fim_{role}>") for role in ("prefix", "middle", "suffix", "pad")}
 _NEEDED: Final = ("prefix", "middle", "suffix")
-#: GPT-2's end of text, which configurations have by default: early revisions of SantaCoder, which has no such token.
+#: GPT-2's end of text, the default of configurations: early revisions of SantaCoder name it but have no such token.
 _DEFAULT_END: Final = 50256
-#: Rows of padding at most: training rounds a vocabulary up to 128 for each of a few parallel parts.
+#: Most rows of padding: training rounds a vocabulary up to a multiple of 128 for each of a few parallel parts.
 _MAX_PADDING: Final = 1024
 
 
@@ -37,10 +37,10 @@ class Vocabulary:
         tokens: spellings, (V,); padding is "[PADn]".
         types: GGUF's token types, (V,).
         start: the id of <|endoftext|>.
-        ends: the ids that end a text; the first is none of the BPE model's.
-        unknown: what the checkpoint calls an end, and is no token of it.
-        swapped: added tokens that are found in a text before those of the other type, though their type comes second,
-            or the other way round; control tokens come first.
+        ends: the ids that end a text; the first is not one of the BPE model's.
+        unknown: ends that the checkpoint names but that are not among its tokens.
+        swapped: added tokens matched out of their type's order, in which control tokens come first: control tokens
+            matched after user-defined ones, and user-defined tokens matched before control ones.
         fim: role -> id of the fill-in-the-middle tokens; empty for a checkpoint without them.
     """
 
@@ -59,9 +59,9 @@ def build_vocabulary(files: TokenizerFiles, rows: int, named: Sequence[NamedEnd]
     Args:
         files: the tokenizer.
         rows: rows of the embedding.
-        named: what the checkpoint calls the end of a text; where none of it is a token, <|endoftext|> is the end.
-        fim: whether the checkpoint was trained to fill in the middle; None is "as the tokenizer says, or if it says
-            nothing and there is room for SantaCoder's tokens, yes".
+        named: the ends of text that the checkpoint names; if none of them is a token, <|endoftext|> is the end.
+        fim: whether the checkpoint was trained to fill in the middle; None is yes if the tokenizer has the tokens, or
+            has none of them while there is room for SantaCoder's.
 
     Raises:
         ModelFormatError: tokens do not fit the embedding, or share an id.
@@ -75,7 +75,7 @@ def build_vocabulary(files: TokenizerFiles, rows: int, named: Sequence[NamedEnd]
     if fim is False:
         for names in FIM_TOKENS.values():
             for index in (by_name[name] for name in names if name in by_name):
-                del placed[index]  # the row becomes padding: nothing must look like a marker
+                del placed[index]  # the row becomes padding, so that nothing looks like a marker
         found = {}
     special |= {by_name[END_OF_TEXT], *found.values()}
     ends, unknown = _find_ends(named, placed, {token.id for token in files.added} | special, by_name[END_OF_TEXT])
@@ -98,7 +98,7 @@ def build_vocabulary(files: TokenizerFiles, rows: int, named: Sequence[NamedEnd]
 
 
 def _placed(files: TokenizerFiles, rows: int) -> dict[int, str]:
-    """Token by id."""
+    """Return the token of each id."""
     placed: dict[int, str] = {}
     entries = [*((i, token) for token, i in files.vocabulary.items()), *((t.id, t.content) for t in files.added)]
     for index, token in entries:
@@ -118,7 +118,7 @@ def _placed(files: TokenizerFiles, rows: int) -> dict[int, str]:
 
 
 def _first_special(files: TokenizerFiles, placed: dict[int, str]) -> int:
-    """The id after the last ordinary token of the BPE model."""
+    """Return the id after the last ordinary token of the BPE model."""
     named = {*SPECIAL_TOKENS, *(name for names in FIM_TOKENS.values() for name in names)}
     named |= {token.content for token in files.added}
     first = 1 + max((i for token, i in files.vocabulary.items() if token not in named), default=-1)
@@ -170,7 +170,7 @@ def _find_fim(by_name: dict[str, int]) -> dict[str, int]:
 def _find_ends(
     named: Sequence[NamedEnd], placed: dict[int, str], added: set[int], default: int
 ) -> tuple[list[int], list[NamedEnd]]:
-    """The ids that are named, each once, those in `added` first, or else `default`; and what names no token."""
+    """Return the named ids, each once, those in `added` first, or else `default`; and the names that are not tokens."""
     by_name = {token: i for i, token in placed.items()}
     ends: dict[int, None] = {}
     unknown = []

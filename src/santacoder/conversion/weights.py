@@ -1,4 +1,4 @@
-"""The weights files of a checkpoint: which there are, and the tensors in them."""
+"""Finds the weights files of a checkpoint, and reads which tensors they hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from santacoder.conversion.torch_file import read_torch
 from santacoder.errors import ModelFormatError
 from santacoder.sources.hub import listing
 
-#: The ways to keep weights, best first: one file, or an index with the files' pattern; and who reads them.
+#: The ways to store weights, best first: one file, or an index with the files' pattern; and the function to read them.
 _KINDS: Final[tuple[tuple[str, str | None, Callable[[Path], list[StoredTensor]]], ...]] = (
     ("model.safetensors", None, read_safetensors),
     ("model.safetensors.index.json", "model-*.safetensors", read_safetensors),
@@ -27,7 +27,7 @@ _PLAIN_NAME: Final = re.compile(r"\w[\w.-]*")  # no folder, no drive, not ".."
 
 
 def weights_files(place: str, names: Iterable[str]) -> list[str]:
-    """Which of the files in a folder or repository hold the weights, an index among them.
+    """Return the files in a folder or repository that hold the weights, their index included.
 
     Raises:
         ModelFormatError: none does.
@@ -41,16 +41,16 @@ def weights_files(place: str, names: Iterable[str]) -> list[str]:
 
 
 def is_weights_file(name: str) -> bool:
-    """Whether a file of this name in a checkpoint's folder would be taken for its weights, or for their index."""
+    """Return whether a file of this name in a checkpoint's folder would count as its weights, or as their index."""
     return any(name == first or (pattern is not None and fnmatchcase(name, pattern)) for first, pattern, _ in _KINDS)
 
 
 def read_weights(folder: Path, place: str) -> tuple[list[Path], dict[str, StoredTensor]]:
-    """The files with weights in them, and their tensors by name; no tensor is read yet.
+    """Return the files that hold weights, and their tensors by name; no tensor is read yet.
 
     Raises:
         ModelFormatError: there are none, the index does not fit them, or a file is damaged.
-        MissingPackageError: what reads them is not installed.
+        MissingPackageError: the package that reads them is not installed.
     """
     [first, *_] = weights_files(place, [path.name for path in folder.iterdir()])
     pattern, read = next((pattern, read) for name, pattern, read in _KINDS if name == first)
@@ -83,7 +83,7 @@ def _unique(tensors: Iterable[StoredTensor]) -> dict[str, StoredTensor]:
 
 
 def _read_index(path: Path, pattern: str) -> dict[str, str]:
-    """Which file holds each tensor; all of them plain names, so that no file outside the folder is read."""
+    """Return the file of each tensor; only plain names are accepted, so that no file outside the folder is read."""
     places: Any = read_object(path).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise ModelFormatError(f"{path.name} has no weight_map")
