@@ -1,6 +1,6 @@
-"""A model of floats -> one of fewer bits: `quantize` does it, `TensorReport` tells what became of a tensor.
+"""Quantizes models of floats: `quantize` does it, `TensorReport` is the result for one tensor.
 
-Both come on first use: they need the kernels, and who only asks for the names of `mixes` does not.
+Both are imported on first use: they need the kernels, and code that only needs `mixes` does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What the matrices of a model are multiplied with, measured on texts like those that it will see."""
+"""Input statistics of every weight matrix, measured on calibration texts.
+
+Weighting the errors of a column by its mean squared input is what llama.cpp calls an importance matrix.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ from santacoder.engine.threads import thread_count
 from santacoder.errors import InvalidRequestError, NumericalError
 from santacoder.gguf.reader import GGUFFile
 
-#: Tokens that a calibration needs: fewer say little about thousands of columns.
+#: The fewest tokens for a calibration: fewer say little about thousands of columns.
 LEAST_TOKENS: Final = 512
 #: Rows of logits in memory at once.
 PIECE_ROWS: Final = 16
-#: The least importance of a column, in parts of the mean: no column is ever without any.
+#: The least importance of a column, as a part of the mean: no column is ignored.
 FLOOR: Final = 1e-3
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a matrix is multiplied with.
+    """Statistics of a matrix's inputs.
 
     Attributes:
         mean: (columns,) the mean input of each column.
-        importance: (columns,) how much a column's squared errors count: the variance of its input where a bias makes up
-            for the mean, else the mean square; divided by the mean over all columns.
+        importance: (columns,) the weight of a column's squared errors: the variance of its input if a bias makes up for
+            the mean, else the mean square; divided by the mean over all columns.
     """
 
     mean: NDArray[np.float32]
@@ -46,17 +49,17 @@ def observe_inputs(
 
     Args:
         file: a model whose matrices are F32, F16 or BF16.
-        texts: as a file's contents, each.
+        texts: each like the contents of a file.
         threads: as in `load`.
-        progress: told after every window how many characters it had.
+        progress: called after every window with the number of its characters.
 
     Returns:
-        By the name of a matrix.
+        The name of a matrix -> the statistics of its inputs.
 
     Raises:
-        InvalidRequestError: the texts have too few tokens, or a matrix is quantised.
+        InvalidRequestError: the texts have too few tokens, or a matrix is quantized.
         ModelFormatError: the model cannot run.
-        NumericalError: it reaches numbers that are infinite on these texts; the matrix is named.
+        NumericalError: an input becomes infinite on these texts; the matrix is named.
     """
     transformer, tokenizer = build_transformer(file, thread_count(threads))
     sequences = [tokenizer.encode(text, special=False) for text in texts]

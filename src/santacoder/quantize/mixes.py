@@ -1,7 +1,7 @@
-"""Which type each tensor of a model gets.
+"""Chooses the type of each tensor of a model.
 
-The mixes are those of llama.cpp's quantiser under the same names, so that files can be compared one by one.
-Nothing here is slow to import: the command line shows their names.
+The mixes are those of llama.cpp's quantizer under the same names, so that files can be compared tensor by tensor.
+Nothing here is slow to import, because the command line lists their names.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _FALLBACKS: Final = ("Q8_0", "F16")
 
 
 def _more_bits(layer: int, layers: int) -> bool:
-    """The layers whose errors cost most: the first and the last eighth, and every third between."""
+    """Return whether a layer's errors cost most: the first and the last eighth, and every third layer between."""
     eighth = layers // 8
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
-#: From the number of a layer, and how many there are, to a type.
+#: (number of a layer, number of layers) -> type.
 ByLayer = Callable[[int, int], str]
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What type each matrix of a model gets.
+    """The type of each matrix of a model.
 
     Attributes:
         file_type: the number under `general.file_type` (llama.cpp's `llama_ftype`).
         usual: the type of most matrices.
-        head: that of the output matrix: of the embedding, where both are one.
+        head: that of the lm_head, or of the embedding if the two are tied.
         qkv: that of a layer's first matrix.
-        down: that of its last one.
+        down: that of a layer's last matrix.
     """
 
     file_type: int
@@ -54,7 +54,7 @@ def _always(name: str) -> ByLayer:
 def _uniform(name: str) -> Mix:
     file_type = TYPES[name].file_type
     if file_type is None:
-        raise ValueError(f"llama.cpp has no number for a file of {name} alone")
+        raise ValueError(f"llama.cpp has no number for a file with {name} only")
     return Mix(file_type, name, name, _always(name), _always(name))
 
 
@@ -82,7 +82,7 @@ MIXES: Final[Mapping[str, Mix]] = {
 
 
 def find_mix(name: str) -> Mix:
-    """The mix of this name, upper case or lower.
+    """Return the mix of this name, in upper or lower case.
 
     Raises:
         InvalidRequestError: there is none.
@@ -94,9 +94,9 @@ def find_mix(name: str) -> Mix:
 
 
 def tensor_types(mix: Mix, config: Config) -> dict[str, str]:
-    """The type of every tensor. Vectors and position embeddings, which are added and not multiplied, stay F32.
+    """Return the type of every tensor. Vectors and position embeddings, which are added and not multiplied, stay F32.
 
-    A matrix whose rows do not divide into blocks becomes Q8_0, or F16 where that does not divide them either.
+    A matrix whose rows do not divide into blocks becomes Q8_0, or F16 if they do not divide into those either.
     """
     types = {}
     for name, shape in expected_tensors(config).items():

@@ -1,4 +1,4 @@
-"""A GGUF file of floats -> one of fewer bits, tensor by tensor."""
+"""Quantizes a GGUF file of floats, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WRITTEN: Final = ("general.file_type", "general.quantization_version")
 
 @dataclass(frozen=True)
 class TensorReport:
-    """What became of a tensor.
+    """The result of quantizing one tensor.
 
     Attributes:
         name: its name.
@@ -39,7 +39,7 @@ class TensorReport:
         source: its type before.
         target: its type now.
         n_bytes: bytes now.
-        relative_error: the root of the squared error over the squared values; 0 where all values are kept.
+        relative_error: the square root of the squared error over the squared values; 0 if all values are kept.
     """
 
     name: str
@@ -62,19 +62,19 @@ def quantize(
     progress: Callable[[int], object] | None = None,
     calibration_progress: Callable[[int], object] | None = None,
 ) -> list[TensorReport]:
-    """Round the matrices of a model; memory holds one tensor at a time, and `target` appears whole or not at all.
+    """Quantize the matrices of a model; memory holds one tensor at a time, and `target` appears whole or not at all.
 
     Args:
         source: a GGUF file, or part 1 of a split one, whose matrices are F32, F16 or BF16.
         target: the file to write.
         type: a name of `mixes.MIXES`.
-        calibration: texts like those that the model will see. The model reads them first; columns that are multiplied
-            with large inputs are then rounded with more care, and what the rounding adds to an output on average is
-            taken off its bias. That needs memory for the whole model.
-        threads: how many threads compute; None takes what the machine allows.
-        force: whether a file that exists is replaced; `source` never is.
-        progress: told after every tensor how many bytes of the source were read for it.
-        calibration_progress: told how many characters of the texts were read since it was told last.
+        calibration: texts like those that the model will see. The model reads them first; columns with large inputs are
+            then rounded with more care, and the mean error of an output is subtracted from its bias. This needs
+            memory for the whole model.
+        threads: how many threads compute; None is as many as the machine allows.
+        force: whether an existing file is replaced; `source` never is.
+        progress: called after every tensor with the bytes of the source that were read for it.
+        calibration_progress: called with the characters of the texts that were read since its last call.
 
     Returns:
         A report on every tensor, in the order of the file.
@@ -82,10 +82,10 @@ def quantize(
     Raises:
         FileExistsError: `target` exists, and not `force`.
         OSError: a file cannot be read or written.
-        ModelFormatError: `source` is no model, or holds a value that is not finite or too large for its type.
+        ModelFormatError: `source` is not a model, or holds a value that is not finite or too large for its type.
         NumericalError: the model reaches infinite numbers on the calibration texts.
-        InvalidRequestError: `type` is unknown, the source is quantised already or the same file as `target`, or
-            `calibration` is no list of texts, or of too short ones.
+        InvalidRequestError: `type` is unknown, the source is quantized already or the same file as `target`, or
+            `calibration` is not a list of texts, or has too few tokens.
     """
     mix = find_mix(type)
     listed = isinstance(calibration, Sequence) and not isinstance(calibration, str)
@@ -103,10 +103,10 @@ def quantize(
 
 
 def check_source(file: GGUFFile) -> None:
-    """Check that no tensor has lost bits already.
+    """Check that no tensor is quantized already.
 
     Raises:
-        InvalidRequestError: one has.
+        InvalidRequestError: one is.
     """
     for info in file.tensors.values():
         if info.type_name not in FLOAT_DTYPES:
@@ -116,7 +116,7 @@ def check_source(file: GGUFFile) -> None:
 
 
 class _Job:
-    """One file being rounded."""
+    """The quantizing of one file."""
 
     def __init__(
         self,
@@ -133,12 +133,12 @@ class _Job:
         self._inputs = inputs
         self._progress = progress
         self._types = tensor_types(mix, config)
-        self._shifts: dict[str, NDArray[np.float64]] = {}  # of biases, from their matrices, which come before
+        self._shifts: dict[str, NDArray[np.float64]] = {}  # of biases, set by their matrices, which come first
         self._names = list(expected_tensors(config))
         self.reports: list[TensorReport] = []
 
     def fields(self) -> list[Field]:
-        """The metadata of the source, with what now is otherwise."""
+        """Return the metadata of the source, updated for the target."""
         metadata = self._file.metadata
         fields = [
             (key, value, gguf.GGUFValueType(metadata.kinds[key]), _item_kind(value))
@@ -153,12 +153,12 @@ class _Job:
         ]
 
     def tensors(self) -> list[TensorSource]:
-        """What is to be written, each matrix before its bias."""
+        """Return the tensors to write, each matrix before its bias."""
         infos = [self._file.tensors[name] for name in self._names]
         return [TensorSource(info.name, info.shape, self._target(info), self._loader(info)) for info in infos]
 
     def encode(self, name: str, values: NDArray[Any], type_name: str) -> NDArray[np.uint8]:
-        """A tensor's bytes."""
+        """Return a tensor's bytes."""
         info = self._file.tensors[name]
         known = self._inputs.get(name)
         quantized = self._quantizer.quantize(
@@ -171,11 +171,11 @@ class _Job:
         self.reports.append(report)
         if self._progress:
             self._progress(info.n_bytes)
-        self._file.release(info.offset + info.n_bytes, info.part)  # not needed again, and unchanged until now
+        self._file.release(info.offset + info.n_bytes, info.part)  # also checks that the file is unchanged
         return quantized.blocks
 
     def _target(self, info: TensorInfo) -> str:
-        """Tensors that stay floats are not made larger, unless something is added to them."""
+        """Return the type to write: tensors that stay floats do not become larger, unless a shift is added to them."""
         wanted = self._types[info.name]
         kept = wanted == "F32" and self._mix.usual != "F32" and not self._inputs
         return info.type_name if kept else wanted
@@ -190,7 +190,7 @@ class _Job:
 
 
 def _shifted(values: NDArray[Any], shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A bias (n,) that makes up for what its matrix lost on average."""
+    """Return a bias (n,) that makes up for the mean error of its matrix."""
     wide = widen_bfloat16(values) if values.dtype == np.uint16 else values
     return (wide.astype(np.float64) + shift).astype(np.float32)
 

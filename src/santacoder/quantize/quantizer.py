@@ -1,6 +1,7 @@
-"""Rounds tensors to the types of GGUF files.
+"""Quantizes tensors to the types of GGUF files.
 
-How the numbers within a block are chosen is our own: see csrc/body/fit.h and docs/explanation/quantization.md.
+The formats are llama.cpp's; the numbers within a block are chosen by a method of our own: see csrc/body/fit.h and
+docs/explanation/quantization.md.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
 TARGETS: Final[dict[str, int]] = {
     kind.name: getattr(lib, f"SC_{kind.name}") for kind in TYPES.values() if kind.writable
 }
-#: What an array to round may hold -> its number in C.
+#: Types of the arrays to quantize -> their number in C.
 _SOURCES: Final[dict[np.dtype[Any], int]] = {np.dtype(dtype): TARGETS[name] for name, dtype in FLOAT_DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A tensor as a file holds it.
+    """A quantized tensor.
 
     Attributes:
         blocks: its bytes, (n_bytes,).
         error: the sum of the squared errors of its values.
         squares: the sum of the squares of its values.
-        shift: (rows,) what each row's rounded values are less than the values, times the mean input; None without one.
+        shift: (rows,) the sum over each row of (value - rounded value) x mean input; None if the mean is not known.
     """
 
     blocks: NDArray[np.uint8]
@@ -47,20 +48,20 @@ class Quantized:
 
 
 class Quantizer:
-    """Rounds tensors on a team of threads. Bits do not depend on their number or on the instruction set."""
+    """Quantizes tensors on a team of threads. The bits do not depend on their number or on the instruction set."""
 
     def __init__(self, threads: int | None = None) -> None:
-        """`threads`: None takes what the machine allows.
+        """Make a team; `threads` None is as many as the machine allows.
 
         Raises:
-            InvalidRequestError: it is no integer in 1..MAX_THREADS.
-            UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
+            InvalidRequestError: `threads` is not an integer in 1..MAX_THREADS.
+            UnsupportedISAError: SANTACODER_ISA names an instruction set that this CPU lacks.
         """
         self._isa = active()
         self._team = new_team(thread_count(threads))
 
     def encode(self, name: str, values: NDArray[Any], type_name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor in a file: `quantize` without anything known of its inputs."""
+        """Return the bytes of a tensor in a file: `quantize` without statistics of its inputs."""
         return self.quantize(name, values, type_name).blocks
 
     def quantize(
@@ -71,18 +72,18 @@ class Quantizer:
         importance: NDArray[np.float32] | None = None,
         mean: NDArray[np.float32] | None = None,
     ) -> Quantized:
-        """Round a tensor so that its squared error is small.
+        """Quantize a tensor so that its squared error is small.
 
         Args:
             name: for errors.
-            values: (rows, columns) or (n,), C-contiguous: float32, float16, or uint16 that are the bits of bfloat16.
+            values: (rows, columns) or (n,), C-contiguous: float32, float16, or uint16 with the bits of bfloat16.
             type_name: one of `TARGETS`, whose blocks divide a row.
-            importance: (columns,), 0 or more: how much the squared errors of a column's values count.
-            mean: (columns,): the mean of what a column is multiplied with.
+            importance: (columns,), 0 or more: the weight of a column's squared errors.
+            mean: (columns,): the mean input of a column.
 
         Raises:
             ModelFormatError: a value is infinite or not a number, or too large for the type.
-            ValueError: blocks do not divide a row, or what is known of the columns is of another size.
+            ValueError: blocks do not divide a row, or `importance` or `mean` is of another size.
         """
         kind = TYPES[type_name]
         columns = values.shape[-1]
@@ -115,7 +116,7 @@ class Quantizer:
             raise ModelFormatError(f"tensor {name} holds a value that is infinite or not a number")
         if status == lib.SC_TOO_LARGE:
             raise ModelFormatError(f"tensor {name} holds a value that is too large for {type_name}")
-        # Added one after the other, whatever NumPy's own sums do on this CPU.
+        # Added in order: NumPy's own sums depend on the CPU.
         shift = None if shifts is None else np.cumsum(shifts, axis=1, dtype=np.float64)[:, -1]
         return Quantized(blocks, math.fsum(sums[:, 0]), math.fsum(sums[:, 1]), shift)
 
