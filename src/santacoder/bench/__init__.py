@@ -1,1 +1,1 @@
-"""How fast a model runs here."""
+"""Benchmark of a model on this machine."""

@@ -1,19 +1,18 @@
 """Measures a model and, in the same rounds, the machine: speeds, the share of the machine's limits, memory, load time.
 
-Every speed is measured between two measurements of its limit, so that whatever else the machine does slows both, and
-the percentage compares with their mean.
+Every speed is measured between two measurements of its limit, so that other load on the machine slows both. The
+percentage compares with their mean.
 
-* Generation is compared with plain reads. A token counts the packed weights of all linear layers and of the output
-  head, which is the token embedding itself where the two are tied. Rows that are looked up (positions, an untied token
-  embedding), biases, norms and the KV cache are not counted.
-* Prompts and batches are compared with int8 dot products. A token counts two operations per multiply-add of the linear
-  layers, whatever their format, and of the head where its logits are wanted: for each token of a batch, and for the
-  last of a prompt. Attention is not counted.
+* Generation is compared with plain reads. A token counts as a read of the packed weights of all linear layers and of
+  the lm_head, which is the token embedding itself if the two are tied. Rows that are looked up (positions, an untied
+  token embedding), biases, norms and the KV cache are not counted.
+* Prompts and batches are compared with int8 dot products. A token counts as two operations per multiply-add of the
+  linear layers, whatever their format, and of the lm_head where its logits are needed: for each token of a batch, and
+  for the last token of a prompt. Attention is not counted.
 
-Python's share of a generation step is all of its time that `sc_run` does not take. `Transformer` adds up the time
-inside `sc_run`; the scheduler, which `complete` uses too, times whole steps; an engine between the two times the
-forward pass. What a step spends beside its forward pass is the choice of the token, most of it in C too, and the
-token's text.
+Python's share of a generation step is the time outside `sc_run`. `Transformer` adds up the time inside `sc_run`; the
+scheduler, which `complete` uses too, times whole steps; `TimedSteps`, between the two, times the forward pass. The rest
+of a step chooses the token, most of that in C too, and decodes its text.
 """
 
 from __future__ import annotations
@@ -54,20 +53,20 @@ from santacoder.text.tokenizer import Tokenizer
 MAX_BATCH: Final = 256
 BATCH_PROMPT: Final = 128  # tokens that the sequences of a batch share
 BATCH_STEPS: Final = 16  # most steps of a batch per round: each runs a token of every sequence
-LOADS: Final = 5  # most times that the file is opened anew
-LIMIT_SECONDS: Final = 0.05  # that one measurement of a limit takes at least
-DOT_ROUNDS: Final = 256  # of sc_peak_dot, per thread and call
+LOADS: Final = 5  # most times that the file is loaded again
+LIMIT_SECONDS: Final = 0.05  # the least time that one measurement of a limit takes
+DOT_ROUNDS: Final = 256  # rounds of sc_peak_dot, per thread and call
 
 
 @dataclass(frozen=True, slots=True)
 class BenchConfig:
-    """What to measure.
+    """Settings of a benchmark.
 
     Attributes:
         context: positions of a cache.
         prompt: tokens of the prompt.
         tokens: tokens to generate one by one.
-        depth: tokens already in the cache where generation at depth begins.
+        depth: tokens already in the cache when generation at depth begins.
         batches: numbers of sequences.
         runs: rounds that count; one more comes first, to warm up.
     """
@@ -94,7 +93,7 @@ class BenchConfig:
         batches: abc.Sequence[int] = (16,),
         runs: int = 3,
     ) -> BenchConfig:
-        """Return what to measure; None is what `santacoder bench` does by default, or as much of it as fits.
+        """Return the settings; None is the default of `santacoder bench`, or as much of it as fits.
 
         Raises:
             InvalidRequestError: a number is out of range.
@@ -109,7 +108,7 @@ class BenchConfig:
 
 
 class Machine:
-    """Measures the limits and keeps what it measured."""
+    """Measures the machine's limits and keeps the results."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._weights = transformer.weights
@@ -118,7 +117,7 @@ class Machine:
         self.rates: dict[LimitName, list[float]] = {"read": [], "dot": []}
 
     def measure(self, name: LimitName) -> float:
-        """Bytes or operations per second, now."""
+        """Measure a limit once; return bytes or operations per second."""
         work = self._read if name == "read" else self._multiply
         done, begin = 0, perf_counter()
         while (seconds := perf_counter() - begin) < LIMIT_SECONDS:
@@ -127,11 +126,11 @@ class Machine:
         return done / seconds
 
     def forget(self) -> None:
-        """Begin anew, after warming up."""
+        """Discard the measurements of the warm-up."""
         self.rates = {"read": [], "dot": []}
 
     def limits(self) -> Limits:
-        """All measurements so far."""
+        """Return all measurements so far."""
         read, dot = self.rates["read"], self.rates["dot"]
         return Limits(median(read), read, median(dot), dot)
 
@@ -150,10 +149,10 @@ class Case:
     Args:
         run: does the work once and returns the seconds it took.
         tokens: tokens per run.
-        limit: what the percentages compare with.
+        limit: the limit that the percentages compare with.
         work: bytes to read per run, or operations.
-        sequences: how many run side by side.
-        depth: tokens in the cache of each before.
+        sequences: how many run together.
+        depth: tokens in each sequence's cache beforehand.
     """
 
     def __init__(
@@ -166,7 +165,7 @@ class Case:
         self._percents: list[float] = []
 
     def measure(self, machine: Machine) -> None:
-        """One run between two measurements of its limit."""
+        """Run once, between two measurements of the limit."""
         before = machine.measure(self._limit)
         seconds = max(self._run(), 1e-9)
         limit = (before + machine.measure(self._limit)) / 2
@@ -174,18 +173,18 @@ class Case:
         self._percents.append(100 * self._work / seconds / limit)
 
     def forget(self) -> None:
-        """Begin anew, after warming up."""
+        """Discard the runs of the warm-up."""
         self._rates, self._percents = [], []
 
     def speed(self) -> Speed:
-        """The result of all runs."""
+        """Return the result of all runs."""
         rate, percent = median(self._rates), median(self._percents)
         counts = self._tokens, self._sequences, self._depth
         return Speed(*counts, rate, self._rates, self._limit, percent, self._percents)
 
 
 class TimedSteps:
-    """A transformer for a scheduler that notes of each step what the forward pass took, and `sc_run` of that."""
+    """A transformer for a scheduler that records each step's seconds in the forward pass, and of these in `sc_run`."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
@@ -195,7 +194,7 @@ class TimedSteps:
         self.native_seconds: list[float] = []
 
     def new_cache(self) -> KVCache:
-        """An empty cache."""
+        """Return an empty cache."""
         return self._transformer.new_cache()
 
     def forward_batch(
@@ -213,7 +212,7 @@ class TimedSteps:
 
 
 class Workloads:
-    """Does the work of the cases."""
+    """The work that the cases measure."""
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
         self._transformer = transformer
@@ -221,17 +220,17 @@ class Workloads:
         self._random = np.random.default_rng(0)
 
     def read(self, tokens: int) -> float:
-        """Seconds to run a prompt of random tokens and choose the next, greedily."""
+        """Run a prompt of random tokens and choose the next one greedily; return the seconds."""
         params = SamplingParams(max_tokens=1, temperature=0.0, ignore_eos=True, lookup=False)
         return self._generate(self._transformer, tokens, params).prompt_seconds
 
     def generate(self, tokens: int) -> float:
-        """Seconds to generate `tokens` greedily, one by one from an empty context."""
+        """Generate `tokens` tokens greedily, one by one from an empty context; return the seconds."""
         params = SamplingParams(max_tokens=tokens + 1, temperature=0.0, ignore_eos=True, lookup=False)
         return self._generate(self._transformer, 1, params).generation_seconds
 
     def decode(self, caches: abc.Sequence[KVCache], steps: int) -> float:
-        """Seconds of `steps` in which each cache's sequence grows by one token, chosen greedily."""
+        """Run `steps` steps, each adding a greedily chosen token to every cache's sequence; return the seconds."""
         greedy = SamplingParams(temperature=0.0)
         vocab_size, never = self._transformer.config.vocab_size, self._tokenizer.never_sampled
         samplers = [Sampler(greedy, vocab_size, never, seed=0) for _ in caches]
@@ -244,13 +243,13 @@ class Workloads:
         return perf_counter() - begin
 
     def fill(self, tokens: int) -> KVCache:
-        """A cache with so many random tokens."""
+        """Return a cache that holds this many random tokens."""
         cache = self._transformer.new_cache()
         self._transformer.forward(self._prompt(tokens), cache)
         return cache
 
     def shares(self, tokens: int) -> tuple[float, float, float]:
-        """Seconds of a generation step, as `complete` does it by default: all, the forward pass, `sc_run`."""
+        """Return the seconds per step of `complete` with default sampling: in all, in the forward pass, in `sc_run`."""
         steps = TimedSteps(self._transformer)
         params = SamplingParams(max_tokens=tokens + 1, seed=0, ignore_eos=True, lookup=False)
         timings = self._generate(steps, 1, params)
@@ -269,7 +268,7 @@ class Workloads:
 
 
 def bench_context(path: str | os.PathLike[str], context: int | None = None) -> int:
-    """Return the positions that a model will have with this `context`; reads no weights.
+    """Return the positions that a model will have with this `context`, without reading its weights.
 
     Raises:
         InvalidRequestError: `context` is out of range.
@@ -338,7 +337,7 @@ def _work(transformer: Transformer) -> Work:
 
 
 def _cases(config: BenchConfig, workloads: Workloads, work: Work) -> list[Case]:
-    """Prompt, generation, generation at depth, and the batches."""
+    """Return the cases: prompt, generation, generation at depth, and the batches."""
     steps = config.batch_steps
     shared = min(BATCH_PROMPT, config.context - steps)
     deep, prefix = workloads.fill(config.depth), workloads.fill(shared)
@@ -385,11 +384,11 @@ def _memory(transformer: Transformer, path: Path) -> Memory:
 
 
 def peak_bytes() -> int:
-    """Most memory that this process ever held."""
+    """Return the peak memory of this process, in bytes."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):  # not Linux; there, getrusage may tell of the process that started this one
+    except (OSError, IndexError):  # not Linux, where getrusage may report the peak of the process that started this one
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

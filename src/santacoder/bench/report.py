@@ -1,4 +1,4 @@
-"""What `santacoder bench` finds out, as JSON has it; `benchmark` says how it is measured."""
+"""The results of `santacoder bench`, with the field names of its JSON; `measure.py` says how they are measured."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ LimitName = Literal["read", "dot"]
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast tokens run.
+    """The speed of one case.
 
     Attributes:
         tokens: tokens per run, those of all sequences together.
-        sequences: how many run side by side.
-        depth: tokens in the cache of each before.
+        sequences: how many run together.
+        depth: tokens in each sequence's cache beforehand.
         tokens_per_second: the median, of all sequences together.
         runs: tokens per second of each run.
-        limit: what the percentages compare with.
-        limit_percent: the median percentage of the limit that was reached.
+        limit: the limit that the percentages compare with.
+        limit_percent: the median percentage of the limit.
         limit_percent_runs: of each run.
     """
 
@@ -37,13 +37,13 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the machine can do on the model's threads: medians, and each measurement in order.
+    """The machine's peaks with the model's threads (roofline, Williams et al. 2009): medians, and all measurements.
 
     Attributes:
         read_bytes_per_second: plain reads of the packed weights, from memory or from the caches they fit in.
-        read_runs: each.
+        read_runs: each measurement.
         dot_ops_per_second: int8 operations of the instruction set's dot product, two per multiply-add.
-        dot_runs: each.
+        dot_runs: each measurement.
     """
 
     read_bytes_per_second: float
@@ -54,12 +54,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the percentages count.
+    """The work that the percentages count.
 
     Attributes:
         weight_bytes: bytes of packed weights that one step reads.
         layer_ops: operations of the linear layers per token.
-        head_ops: operations of the head per row of logits.
+        head_ops: operations of the lm_head per row of logits.
     """
 
     weight_bytes: int
@@ -69,7 +69,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Seconds to open the file anew, in the system's cache and with one model in memory at a time: median and each."""
+    """Seconds to load the file from the page cache, with one model in memory at a time: median and each run."""
 
     seconds: float
     runs: list[float]
@@ -77,7 +77,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes.
+    """Memory in bytes.
 
     Attributes:
         peak_bytes: most that the process held at once: the model, Python and the benchmark's caches.
@@ -97,10 +97,10 @@ class PythonShare:
     """Percentages of a generation step of `complete`, with its default sampling, outside `sc_run`: medians.
 
     Attributes:
-        percent: all of it.
+        percent: in all.
         forward_percent: in the forward pass.
-        sampling_percent: in the choice of the token and its text.
-        step_seconds: the step.
+        sampling_percent: in choosing the token and decoding its text.
+        step_seconds: seconds per step.
         runs: `percent` of each run.
     """
 
@@ -113,7 +113,7 @@ class PythonShare:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All results."""
+    """All results of a benchmark."""
 
     model: str
     isa: str
