@@ -1,1 +1,1 @@
-"""A package, so that no other `bench` on the path is taken for it."""
+"""A package, so that another `bench` on the path is not imported instead."""

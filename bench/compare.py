@@ -1,11 +1,11 @@
-"""The comparison: santacoder and other engines take turns, and RESULTS.md and results.json say what came of it.
+"""Compares santacoder with other engines, which take turns, and writes RESULTS.md and results.json.
 
     python bench/make_model.py santacoder.gguf
     python bench/compare.py santacoder.gguf
 
 compares with whichever of llama.cpp (llama-cpp-python), CTranslate2 and transformers this interpreter can import.
-`--peer` takes others: `--peer llama.cpp:avx2=/path/to/python --isa avx2 --title "AVX2 alone" --append` adds a section
-in which llama.cpp is the build that the other interpreter has. `works.py` explains the works.
+`--peer` adds others: `--peer llama.cpp:avx2=/path/to/python --isa avx2 --title "AVX2 only" --append` adds a section
+with the llama.cpp that the other interpreter has installed. `works.py` explains the works.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of bench and tests
 
 from bench.peers import engines, report
 from bench.peers.works import Work
@@ -34,12 +34,12 @@ SCALING_WORKS = ("prompt:512", "decode:64", "batch:16x16@128")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     engines.add_arguments(parser)
-    parser.add_argument("--works", help=f"works, with commas (default: {','.join(WORKS)})")
+    parser.add_argument("--works", help=f"works, separated by commas (default: {','.join(WORKS)})")
     parser.add_argument(
         "--threads-scaling",
         metavar="N,N,...",

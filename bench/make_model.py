@@ -1,12 +1,12 @@
-"""Write a random-weight model of SantaCoder's exact shape and have llama.cpp quantise it.
+"""Writes a model of SantaCoder's exact shape with random weights, and has llama.cpp quantize it.
 
     python bench/make_model.py santacoder-random-q4_k_m.gguf
 
 The speed of a forward pass does not depend on the values of the weights, so this file stands for the trained
-model in benchmarks. All else is as in a user's file: written by the `gguf` package, quantised by llama.cpp
+model in benchmarks. Everything else is as in a user's file: written by the `gguf` package, quantized by llama.cpp
 (llama-cpp-python must be installed, except for `--type f16`), 49152 byte-level BPE tokens.
-The weights depend on the seed only; the merges are learnt from the sources of the standard library and differ
-a little between Python versions. On the way there is an F16 file, which takes 2.3 GB of disk until the end.
+The weights depend only on the seed; the merges are learnt from the sources of the standard library and differ
+a little between Python versions. An intermediate F16 file takes 2.3 GB of disk until the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of bench and tests
 
 TYPES = ("q4_k_m", "q4_k_s", "q5_k_m", "q6_k", "q8_0", "f16")
 SPECIAL_TOKENS = ("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
@@ -36,7 +36,7 @@ CHUNK_ROWS = 4096  # rows drawn at once: bounds memory to a few hundred megabyte
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers that define a starcoder model; the defaults are SantaCoder's."""
+    """The dimensions of a starcoder model; the defaults are SantaCoder's."""
 
     layers: int = 24
     width: int = 2048
@@ -47,7 +47,7 @@ class Shape:
     vocabulary: int = 49280
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and (rows, columns) in file order."""
+        """Yield names and (rows, columns) in file order."""
         qkv = self.width + 2 * self.width // self.heads * self.kv_heads
         yield "token_embd.weight", (self.vocabulary, self.width)
         yield "position_embd.weight", (self.context, self.width)
@@ -62,23 +62,23 @@ class Shape:
 
 
 def file_type(name: str) -> int:
-    """The number of one of TYPES under `general.file_type`."""
+    """Return the number of one of TYPES under `general.file_type`."""
     return int(gguf.LlamaFileType[f"MOSTLY_{name.upper()}"])
 
 
 def _affine(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """A weight of the given shape and a bias with as many values as it has rows."""
+    """Yield a weight of the given shape and a bias with a value for each of its rows."""
     yield f"{name}.weight", shape
     yield f"{name}.bias", shape[:1]
 
 
 def storage_type(name: str, shape: tuple[int, ...]) -> np.dtype[np.floating]:
-    """F16 for matrices, F32 for vectors and positions: llama.cpp's own converter chooses the same."""
+    """Return F16 for matrices, F32 for vectors and positions, as llama.cpp's own converter chooses."""
     return np.dtype(np.float32 if len(shape) == 1 or name == "position_embd.weight" else np.float16)
 
 
 def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...], layers: int) -> NDArray[np.floating]:
-    """Values as in a GPT-2 before training: activations stay near 1 through any number of layers."""
+    """Draw values as GPT-2 is initialised: activations stay near 1 through any number of layers."""
     std, mean = WEIGHT_STD, 0.0
     if name.endswith(("attn_output.weight", "ffn_down.weight")):
         std /= np.sqrt(2 * layers)  # every layer adds two of these to the residual stream
@@ -91,7 +91,7 @@ def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...], layers: in
 
 
 def learn_bpe(count: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """`count` byte-level BPE tokens in the order of their ids, and the merges in order of priority."""
+    """Return `count` byte-level BPE tokens in the order of their ids, and the merges in order of priority."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -105,7 +105,7 @@ def learn_bpe(count: int) -> tuple[list[str], list[tuple[str, str]]]:
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     merges = [(left, right) for left, right in model["merges"]]
-    # A small standard library may teach fewer merges than asked for: pairs of tokens make up the number.
+    # A small standard library may yield fewer merges than needed: pairs of tokens make up the number.
     known = set(tokens)
     for left, right in itertools.product(alphabet, tuple(tokens)):
         if len(tokens) == count:
@@ -118,7 +118,7 @@ def learn_bpe(count: int) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
-    """BPE tokens, the special tokens, then rows that only pad the matrix (SantaCoder has 123)."""
+    """Add BPE tokens, the special tokens, then rows that only pad the matrix (SantaCoder has 123)."""
     padding = min(123, (vocabulary - 256 - len(SPECIAL_TOKENS)) // 2)
     tokens, merges = learn_bpe(vocabulary - len(SPECIAL_TOKENS) - padding)
     types = [gguf.TokenType.NORMAL] * len(tokens) + [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS)
@@ -137,7 +137,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
 
 
 def write_f16(path: Path, shape: Shape, seed: int) -> None:
-    """Write the unquantised file, one tensor at a time."""
+    """Write the F16 file, one tensor at a time."""
     writer = gguf.GGUFWriter(path, "starcoder")
     writer.add_name("random weights in SantaCoder's shape" if shape == Shape() else "random weights")
     writer.add_context_length(shape.context)
@@ -163,7 +163,7 @@ def write_f16(path: Path, shape: Shape, seed: int) -> None:
 
 
 def type_mix(path: Path) -> list[tuple[str, str, int]]:
-    """(tensor, type, how many layers) of a file: "blk.*.ffn_down.weight", "Q6_K", 12."""
+    """Return (tensor, type, number of layers) of a file: "blk.*.ffn_down.weight", "Q6_K", 12."""
     mix: Counter[tuple[str, str]] = Counter()
     for tensor in gguf.GGUFReader(path).tensors:
         name = ".".join("*" if part.isdigit() else part for part in tensor.name.split("."))
@@ -172,12 +172,12 @@ def type_mix(path: Path) -> list[tuple[str, str, int]]:
 
 
 def main() -> None:
-    """Parse the command line, write the model, print what it holds."""
+    """Parse the command line, write the model, and print its contents."""
     parser = argparse.ArgumentParser(description="Write a random-weight model of SantaCoder's shape.")
     parser.add_argument("out", type=Path, help="the GGUF file to write")
-    parser.add_argument("--type", choices=TYPES, default="q4_k_m", help="quantisation (default q4_k_m)")
+    parser.add_argument("--type", choices=TYPES, default="q4_k_m", help="type of the matrices (default q4_k_m)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2, help="threads that quantise (default 2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads that quantize (default 2)")
     parser.add_argument("--keep", action="store_true", help="keep the F16 file, OUT.f16")
     for field in fields(Shape):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)

@@ -1,4 +1,4 @@
-"""What runs between the linear layers, in L1 or L2: `make bench-kernels`."""
+"""Kernels that run between the linear layers, in L1 or L2: `make bench-kernels`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention over blocks of the cache: `make bench-kernels`."""
+"""Attention over kv_blocks: `make bench-kernels`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBER = 64
 
 
 def partial(kernels: Kernels, aligned: Callable[[Array], Array]) -> Array:
-    """A sc_partial with maxima and sums as of one block."""
+    """Return an sc_partial with maxima and sums like those of one kv_block."""
     out = np.random.default_rng(0).standard_normal(kernels.plain("partial_bytes", DIM) // 4).astype(np.float32)
     out[QUERIES : 2 * QUERIES] = BLOCK / 2
     return aligned(out)

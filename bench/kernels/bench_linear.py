@@ -1,6 +1,6 @@
-"""Linear layers, one pair of panels after the other: `make bench-kernels`.
+"""Linear layers, one pair of panels after another: `make bench-kernels`.
 
-The weights come from memory, as in a model: few tokens wait for them, many tokens do not notice.
+The weights come from memory, as in a model: with few tokens this is the bottleneck, with many it is not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def type_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def pairs(scalar: Kernels, aligned: Callable[[Array], Array], type_name: str) -> Array:
-    """(pairs, bytes of one), the same few again and again."""
+    """Return an array (pairs, bytes of a pair) that repeats a few pairs."""
     blocks = gguf_builder.weights(np.random.default_rng(0), 512, COLUMNS, type_name)
     few = packed(scalar, type_name, blocks, 512, COLUMNS)
     return aligned(np.tile(few, (BUFFER // few.nbytes, 1)))

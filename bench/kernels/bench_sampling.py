@@ -1,4 +1,4 @@
-"""Choosing a token of SantaCoder's vocabulary, Python included: `make bench-kernels`."""
+"""Sampling a token from SantaCoder's vocabulary, Python included: `make bench-kernels`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = {
 def test_sampling(benchmark: BenchmarkFixture, setting: str, shape: str) -> None:
     benchmark.group = f"sampling, {setting}"
     sampler = Sampler(SETTINGS[setting], VOCABULARY, range(49157, VOCABULARY), seed=1)
-    logits = SHAPES[shape].astype(np.float32)  # each call uses a copy up
+    logits = SHAPES[shape].astype(np.float32)  # each call overwrites a copy
 
     def setup() -> tuple[tuple[Array], dict[str, Any]]:
         return (logits.copy(),), {}

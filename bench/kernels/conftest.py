@@ -1,4 +1,4 @@
-"""What the benchmarks of kernels share: the library, an instruction set, and rates beside the times."""
+"""Fixtures of the kernel benchmarks: the library, an instruction set, and rates beside the times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE = 64
 
 @pytest.fixture(scope="session")
 def scalar(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Compiled once; what need not be fast is done with these."""
+    """Compile the kernels once; the scalar ones prepare the data."""
     return Kernels(build(tmp_path_factory.getbasetemp() / "kernels").library, "scalar")
 
 
@@ -28,7 +28,7 @@ def kernels(scalar: Kernels, request: pytest.FixtureRequest) -> Kernels:
 
 @pytest.fixture
 def measure(benchmark: BenchmarkFixture) -> Callable[..., None]:
-    """A function that times `run` in a group and derives rates: work, in the unit named, per second."""
+    """Return a function that times `run` in a group and derives rates: work per second, by unit."""
 
     def timed(group: str, run: Callable[[], None], work: Mapping[str, float]) -> None:
         benchmark.group = group
@@ -42,7 +42,7 @@ def measure(benchmark: BenchmarkFixture) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def aligned() -> Callable[[Array], Array]:
-    """A function that copies an array to the start of a cache line, as the engine has its own."""
+    """Return a function that copies an array to the start of a cache line, where the engine's own arrays are."""
 
     def copy(x: Array) -> Array:
         raw = np.empty(x.nbytes + LINE, np.uint8)
@@ -56,7 +56,7 @@ def aligned() -> Callable[[Array], Array]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_benchmark_group_stats() -> Generator[None, Any, Any]:
-    """Rates go into the names: the table has no column for them."""
+    """Add the rates to the names: the table has no column for them."""
     groups = yield
     for _, benchmarks in groups:
         for entry in benchmarks:

@@ -1,4 +1,4 @@
-"""The least program that completes with llama.cpp: the prompt comes from standard input.
+"""A minimal program that completes with llama.cpp; the prompt comes from standard input.
 
     echo "def fib(n):" | python bench/peers/complete_llama_cpp.py MODEL
 
@@ -14,7 +14,7 @@ from llama_cpp import Llama
 
 
 def main() -> None:
-    """Complete, greedily, and show each token at once."""
+    """Complete greedily, and print each token at once."""
     parser = argparse.ArgumentParser(description="Complete standard input with llama.cpp.")
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, default=2)

@@ -1,6 +1,6 @@
 """CTranslate2 in int8, on random weights of the same shape, for `worker.py`.
 
-It has no call that reads one more token: it generates, greedily, and says when each token is there.
+It has no call that runs one more token, so it generates greedily and reports when each token arrives.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class CTranslate2(Engine):
         self._vocabulary = vocabulary(Path(folder))
 
     def rate(self, work: Work) -> float:
-        """Tokens per second: a prompt's until its first token is chosen, all others' after that moment."""
-        ids = random_tokens(self._vocabulary, max(work.depth, 1))  # it generates nothing from nothing
+        """Return tokens per second: those of a prompt until its first token is chosen, all others from then on."""
+        ids = random_tokens(self._vocabulary, max(work.depth, 1))  # it cannot generate from an empty prompt
         prompt = [token(index) for index in ids.tolist()]
-        arrivals: dict[int, float] = {}  # by step, when the last sequence's token was there
+        arrivals: dict[int, float] = {}  # by step, when the last sequence's token arrived
 
         def arrived(result: ctranslate2.GenerationStepResult) -> bool:
             arrivals[result.step] = time.perf_counter()
@@ -38,7 +38,7 @@ class CTranslate2(Engine):
         self._generator.generate_batch(
             [prompt] * work.sequences,
             include_prompt_in_result=False,  # so that prompts are read at once
-            min_length=length,  # an end of text does not end it
+            min_length=length,  # an end of text does not stop it
             max_length=length,
             callback=arrived,
         )

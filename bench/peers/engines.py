@@ -1,4 +1,4 @@
-"""Engines as processes that take turns: which there are, starting them, and measuring them round by round."""
+"""Runs engines as processes that take turns: lists them, starts them, and measures them round by round."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bench.peers.works import Work
 
 HERE = Path(__file__).parent
 OURS = "santacoder"
-#: The peers, and what an interpreter must be able to import for each.
+#: The peers, and the module that an interpreter must be able to import for each.
 PEERS = {
     "llama.cpp": ("llama_cpp",),
     "ctranslate2": ("ctranslate2", "transformers", "torch"),
     "transformers": ("transformers", "torch"),
 }
-#: Seconds between two measurements. OpenMP's threads spin for some 10 ms when they have nothing left to do, then sleep.
-#: OMP_WAIT_POLICY=passive lets them sleep at once but slows llama.cpp, whose operations wait for each other.
+#: Seconds between two measurements. Idle OpenMP threads spin for some 10 ms before they sleep. OMP_WAIT_POLICY=passive
+#: lets them sleep at once but slows llama.cpp, whose operations wait for each other.
 PAUSE = 0.2
 
-#: By work, then by engine: one value per round. An engine that cannot do a work is absent.
+#: Work -> engine -> one value per round. An engine that cannot do a work is absent.
 Values = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """An engine to compare with: its kind, the name in the tables, the interpreter that has it installed."""
+    """An engine to compare with: its kind, its name in the tables, and the interpreter that has it installed."""
 
     kind: str
     name: str
@@ -43,23 +43,23 @@ class Peer:
 
     @classmethod
     def parse(cls, text: str) -> Peer:
-        """The peer that `KIND[:NAME][=PYTHON]` asks for."""
+        """Return the peer that `KIND[:NAME][=PYTHON]` names."""
         head, _, python = text.partition("=")
         kind, _, name = head.partition(":")
         if kind not in PEERS:
-            raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(PEERS)}")
+            raise argparse.ArgumentTypeError(f"{kind!r} is not one of {', '.join(PEERS)}")
         return cls(kind, name or kind, python or sys.executable)
 
 
 def installed() -> list[Peer]:
-    """The peers that this interpreter can import."""
+    """Return the peers that this interpreter can import."""
     found = [kind for kind, modules in PEERS.items() if all(importlib.util.find_spec(module) for module in modules)]
     return [Peer.parse(kind) for kind in found]
 
 
 @dataclass
 class Engine:
-    """A worker process that waits for works, and the program to start for works of whole processes."""
+    """A worker process that waits for works, and the program to start for works that measure a whole process."""
 
     name: str
     worker: subprocess.Popen[str]
@@ -69,7 +69,7 @@ class Engine:
     model: Path
 
     def measure(self, work: Work) -> float | None:
-        """Tokens per second, seconds or times the file's size, as the work has it; None if there is no way."""
+        """Return tokens per second, seconds or multiples of the file's size, by work; None if the engine cannot."""
         time.sleep(PAUSE)
         if not work.of_process:
             assert self.worker.stdin is not None
@@ -92,7 +92,7 @@ def _answer(name: str, worker: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def start(peer: Peer, model: Path, weights: Path, threads: int, environment: dict[str, str]) -> Iterator[Engine]:
-    """Load an engine (ours goes as a peer too) and end it afterwards; `weights` is what it loads for `model`."""
+    """Load an engine (ours or a peer) and end it afterwards; `weights` is the path that it loads for `model`."""
     worker = subprocess.Popen(
         [peer.python, str(HERE / "worker.py"), peer.kind, str(weights), "--threads", str(threads)],
         stdin=subprocess.PIPE,
@@ -110,7 +110,7 @@ def start(peer: Peer, model: Path, weights: Path, threads: int, environment: dic
 
 @contextmanager
 def start_all(arguments: argparse.Namespace, threads: int) -> Iterator[list[Engine]]:
-    """Ours first, then the peers, as the options of `add_arguments` say."""
+    """Start our engine, then the peers, as the options of `add_arguments` say."""
     model, isa = arguments.model, arguments.isa
     peers = [] if arguments.alone else arguments.peer or installed()
     ours = Peer(OURS, f"{OURS} {isa}".strip(), sys.executable)
@@ -126,7 +126,7 @@ def start_all(arguments: argparse.Namespace, threads: int) -> Iterator[list[Engi
 
 
 def _weights(peer: Peer, model: Path, cache: Path) -> Path:
-    """What the peer loads: the model itself, or random weights of its shape, which are made once."""
+    """Return the path that the peer loads: the model itself, or random weights of its shape, which are made once."""
     if peer.kind == "llama.cpp":
         return model
     program = [sys.executable, "-m", "santacoder", "info", "--json", "--model", str(model)]
@@ -143,7 +143,7 @@ def _weights(peer: Peer, model: Path, cache: Path) -> Path:
 
 
 def interleave(engines: Sequence[Engine], works: Sequence[Work], rounds: int) -> Values:
-    """Measure every engine once on every work in each round; who begins changes from one measurement to the next."""
+    """Measure every engine once on every work in each round, in an order that changes with each measurement."""
     values: Values = {work.name: {} for work in works}
     for work in works:
         if work.of_process:
@@ -161,19 +161,19 @@ def interleave(engines: Sequence[Engine], works: Sequence[Work], rounds: int) ->
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what decides which engines run and how."""
+    """Add the options that decide which engines run, and how."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("model", type=Path, help="a GGUF file; `make_model.py` writes one of SantaCoder's shape")
     parser.add_argument("--threads", type=int, default=2, help="threads of every engine (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default: %(default)s)")
-    parser.add_argument("--isa", default="", help="force an instruction set on santacoder")
+    parser.add_argument("--isa", default="", help="instruction set that santacoder must use (default: the best)")
     parser.add_argument(
         "--peer",
         type=Peer.parse,
         action="append",
         metavar="KIND[:NAME][=PYTHON]",
-        help=f"an engine to compare with, repeatable: {', '.join(PEERS)}; NAME is for the tables, PYTHON the "
-        "interpreter that has it installed (default: this one, and all that it can import)",
+        help=f"an engine to compare with, repeatable: {', '.join(PEERS)}; NAME is shown in the tables, PYTHON is the "
+        "interpreter that has it installed (default: every engine that this one can import)",
     )
     parser.add_argument("--alone", action="store_true", help="measure no peers")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""llama.cpp on the same file, by way of llama-cpp-python's low-level API: what we measure ourselves against.
+"""llama.cpp on the same file through llama-cpp-python's low-level API: the engine we compare with.
 
-Settings are llama.cpp's own: pieces of 512 tokens, F16 cache, flash attention where it sees fit.
+The settings are llama.cpp's defaults: chunks of 512 tokens, F16 cache, flash attention when it chooses to.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bench.peers.works import Stepper
 
 Ids = Sequence[int] | NDArray[np.integer]
 
-N_BATCH = 512  # tokens of a piece: llama.cpp's default for the computation
-CELLS = 256  # a sequence of a batch has room for a multiple of so many tokens
+N_BATCH = 512  # tokens of a chunk: llama.cpp's default
+CELLS = 256  # each sequence of a batch has room for a multiple of this many tokens
 
 
 class Context:
@@ -29,9 +29,9 @@ class Context:
     def __init__(
         self, model: llama_cpp.llama_model_p, threads: int, n_ctx: int, sequences: int = 1, unified: bool = False
     ) -> None:
-        """Room for `sequences` sequences of `n_ctx` tokens each.
+        """Make room for `sequences` sequences of `n_ctx` tokens each.
 
-        Each has a cache of its own; with `unified` they share one, and the cells of a common prefix.
+        Each has its own cache; with `unified` they share one, including the cells of a common prefix.
         """
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = n_ctx * sequences
@@ -46,7 +46,7 @@ class Context:
         self._batch = llama_cpp.llama_batch_init(N_BATCH, 0, 1)
 
     def free(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         llama_cpp.llama_batch_free(self._batch)
         llama_cpp.llama_free(self._context)
 
@@ -55,11 +55,11 @@ class Context:
         llama_cpp.llama_memory_clear(self._memory, False)
 
     def copy(self, sequence: int) -> None:
-        """Let a sequence begin with all that sequence 0 holds."""
+        """Make a sequence begin with all tokens of sequence 0."""
         llama_cpp.llama_memory_seq_cp(self._memory, 0, sequence, -1, -1)
 
     def prompt(self, tokens: Ids) -> None:
-        """Read a prompt into sequence 0 and keep the logits of its last token."""
+        """Run a prompt in sequence 0 and keep the logits of its last token."""
         for start in range(0, len(tokens), N_BATCH):
             part = tokens[start : start + N_BATCH]
             last = start + len(part) == len(tokens)
@@ -83,19 +83,19 @@ class Context:
         llama_cpp.llama_synchronize(self._context)
 
     def outputs(self, count: int, vocabulary: int) -> NDArray[np.float32]:
-        """The logits (count, V) of the last batch, copied."""
+        """Return the logits (count, V) of the last batch, copied."""
         pointer = ctypes.cast(llama_cpp.llama_get_logits(self._context), ctypes.POINTER(ctypes.c_float))
         return np.ctypeslib.as_array(pointer, (count, vocabulary)).copy()
 
 
 class LlamaCpp(Stepper):
-    """A model, a context of it for single sequences, and one for each size of batch once it is asked for."""
+    """A model, a context for single sequences, and one for each size of batch, made on first use."""
 
     def __init__(self, path: str | Path, threads: int, n_ctx: int = 2048, unified: bool = True) -> None:
-        """Load a model; `unified` is the kind of cache that batches get, see `Context`.
+        """Load a model; `unified` is the kind of cache for batches, see `Context`.
 
-        Two threads that took 16 or 64 sequences on from 128 tokens were 2% faster with one cache for all (median of ten
-        pairs, which went from 1% slower to 6% faster).
+        With two threads, 16 or 64 sequences after 128 shared tokens were 2% faster with one cache for all (median of
+        ten pairs, from 1% slower to 6% faster).
         """
         logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL)  # its levels are off by one
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
@@ -153,7 +153,7 @@ class LlamaCpp(Stepper):
     # Results.
 
     def logits(self, tokens: Ids) -> NDArray[np.float32]:
-        """Logits (T, V) of every position."""
+        """Return the logits (T, V) of every position."""
         self._single.clear()
         ids = np.asarray(tokens)
         parts = []
@@ -164,7 +164,7 @@ class LlamaCpp(Stepper):
         return np.concatenate(parts)
 
     def greedy(self, tokens: Ids, count: int) -> list[int]:
-        """The `count` likeliest tokens after a prompt, one by one; an end of text does not end them."""
+        """Return `count` greedily chosen tokens after a prompt; an end of text does not stop it."""
         self.begin(tokens, 1, count)
         chosen: list[int] = []
         while True:
@@ -175,14 +175,14 @@ class LlamaCpp(Stepper):
 
 
 def quantize_file(source: Path, target: Path, file_type: int, threads: int = 0) -> None:
-    """Have llama.cpp's quantiser write `target`; `file_type` is its `llama_ftype`, 0 threads are as many as it likes.
+    """Have llama.cpp's quantizer write `target`; `file_type` is its `llama_ftype`, and with 0 threads it chooses.
 
     Raises:
-        RuntimeError: it could not.
+        RuntimeError: it failed.
     """
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = file_type
     params.nthread = threads
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
     if status != 0:
-        raise RuntimeError(f"llama.cpp could not quantise {source} (status {status})")
+        raise RuntimeError(f"llama.cpp could not quantize {source} (status {status})")

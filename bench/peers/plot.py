@@ -1,4 +1,4 @@
-"""Speed against the size of a batch and against depth, measured as `compare.py` measures, drawn as a figure.
+"""Draws speed against batch size and against depth, measured as in `compare.py`.
 
     pip install 'santacoder[bench]'
     python bench/peers/plot.py santacoder.gguf
@@ -22,23 +22,23 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.peers import engines, report
 from bench.peers.works import Work
 
-SHARED = 128  # tokens of the prompt that a batch goes on from
-STEPS = 32  # tokens read one by one at a depth
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # told apart by the colour-blind too
+SHARED = 128  # tokens of the prompt that a batch shares
+STEPS = 32  # tokens run one by one at a depth
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # safe for colour-blind readers
 
 
 def numbers(text: str) -> list[int]:
-    """Numbers with commas between them."""
+    """Parse numbers separated by commas."""
     return [int(number) for number in text.split(",")]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def measure(arguments: argparse.Namespace, command: Sequence[str]) -> report.Section:
-    """All sizes of batches and all depths, engines taking turns."""
+    """Measure all batch sizes and depths, with the engines taking turns."""
     batches = [f"batch:{size}x{16 if size <= 16 else 8}@{SHARED}" for size in arguments.batches]
     depths = [f"decode:{STEPS}@{depth}" for depth in arguments.depths]
     works = [Work.parse(name) for name in batches + depths]
@@ -64,7 +64,7 @@ def measure(arguments: argparse.Namespace, command: Sequence[str]) -> report.Sec
 
 
 def draw(section: report.Section, path: Path) -> None:
-    """Two panels: medians over rounds, and the range from the least to the most as a band."""
+    """Draw two panels: medians over the rounds, and the range from the least to the most as a band."""
     [(threads, values)] = section.values.items()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), dpi=150, layout="constrained")
     figure.suptitle(f"{section.model}, {threads} threads, {section.machine['processor']}, {section.date}")
@@ -84,7 +84,7 @@ def draw(section: report.Section, path: Path) -> None:
 
 
 def curves(axes: Axes, section: report.Section, by_x: dict[int, dict[str, list[float]]]) -> None:
-    """One line for each engine."""
+    """Draw one line for each engine."""
     for name, colour in zip(section.engines, COLOURS, strict=False):
         points = {x: of[name] for x, of in by_x.items() if name in of}
         medians = [statistics.median(rates) for rates in points.values()]

@@ -1,4 +1,4 @@
-"""Whole processes from start to end: seconds to the first byte of a completion and to the end, and the most memory."""
+"""Measures whole processes: seconds to the first byte of a completion and to the end, and peak memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPT = "def fib(n):"
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a process."""
+    """The measurements of one process."""
 
     first_byte: float  # seconds
     seconds: float  # to the end
@@ -25,7 +25,7 @@ class Run:
 
 
 def command(kind: str, python: str, model: Path, threads: int) -> list[str] | None:
-    """The program that completes its standard input; None if that kind of engine has none here."""
+    """Return the program that completes its standard input, or None if that kind of engine has none here."""
     if kind == "santacoder":
         program = ["-m", "santacoder", "complete", "--temperature", "0", "--model", str(model)]
     elif kind == "llama.cpp":
@@ -36,20 +36,20 @@ def command(kind: str, python: str, model: Path, threads: int) -> list[str] | No
 
 
 def measure(program: list[str], work: Work, environment: dict[str, str]) -> float:
-    """Seconds for `first-token`, bytes for `memory`.
+    """Return seconds for `first-token`, bytes for `memory`.
 
-    The seconds are those of a run right after another like it: the file is in the page cache, and a virtual machine
-    that gives free memory back to its host has not done so yet.
+    The seconds are those of a run right after an identical one: the file is in the page cache, and a virtual machine
+    that returns free memory to its host has not done so yet.
     """
     if work.kind == "first-token":
         run([*program, "--max-tokens", "1"], PROMPT, environment)
         return run([*program, "--max-tokens", "1"], PROMPT, environment).first_byte
-    prompt = "".join(str(index % 10) for index in range(work.depth))  # StarCoder's tokenizer takes digits one by one
+    prompt = "".join(str(index % 10) for index in range(work.depth))  # StarCoder's tokenizer makes each digit a token
     return run([*program, "--max-tokens", str(work.steps)], prompt, environment).peak
 
 
 def run(program: list[str], prompt: str, environment: dict[str, str]) -> Run:
-    """Run a program with a prompt on standard input, and read what it prints."""
+    """Run a program with a prompt on standard input, and read its output."""
     start = time.perf_counter()
     process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | environment)
     assert process.stdin is not None

@@ -1,6 +1,6 @@
-"""Random weights of a SantaCoder's shape for engines that read no GGUF: a checkpoint of transformers, or CTranslate2's.
+"""Writes random weights of a SantaCoder's shape for engines that do not read GGUF: transformers and CTranslate2.
 
-`engines.py` runs this with the peer's own interpreter; what is already in the folder stays.
+`engines.py` runs this with the peer's own interpreter; existing checkpoints in the folder stay.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SHAPE = "shape.json"  # written last, so that an interrupted run is seen
+SHAPE = "shape.json"  # written last, so that an interrupted run is noticed
 
 
 def token(index: int) -> str:
-    """The text that stands for a token id; nothing is read from it."""
+    """Return a placeholder text for a token id."""
     return f"t{index}"
 
 
 def vocabulary(folder: Path) -> int:
-    """The number of token ids of a finished folder."""
+    """Return the number of token ids of a finished folder."""
     return int(json.loads((folder / SHAPE).read_text(encoding="utf-8"))["vocab_size"])
 
 
 def write_checkpoint(folder: Path, shape: dict[str, int]) -> None:
-    """A GPTBigCode model in bfloat16 with a tokenizer of placeholders."""
+    """Write a GPTBigCode model in bfloat16 with a tokenizer of placeholders."""
     import torch
     import transformers
     from tokenizers import Tokenizer, models
@@ -51,16 +51,16 @@ def write_checkpoint(folder: Path, shape: dict[str, int]) -> None:
 
 
 def convert(source: Path, folder: Path) -> None:
-    """CTranslate2's int8 form of a checkpoint."""
+    """Convert a checkpoint to CTranslate2's int8 format."""
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(source)).convert(str(folder), quantization="int8", force=True)
 
 
 def main() -> None:
-    """Write the folders that are missing."""
+    """Write the missing folders."""
     parser = argparse.ArgumentParser(description="Write random weights for transformers or CTranslate2.")
-    parser.add_argument("folder", type=Path, help="where the checkpoint is, or will be; CTranslate2's lies within")
+    parser.add_argument("folder", type=Path, help="the folder of the checkpoint; CTranslate2's is within it")
     parser.add_argument("--shape", type=json.loads, required=True, help="the output of `santacoder info --json`")
     parser.add_argument("--ctranslate2", action="store_true", help="convert it too")
     arguments = parser.parse_args()

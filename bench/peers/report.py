@@ -1,4 +1,4 @@
-"""Results as they are kept (results.json) and as they are read (RESULTS.md)."""
+"""Saves results as data (results.json) and as a report (RESULTS.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ again:
 
 @dataclass
 class Section:
-    """What one invocation of `compare.py` or `plot.py` measured, and where."""
+    """The results of one invocation of `compare.py` or `plot.py`, and the machine."""
 
     title: str
     command: str
@@ -52,7 +52,7 @@ class Section:
         engines: dict[str, dict[str, str]],
         values: dict[str, Values],
     ) -> Section:
-        """Values of today and of this machine; `arguments` are those of `engines.add_arguments`."""
+        """Make a section with today's date and this machine; `arguments` are those of `engines.add_arguments`."""
         return cls(
             title=title,
             command=shown_command(command),
@@ -67,7 +67,7 @@ class Section:
 
 
 def machine() -> dict[str, str]:
-    """Processor, memory and operating system."""
+    """Return the processor, memory and operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -88,13 +88,13 @@ def machine() -> dict[str, str]:
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """The command line without the folders that only this machine has."""
+    """Return the command line without the folders, which are this machine's."""
     names = [re.sub(r"(^|=)/.*/", r"\1", argument) for argument in arguments]
     return shlex.join(["python", "bench/" + names[0], *names[1:]])
 
 
 def save(section: Section, folder: Path, append: bool) -> str:
-    """Write both files, with what is there already before it if `append`; returns the report."""
+    """Write both files, after their present contents if `append`, and return the report."""
     path = folder / "results.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if append and path.exists() else []
     sections = [Section(**fields) for fields in kept] + [section]
@@ -106,7 +106,7 @@ def save(section: Section, folder: Path, append: bool) -> str:
 
 
 def render(section: Section) -> str:
-    """A section of RESULTS.md."""
+    """Return a section of RESULTS.md."""
     about = section.machine
     names = list(section.engines)
     lines = [
@@ -136,7 +136,7 @@ def render(section: Section) -> str:
 
 
 def table(title: str, names: Sequence[str], values: Values) -> str:
-    """Medians per engine, and ours over each peer's, round by round; the first name is ours."""
+    """Return a table of medians per engine, and of ours over each peer's, by round; the first name is ours."""
     ours, *peers = names
     rows = [[title, *names, *(f"ratio to {peer}" for peer in peers)]]
     for work, by_engine in values.items():
@@ -147,7 +147,7 @@ def table(title: str, names: Sequence[str], values: Values) -> str:
 
 
 def scaling_table(names: Sequence[str], by_threads: dict[str, Values]) -> str:
-    """Medians per number of threads, and how many times the first column's."""
+    """Return a table of medians per number of threads, and their multiples of the first column."""
     first, *_ = by_threads.values()
     rows = [["threads", "", *by_threads]]
     for work in first:
@@ -161,17 +161,17 @@ def scaling_table(names: Sequence[str], by_threads: dict[str, Values]) -> str:
 
 
 def figure(value: float) -> str:
-    """A value with four digits, or one after the point if there are more before it."""
+    """Format a value with four digits, or with one decimal if it has more before the point."""
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """The median of the ratios within rounds, and their range."""
+    """Format the median of the ratios within rounds, and their range."""
     quotients = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     return f"{statistics.median(quotients):.2f} ({min(quotients):.2f}-{max(quotients):.2f})"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is its head."""
+    """Return a Markdown table; the first row is its head."""
     head, *body = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body))

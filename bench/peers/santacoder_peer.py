@@ -8,7 +8,7 @@ from santacoder.engine.loading import open_transformer
 
 
 class SantaCoderPeer(Stepper):
-    """A loaded model and the caches of the sequences that are under way."""
+    """A loaded model and the caches of the sequences in flight."""
 
     def __init__(self, path: str, threads: int) -> None:
         self._transformer, _ = open_transformer(path, threads)

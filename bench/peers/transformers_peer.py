@@ -9,7 +9,7 @@ from bench.peers.works import Stepper, Tokens
 
 
 class Transformers(Stepper):
-    """A checkpoint, and the cache of the sequences that are under way."""
+    """A checkpoint and the cache of the sequences in flight."""
 
     def __init__(self, checkpoint: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -32,5 +32,5 @@ class Transformers(Stepper):
         return {"transformers": transformers.__version__, "torch": torch.__version__, "weights": "bfloat16, random"}
 
     def _forward(self, ids: torch.Tensor) -> None:
-        """Read ids (sequences, T) and have the logits of each sequence's last."""
+        """Run ids (sequences, T) and keep the logits of each sequence's last token."""
         self._model(ids.long(), past_key_values=self._cache, use_cache=True, logits_to_keep=1)

@@ -1,6 +1,6 @@
-"""One engine in a process of its own: reads the names of works from standard input, answers in tokens per second.
+"""Runs one engine in its own process: reads names of works from standard input, answers in tokens per second.
 
-`engines.py` starts one for each engine and lets them take turns. A worker that waits is blocked on its input.
+`engines.py` starts one for each engine and lets them take turns. An idle worker is blocked on its input.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.peers.works import Engine, Work
 
 
 def open_engine(kind: str, model: str, threads: int) -> Engine:
-    """An engine by its kind; the packages of the others need not be there."""
+    """Open an engine by its kind; the packages of other engines need not be installed."""
     if kind == "llama.cpp":
         from bench.peers.llama_cpp_peer import LlamaCpp
 
@@ -35,10 +35,10 @@ def open_engine(kind: str, model: str, threads: int) -> Engine:
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Answer until standard input ends."""
     parser = argparse.ArgumentParser(description="Measure one engine on request.")
     parser.add_argument("kind", choices=["santacoder", "llama.cpp", "ctranslate2", "transformers"])
-    parser.add_argument("model", help="a GGUF file; a folder of `random_checkpoint.py` for those that read none")
+    parser.add_argument("model", help="a GGUF file; for other formats a folder of `random_checkpoint.py`")
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
     engine = open_engine(arguments.kind, arguments.model, arguments.threads)

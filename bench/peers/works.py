@@ -1,13 +1,13 @@
-"""What the comparison measures: works, each named by a short text, and how an engine goes through one.
+"""The works that the comparison measures, each named by a short text, and how an engine runs them.
 
-    prompt:512          read a prompt of 512 tokens
-    decode:64@1536      read 64 tokens one by one behind 1536
+    prompt:512          run a prompt of 512 tokens
+    decode:64@1536      run 64 tokens one by one after 1536
     batch:16x8@128      8 steps of 16 sequences that share a prompt of 128 tokens
     first-token         start a process and wait for the first byte of a completion
-    memory:512+32       the most memory of a process that reads 512 tokens and writes 32
+    memory:512+32       the peak memory of a process that runs a prompt of 512 tokens and generates 32
 
-The first three are rates of a loaded model in tokens per second, and more is better. The last two are seconds, and a
-multiple of the file's size, of a process that begins from nothing; there less is better.
+The first three are rates of a loaded model in tokens per second: more is better. The last two measure a new process,
+in seconds and in multiples of the file's size: less is better.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PATTERNS = {
 
 @dataclass(frozen=True)
 class Work:
-    """`steps` tokens of each of `sequences` sequences behind a prompt of `depth` tokens; of a prompt, itself alone."""
+    """`steps` tokens of each of `sequences` sequences after a prompt of `depth` tokens, or the prompt itself."""
 
     name: str
     kind: str
@@ -43,7 +43,7 @@ class Work:
 
     @classmethod
     def parse(cls, name: str) -> Work:
-        """The work of that name.
+        """Return the work of that name.
 
         Raises:
             ValueError: no work has such a name.
@@ -55,12 +55,12 @@ class Work:
 
     @property
     def of_process(self) -> bool:
-        """Whether a process of its own is measured; if not, a loaded model."""
+        """Whether a whole process is measured, and not a loaded model."""
         return self.kind in ("first-token", "memory")
 
     @property
     def tokens(self) -> int:
-        """Tokens that are read while the clock runs."""
+        """Tokens that run while the clock does."""
         return self.depth if self.kind == "prompt" else self.sequences * self.steps
 
     @property
@@ -82,11 +82,11 @@ class Engine(ABC):
 
     @abstractmethod
     def rate(self, work: Work) -> float:
-        """Tokens per second."""
+        """Return tokens per second."""
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """What is measured: packages and their versions, settings."""
+        """Return what is measured: packages with their versions, and settings."""
 
     def warm_up(self) -> None:
         """Page in the weights and start the threads."""
@@ -94,20 +94,20 @@ class Engine(ABC):
 
 
 class Stepper(Engine):
-    """An engine that reads tokens when it is told to; `vocabulary` is the number of token ids."""
+    """An engine that runs given tokens step by step; `vocabulary` is the number of token ids."""
 
     vocabulary: int
 
     @abstractmethod
     def begin(self, prompt: Tokens, sequences: int, steps: int) -> None:
-        """Forget all, read a prompt (T,) that may be empty, and have the logits of its last token.
+        """Start over: run a prompt (T,), which may be empty, and compute the logits of its last token.
 
-        `sequences` sequences will go on from it, by up to `steps` tokens each.
+        `sequences` sequences will continue it, by up to `steps` tokens each.
         """
 
     @abstractmethod
     def step(self, tokens: Tokens) -> None:
-        """Read the next token of each sequence and have all their logits."""
+        """Run the next token of each sequence and compute all their logits."""
 
     def rate(self, work: Work) -> float:
         prompt = random_tokens(self.vocabulary, work.depth)
@@ -124,5 +124,5 @@ class Stepper(Engine):
 
 
 def random_tokens(vocabulary: int, count: int) -> Tokens:
-    """The same random ids every time."""
+    """Return random ids, the same every time."""
     return np.random.default_rng(0).integers(0, vocabulary, count, np.int32)

@@ -1,7 +1,7 @@
-"""Mutation testing: bugs seeded in the reader and in what the kernels do at ends; our tests have to fail for each.
+"""Mutation testing: bugs seeded in the reader and in the kernels' edge cases; our tests have to fail for each.
 
 `python bench/soak/seeded_bugs.py [NAME...]` works on a copy of the checkout, with the tools and packages of its tests.
-The status is 1 if a bug was not caught.
+The exit status is 1 if a bug was not caught.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECONDS = 300  # for the tests of one bug
 
 @dataclass(frozen=True)
 class Bug:
-    """What to write instead of what, once, and the tests that should notice."""
+    """A replacement in the code, which must match once, and the tests that should notice."""
 
     name: str
     file: str
@@ -35,7 +35,7 @@ class Bug:
 
     @property
     def native(self) -> bool:
-        """Whether the extension must be built again; tests of kernels compile for themselves."""
+        """Whether the extension must be built again; the tests of kernels compile their own."""
         return self.file.startswith("csrc/") and self.tests != KERNELS
 
 
@@ -170,7 +170,7 @@ BUGS = (
 
 
 def copy(folder: Path) -> None:
-    """What git knows or would take, and the built extension."""
+    """Copy the files that git tracks or would add, and the built extension."""
     listed = subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -183,7 +183,7 @@ def copy(folder: Path) -> None:
 
 
 def run(folder: Path, *arguments: str) -> bool:
-    """Whether a Python program ends well in the copy."""
+    """Return whether a Python program succeeds in the copy."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
     try:
@@ -199,10 +199,10 @@ def build(folder: Path) -> bool:
 
 
 def caught(folder: Path, bug: Bug) -> bool:
-    """Whether the tests fail with the bug; the copy is as before afterwards.
+    """Return whether the tests fail with the bug; the copy is restored afterwards.
 
     Raises:
-        ValueError: the code is not what the bug was written for, or does not compile with it.
+        ValueError: the code to replace is gone, or does not compile with the bug.
     """
     path = folder / bug.file
     text = path.read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def caught(folder: Path, bug: Bug) -> bool:
 def try_all(
     bugs: tuple[Bug, ...], report: Callable[[Bug, bool], None], stop: Callable[[], bool] = lambda: False
 ) -> tuple[int, int]:
-    """How many were tried and how many caught; `stop` is asked before each."""
+    """Return how many were tried and how many caught; `stop` is called before each."""
     tried = found = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,9 +1,9 @@
-"""`make soak`: try for some minutes to crash the library, and write the table of docs/explanation/reliability.md.
+"""`make soak`: tries for some minutes to crash the library, and writes the table of docs/explanation/reliability.md.
 
     python bench/soak/soak.py [--minutes 10] [--seed 1] [--peer PYTHON] [--write docs/explanation/reliability.md]
 
-Needs the built package on the path, and what the tests need. PYTHON is one that has llama-cpp-python. Each
-part has a share of the time; one that is cut short says what it covered, and so does a run that Ctrl-C or SIGTERM ends.
+Needs the built package on the path and the packages of the tests. PYTHON is an interpreter with llama-cpp-python. Each
+part has a share of the time. A part that is cut short, or a run stopped by Ctrl-C or SIGTERM, says what it covered.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 import santacoder
 from bench.soak import seeded_bugs
@@ -39,12 +39,12 @@ HERE = Path(__file__).parent
 BEGIN, END = "<!-- made by `make soak`: -->", "<!-- end -->"
 HANG_SECONDS = 10.0
 MAX_MILLISECONDS, MAX_KB = 100.0, 16 << 10  # what a refusal may cost
-#: Part of the time for each section; what one leaves, the next ones have.
+#: Each section's share of the time; time left over goes to the next ones.
 SHARES = {"mutants": 0.3, "checkpoints": 0.2, "load": 0.3, "peer": 0.15, "bugs": 1.0}
 
 
 class Worker:
-    """A process of soak_worker.py, started anew whenever it dies or hangs."""
+    """A process of soak_worker.py, restarted whenever it dies or hangs."""
 
     def __init__(self, kind: str, python: str, folder: Path, valid: Path = FILE) -> None:
         self.command = [python, str(HERE / "soak_worker.py"), kind, str(valid)]
@@ -74,7 +74,7 @@ class Worker:
         lines.put("")  # it ended
 
     def try_file(self, path: Path) -> tuple[str, float, int]:
-        """What became of it ("loaded", "refused", "died", "hung" or an exception's name), milliseconds, KB."""
+        """Return the outcome ("loaded", "refused", "died", "hung" or an exception's name), milliseconds and KB."""
         if self.process is None or self.process.poll() is not None:
             self.start()
         assert self.process is not None
@@ -105,21 +105,21 @@ class Worker:
 
 @dataclass
 class Outcomes:
-    """What became of many files."""
+    """The outcomes of many files."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    milliseconds: float = 0.0  # the worst of those refused
+    milliseconds: float = 0.0  # the slowest refusal
     kilobytes: int = 0
     slow: int = 0  # refused, but over a limit
     findings: list[str] = field(default_factory=list)
 
     @property
     def tried(self) -> int:
-        """All of them."""
+        """The number of files tried."""
         return self.counts.total()
 
     def add(self, name: str, outcome: str, milliseconds: float, kilobytes: int) -> None:
-        """Count one."""
+        """Count one file."""
         self.counts[outcome] += 1
         if outcome not in ("loaded", "refused"):
             self.findings.append(f"{name}: {outcome}")
@@ -131,7 +131,7 @@ class Outcomes:
                 self.findings.append(f"{name}: refused after {milliseconds:.0f} ms and {kilobytes} KB")
 
     def __str__(self) -> str:
-        """The counts, in order."""
+        """Return the counts, sorted."""
         return ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.counts.items())) or "none tried"
 
 
@@ -146,16 +146,16 @@ class Soak:
         self.findings: list[str] = []
 
     def deadline(self, section: str) -> float:
-        """When a section must be done."""
+        """Return the time by which a section must be done."""
         return time.monotonic() + SHARES[section] * max(self.end - time.monotonic(), 0)
 
     def row(self, name: str, value: str) -> None:
-        """Set a row of the table and say so."""
+        """Set a row of the table and print it."""
         self.rows[name] = value
         print(f"{time.monotonic() - self.start:6.0f} s  {name}: {value}", flush=True)
 
     def table(self) -> str:
-        """The table in Markdown, and what it was made with."""
+        """Return the table in Markdown, and how it was made."""
         seconds = time.monotonic() - self.start
         head = (
             f"`make soak MINUTES={self.minutes:g} SEED={self.seed}`, which ran for {seconds:.0f} s: Python "
@@ -166,7 +166,7 @@ class Soak:
     # Sections.
 
     def malformed(self, worker: Worker) -> None:
-        """The list of malformed files, then what else the reader must survive."""
+        """Try the list of malformed files, then odd ones that the reader must survive."""
         results = Outcomes()
         wrong = 0
         for case in malformed.cases():
@@ -177,14 +177,14 @@ class Soak:
         self.refusals("malformed files", results)
 
     def refusals(self, what: str, results: Outcomes) -> None:
-        """The rows that malformed files and mutants share."""
+        """Set the rows that malformed files and mutants share."""
         self.row(f"{what}: crashes, hangs", f"{results.counts['died']}, {results.counts['hung']}")
         limits = f"limits 100 ms, 16 MiB: {results.slow} over"
         self.row(f"{what}: worst refusal", f"{results.milliseconds:.1f} ms, {results.kilobytes} KB ({limits})")
         self.findings += results.findings
 
     def mutants(self, worker: Worker) -> None:
-        """Every single-byte change and truncation of two small models, as far as the time goes."""
+        """Try every single-byte change and truncation of two small models, as far as time allows."""
         results, deadline, path = Outcomes(), self.deadline("mutants"), self.folder / "mutant.gguf"
         try:
             for name, data in all_mutants(self.seed):
@@ -199,7 +199,7 @@ class Soak:
             self.refusals("mutants", results)
 
     def checkpoints(self) -> None:
-        """The same for the files of a checkpoint that is converted, and what is converted is loaded."""
+        """Try mutants of a checkpoint's files: convert each checkpoint, and load the result."""
         path = self.folder / "checkpoint"
         valid = self.folder / "valid-checkpoint"
         small_checkpoint.write(valid, small_checkpoint.files("model.safetensors"))
@@ -220,7 +220,7 @@ class Soak:
             self.refusals("mutants of checkpoints", results)
 
     def faults(self) -> None:
-        """Every allocation of the C side fails once."""
+        """Make every allocation of the C side fail once."""
         from tests.support.failing_allocator import PROGRAM, SOURCE
 
         library = self.folder / "failing_allocator.so"
@@ -239,7 +239,7 @@ class Soak:
         self.row("of these survived, without a leak", f"{errors} by MemoryError, {refused} without a word")
 
     def load(self) -> None:
-        """Concurrent requests, dropped streams and forks."""
+        """Run concurrent requests, dropped streams and forks."""
         seconds = self.deadline("load") - time.monotonic()
         command = [sys.executable, str(HERE / "soak_load.py"), str(FILE), f"{seconds:.0f}"]
         last = ""
@@ -261,7 +261,7 @@ class Soak:
             self.findings.append(f"load: status {process.returncode}, {wrong} wrong answers, {slope} bytes a call")
 
     def peer(self, python: str) -> None:
-        """llama-cpp-python in such processes: all of the malformed files, and mutants as far as the time goes."""
+        """Try llama-cpp-python in such processes: all malformed files, and mutants as far as time allows."""
         worker = Worker("llama.cpp", python, self.folder)
         parts: list[tuple[str, Iterable[tuple[str, Path]], int]] = [
             ("malformed files", self._case_paths(), sum(1 for _ in malformed.cases())),
@@ -297,7 +297,7 @@ class Soak:
             yield name, path
 
     def bugs(self) -> None:
-        """Mutation testing, as far as the time goes; a bug that is begun is finished."""
+        """Run the mutation tests as far as time allows; a bug that is begun is finished."""
         deadline = self.deadline("bugs")
         missed: list[str] = []
         counts = [0, 0]
@@ -317,7 +317,7 @@ class Soak:
 
 
 def all_mutants(seed: int = 1) -> Iterator[tuple[str, bytes]]:
-    """Those of a model in F16, then those of one in Q8_0; made one by one, since all of them take half a gigabyte."""
+    """Yield the mutants of a model in F16, then of one in Q8_0; together they would take half a gigabyte."""
     for weight_type, sizes in (("F16", {}), ("Q8_0", {"width": 32, "hidden": 32})):
         data = malformed.model(weight_type=weight_type, **sizes).build()
         for name, mutant in mutants_of(data, seed):
@@ -325,7 +325,7 @@ def all_mutants(seed: int = 1) -> Iterator[tuple[str, bytes]]:
 
 
 def checkpoint_mutants(seed: int = 1) -> Iterator[tuple[str, str, bytes]]:
-    """For each file of a checkpoint its name, what was done to it, and its bytes; the files take turns."""
+    """Yield a file of a checkpoint, what was done to it, and its bytes; the files take turns."""
     names = small_checkpoint.readable()
     turns = [mutants_of(small_checkpoint.files(name)[name], seed) for name in names]
     for turn in itertools.zip_longest(*turns):
@@ -335,7 +335,7 @@ def checkpoint_mutants(seed: int = 1) -> Iterator[tuple[str, str, bytes]]:
 
 
 def mutants_of(data: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Every change of one byte and every truncation, the places in a drawn order."""
+    """Yield every change of one byte and every truncation, in random order."""
     places = list(range(len(data)))
     random.Random(seed).shuffle(places)
     for place in places:
@@ -344,7 +344,7 @@ def mutants_of(data: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def write(path: Path, table: str) -> None:
-    """Put the table between its marks."""
+    """Write the table between its marks in a document."""
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -353,7 +353,7 @@ def write(path: Path, table: str) -> None:
 
 
 def run(soak: Soak, peer: str | None) -> None:
-    """All sections, one after the other."""
+    """Run all sections, one after another."""
     worker = Worker("santacoder", sys.executable, soak.folder)
     try:
         soak.malformed(worker)
@@ -369,12 +369,12 @@ def run(soak: Soak, peer: str | None) -> None:
 
 
 def main() -> None:
-    """Run, write the table, and end with the status 1 if anything was found."""
+    """Run, write the table, and exit with status 1 if anything was found."""
     parser = argparse.ArgumentParser(description="Try to make the library crash.")
     parser.add_argument("--minutes", type=float, default=10, help="at most 20 (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--peer", help="a Python with llama-cpp-python")
-    parser.add_argument("--write", type=Path, help="the document whose table to replace")
+    parser.add_argument("--write", type=Path, help="the document with the table to replace")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cut = False
@@ -382,7 +382,7 @@ def main() -> None:
         soak = Soak(min(arguments.minutes, 20), arguments.seed, Path(folder))
         try:
             run(soak, arguments.peer)
-        except BaseException as error:  # Ctrl-C, SIGTERM or a fault of this program: the table says how far it came
+        except BaseException as error:  # Ctrl-C, SIGTERM or a bug of this program: the table says how far it got
             cut = True
             if not isinstance(error, KeyboardInterrupt | SystemExit):
                 traceback.print_exc()

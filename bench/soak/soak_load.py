@@ -1,8 +1,8 @@
-"""Concurrent load for a while: 8 threads ask one model, and every answer is compared with that of the request alone.
+"""Concurrent load for a while: 8 threads call one model, and every answer must equal the one given without load.
 
 Meanwhile streams are dropped, the process forks in the middle of the others' work, and children answer too. A line of
-JSON every few seconds says how far it came: completions, wrong answers, forks, bytes of memory that each completion
-left behind. `python bench/soak/soak_load.py MODEL SECONDS`, for `soak.py`.
+JSON every few seconds reports progress: completions, wrong answers, forks, and bytes of memory that each completion
+leaked. `python bench/soak/soak_load.py MODEL SECONDS`, for `soak.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXT = "def fib(n):\n    if n < 2:\n        return n\n    return fib(n - 1) + fi
 
 
 class Load:
-    """The requests, their right answers, and what has happened so far."""
+    """The requests, their right answers, and the counts so far."""
 
     def __init__(self, model: santacoder.SantaCoder) -> None:
         self.model = model
@@ -47,7 +47,7 @@ class Load:
         self.lock = threading.Lock()
 
     def work(self, seed: int) -> None:
-        """One thread's share."""
+        """Do one thread's share of the work."""
         draw = random.Random(seed)
         while not self.stop.is_set():
             number = draw.randrange(REQUESTS)
@@ -61,7 +61,7 @@ class Load:
                 self.wrong += not same
 
     def fork(self) -> None:
-        """A child in the middle of the others' work answers some requests and ends."""
+        """Fork in the middle of the others' work; the child answers some requests and exits."""
         child = os.fork()
         if not child:
             numbers = range(0, REQUESTS, 12)
@@ -80,14 +80,14 @@ class Load:
         self.wrong += status != 0
 
     def report(self) -> None:
-        """How far it came."""
+        """Print the progress."""
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
         if self.completions >= WARM_UP:
             self.memory.append((self.completions, resident))
         print(json.dumps([self.completions, self.wrong, self.forks, self.slope()]), flush=True)
 
     def slope(self) -> float | None:
-        """Bytes that a completion leaves behind, by least squares; None while too little was seen."""
+        """Return the bytes that a completion leaks, by least squares; None while there is too little data."""
         if len(self.memory) < 3:
             return None
         calls = [call for call, _ in self.memory]
@@ -99,7 +99,7 @@ class Load:
 
 def main() -> None:
     """Run for the given seconds."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which is the point
+    warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads, which is the point
     path, seconds = sys.argv[1], float(sys.argv[2])
     with santacoder.load(path, threads=2) as model:
         load = Load(model)

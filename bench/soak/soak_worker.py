@@ -1,7 +1,7 @@
-"""Loads or converts files on request: `soak.py` writes paths, one a line, to the standard input of a process of this.
+"""Loads or converts files on request: `soak.py` writes paths, one a line, to the standard input of such a process.
 
-Each answer is a line of JSON: whether the file was loaded or refused, milliseconds, and the most memory that was
-taken on the way, in KB. A file that kills the process gives no answer.
+Each answer is a line of JSON: whether the file was loaded or refused, milliseconds, and the peak of the additional
+memory in KB. A file that kills the process gets no answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 def santacoder_loader() -> Callable[[str], None]:
-    """Our `load`, and a token."""
+    """Return a function that loads a file and generates a token."""
     import santacoder
 
     def load(path: str) -> None:
@@ -32,7 +32,7 @@ def santacoder_loader() -> Callable[[str], None]:
 
 
 def converter() -> Callable[[str], None]:
-    """Our `convert` of a folder, then our `load` of what it wrote."""
+    """Return a function that converts a folder and loads the result."""
     import santacoder
     from santacoder.conversion.convert import convert
 
@@ -53,7 +53,7 @@ def converter() -> Callable[[str], None]:
 
 
 def llama_cpp_loader() -> Callable[[str], None]:
-    """The same with llama-cpp-python."""
+    """Return a function that loads a file with llama-cpp-python."""
     from llama_cpp import Llama
 
     def load(path: str) -> None:
@@ -68,10 +68,10 @@ def llama_cpp_loader() -> Callable[[str], None]:
 
 
 class RefusedError(Exception):
-    """The file was refused by an exception that callers are told of."""
+    """The file was refused with a documented exception."""
 
 
-#: Kind of process -> what makes the function that tries a path.
+#: Kind of process -> factory of the function that tries a path.
 LOADERS: dict[str, Callable[[], Callable[[str], None]]] = {
     "santacoder": santacoder_loader,
     "converter": converter,
@@ -80,13 +80,13 @@ LOADERS: dict[str, Callable[[], Callable[[str], None]]] = {
 
 
 def memory(field: str) -> int:
-    """KB, of /proc/self/status."""
+    """Return a field of /proc/self/status in KB."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     return int(text.split(f"{field}:")[1].split()[0])
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Answer until standard input ends."""
     parser = argparse.ArgumentParser(description="Load files on request.")
     parser.add_argument("kind", choices=LOADERS)
     parser.add_argument(
@@ -94,19 +94,19 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # keeps the output of libraries out of the answers
     load = LOADERS[arguments.kind]()
     load(arguments.model)
     print("ready", file=answers)
     for line in sys.stdin:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
         before, start = memory("VmHWM"), time.perf_counter()
         outcome = "loaded"
         try:
             load(json.loads(line))
         except RefusedError:
             outcome = "refused"
-        except Exception as error:  # no exception of ours: a finding
+        except Exception as error:  # not a documented exception: a finding
             outcome = type(error).__name__
         milliseconds = (time.perf_counter() - start) * 1e3
         print(json.dumps([outcome, milliseconds, memory("VmHWM") - before]), file=answers)

@@ -1,4 +1,4 @@
-"""How much precision int8 activations cost, by the number of columns that share a scale.
+"""How much precision int8 activations lose, by the number of columns that share a scale.
 
 Runs the float64 reference with activations rounded as the kernels round them, and prints the mean KL divergence from
 the unrounded pass: `python bench/studies/activation_scales.py tests/data/*.gguf`.
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from tests.support import reference
 
 
 def rounded_by_the_engine(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A float32 step per 256 columns, an integer factor per 32."""
+    """Round with a float32 scale per 256 columns and an integer factor per 32."""
     return reference.quantize_activations(x).values
 
 
 def rounded_with_scales(x: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """One scale per `block` columns."""
+    """Round with one scale per `block` columns."""
     blocks = x.reshape(len(x), -1, block)
     scales = np.abs(blocks).max(-1, keepdims=True) / 127
     rounded: NDArray[np.float64] = np.rint(blocks / np.where(scales > 0, scales, 1)) * scales
@@ -41,9 +41,9 @@ ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 
 
 class RoundedInput:
-    """A weight (rows, columns) whose input is rounded to int8."""
+    """A weight (rows, columns) that rounds its input to int8."""
 
-    __array_ufunc__ = None  # so that `x @ weight.T` asks this class
+    __array_ufunc__ = None  # so that `x @ weight.T` calls this class
 
     def __init__(
         self, weight: NDArray[np.float64], rounding: Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -53,7 +53,7 @@ class RoundedInput:
 
     @property
     def T(self) -> RoundedInput:  # noqa: N802
-        """The reference multiplies by the transpose."""
+        """The transpose, by which the reference multiplies: this object itself."""
         return self
 
     def __getitem__(self, ids: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def main() -> None:
         exact = reference.forward(weights, config, tokens)
         row = []
         for rounding in ROUNDINGS.values():
-            rounded: dict[str, Any] = {}  # what the reference does to an array, it does to a RoundedInput
+            rounded: dict[str, Any] = {}  # the reference uses a RoundedInput like an array
             for name, w in weights.items():
                 rounded[name] = RoundedInput(w, rounding) if w.ndim == 2 else w
             row.append(reference.mean_kl(exact, reference.forward(rounded, config, tokens)))

@@ -1,9 +1,9 @@
-"""What is left of the speed when others use the CPUs too: `python bench/studies/contention.py MODEL [MODEL ...]`.
+"""How speed holds up when other processes use the CPUs: `python bench/studies/contention.py MODEL [MODEL ...]`.
 
-Each condition is made for real, on the first and the last CPU that this process may use, and engines take turns in it:
+Each condition is produced for real, on the first and the last CPU that this process may use, and engines take turns:
 this library with one thread and with two, each `--peer` likewise, and with `--before PYTHON` the version that another
 interpreter has. Rates are medians of tokens per second; "2/1" is two threads over one in the same condition, "share"
-the CPUs that the condition leaves of two. The model "packaged" is the one that ships in the package.
+the number of the two CPUs that is left. The model "packaged" is the one that ships in the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.peers import engines
 from bench.peers.engines import OURS, Engine, Peer
@@ -30,7 +30,7 @@ from santacoder.sources.packaged import packaged_model
 ALL = sorted(os.sched_getaffinity(0))
 FIRST, SECOND = ALL[0], ALL[-1]
 
-#: Conditions of busy processes: the share in CPUs, and the processes: program, CPU, niceness.
+#: Conditions with busy processes: the share in CPUs, and the processes: program, CPU, niceness.
 BUSY: dict[str, tuple[float, list[tuple[str, int | None, int]]]] = {
     "quiet": (2, []),
     "one busy": (1.5, [(loads.SPIN, SECOND, 0)]),
@@ -43,7 +43,7 @@ BUSY: dict[str, tuple[float, list[tuple[str, int | None, int]]]] = {
 
 
 class Bench:
-    """Engines of one model, started as they are asked for and kept."""
+    """Engines of one model, started on first use and kept."""
 
     def __init__(self, model: Path, stack: ExitStack, rounds: int) -> None:
         self.model, self.rounds = model, rounds
@@ -51,7 +51,7 @@ class Bench:
         self._running: dict[tuple[str, int, int], Engine] = {}
 
     def engine(self, peer: Peer, threads: int, number: int = 0) -> Engine:
-        """Number `number` of the engines of this kind and number of threads."""
+        """Return an engine of this kind and number of threads; `number` tells several apart."""
         key = peer.name, threads, number
         if key not in self._running:
             started = engines.start(peer, self.model, self.model, threads, {})
@@ -59,7 +59,7 @@ class Bench:
         return self._running[key]
 
     def rates(self, choices: list[tuple[Peer, int]], work: Work) -> list[float]:
-        """The median rate of each choice, in turns."""
+        """Return the median rate of each choice; the choices take turns."""
         found: list[list[float]] = [[] for _ in choices]
         for turn in range(self.rounds):
             for index in sorted(range(len(choices)), key=lambda i: (i - turn) % len(choices)):
@@ -70,19 +70,19 @@ class Bench:
 
 
 def works(model: Path) -> list[Work]:
-    """Generation and a prompt, long enough to meet the condition."""
+    """Return generation and a prompt, long enough for the condition to take effect."""
     small = model.stat().st_size < 1 << 26
     return [Work.parse("decode:400" if small else "decode:48"), Work.parse("prompt:1000" if small else "prompt:512")]
 
 
 def conditions(bench: Bench, peers: list[Peer], chosen: list[str]) -> Iterator[str]:
-    """A line for each condition of busy processes, work and engine."""
+    """Yield a line for each condition of busy processes, work and engine."""
     for name in chosen:
         share, programs = BUSY[name]
         for work in works(bench.model):
             choices = [(peer, threads) for peer in peers for threads in (1, 2)]
             for peer, threads in choices:
-                bench.engine(peer, threads)  # loaded before others are busy
+                bench.engine(peer, threads)  # loaded before the CPUs are busy
             with loads.busy(programs):
                 rates = bench.rates(choices, work)
             for index, peer in enumerate(peers):
@@ -91,14 +91,14 @@ def conditions(bench: Bench, peers: list[Peer], chosen: list[str]) -> Iterator[s
 
 
 def more_threads(bench: Bench, ours: Peer) -> Iterator[str]:
-    """More threads than CPUs."""
+    """Measure more threads than CPUs."""
     for work in works(bench.model):
         two, four, eight = bench.rates([(ours, 2), (ours, 4), (ours, 8)], work)
         yield f"threads=4, {work.label}: {four / two:.2f} of threads=2; threads=8: {eight / two:.2f}"
 
 
 def crowd(bench: Bench, ours: Peer, count: int = 4) -> Iterator[str]:
-    """Several processes at once, of two threads each."""
+    """Measure several processes at once, with two threads each."""
     for work in works(bench.model):
         running = [bench.engine(ours, 2, number) for number in range(count)]
         with ThreadPoolExecutor(count) as pool:
@@ -106,13 +106,13 @@ def crowd(bench: Bench, ours: Peer, count: int = 4) -> Iterator[str]:
                 (_rate(running[0], work), sum(pool.map(_rate, running, [work] * count))) for _ in range(bench.rounds)
             ]
         ratio = median(together / alone for alone, together in rounds)
-        yield f"{count} processes at once, {work.label}: their sum {ratio:.2f} of one alone"
+        yield f"{count} processes at once, {work.label}: their sum {ratio:.2f} of a single one"
 
 
 def limited(bench: Bench, ours: Peer) -> Iterator[str]:
-    """A quota of one CPU, and a worker that is held half of the time, beside two threads in all of the time.
+    """Measure a quota of one CPU, and a worker held half of the time, against two unlimited threads.
 
-    The share of the CPU time is a half in the one case and three quarters in the other.
+    The share of the CPU time is one half in the first case and three quarters in the second.
     """
     two = bench.engine(ours, 2)
     for work in works(bench.model):
@@ -127,7 +127,7 @@ def limited(bench: Bench, ours: Peer) -> Iterator[str]:
 
 
 def narrowed(bench: Bench, ours: Peer) -> Iterator[str]:
-    """One CPU for all threads, from the middle of a generation on: the tokens after that."""
+    """Restrict all threads to one CPU in the middle of a generation, and measure the tokens after that."""
     work = works(bench.model)[0]
     after = Work.parse("decode:20")
     one, two = bench.engine(ours, 1), bench.engine(ours, 2)
@@ -143,7 +143,7 @@ def narrowed(bench: Bench, ours: Peer) -> Iterator[str]:
         ratios.append(_rate(two, after) / alone)
         for engine in (one, two):
             loads.narrow(engine.worker.pid, set(ALL))
-    yield f"affinity reduced to one CPU under way, the next 20 tokens: {median(ratios):.2f} of threads=1"
+    yield f"affinity reduced to one CPU midway, the next 20 tokens: {median(ratios):.2f} of threads=1"
 
 
 def _rate(engine: Engine, work: Work) -> float:
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Peer.parse, action="append", default=[], metavar="KIND[:NAME][=PYTHON]")
     parser.add_argument("--before", metavar="PYTHON", help="an interpreter that has another version of this library")
     parser.add_argument("--conditions", default=",".join(BUSY), help="of %(default)s")
-    parser.add_argument("--only", choices=["conditions", "others"], help="a part of the bench")
+    parser.add_argument("--only", choices=["conditions", "others"], help="run only this part")
     arguments = parser.parse_args()
     ours = Peer(OURS, OURS, sys.executable)
     peers = [ours, *([Peer(OURS, "before", arguments.before)] if arguments.before else []), *arguments.peer]

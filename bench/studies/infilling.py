@@ -1,15 +1,15 @@
-"""Does the model use what stands behind the gap? Single lines of Python, with the suffix and without it.
+"""Does the model use the text after the gap? Single lines of Python, with the suffix and without it.
 
     python bench/studies/infilling.py MODEL FILES... --count 200
 
-A hole is a line with its indentation, so the prefix ends with a newline; `infill` sees the lines before and after, the
-same model asked to continue sees those before. Both are greedy and end at a newline; a hit is the line exactly, space
-around it aside.
+A hole is a line with its indentation, so the prefix ends with a newline. `infill` sees the lines before and after it; a
+plain continuation by the same model sees only those before. Both are greedy and end at a newline. A hit is an exact
+match, apart from space around the line.
 
-With `--hole content` it is what the line holds behind its indentation, as when somebody types there. A tokenizer like
-GPT-2's gives the last space of an indentation to the word behind it, so such a prefix is one that the model rarely saw
-in training. The continuation is then measured a second time without that space, which the model has to write itself,
-and the better of the two counts.
+With `--hole content` the hole is the line without its indentation, as when somebody types there. A tokenizer like
+GPT-2's joins the last space of an indentation to the word after it, so the model rarely saw such a prefix in training.
+The continuation is then measured a second time without that space, which the model has to write itself, and the better
+of the two counts.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from santacoder._util.text_file import decode_text
 from santacoder.text.line_breaks import as_lf
 
 NEIGHBOURS = 3  # lines that a hole has before and after it, at least
-MIN_LENGTH = 10  # characters of a hole that are no space
+MIN_LENGTH = 10  # characters of a hole other than space
 FIM_TOKENS = 3
 LINE, CONTENT = "line", "content"
-INFILL, PREFIX, SHORTER_PREFIX = "infill", "prefix alone", "prefix less a space"
+INFILL, PREFIX, SHORTER_PREFIX = "infill", "prefix only", "prefix less a space"
 
 
 @dataclass(frozen=True)
 class Hole:
-    """A line to guess, and what surrounds it."""
+    """A line to guess, and the text around it."""
 
     file: str
     line: int  # from 1
     prefix: str
-    indentation: str  # of the hole: part of the prefix or not
+    indentation: str  # part of the prefix or of the hole
     middle: str  # without indentation
     suffix: str  # with the newline that ends the hole
 
 
 def is_hole(lines: Sequence[str], index: int) -> bool:
-    """Whether a line is one to guess: code enough, and neighbours enough."""
+    """Return whether a line is one to guess: it has enough code and enough neighbours."""
     content = lines[index].strip()
     long_enough = sum(not character.isspace() for character in content) >= MIN_LENGTH
     inside = NEIGHBOURS <= index < len(lines) - NEIGHBOURS
@@ -56,7 +56,7 @@ def is_hole(lines: Sequence[str], index: int) -> bool:
 
 
 def nearest_lines(costs: Sequence[int], index: int, budget: int) -> tuple[int, int]:
-    """The range of lines around `index`, itself included, that fits: taken from both sides in turn."""
+    """Return the range of lines around `index`, itself included, that fits: taken from both sides in turn."""
     begin, end = index, index + 1
     budget -= costs[index]
     grown = True
@@ -76,7 +76,7 @@ def nearest_lines(costs: Sequence[int], index: int, budget: int) -> tuple[int, i
 def make_hole(
     name: str, lines: Sequence[str], costs: Sequence[int], index: int, budget: int, kind: str = LINE
 ) -> Hole | None:
-    """The hole at a line, or None if too little of its surroundings fits; `kind` is LINE or CONTENT."""
+    """Return the hole at a line, or None if too little of the text around it fits; `kind` is LINE or CONTENT."""
     begin, end = nearest_lines(costs, index, budget)
     if min(index - begin, end - index - 1) < NEIGHBOURS:
         return None
@@ -89,9 +89,9 @@ def make_hole(
 def choose(
     texts: dict[str, str], count_tokens: Callable[[str], int], count: int, budget: int, seed: int, kind: str = LINE
 ) -> list[Hole]:
-    """`count` holes, the same for the same texts and seed; fewer if there are not as many.
+    """Return `count` holes, the same for the same texts and seed; fewer if there are not that many.
 
-    Lines are counted one by one, which gives a few tokens more than they are together.
+    Lines are tokenized one by one, which gives a few tokens more than the whole text has.
     """
     files = {name: re.findall(r"[^\n]*\n|[^\n]+", as_lf(text)) for name, text in sorted(texts.items())}
     places = [(name, index) for name, lines in files.items() for index in range(len(lines)) if is_hole(lines, index)]
@@ -110,7 +110,7 @@ def choose(
 
 
 def guess(model: santacoder.SantaCoder, hole: Hole, mode: Any, max_tokens: int) -> dict[str, str]:
-    """What the model writes into a hole, by what it sees."""
+    """Return the model's guesses, by the text that it sees."""
     greedy: dict[str, Any] = {"temperature": 0, "stop": "\n", "max_tokens": max_tokens}
 
     def go_on(prefix: str) -> str:
@@ -125,7 +125,7 @@ def guess(model: santacoder.SantaCoder, hole: Hole, mode: Any, max_tokens: int) 
 
 
 def show(hole: Hole, guesses: dict[str, str]) -> str:
-    """One hole between its neighbours, and the guesses: = marks a hit."""
+    """Format a hole between its neighbours, and the guesses: = marks a hit."""
     before = hole.prefix.split("\n")[:-1]
     lines = [f"    | {line}" for line in before[-2:]]
     lines.append(f"    > {hole.indentation}{hole.middle}")
@@ -135,9 +135,9 @@ def show(hole: Hole, guesses: dict[str, str]) -> str:
 
 
 def summary(holes: Sequence[Hole], guesses: Sequence[dict[str, str]]) -> dict[str, Any]:
-    """Rates of exact match, and the ratio of infilling to the better continuation (None: that has no hit)."""
+    """Return rates of exact match, and the ratio of infilling to the better continuation (None if that has no hit)."""
     pairs = list(zip(holes, guesses, strict=True))
-    names = dict.fromkeys(name for guessed in guesses for name in guessed)  # a line without indentation has two alone
+    names = dict.fromkeys(name for guessed in guesses for name in guessed)  # a line without indentation has only two
     hits = {name: sum(guessed.get(name, guessed[PREFIX]) == hole.middle for hole, guessed in pairs) for name in names}
     best = max(count for name, count in hits.items() if name != INFILL)
     return {
@@ -149,14 +149,14 @@ def summary(holes: Sequence[Hole], guesses: Sequence[dict[str, str]]) -> dict[st
 
 
 def options() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Exact match on single-line holes, with the suffix and without.")
     parser.add_argument("model", type=Path)
     parser.add_argument("files", type=Path, nargs="+", help="Python files that the model was not trained on")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mode", choices=("auto", "psm", "spm"), default="auto", help="as `infill` has it")
-    parser.add_argument("--hole", choices=(LINE, CONTENT), default=LINE, help="with its indentation, or behind it")
+    parser.add_argument("--hole", choices=(LINE, CONTENT), default=LINE, help="a line with or without indentation")
     parser.add_argument("--context", type=int, default=700, help="most tokens of prefix, suffix and line together")
     parser.add_argument("--max-tokens", type=int, default=64, help="most tokens of the line")
     parser.add_argument("--threads", type=int)

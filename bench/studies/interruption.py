@@ -1,7 +1,7 @@
-"""How soon work stops in the middle of a long prompt: `python bench/studies/interruption.py MODEL`, milliseconds.
+"""How soon work stops in the middle of a long prompt, in milliseconds: `python bench/studies/interruption.py MODEL`.
 
-Ctrl-C while `complete` reads a prompt of 2000 tokens, a task of asyncio that is cancelled there, and how late a
-deadline is kept. After each the model answers as before, which is checked.
+Measures Ctrl-C while `complete` runs a prompt of 2000 tokens, the cancellation of an asyncio task there, and how late a
+deadline is kept. After each, it checks that the model answers as before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MILLISECONDS = 1e3
 
 
 def ctrl_c(model: santacoder.SantaCoder, tokens: list[int], delay: float) -> float:
-    """Milliseconds from the signal to KeyboardInterrupt."""
+    """Return the milliseconds from the signal to KeyboardInterrupt."""
     sent = []
 
     def send() -> None:
@@ -39,7 +39,7 @@ def ctrl_c(model: santacoder.SantaCoder, tokens: list[int], delay: float) -> flo
 
 
 def cancelled_task(model: santacoder.SantaCoder, tokens: list[int], delay: float) -> float:
-    """Milliseconds from the cancellation to the end of the task, and of the work."""
+    """Return the milliseconds from the cancellation to the end of the task, and of the work."""
 
     async def run() -> float:
         task = asyncio.create_task(model.acomplete(tokens, max_tokens=1))
@@ -56,7 +56,7 @@ def cancelled_task(model: santacoder.SantaCoder, tokens: list[int], delay: float
 
 
 def deadline(model: santacoder.SantaCoder, tokens: list[int], delay: float) -> float:
-    """Milliseconds from the deadline to the answer."""
+    """Return the milliseconds from the deadline to the answer."""
     start = time.perf_counter()
     answer = model.complete(tokens, max_tokens=1, deadline=delay)
     late = time.perf_counter() - start - delay

@@ -1,4 +1,4 @@
-"""What else a machine may be doing: busy processes, a CPU quota, a thread that is held, fewer CPUs."""
+"""Other load on a machine: busy processes, a CPU quota, a thread that is held, fewer CPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 SPIN = "while True: pass"
-#: Runs and sleeps for 2 ms in turn.
+#: Alternates between 2 ms of work and 2 ms of sleep.
 ON_AND_OFF = """
 import time
 while True:
@@ -45,7 +45,7 @@ def busy(programs: Sequence[tuple[str, int | None, int]]) -> Iterator[None]:
 
 @contextmanager
 def quota(pid: int, cpus: float, period: int = 100_000) -> Iterator[bool]:
-    """Give a process so many CPUs by a cgroup of its own, of either version; False where that is not possible."""
+    """Limit a process to this many CPUs with its own cgroup, of either version; False if that is not possible."""
     v1 = CGROUP / "cpu" / "cpu.cfs_quota_us"
     group = (v1.parent if v1.exists() else CGROUP) / f"contention-{os.getpid()}"
     files = {"cpu.cfs_period_us": period, "cpu.cfs_quota_us": int(cpus * period)}
@@ -69,7 +69,7 @@ def quota(pid: int, cpus: float, period: int = 100_000) -> Iterator[bool]:
 
 
 def busiest_worker(pid: int) -> int:
-    """The thread of a process that has run most, beside its first."""
+    """Return the thread of a process that has run most, apart from its first."""
 
     def ticks(thread: int) -> int:
         fields = Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()
@@ -87,7 +87,7 @@ def held(thread: int, on: float, off: float) -> Iterator[None]:
         time.sleep(0.1)
         yield
     finally:
-        process.kill()  # whom it held runs on
+        process.kill()  # the held thread runs on
         process.wait()
 
 

@@ -2,7 +2,7 @@
 
     python bench/studies/operations.py MODEL --rows 512
 
-The operations run one by one here, so each costs a call and a meeting of the threads more than in a real step.
+The operations run one by one here, so each costs an extra call and a barrier of the threads compared with a real step.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ FORMATS = {getattr(lib, f"SC_{kind.name}"): kind.name for kind in TYPES.values()
 
 
 class Timed(Transformer):
-    """Runs each operation by a call of its own, and adds up the seconds by kind and weight format."""
+    """Runs each operation in its own call, and adds up the seconds by kind and weight format."""
 
     seconds: dict[str, float]
 
     def _calls(self, ops: range, rows: int, outputs: int, attention: int) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         for index in ops:
             start = time.perf_counter()
-            yield index, 1  # the caller runs it before it asks for the next
+            yield index, 1  # the caller runs it before it requests the next
             self.seconds[name(self._ops[index])] += time.perf_counter() - start
 
 
 def name(op: Any) -> str:
-    """Kind and weight format, as in "UP Q4_K"."""
+    """Return kind and weight format, as in "UP Q4_K"."""
     has_weights = op.matrix != ffi.NULL and op.kind != lib.SC_OP_EMBED
     return f"{KINDS[op.kind]} {FORMATS[op.matrix.format]}" if has_weights else KINDS[op.kind]
 

@@ -1,7 +1,7 @@
-"""Our quantiser beside llama.cpp's: errors, what they do to a model, and speed.
+"""Our quantizer compared with llama.cpp's: errors, their effect on a model, and speed.
 
     python bench/studies/quantization.py errors F32.gguf  squared errors on random and on trained weights
-    python bench/studies/quantization.py files F32.gguf TEXT... --calibrate CODE...  KL divergence of the files of each
+    python bench/studies/quantization.py files F32.gguf TEXT... --calibrate CODE...  KL divergence of each one's files
     python bench/studies/quantization.py speed F16.gguf  seconds and peak memory for Q4_K_M, in turns
 
 Ratios are ours over llama.cpp's. llama-cpp-python must be installed.
@@ -23,7 +23,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # where bench and tests are
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 import santacoder
 from bench.peers import processes
@@ -43,7 +43,7 @@ Values = NDArray[np.float32]
 
 
 def llama_blocks(values: Values, type_name: str) -> NDArray[np.uint8]:
-    """What ggml makes of (rows, columns)."""
+    """Return ggml's blocks for values (rows, columns)."""
     [path] = Path(llama_cpp.__file__).parent.glob("lib/libggml-base.so")
     library = ctypes.CDLL(str(path))
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
@@ -57,7 +57,7 @@ def llama_blocks(values: Values, type_name: str) -> NDArray[np.uint8]:
 
 
 def squared_error(values: Values, blocks: NDArray[np.uint8], type_name: str) -> float:
-    """The sum over all values, as the `gguf` package reads the blocks."""
+    """Return the sum over all values, with the blocks as the `gguf` package reads them."""
     read = gguf.quants.dequantize(blocks.reshape(len(values), -1), gguf.GGMLQuantizationType[type_name])
     return float(((read.astype(np.float64) - values) ** 2).sum())
 
@@ -101,7 +101,7 @@ def files(arguments: argparse.Namespace) -> None:
 
 
 def divergence(path: Path, reference: santacoder.SantaCoder, texts: Sequence[str], threads: int) -> float:
-    """Mean KL in nats per token, both models in our engine."""
+    """Return the mean KL in nats per token, with both models in our engine."""
     with santacoder.load(path, threads) as model:
         return measure(model, reference, texts, check_stride(None, model.context)).mean_kl
 
@@ -113,7 +113,7 @@ def speed(arguments: argparse.Namespace) -> None:
         for _ in range(arguments.rounds):
             for name, samples in found.items():
                 samples.append(timed(name, arguments.model, Path(folder, "out.gguf"), arguments.threads))
-    print("| quantiser | seconds | peak memory |\n|---|---|---|")
+    print("| quantizer | seconds | peak memory |\n|---|---|---|")
     for name, samples in found.items():
         seconds, sizes = zip(*samples, strict=True)
         print(f"| {name} | {median(seconds):.1f} | {max(sizes) / 1e6:.0f} MB |")
@@ -122,7 +122,7 @@ def speed(arguments: argparse.Namespace) -> None:
 
 
 def timed(name: str, source: Path, target: Path, threads: int) -> tuple[float, int]:
-    """Seconds and bytes of one process from start to end."""
+    """Return the seconds and peak bytes of one process."""
     program = {
         "santacoder": ["-m", "santacoder", "quantize", str(source), str(target), "--force", "--threads", str(threads)],
         "llama.cpp": [__file__, "llama", str(source), str(target), "--threads", str(threads)],
@@ -132,13 +132,13 @@ def timed(name: str, source: Path, target: Path, threads: int) -> tuple[float, i
 
 
 def llama(arguments: argparse.Namespace) -> None:
-    """llama.cpp's quantiser in a process of its own."""
+    """Run llama.cpp's quantizer in its own process."""
     quantize_file(arguments.model, arguments.target, MIXES["q4_k_m"].file_type, arguments.threads)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Our quantiser beside llama.cpp's.")
+    parser = argparse.ArgumentParser(description="Our quantizer compared with llama.cpp's.")
     commands = parser.add_subparsers(required=True)
 
     def command(run: Any, help: str) -> argparse.ArgumentParser:

@@ -1,12 +1,12 @@
-"""What batches, sessions, drafts and threads of callers cost or save: `python bench/studies/scheduling.py WHAT MODEL`.
+"""The cost or gain of batches, sessions, drafts and callers' threads: `python bench/studies/scheduling.py WHAT MODEL`.
 
-Every figure is a ratio of two ways to do the same job, in turns, with the same bytes as the result, which is checked.
+Every figure is a ratio of two ways to do the same job, which take turns; their results are checked to be equal.
 
-    batches   8 prompts x 16 samples: complete_many beside one sample after the other, and beside llama-cpp-python
+    batches   8 prompts x 16 samples: complete_many against one sample after another, and against llama-cpp-python
     session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
-    lookup    the rest of files whose passages recur, and text without repeats, with prompt lookup and without
-    callers   the CPU time of 100 to 800 requests of 2 tokens, each by a thread or a task of its own, over one call's
-    pauses    the longest pause of another thread while 600 KB are tokenised, in parts and whole
+    lookup    the rest of files with recurring passages, and text without repeats, with prompt lookup and without
+    callers   the CPU time of 100 to 800 requests of 2 tokens, each from its own thread or task, over one call's
+    pauses    the longest pause of another thread while 600 KB are tokenized, in parts and whole
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SOURCES = [inspect.getsource(part) for part in (textwrap, json.decoder, argparse
 
 
 def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:
-    """Seconds, and the result."""
+    """Return the seconds, and the result."""
     begin = time.perf_counter()
     result = work(*arguments, **options)
     return time.perf_counter() - begin, result
 
 
 def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second of many samples at once, and of the same ones alone, of which `--alone` are run and compared.
+    """Return the tokens per second of many samples at once, and of `--alone` of them run singly and compared.
 
-    A sample by itself has no cache to begin with and drafts nothing.
+    A single sample starts without a cache and uses no drafts.
     """
     prompts = [source[:start] for source in SOURCES[:4] for start in (500, 900)]
     options: dict[str, Any] = {"max_tokens": arguments.tokens, "temperature": 0.8, "seed": 1, "ignore_eos": True}
@@ -71,9 +71,9 @@ def batches(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
 def peer(
     prompts: list[str], options: dict[str, Any], arguments: argparse.Namespace, together: float, samples: int = 1
 ) -> dict[str, Any]:
-    """The same job through llama-cpp-python's own interface, if it is installed: one completion after the other.
+    """Do the same job with llama-cpp-python's own interface, if it is installed: one completion after another.
 
-    Of the prompts, `--alone` are run, with so many samples of each.
+    Runs `--alone` of the prompts, with `samples` samples of each.
     """
     try:
         import llama_cpp
@@ -85,7 +85,7 @@ def peer(
     for prompt in prompts[: arguments.alone]:
         llama.reset()
         begin, tokens = time.perf_counter(), 0
-        for seed in range(1, samples + 1):  # those after the first find the prompt read
+        for seed in range(1, samples + 1):  # after the first, the prompt is in the cache
             answer: Any = llama.create_completion(prompt, seed=seed, **chosen)
             tokens += answer["usage"]["completion_tokens"]
         rates.append(tokens / (time.perf_counter() - begin))
@@ -93,7 +93,7 @@ def peer(
 
 
 def session(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds per keystroke with a session, and without any cache; completing, and filling in before a suffix."""
+    """Return the seconds per keystroke with a session and without any cache, for completing and for infilling."""
     ids = model.tokenizer.encode("\n".join(SOURCES))
     text, typed = model.tokenizer.decode(ids[:1500]), "    for index, value in enumerate(values):"[:40]
     suffix = model.tokenizer.decode(ids[1500:2200])
@@ -119,14 +119,14 @@ def session(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
 
 
 def ask(live: Any, prefix: str, suffix: str | None, options: dict[str, Any]) -> Any:
-    """A keystroke's answer."""
+    """Return a keystroke's answer."""
     if suffix is None:
         return live.complete(prefix, **options)
     return live.infill(prefix, suffix, mode="spm", **options)
 
 
 def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tokens per second with prompt lookup over those without, on text that recurs and on text that does not."""
+    """Return the tokens per second with prompt lookup over those without, on text with and without repeats."""
     recurring = []
     for source in SOURCES:
         ids = model.tokenizer.encode(source)[: model.context // 3]
@@ -151,7 +151,7 @@ def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
 
 
 def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:
-    """CPU seconds of many short requests, by number of requests."""
+    """Return the CPU seconds of many short requests, by number of requests."""
     options: SamplingOptions = {"max_tokens": 2, "temperature": 0.0}
     text = "import os\n" * 30
 
@@ -183,7 +183,7 @@ def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict
 
 
 def pauses(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds for which another thread, which sleeps half a millisecond at a time, does not run."""
+    """Return the longest pause, in milliseconds, of another thread that sleeps half a millisecond at a time."""
     text = ("\n".join(SOURCES) * 10)[:600_000]
     longest, over = 0.0, False
 
@@ -217,12 +217,12 @@ def pauses(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What batches, sessions, drafts and threads of callers cost or save.")
+    parser = argparse.ArgumentParser(description="The cost or gain of batches, sessions, drafts and callers' threads.")
     parser.add_argument("what", choices=["batches", "session", "lookup", "callers", "pauses"])
     parser.add_argument("model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (default: %(default)s)")
-    parser.add_argument("--alone", type=int, default=4, help="requests that are also run alone (default: %(default)s)")
+    parser.add_argument("--alone", type=int, default=4, help="requests that are also run singly (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with santacoder.load(arguments.model, threads=arguments.threads) as model:

@@ -1,9 +1,9 @@
-"""What `score` takes beside the loaded model: seconds and peak memory.
+"""Seconds and peak memory of `score`, in addition to the loaded model.
 
     python bench/studies/score_memory.py MODEL
 
-Linux with glibc alone: the peak is the kernel's own count for this process (VmHWM of /proc/self/status), set back
-after loading. Nothing runs before the score.
+Only for Linux with glibc: the peak is the kernel's own count for this process (VmHWM of /proc/self/status), reset after
+loading. Nothing runs before the score.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MEGABYTE = 1e6
 
 
 def status(field: str) -> int:
-    """Bytes, as /proc/self/status says."""
+    """Return a field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def settle() -> int:
-    """Gives free memory back, lets VmHWM begin anew, and returns the bytes that are in use now."""
+    """Return free memory to the system, reset VmHWM, and return the bytes in use."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return status("VmRSS")

@@ -52,7 +52,7 @@ def test_unknown_work(name: str) -> None:
 def test_peers() -> None:
     assert engines.Peer.parse("llama.cpp") == engines.Peer("llama.cpp", "llama.cpp", sys.executable)
     assert engines.Peer.parse("llama.cpp:avx2=/a/python") == engines.Peer("llama.cpp", "avx2", "/a/python")
-    with pytest.raises(argparse.ArgumentTypeError, match="'gpu' is none of llama"):
+    with pytest.raises(argparse.ArgumentTypeError, match="'gpu' is not one of llama"):
         engines.Peer.parse("gpu")
 
 
@@ -79,8 +79,8 @@ def test_scaling_table() -> None:
 
 def test_shown_command() -> None:
     """A reader has other folders."""
-    arguments = ["compare.py", "/a/b/m.gguf", "--peer", "llama.cpp:old=/venv/bin/python", "--title", "AVX2 alone"]
-    shown = "python bench/compare.py m.gguf --peer llama.cpp:old=python --title 'AVX2 alone'"
+    arguments = ["compare.py", "/a/b/m.gguf", "--peer", "llama.cpp:old=/venv/bin/python", "--title", "AVX2 only"]
+    shown = "python bench/compare.py m.gguf --peer llama.cpp:old=python --title 'AVX2 only'"
     assert report.shown_command(arguments) == shown
 
 
