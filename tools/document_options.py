@@ -1,7 +1,7 @@
-"""Writes what is declared of the sampling options into the texts that list them: `python tools/document_options.py`.
+"""Writes the declared sampling options into the texts that list them: `python tools/document_options.py`.
 
-These are the arguments in the docstring of `SantaCoder.complete`, which editors read from the source, and the table of
-docs/reference/options.md. A test fails where they differ from the declaration, src/santacoder/decoding/options.py.
+The texts are the arguments in the docstring of `SantaCoder.complete`, which editors read from the source, and the table
+of docs/reference/options.md. A test fails if they differ from the declaration, src/santacoder/decoding/options.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def table() -> str:
     return "\n".join(rows)
 
 
-#: Each text, what comes before the generated part and after it, and what makes that part.
+#: Each text, the marks before and after the generated part, and the function that generates it.
 PLACES: Final = (
     (ROOT / "src/santacoder/model.py", "is not computed again.\n", "\n\n        Raises:", docstring),
     (ROOT / "docs/reference/options.md", "<!-- made by tools/document_options.py: -->\n", "\n<!-- end -->", table),
@@ -45,7 +45,7 @@ PLACES: Final = (
 
 
 def rewritten(text: str, before: str, after: str, part: str) -> str:
-    """Return a text with another part between the first `before` and the next `after`.
+    """Return a text with `part` between the first `before` and the next `after`.
 
     Raises:
         ValueError: one of the two is missing.
@@ -65,7 +65,7 @@ def _meaning(option: Option) -> str:
 
 
 def main() -> None:
-    """Rewrite the texts."""
+    """Rewrite the generated parts of the texts."""
     for path, before, after, make in PLACES:
         text = path.read_text(encoding="utf-8")
         path.write_text(rewritten(text, before, after, make()), encoding="utf-8")

@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session|checkpoint --seconds 60`.
 
-Needs atheris (`pip install '.[fuzz]'`), for checkpoints safetensors too (PyTorch's files are tried where there is
-torch), and `tests` beside the package on the path; `make fuzz` sees to that. What is found is written to
-build/fuzz/NAME; keep it in tests/data/fuzz/NAME, where pytest replays it.
+Needs atheris (`pip install '.[fuzz]'`); for checkpoints also safetensors (PyTorch's files are tried if torch is
+installed); and `tests` on the path beside the package, which `make fuzz` arranges. Findings are written to
+build/fuzz/NAME; keep them in tests/data/fuzz/NAME, where pytest replays them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Fuzz one target for some time; the status is not 0 if something was found."""
-    parser = argparse.ArgumentParser(description="Coverage-guided fuzzing of what reads files.")
+    """Fuzz one target for a while; the exit status is not 0 if something was found."""
+    parser = argparse.ArgumentParser(description="Coverage-guided fuzzing of the code that reads files.")
     parser.add_argument("target", choices=fuzz_targets.TARGETS)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,9 +1,9 @@
-"""What imports what in the package: `python tools/imports.py [FOLDER]`.
+"""Checks the imports within the package: `python tools/imports.py [FOLDER]`.
 
-Prints the longest chain of imports, the circles, and the arrows that go upward between the layers that pyproject.toml
-declares (`[[tool.importlinter.contracts]]`). Counted are all import statements, those within functions and those for
-types alone too; importing a name of a package, and not a module, is importing the package's `__init__`. The status is 1
-if there is a circle or an arrow upward.
+Prints the longest chain of imports, the circles, and the imports that go upward between the layers that pyproject.toml
+declares (`[[tool.importlinter.contracts]]`). All import statements count, also those within functions and those only
+for types; importing a name of a package that is not a module counts as importing the package's `__init__`. The exit
+status is 1 if there is a circle or an upward import.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _imports(path: Path, name: str, modules: Mapping[str, Path]) -> Iterator[str
 
 
 def find_circles(graph: Graph) -> list[list[str]]:
-    """Return the sets of modules that import each other, by Tarjan's algorithm; none for a graph without circles."""
+    """Return the sets of modules that import each other, by Tarjan's algorithm; none if the graph has no circles."""
     numbers: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
@@ -87,7 +87,7 @@ def longest_chain(graph: Graph, circles: list[list[str]]) -> list[str]:
 
 
 def read_layers() -> list[list[str]]:
-    """Return the packages of each layer, the highest first, by pyproject.toml; none where it has no contract."""
+    """Return the packages of each layer in pyproject.toml, the highest first; none if it has no contract."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"].get("importlinter", {}).get("contracts", [])
     layers: list[str] = next((contract["layers"] for contract in contracts if contract["type"] == "layers"), [])
@@ -115,7 +115,7 @@ def find_upward(graph: Graph, layers: list[list[str]]) -> list[str]:
 
 
 def main() -> int:
-    """Print all."""
+    """Print the findings and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "src" / PACKAGE)
     graph = read_graph(parser.parse_args().folder)
