@@ -126,7 +126,7 @@ class TestLoading:
     def test_devices(self, model: CausalLM) -> None:
         assert model.eval() is model.to("cpu") is model.to(model.device) is model
         assert (model.device, model.device.type) == ("cpu", "cpu")
-        message = r"^the device is 'cuda', but this library runs on the CPU alone: use 'cpu'$"
+        message = r"^the device is 'cuda', but this library runs on the CPU only: use 'cpu'$"
         with pytest.raises(santacoder.InvalidRequestError, match=message):
             model.to("cuda")
         for device_map in ("auto", "cpu", {"": "cpu"}):
@@ -225,7 +225,7 @@ class TestGenerate:
         assert model.generate(ids, max_length=length + 3, **options).shape == (1, length + 3)
         assert model.generate(ids, max_length=2, max_new_tokens=4, **options).shape == (1, length + 4)
         assert model.generate(np.full((1, 250), 7), **options).shape == (1, 256)  # what the context has room for
-        message = rf"^max_length is {length}, but the prompt alone has {length} tokens: set max_new_tokens$"
+        message = rf"^max_length is {length}, but the prompt already has {length} tokens: set max_new_tokens$"
         with pytest.raises(santacoder.InvalidRequestError, match=message):
             model.generate(ids, max_length=length)
         with pytest.raises(

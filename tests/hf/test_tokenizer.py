@@ -203,7 +203,7 @@ def test_encoding(tokenizer: CodeTokenizer) -> None:
     assert {**batch}.keys() == set(tokenizer.model_input_names)
     with pytest.raises(AttributeError, match="has no attribute 'labels'"):
         batch.labels  # noqa: B018
-    with pytest.raises(santacoder.InvalidRequestError, match="runs on the CPU alone"):
+    with pytest.raises(santacoder.InvalidRequestError, match="runs on the CPU only"):
         batch.to("cuda:0")
 
 

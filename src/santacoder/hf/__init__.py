@@ -7,15 +7,15 @@
     inputs = tokenizer("def print_hello_world():", return_tensors="np")
     print(tokenizer.decode(model.generate(**inputs)[0]))
 
-As there, `generate` chooses from all rows of the embedding: markers of an infilling prompt and padding too, which the
-rest of this library never chooses, and <fim-pad> ends no sequence, as it does elsewhere here.
+As in `transformers`, `generate` chooses from all rows of the embedding. That includes infilling markers and padding,
+which the rest of this library never chooses, and <fim-pad> does not end a sequence, as it does elsewhere here.
 
-A checkpoint is a GGUF file, a folder with one, or a repository on the hub with one. PyTorch is needed for
-`return_tensors="pt"` alone. What differs from `transformers`:
+A checkpoint is a GGUF file, or a folder or hub repository that holds one. Only `return_tensors="pt"` needs PyTorch.
+Differences from `transformers`:
 
 - Everything runs on the CPU in the precision of the file; logits are float32. There are no gradients.
 - The tokenizer pads on the left, with the end of text, until told otherwise.
-- What is masked out of a prompt is not run: a row of a padded batch gives the same bytes as alone.
+- Masked positions are not run: a row of a padded batch gives the same bytes as the same row by itself.
 - An argument that would change the result and is not supported is an error.
 """
 

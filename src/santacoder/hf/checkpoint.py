@@ -1,4 +1,4 @@
-"""From a checkpoint's name to its file, and what tokenizer and model share of it."""
+"""A checkpoint's file, found by name, and the tokenizer that is shared with its model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKENIZERS: Final[WeakValueDictionary[tuple[int, ...], Tokenizer]] = WeakValueD
 
 
 def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: Any) -> str:
-    """The path of a checkpoint's GGUF file, downloaded if it is on the hub and not in the cache.
+    """Find a checkpoint's GGUF file; download it if it is on the hub and not in the cache.
 
     Args:
         checkpoint: a file, a folder, or a name on the hub if there is nothing at that path: see `read_name`.
@@ -32,9 +32,9 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
         access: the keywords of `hub.download`.
 
     Raises:
-        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several; or `checkpoint` names
-            another file than `gguf_file`.
-        HubError: the hub does not give the file.
+        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several; or `checkpoint` and
+            `gguf_file` name different files.
+        HubError: the file cannot be downloaded.
     """
     name = read_name(checkpoint)
     if name.is_path:
@@ -54,7 +54,7 @@ def _local(path: Path, gguf_file: str | None) -> str:
 
 
 def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
-    """The tokenizer of a file, that of its loaded model if there is one, and the model's dimensions; reads no weights.
+    """Return a file's tokenizer (its loaded model's, if there is one) and the model's dimensions; read no weights.
 
     Raises:
         OSError: the file cannot be opened.
@@ -69,7 +69,7 @@ def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
 
 
 def load_model(path: str, threads: int | None, context: int | None) -> SantaCoder:
-    """As `SantaCoder.load`, with the tokenizer that is already there if `load_tokenizer` built it."""
+    """Load a model as `SantaCoder.load` does, with the tokenizer of `load_tokenizer` if that is still in use."""
     key = file_identity(path)
     transformer, tokenizer = open_transformer(path, threads, context, _TOKENIZERS.get(key))
     _TOKENIZERS[key] = tokenizer

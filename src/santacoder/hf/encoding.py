@@ -1,4 +1,4 @@
-"""What a tokenizer call returns."""
+"""The result of a tokenizer call."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class BatchEncoding(dict[str, Any]):
             raise AttributeError(f"BatchEncoding has no attribute {name!r}") from None
 
     def to(self, device: object) -> BatchEncoding:
-        """The same, for the device is the CPU.
+        """Return self; only the CPU is supported.
 
         Raises:
-            InvalidRequestError: it is another.
+            InvalidRequestError: another device is asked for.
         """
         check_device(device)
         return self
 
 
 def check_kind(return_tensors: str | None) -> Kind | None:
-    """The value of `return_tensors`.
+    """Check the value of `return_tensors`, and return it.
 
     Raises:
         InvalidRequestError: it is not "pt", "np" or None.
@@ -44,7 +44,7 @@ def check_kind(return_tensors: str | None) -> Kind | None:
 
 
 def stack(rows: Sequence[Sequence[int]], kind: Kind) -> Any:
-    """Rows of equal length as a (B, T) int64 array or tensor.
+    """Stack rows of equal length into a (B, T) int64 array or tensor.
 
     Raises:
         InvalidRequestError: the rows differ in length.
@@ -59,5 +59,5 @@ def stack(rows: Sequence[Sequence[int]], kind: Kind) -> Any:
 
 
 def as_lists(ids: Any) -> Any:
-    """Ids in a tensor or array as (nested) lists; anything else as it is."""
+    """Convert a tensor or array of ids to (nested) lists; return anything else unchanged."""
     return ids if kind_of(ids) is None else ids.tolist()

@@ -1,4 +1,4 @@
-"""The arguments of `generate`, and the sequences that they ask for."""
+"""The arguments of `generate`, and generating as they say."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import InvalidRequestError
 from santacoder.model import SantaCoder
 
-NEW_TOKENS: Final = 20  # where neither max_new_tokens nor max_length says, as in transformers
+NEW_TOKENS: Final = 20  # without max_new_tokens and max_length, as in transformers
 
-#: Arguments of other features, with the values at which those are off or change no result.
+#: Arguments of features that are missing here, with the values that turn them off or do not affect results.
 _OFF: Final[Mapping[str, tuple[object, ...]]] = {
     "num_beams": (1, None),
     "num_beam_groups": (1, None),
@@ -35,22 +35,22 @@ _OFF: Final[Mapping[str, tuple[object, ...]]] = {
 
 @dataclass
 class GenerationConfig:
-    """How to generate. A model's `generation_config` holds the defaults of its `generate` and may be changed.
+    """Options of `generate`. A model's `generation_config` holds the defaults, and may be changed.
 
     Attributes:
-        max_new_tokens: most tokens to generate.
-        max_length: most tokens of a sequence, the prompt and its padding included; `max_new_tokens` overrides it.
+        max_new_tokens: the most tokens to generate.
+        max_length: the most tokens of a sequence, its prompt and padding included; `max_new_tokens` overrides it.
             Without either, 20 tokens are generated, or as many as the context has room for.
-        do_sample: sample; otherwise the most probable token is taken, and what follows here up to `min_p` unused.
+        do_sample: sample; otherwise the most probable token is taken, and `temperature` to `min_p` have no effect.
         temperature: above 0.
         top_k: choose among the k most probable tokens; 0 or None is off.
-        top_p: choose among the fewest tokens that hold this part of the probability; 1 or None is off.
-        min_p: choose among tokens with at least this part of the largest probability; None is off.
+        top_p: choose among the fewest tokens that together have this probability; 1 or None is off.
+        min_p: choose among tokens with at least this fraction of the largest probability; None is off.
         repetition_penalty: above 1 discourages tokens of the prompt and the text so far.
-        num_return_sequences: sequences for each prompt; more than one need `do_sample`.
-        eos_token_id: a token, or several, that end a sequence and are its last; None takes the model's, [] is none.
-        pad_token_id: fills up the shorter sequences; None takes the first of `eos_token_id`.
-        stop_strings: a text, or several, that end a sequence and are part of it.
+        num_return_sequences: sequences for each prompt; more than one needs `do_sample`.
+        eos_token_id: one or more tokens that end a sequence and are part of it; None takes the model's, [] is none.
+        pad_token_id: pads the shorter sequences; None takes the first of `eos_token_id`.
+        stop_strings: one or more texts that end a sequence and are part of it.
         seed: 0..2^64-1; None draws one from PyTorch's global generator, or from NumPy's if the prompts are arrays,
             so `torch.manual_seed`, `numpy.random.seed` or `santacoder.hf.set_seed` make results repeatable.
     """
@@ -70,7 +70,7 @@ class GenerationConfig:
     seed: int | None = None
 
     def updated(self, options: Mapping[str, Any]) -> GenerationConfig:
-        """A copy with other values.
+        """Return a copy with other values.
 
         Raises:
             InvalidRequestError: an option is unknown, or asks for a feature that is missing here.
@@ -88,7 +88,7 @@ class GenerationConfig:
 
 
 def new_tokens(config: GenerationConfig, length: int, longest: int, context: int) -> int:
-    """How many tokens to generate.
+    """Return how many tokens to generate.
 
     Args:
         config: the request.
@@ -97,7 +97,7 @@ def new_tokens(config: GenerationConfig, length: int, longest: int, context: int
         context: the model's.
 
     Raises:
-        InvalidRequestError: max_length leaves no room, or either is no positive integer.
+        InvalidRequestError: max_length leaves no room, or either is not a positive integer.
     """
     if config.max_new_tokens is not None:
         return check_integer("max_new_tokens", config.max_new_tokens, 1, None)
@@ -106,7 +106,7 @@ def new_tokens(config: GenerationConfig, length: int, longest: int, context: int
     room = check_integer("max_length", config.max_length, 1, None) - length
     if room < 1:
         raise InvalidRequestError(
-            f"max_length is {config.max_length}, but the prompt alone has {length} tokens: set max_new_tokens"
+            f"max_length is {config.max_length}, but the prompt already has {length} tokens: set max_new_tokens"
         )
     return room
 
@@ -114,10 +114,10 @@ def new_tokens(config: GenerationConfig, length: int, longest: int, context: int
 def sampling_options(
     config: GenerationConfig, ends: Sequence[int], max_tokens: int, seed: int | None
 ) -> SamplingOptions:
-    """The request as keywords of `SantaCoder.complete_many`.
+    """Convert the request to keywords of `SantaCoder.complete_many`.
 
     Raises:
-        InvalidRequestError: several sequences without sampling, or sampling at the temperature 0.
+        InvalidRequestError: several sequences without sampling, or sampling at temperature 0.
     """
     count = check_integer("num_return_sequences", config.num_return_sequences, 1, None)
     options: SamplingOptions = {
@@ -125,7 +125,7 @@ def sampling_options(
         "repetition_penalty": _or(config.repetition_penalty, 1.0),
         "stop": _or(config.stop_strings, ()),
         "stop_tokens": ends,
-        "ignore_eos": True,  # `ends` has the end of text if it is one
+        "ignore_eos": True,  # `ends` includes the end of text where it is wanted
         "any_token": True,
         "seed": seed,
     }
@@ -147,7 +147,7 @@ def sampling_options(
 
 
 def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_size: int) -> list[int]:
-    """The tokens that end a sequence.
+    """Return the tokens that end a sequence.
 
     Raises:
         InvalidRequestError: one is not in the vocabulary.
@@ -161,10 +161,10 @@ def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_
 def complete_all(
     model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: SamplingOptions
 ) -> list[list[int]]:
-    """The tokens generated for each prompt and sample, n rows for each prompt.
+    """Generate n rows of tokens for each prompt, one for each sample.
 
-    The samples of a prompt depend on the seed alone, whatever its neighbours. A prompt that is there several times
-    gets samples with further indices, so that its rows differ.
+    A prompt's samples depend only on the seed, not on its neighbours. A prompt that occurs several times gets samples
+    with further indices, so that its rows differ.
     """
     rows: list[list[list[int]]] = [[] for _ in prompts]
     places: dict[tuple[int, ...], list[int]] = {}

@@ -1,4 +1,4 @@
-"""The model as `transformers` shapes it."""
+"""The model with the interface of `transformers`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AutoModelForCausalLM:
         threads: int | None = None,
         context: int | None = None,
     ) -> CausalLM:
-        """The model of a checkpoint.
+        """Load the model of a checkpoint.
 
         Args:
             checkpoint: a GGUF file, a folder with one, or "owner/name" or "owner/name:file" on the hub.
@@ -49,19 +49,19 @@ class AutoModelForCausalLM:
             revision: a branch, tag or commit; None is the default branch.
             cache_dir: the folder of the hub's cache; None is the usual one.
             local_files_only: look nowhere but in the cache.
-            force_download: download what the cache has, too.
+            force_download: download even what is in the cache.
             token: for gated and private repositories; None takes the one of `hf auth login`.
-            trust_remote_code: without effect: no code is ever taken from a repository.
-            torch_dtype: without effect: the file says how precise its weights are.
-            dtype: without effect, the newer name of `torch_dtype`.
-            low_cpu_mem_usage: without effect: loading always needs little memory.
+            trust_remote_code: ignored: code of a repository is never run.
+            torch_dtype: ignored: the file determines the precision of the weights.
+            dtype: ignored; the newer name of `torch_dtype`.
+            low_cpu_mem_usage: ignored: loading always needs little memory.
             device_map: "auto", "cpu" or {"": "cpu"}.
-            attn_implementation: without effect: there is one.
+            attn_implementation: ignored: there is only one.
             threads: how many threads compute; None takes what the machine allows.
             context: positions to use, prompt and new tokens together; None takes all that the model has.
 
         Raises:
-            OSError: the file cannot be had: FileNotFoundError, HubError.
+            OSError: the file cannot be found or downloaded: FileNotFoundError, HubError.
             ModelFormatError: it is not a model that can run.
             InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
             UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
@@ -116,7 +116,7 @@ class ModelConfig:
 
 
 class CausalLMOutput(NamedTuple):
-    """What a call of the model returns."""
+    """The result of calling the model."""
 
     logits: Any
 
@@ -125,7 +125,7 @@ class CausalLM:
     """A model that completes token ids.
 
     Attributes:
-        engine: the same model as the rest of this library knows it.
+        engine: the model with this library's own interface.
         config: its dimensions.
         generation_config: the defaults of `generate`; may be changed.
         name_or_path: the checkpoint.
@@ -158,27 +158,27 @@ class CausalLM:
         return CPU
 
     def to(self, device: object) -> CausalLM:
-        """The same model, for the device is the CPU.
+        """Return self; only the CPU is supported.
 
         Raises:
-            InvalidRequestError: it is another.
+            InvalidRequestError: another device is asked for.
         """
         check_device(device)
         return self
 
     def eval(self) -> CausalLM:
-        """The same model: it is never trained."""
+        """Return self: the model cannot be trained."""
         return self
 
     def __call__(self, input_ids: Any, attention_mask: Any = None) -> CausalLMOutput:
-        """The logits of every position.
+        """Compute the logits of every position.
 
         Args:
             input_ids: (B, T) ids, a NumPy array or a PyTorch tensor.
-            attention_mask: (B, T), 0 for ids that are to be skipped, else 1; None is all 1.
+            attention_mask: (B, T), 0 for ids to skip, else 1; None is all 1.
 
         Returns:
-            `logits`, (B, T, V) float32 of the kind of `input_ids`; 0 where the mask is 0.
+            `logits`, (B, T, V) float32, an array or tensor as `input_ids` is; 0 where the mask is 0.
 
         Raises:
             InvalidRequestError: the ids or the mask are of a wrong type, shape or range.
@@ -201,22 +201,22 @@ class CausalLM:
         tokenizer: object = None,
         **options: Any,
     ) -> Any:
-        """Continue prompts; every row of the embedding may be chosen, markers and padding too, as in `transformers`.
+        """Continue prompts; as in `transformers`, any row of the embedding may be chosen, markers and padding included.
 
         Args:
             inputs: (B, T) ids, a NumPy array or a PyTorch tensor; None starts from the end of text.
-            generation_config: how to generate; None is that of the model.
-            input_ids: another name of `inputs`.
-            attention_mask: (B, T), 0 for padding, else 1; None is all 1. What is masked does not count.
-            tokenizer: without effect: the model knows its own.
+            generation_config: how to generate; None takes the model's.
+            input_ids: another name for `inputs`.
+            attention_mask: (B, T), 0 for padding, else 1; None is all 1. Masked positions are ignored.
+            tokenizer: ignored: the model has its own.
             options: values that replace those of `generation_config`: see `GenerationConfig`.
 
         Returns:
-            (B * num_return_sequences, L) int64 ids of the kind of `inputs`: each prompt as it came, what was
-            generated, with the token that ends it, and `pad_token_id` up to the longest.
+            (B * num_return_sequences, L) int64 ids, an array or tensor as `inputs` is. Each row is the prompt as
+            given, the generated tokens with the one that ended them, and `pad_token_id` up to the longest row.
 
         Raises:
-            InvalidRequestError: an option is unknown or out of range, or asks for what is not supported.
+            InvalidRequestError: an option is unknown or out of range, or asks for something that is not supported.
             ContextOverflowError: a prompt and its new tokens do not fit in the context.
         """
         if generation_config is not None and not isinstance(generation_config, GenerationConfig):
@@ -240,25 +240,25 @@ class CausalLM:
         return f"<CausalLM {self.name_or_path!r}: {self.engine!r}>"
 
     def _start(self) -> NDArray[np.int64]:
-        """What a sequence starts from without a prompt, (1, 1)."""
+        """Return the ids to start from without a prompt, (1, 1)."""
         if self.config.bos_token_id is None:
             raise InvalidRequestError("there are no input_ids, and the model has no end of text to start from")
         return np.array([[self.config.bos_token_id]])
 
     def _ends(self) -> list[int]:
-        """The model's own end tokens, the end of text first; <fim-pad> is one elsewhere, but not in `transformers`."""
+        """List the model's own end tokens, the end of text first; without <fim-pad>, as in `transformers`."""
         tokenizer = self.engine.tokenizer
         return sorted(tokenizer.stated_end_ids, key=lambda token: (token != tokenizer.eot_id, token))
 
     def _pad(self, config: GenerationConfig, ends: Sequence[int]) -> int | None:
-        """The token that fills up shorter sequences, or None if nothing says which."""
+        """Return the token that pads shorter sequences, or None if there is none."""
         if config.pad_token_id is not None:
             return check_integer("pad_token_id", config.pad_token_id, 0, self.config.vocab_size - 1)
         return ends[0] if ends else self.engine.tokenizer.eot_id
 
 
 def _batch(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], Kind]:
-    """Checked ids (B, T), which of them count (B, T), and the kind that they came in."""
+    """Check the arguments; return ids (B, T), mask (B, T), and whether they came as tensors or arrays."""
     kind = kind_of(input_ids)
     if kind is None:
         word = type(input_ids).__name__
@@ -280,7 +280,7 @@ def _batch(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[NDArra
 
 
 def _join(ids: NDArray[np.int64], rows: Sequence[Sequence[int]], pad: int | None) -> NDArray[np.int64]:
-    """Prompts (B, T) and what was generated for each, the same number of rows for every prompt, as (B * n, L)."""
+    """Append n generated rows to each of the prompts (B, T), padded: (B * n, L)."""
     longest = max(map(len, rows), default=0)
     if pad is None and any(len(row) < longest for row in rows):
         raise InvalidRequestError("the sequences differ in length, and the model has no end of text: set pad_token_id")

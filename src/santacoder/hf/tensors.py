@@ -1,4 +1,4 @@
-"""NumPy arrays and PyTorch tensors. PyTorch is imported when it is asked for and never before."""
+"""NumPy arrays and PyTorch tensors. PyTorch is imported only when a tensor is asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_DRAWN_SEED: Final = (1 << 63) - 1
 
 
 class Device(str):
-    """The name of a device, "cpu", with the attribute that code reads from a `torch.device`."""
+    """A device's name, "cpu", with the attribute of a `torch.device` that code reads."""
 
     __slots__ = ()
 
@@ -35,14 +35,14 @@ def check_device(device: object) -> None:
     """Check that a device is the CPU.
 
     Raises:
-        InvalidRequestError: it is another.
+        InvalidRequestError: it is not.
     """
     if str(device) not in ("cpu", "cpu:0"):
-        raise InvalidRequestError(f"the device is {str(device)!r}, but this library runs on the CPU alone: use 'cpu'")
+        raise InvalidRequestError(f"the device is {str(device)!r}, but this library runs on the CPU only: use 'cpu'")
 
 
 def import_torch() -> Any:
-    """PyTorch.
+    """Import PyTorch.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -56,15 +56,15 @@ def import_torch() -> Any:
 
 
 def kind_of(value: object) -> Kind | None:
-    """Whether a value is a PyTorch tensor or a NumPy array, or neither."""
+    """Tell whether a value is a PyTorch tensor or a NumPy array; None is neither."""
     if isinstance(value, np.ndarray):
         return "np"
-    torch = sys.modules.get("torch")  # who made a tensor has imported it
+    torch = sys.modules.get("torch")  # a tensor exists only if torch is imported
     return "pt" if torch is not None and isinstance(value, torch.Tensor) else None
 
 
 def to_array(value: Any) -> NDArray[Any]:
-    """A tensor or array as an array.
+    """Convert a tensor or array to an array.
 
     Raises:
         InvalidRequestError: the tensor is not on the CPU.
@@ -77,19 +77,19 @@ def to_array(value: Any) -> NDArray[Any]:
 
 
 def as_kind(array: NDArray[Any], kind: Kind) -> Any:
-    """An array as it is, or as a tensor that shares its memory."""
+    """Return an array as it is, or as a tensor that shares its memory."""
     return array if kind == "np" else import_torch().from_numpy(array)
 
 
 def draw_seed(kind: Kind) -> int:
-    """A seed in 0..2^63-1 from PyTorch's global generator for tensors, from NumPy's for arrays."""
+    """Draw a seed in 0..2^63-1 from PyTorch's global generator for tensors, from NumPy's for arrays."""
     if kind == "np":
         return int(np.random.randint(0, _MAX_DRAWN_SEED, dtype=np.int64))
     return int(import_torch().randint(0, _MAX_DRAWN_SEED, ()).item())
 
 
 def set_seed(seed: int) -> None:
-    """Make what is sampled from here on repeatable, as `transformers.set_seed` does: seeds NumPy and PyTorch.
+    """Make later sampling repeatable, as `transformers.set_seed` does: seed NumPy and PyTorch.
 
     Args:
         seed: 0..2^32-1.

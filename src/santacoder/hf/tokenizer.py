@@ -1,4 +1,4 @@
-"""The tokenizer as `transformers` shapes it."""
+"""The tokenizer with the interface of `transformers`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from santacoder.text.tokenizer import Tokenizer
 
 Side = Literal["left", "right"]
 
-_NO_LIMIT: Final = int(1e30)  # transformers' own value for a tokenizer without a longest text
+_NO_LIMIT: Final = int(1e30)  # transformers' value for a tokenizer without a limit
 
 _PADDINGS: Final[dict[object, str]] = {
     False: "", "do_not_pad": "", True: "longest", "longest": "longest", "max_length": "max_length"
@@ -44,7 +44,7 @@ class AutoTokenizer:
         pad_token: str | None = None,
         model_max_length: int | None = None,
     ) -> CodeTokenizer:
-        """The tokenizer of a checkpoint; no weights are read, and a loaded model's tokenizer is shared.
+        """Load the tokenizer of a checkpoint; read no weights, and share the tokenizer of a model that is loaded.
 
         Args:
             checkpoint: a GGUF file, a folder with one, or "owner/name" or "owner/name:file" on the hub.
@@ -52,17 +52,17 @@ class AutoTokenizer:
             revision: a branch, tag or commit; None is the default branch.
             cache_dir: the folder of the hub's cache; None is the usual one.
             local_files_only: look nowhere but in the cache.
-            force_download: download what the cache has, too.
+            force_download: download even what is in the cache.
             token: for gated and private repositories; None takes the one of `hf auth login`.
-            trust_remote_code: without effect: no code is ever taken from a repository.
-            use_fast: without effect: there is one tokenizer.
+            trust_remote_code: ignored: code of a repository is never run.
+            use_fast: ignored: there is only one tokenizer.
             padding_side: where padding goes.
-            truncation_side: where too long a text is cut.
-            pad_token: fills up short rows; None is the end of text.
-            model_max_length: tokens that truncation leaves; None is the model's context.
+            truncation_side: where a text that is too long is cut.
+            pad_token: pads short rows; None is the end of text.
+            model_max_length: the most tokens that truncation keeps; None is the model's context.
 
         Raises:
-            OSError: the file cannot be had: FileNotFoundError, HubError.
+            OSError: the file cannot be found or downloaded: FileNotFoundError, HubError.
             ModelFormatError: it is not a model's file.
             InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
         """
@@ -80,15 +80,15 @@ class AutoTokenizer:
 
 
 class CodeTokenizer:
-    """Text to token ids and back. Nothing is added to a text; special tokens written out in it become their ids.
+    """A tokenizer. It adds nothing to a text; special tokens that are spelt out in the text become their ids.
 
     Attributes:
-        model_max_length: tokens that truncation leaves where `max_length` does not say.
+        model_max_length: the most tokens that truncation keeps unless `max_length` is given.
         padding_side, truncation_side: "left" or "right".
         name_or_path: the checkpoint.
-        model_input_names: what a call returns.
-        bos_token, eos_token, unk_token: the end of text plays all three; None where the model has none.
-        pad_token, pad_token_id: fills up rows; may be set to any token of the vocabulary.
+        model_input_names: the names that a call returns.
+        bos_token, eos_token, unk_token: all three are the end of text; None if the model has none.
+        pad_token, pad_token_id: pads rows; may be set to any token of the vocabulary.
     """
 
     model_input_names: Final = ("input_ids", "attention_mask")
@@ -115,26 +115,26 @@ class CodeTokenizer:
         split_special_tokens: bool = False,
         return_token_type_ids: bool = False,
     ) -> BatchEncoding:
-        """Encode a text, or several.
+        """Encode one or more texts.
 
         Args:
             text: one text, or a list of them.
-            padding: True or "longest" to the longest of the texts, "max_length" to `max_length`.
-            truncation: whether to cut to `max_length`; None does where that is given and padding is not.
+            padding: True or "longest" pads to the longest of the texts, "max_length" to `max_length`.
+            truncation: whether to cut to `max_length`; None does if `max_length` is given and `padding` is not.
             max_length: tokens of a row; None is `model_max_length`.
             return_tensors: "pt", "np", or None for lists.
             return_attention_mask: whether to return "attention_mask" too.
-            add_special_tokens: without effect: nothing is added.
-            split_special_tokens: take special tokens in the text for plain text.
-            return_token_type_ids: False.
+            add_special_tokens: ignored: nothing is added.
+            split_special_tokens: treat special tokens in the text as plain text.
+            return_token_type_ids: must be False.
 
         Returns:
             "input_ids" and "attention_mask" (1, or 0 for padding): lists (T,) for a text and (B, T) for several,
             or (B, T) int64 arrays or tensors.
 
         Raises:
-            InvalidRequestError: an argument is of a wrong type or out of range; rows of different lengths were
-                to be a tensor.
+            InvalidRequestError: an argument is of a wrong type or out of range, or a tensor is asked for and the
+                rows differ in length.
             MissingPackageError: "pt" without PyTorch.
         """
         if return_token_type_ids:
@@ -153,25 +153,25 @@ class CodeTokenizer:
         return BatchEncoding(named)
 
     def encode(self, text: str, **options: Any) -> Any:
-        """The "input_ids" of a call: a list (T,), or with `return_tensors` an array or tensor (1, T)."""
+        """Return the "input_ids" of a call: a list (T,), or with `return_tensors` an array or tensor (1, T)."""
         return self(text, **options)["input_ids"]
 
     def tokenize(self, text: str) -> list[str]:
-        """The tokens of a text, spelt as in the vocabulary."""
+        """Split a text into tokens, spelt as in the vocabulary."""
         return [self._tokenizer.vocabulary[token] for token in self._tokenizer.encode(text)]
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> str:
-        """The text of ids.
+        """Convert ids to text.
 
         Args:
-            token_ids: an id, or (T,) of them: a list, an array or a tensor.
-            skip_special_tokens: leave special tokens out, else they are written out.
-            clean_up_tokenization_spaces: not True: the text is never altered.
+            token_ids: one id, or a list, array or tensor (T,) of ids.
+            skip_special_tokens: leave special tokens out; otherwise they are spelt out.
+            clean_up_tokenization_spaces: must not be True: the text is never altered.
 
         Raises:
-            InvalidRequestError: an id is not in the vocabulary, or spaces were to be cleaned up.
+            InvalidRequestError: an id is not in the vocabulary, or `clean_up_tokenization_spaces` is True.
         """
         if clean_up_tokenization_spaces:
             raise InvalidRequestError("clean_up_tokenization_spaces is True, but it would damage code: leave it out")
@@ -184,11 +184,11 @@ class CodeTokenizer:
         return self._tokenizer.decode(i for i in map(self._tokenizer.check_id, ids) if i not in skipped)
 
     def batch_decode(self, sequences: Any, **options: Any) -> list[str]:
-        """`decode` of each row: a list of lists, or a (B, T) array or tensor."""
+        """Decode each row of a list of lists, or of a (B, T) array or tensor."""
         return [self.decode(row, **options) for row in as_lists(sequences)]
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
-        """The id of a token, or the ids of several; that of `unk_token` for what is no token."""
+        """Return the id of a token, or the ids of several; that of `unk_token` for anything that is not a token."""
         if not isinstance(tokens, str):
             if not isinstance(tokens, Iterable):
                 raise invalid_argument("tokens", tokens, "a token or a list of tokens")
@@ -197,7 +197,7 @@ class CodeTokenizer:
         return self.unk_token_id if found is None else found
 
     def convert_ids_to_tokens(self, ids: Any) -> Any:
-        """The token of an id, or the tokens of several, spelt as in the vocabulary."""
+        """Return the token of an id, or the tokens of several, spelt as in the vocabulary."""
         ids = as_lists(ids)
         if isinstance(ids, SupportsIndex):
             return self._tokenizer.vocabulary[self._tokenizer.check_id(ids)]
@@ -206,15 +206,15 @@ class CodeTokenizer:
         return [self.convert_ids_to_tokens(i) for i in ids]
 
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
-        """The text of tokens."""
+        """Convert tokens to text."""
         return self.decode(self.convert_tokens_to_ids(tokens))
 
     def get_vocab(self) -> dict[str, int]:
-        """The id of each token."""
+        """Return the id of each token."""
         return {token: i for i, token in reversed(list(enumerate(self._tokenizer.vocabulary[: len(self)])))}
 
     def add_special_tokens(self, special_tokens: Mapping[str, str | Sequence[str]]) -> int:
-        """Declare tokens special, which must be in the vocabulary and special already; "pad_token" is set.
+        """Set the "pad_token" if it is given. Every token must be special already: the vocabulary cannot grow.
 
         Returns:
             How many tokens were added: 0.
@@ -232,7 +232,7 @@ class CodeTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the vocabulary, special ones included; the padding at the end of the model's embedding is none."""
+        """Number of tokens, special ones included; not counting the padding at the end of the model's embedding."""
         unused = set(self._tokenizer.never_sampled).difference(self._tokenizer.special_ids)
         return max(set(range(self._tokenizer.n_tokens)) - unused, default=-1) + 1
 
@@ -268,7 +268,7 @@ class CodeTokenizer:
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """Their spellings."""
+        """The spellings of `all_special_ids`."""
         return [self._tokenizer.vocabulary[token] for token in self.all_special_ids]
 
     @property
@@ -291,7 +291,7 @@ class CodeTokenizer:
     def _fitted(
         self, rows: list[list[int]], padding: bool | str, truncation: bool | str | None, max_length: int | None
     ) -> tuple[list[list[int]], list[list[int]]]:
-        """Rows cut and padded as asked, and their masks."""
+        """Cut and pad rows as asked; return them and their masks."""
         limit = self.model_max_length if max_length is None else check_integer("max_length", max_length, 1, None)
         pad = _option("padding", padding, _PADDINGS)
         if truncation is None:
@@ -307,7 +307,7 @@ class CodeTokenizer:
         return self._padded(rows, length, self.pad_token_id), self._padded(masks, length, 0)
 
     def _padded(self, rows: list[list[int]], length: int, fill: int) -> list[list[int]]:
-        """The rows, filled up to `length`; longer ones as they are."""
+        """Pad rows to `length`; leave longer ones as they are."""
         gaps = [[fill] * (length - len(row)) for row in rows]
         right = self._on_right("padding_side")
         return [row + gap if right else gap + row for row, gap in zip(rows, gaps, strict=True)]
