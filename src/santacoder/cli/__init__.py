@@ -1,6 +1,6 @@
 """The `santacoder` command: one module per subcommand, each with `HELP`, `add_arguments` and `run`.
 
-Only the modules of commands that the command line may mean are imported, and they import what is slow when they run.
+For a fast start, only the module of the given command is imported, and it imports what is slow only when it runs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
+    """A parser that reports mistakes in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the mistake and where to look, and exit."""
+        """Print the mistake and where to find help, and exit."""
         self.exit(USAGE, f"santacoder: {_one_line(message)} (see {self.prog} --help)\n")
 
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser of the command that `argv` starts with, or else of all; `args.run` is the chosen one's function."""
+    """Make the parser of the command that `argv` starts with, or else of all; `args.run` will be its function."""
     parser = Parser(prog="santacoder", description="Run the SantaCoder code model on a CPU.")
     parser.add_argument("--version", action="version", version=f"santacoder {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -77,7 +77,7 @@ def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def describe(error: Exception) -> str:
-    """One line that says what went wrong."""
+    """Say in one line what went wrong."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _one_line(f"{where}{error.strerror}")
@@ -89,7 +89,7 @@ def describe(error: Exception) -> str:
 
 
 def _check_streams() -> None:
-    """Output is UTF-8 whatever the locale. A closed stream of errors loses them; closed output is an error.
+    """Make standard output UTF-8 whatever the locale. Closed output is an error; a closed standard error is not.
 
     Raises:
         UsageError: standard output is closed.
@@ -103,7 +103,7 @@ def _check_streams() -> None:
 
 
 def _abandon_output() -> None:
-    """Drop output that cannot be written, or the interpreter would complain about it at its exit."""
+    """Drop output that cannot be written, so that the interpreter does not complain about it at exit."""
     if sys.stdout is None:
         return
     try:

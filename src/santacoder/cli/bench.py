@@ -1,4 +1,4 @@
-"""`santacoder bench`: how fast a model reads and writes here, and how near that is to what the machine can do."""
+"""`santacoder bench`: how fast a model runs on this machine, and how near that is to the machine's limits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 HELP = "measure how fast a model reads prompts and generates, and how near that is to the machine's limits"
 EPILOG = """
-Percentages compare with what the machine did right before and after. "of reads": packed weights that a token needs,
-against plain reads of memory. "of dot products": two operations per multiply-add of the linear layers, against int8 dot
-products on registers. Attention counts in neither. "python share" is the time of a generation step outside the C call
-that runs the model.
+Percentages are relative to the machine's peaks, measured right before and after. "of reads": the packed weights read
+for each token, relative to plain memory reads. "of dot products": the operations of the linear layers, two per
+multiply-add, relative to int8 dot products on registers. Neither counts attention. "python share" is the part of a
+generation step outside the C call that runs the model.
 """
 LIMITS = {"read": "reads", "dot": "dot products"}
 
@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-n", "--tokens", type=int, metavar="N", help="tokens to generate (default: 64)")
     parser.add_argument(
-        "-d", "--depth", type=int, metavar="N", help="tokens before generation at depth (default: 1536, or what fits)"
+        "-d", "--depth", type=int, metavar="N", help="also generate after N tokens (default: 1536, or what fits)"
     )
     parser.add_argument(
         "-b", "--batch", type=_numbers, default=(16,), metavar="N[,N...]",
-        help="sequences to generate side by side, after a prompt that they share (default: 16)",
+        help="sequences to generate together, after a prompt that they share (default: 16)",
     )  # fmt: skip
-    parser.add_argument("-r", "--runs", type=int, default=3, metavar="N", help="runs (default: %(default)s)")
+    parser.add_argument("-r", "--runs", type=int, default=3, metavar="N", help="repetitions (default: %(default)s)")
     options.add_model(parser)
     options.add_threads(parser)
     options.add_json(parser)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def table(report: Report) -> list[str]:
-    """The lines for people: medians, and in parentheses the least and the most of all runs."""
+    """Format a report for people: medians, with the minimum and maximum of all runs in parentheses."""
     limits, memory, share, waiting = report.limits, report.memory, report.python_share, report.waiting
     lost = "" if waiting.losses is None else f", CPU lost {waiting.losses} times"
     waits = f"{waiting.waits} waits, {waiting.sleeps} asleep, CPU left {waiting.yields} times{lost}"

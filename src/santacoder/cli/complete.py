@@ -16,7 +16,7 @@ HELP = "continue a prompt"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="text; - or nothing reads standard input")
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="the text; - or nothing reads standard input")
     options.add_model(parser)
     options.add_threads(parser)
     options.add_json(parser)
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     if uses_crlf(prompt):
         breaks = FilterChain([ReadLineBreaks(), WriteCRLF()])
         stops = [as_lf(stop) for stop in keywords.get("stop", ())]
-        keywords["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write either
+        keywords["stop"] = [*stops, *map(WriteCRLF().feed, stops)]  # the model may write LF or CRLF
     with load(path, args.threads, args.context) as model:
         if args.json:
             completion = model.complete(as_lf(prompt), **keywords)

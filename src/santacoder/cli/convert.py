@@ -1,4 +1,4 @@
-"""`santacoder convert`: from a published checkpoint to a GGUF file."""
+"""`santacoder convert`: convert a published checkpoint to a GGUF file."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(MIXES),
         default="f16",
-        help="what matrices become (default: %(default)s)",
+        help="type of the matrices (default: %(default)s)",
     )
     parser.add_argument(
-        "--revision", metavar="R", help="a branch, tag or commit on the hub: no-fim, mha (default: main)"
+        "--revision", metavar="R", help="a branch, tag or commit on the hub, such as mha (default: main)"
     )
     parser.add_argument(
         "--fim", action=argparse.BooleanOptionalAction, default=None,
-        help="whether it was trained to fill in the middle (default: yes, unless it is named no-fim or has no "
-        "tokens for it)",
+        help="whether the model was trained to fill in the middle (default: yes, unless it is named no-fim or lacks "
+        "the tokens)",
     )  # fmt: skip
     parser.add_argument(
         "--fim-mode", choices=("psm", "spm"),
-        help="the order it fills in best with, prefix or suffix first: what infill takes where none is asked for",
+        help="the order with which the model infills best, prefix or suffix first; infill uses it by default",
     )  # fmt: skip
-    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
+    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
 

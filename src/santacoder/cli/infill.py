@@ -14,14 +14,14 @@ HELP = "write what belongs between a prefix and a suffix"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="a text with the marker in it; - is standard input")
-    parser.add_argument("--prefix", help="the text before, instead of FILE")
-    parser.add_argument("--suffix", help="the text after, instead of FILE")
-    parser.add_argument("--marker", default="<FILL_ME>", help="where FILE is to be filled (default: %(default)s)")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a text that holds the marker; - is standard input")
+    parser.add_argument("--prefix", help="the text before the gap, instead of FILE")
+    parser.add_argument("--suffix", help="the text after the gap, instead of FILE")
+    parser.add_argument("--marker", default="<FILL_ME>", help="marks the gap in FILE (default: %(default)s)")
     parser.add_argument(
         "--mode", choices=("auto", "psm", "spm"), default="auto",
-        help="the order the model sees: psm is prefix, suffix, middle; spm is suffix, prefix, middle; auto is what the "
-        "model's file names, or else psm",
+        help="order of the prompt: psm is prefix, suffix, middle; spm is suffix, prefix, middle; auto is the one that "
+        "the model's file names, or else psm",
     )  # fmt: skip
     parser.add_argument("--single-line", action="store_true", help="end before the first line break")
     options.add_model(parser)

@@ -1,4 +1,4 @@
-"""`santacoder info`: what a model is and how it runs here."""
+"""`santacoder info`: facts about a model, and how it runs on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from santacoder.model import SantaCoder
     from santacoder.text.tokenizer import Tokenizer
 
-HELP = "show what a model is and how it runs here"
+HELP = "show facts about a model and how it runs on this machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:
-    """The facts as JSON values."""
+    """Collect the facts, as JSON values."""
     from dataclasses import asdict
 
     config = model.config
@@ -53,7 +53,7 @@ def describe(model: SantaCoder) -> dict[str, Any]:
 
 
 def special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:
-    """Ids of the special tokens by their role."""
+    """Return the ids of the special tokens by role."""
     return {
         "end_of_text": tokenizer.eot_id,
         "fim_prefix": tokenizer.fim_prefix_id,

@@ -11,7 +11,7 @@ from santacoder._util.text_file import decode_text
 
 
 class UsageError(Exception):
-    """The command line asks for nothing that can be done."""
+    """The command line is wrong."""
 
 
 VARIABLE = "SANTACODER_MODEL"
@@ -22,29 +22,29 @@ PACKAGED_NOTE = (
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """--model."""
+    """Add --model."""
     parser.add_argument(
         "-m",
         "--model",
         metavar="PATH|REPO[:FILE]",
-        help="a GGUF file, or OWNER/NAME on the hub, with :FILE.gguf where that has several "
+        help="a GGUF file, or OWNER/NAME on the hub, with :FILE.gguf if that has several "
         f"(default: ${VARIABLE}, else the packaged demonstration model)",
     )
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """--threads and --context."""
-    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
-    parser.add_argument("--context", type=int, help="positions to use (default: all that the model has)")
+    """Add --threads and --context."""
+    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
+    parser.add_argument("--context", type=int, help="number of positions to use (default: the model's)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """--json."""
+    """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def model_path(args: argparse.Namespace) -> str:
-    """The GGUF file that --model or the environment names; without both the packaged one, with a note.
+    """Find the GGUF file that --model or the environment names; without either, take the packaged one and say so.
 
     Raises:
         SantaCoderError: the download failed, or the installation lacks the packaged model.
@@ -60,7 +60,7 @@ def model_path(args: argparse.Namespace) -> str:
 
 
 def resolve_model(name: str) -> str:
-    """The path of the GGUF file that a name means, downloaded if it is one on the hub: see `resolve.read_name`.
+    """Find the GGUF file that a name means, downloading it if it is on the hub: see `resolve.read_name`.
 
     Raises:
         SantaCoderError: the download failed.
@@ -74,14 +74,14 @@ def resolve_model(name: str) -> str:
 
 
 def quiet_hub() -> None:
-    """The hub's library reports each of its retries: keep what it says of errors alone."""
+    """Show only errors of the hub's library, which would report each of its retries."""
     import logging
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def read_prompt(args: argparse.Namespace) -> str:
-    """The argument, or standard input if it is "-" or missing.
+    """Return the argument, or read standard input if it is "-" or missing.
 
     Raises:
         UsageError: it is missing, and standard input is a terminal.
@@ -94,7 +94,7 @@ def read_prompt(args: argparse.Namespace) -> str:
 
 
 def read_stdin() -> str:
-    """All of standard input, without a byte order mark.
+    """Read all of standard input, without a byte order mark.
 
     Raises:
         InvalidRequestError: it is not UTF-8.
@@ -106,7 +106,7 @@ def read_stdin() -> str:
 
 
 def read_text(name: str) -> str:
-    """The text of a file, without a byte order mark.
+    """Read the text of a file, without a byte order mark.
 
     Raises:
         OSError: it cannot be read.
@@ -116,19 +116,19 @@ def read_text(name: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text from a file as output shows it, letter by letter: none that would control a terminal."""
+    """Escape characters of a text from a file that are not printable, as they could control a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def write(text: str) -> None:
-    """Print text as it is, at once, in UTF-8 whatever the locale."""
+    """Print text unchanged and unbuffered, in UTF-8 whatever the locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()
 
 
 def end_line(text: str) -> None:
-    """On a terminal, end the last line of `text`; elsewhere leave the output exact."""
+    """End the last line of `text` on a terminal; elsewhere leave the output exact."""
     if sys.stdout.isatty() and not text.endswith("\n"):
         write("\n")
 

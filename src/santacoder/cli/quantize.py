@@ -1,4 +1,4 @@
-"""`santacoder quantize`: a GGUF file of floats to one of fewer bits."""
+"""`santacoder quantize`: quantize a GGUF file of floats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELP = "round a model's weights to fewer bits"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16, or its first part"
+        "source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16; if it is split, its first part"
     )
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     parser.add_argument(
@@ -28,19 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(MIXES),
         default="q4_k_m",
-        help="what matrices become (default: %(default)s)",
+        help="type of the matrices (default: %(default)s)",
     )
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
-        help="code like that to come: the model reads it first, and what matters there is rounded with more care",
+        help="code like the model's later input: weights that matter for it are rounded with more care",
     )  # fmt: skip
-    parser.add_argument("-t", "--threads", type=int, help="threads that compute (default: what the machine allows)")
+    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
     parser.add_argument("-f", "--force", action="store_true", help="replace OUT.gguf if it exists")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print what became of each tensor")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the type, size and error of each tensor")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Round the model; say how large it is now."""
+    """Quantize the model, and print its new size."""
     check_not_read(Path(args.target), args.calibrate)
     texts = [options.read_text(name) for name in args.calibrate]
     from santacoder._util.progress import progress_bar

@@ -1,4 +1,4 @@
-"""The sampling options as flags of the commands that generate text: a flag for each that is declared."""
+"""The sampling options as flags of the commands that generate text, one flag for each declared option."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final
 from santacoder.cli.options import UsageError
 from santacoder.decoding.options import OPTIONS, Option
 
-#: Of use to programs alone.
+#: Useful only in programs.
 _NO_FLAG: Final = frozenset({"any_token", "lookup"})
 
-#: What a number's kind is to argparse, and what the help calls it.
+#: argparse's type of each kind of number, and its name in the help.
 _NUMBERS: Final[dict[str, tuple[type, str]]] = {"int": (int, "N"), "float": (float, "X")}
 
 
@@ -23,7 +23,7 @@ def _bias(text: str) -> tuple[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not ID=X") from None
 
 
-#: What takes several values takes them one by one: what one is to argparse, and what the help calls it.
+#: Options with several values take one at a time: its type for argparse, and its name in the help.
 _REPEATED: Final[dict[str, dict[str, Any]]] = {
     "logit_bias": {"type": _bias, "metavar": "ID=X"},
     "stop": {"metavar": "TEXT"},
@@ -32,7 +32,7 @@ _REPEATED: Final[dict[str, dict[str, Any]]] = {
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """All sampling options; those not given stay out of the namespace."""
+    """Add all sampling options; those not given stay out of the namespace."""
     group = parser.add_argument_group("sampling")
     for option in OPTIONS.values():
         if option.name not in _NO_FLAG:
@@ -40,16 +40,16 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
 
 
 def flags(option: Option) -> list[str]:
-    """The names of an option's flag, the short one first; none where it has no flag."""
+    """Return the names of an option's flag, the short one first; [] if it has no flag."""
     if option.name in _NO_FLAG:
         return []
-    name = "stop_token" if option.name == "stop_tokens" else option.name  # each takes one, and may be repeated
+    name = "stop_token" if option.name == "stop_tokens" else option.name  # repeatable, with one token each
     short = ["-n"] if option.name == "max_tokens" else []
     return [*short, f"--{name.replace('_', '-')}"]
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """The sampling options that were given, as keywords of `complete`.
+    """Return the sampling options that were given, as keywords of `complete`.
 
     Raises:
         UsageError: --logprobs without --json, which would not print them.
@@ -63,7 +63,7 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _behaviour(option: Option) -> dict[str, Any]:
-    """The keywords of `add_argument` that say what a flag takes and explain it."""
+    """Return the keywords of `add_argument` for the type, name and help of a flag's value."""
     if option.kind == "bool":
         return {"action": "store_true", "help": option.help}
     if option.name in _REPEATED:

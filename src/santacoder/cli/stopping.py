@@ -1,4 +1,4 @@
-"""Commands that write files end in order when they are told to stop."""
+"""Orderly ends of commands that write files, when they are told to stop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-#: What ends a process at once unless it is handled: `kill`, and a terminal that closes (not on Windows).
+#: Signals that end a process at once unless handled: from `kill`, and from a terminal that closes (not on Windows).
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextlib.contextmanager
 def orderly() -> Iterator[None]:
-    """While this lasts, these signals raise SystemExit, as Ctrl-C raises KeyboardInterrupt: temporary files go."""
-    handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # others may not
+    """Turn these signals into SystemExit, as Ctrl-C raises KeyboardInterrupt, so that temporary files are removed."""
+    handled = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # others may set no handler
     before = {number: signal.signal(number, _exit) for number in handled if signal.getsignal(number) == signal.SIG_DFL}
     try:
         yield

@@ -11,8 +11,8 @@ HELP = "show the tokens of a text"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("prompt", nargs="?", metavar="TEXT", help="text; - or nothing reads standard input")
-    parser.add_argument("--plain", action="store_true", help="special tokens in the text are plain text")
+    parser.add_argument("prompt", nargs="?", metavar="TEXT", help="the text; - or nothing reads standard input")
+    parser.add_argument("--plain", action="store_true", help="treat special tokens in the text as plain text")
     options.add_model(parser)
     options.add_json(parser)
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _shown(piece: bytes) -> str | bytes:
-    """The text, or the bytes of a part of a character."""
+    """Decode a piece; return the bytes if they are only part of a character."""
     try:
         return piece.decode()
     except UnicodeDecodeError:

