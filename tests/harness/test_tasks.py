@@ -76,9 +76,9 @@ ROW = json.dumps(ROWS["humaneval"])
     [
         ("", "holds no problem of humaneval"),
         ("{}", "line 1, lacks 'test'"),
-        ("[]", "line 1, is no problem of humaneval: [] is no object"),
-        ("{", "line 1, is no problem of humaneval: "),
-        ("[" * 100_000, "line 1, is no problem of humaneval: "),
+        ("[]", "line 1, is not a problem of humaneval: [] is not an object"),
+        ("{", "line 1, is not a problem of humaneval: "),
+        ("[" * 100_000, "line 1, is not a problem of humaneval: "),
         (f"{ROW}\n\n{ROW}", "line 3, is a second a"),
     ],
 )
@@ -114,7 +114,7 @@ def test_bad_rows(tmp_path: Path, name: str, key: str, value: object, message: s
     path.write_text(f"\n{json.dumps(ROWS[name] | {key: value})}\n")
     with pytest.raises(InvalidRequestError) as caught:
         read_problems(find_task(name), path)
-    assert str(caught.value) == f"{path}, line 2, is no problem of {name}: {message}"
+    assert str(caught.value) == f"{path}, line 2, is not a problem of {name}: {message}"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_no_regular_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["multiple-cobol", "humanevalplus", ""])
 def test_unknown_benchmarks(name: str) -> None:
-    with pytest.raises(InvalidRequestError, match="is no benchmark"):
+    with pytest.raises(InvalidRequestError, match="is not a benchmark"):
         find_task(name)
 
 

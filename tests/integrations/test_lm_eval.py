@@ -180,7 +180,7 @@ def test_one_warning_for_each_set_of_unknown_arguments(lm: Any, caplog: pytest.L
 
 
 def test_unknown_arguments(lm: Any) -> None:
-    with pytest.raises(InvalidRequestError, match="'dtype' is no argument of the model santacoder"):
+    with pytest.raises(InvalidRequestError, match="'dtype' is not an argument of the model santacoder"):
         SantaCoderLM(lm.model, dtype="float16")
     assert SantaCoderLM(lm.model, batch_size=8, device="cpu").max_length == 1024
 

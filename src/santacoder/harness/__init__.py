@@ -1,10 +1,10 @@
-"""Benchmark runs as the bigcode harness does them: prompts from a file, samples, pass@k, exact match.
+"""Benchmark runs after the example of the bigcode harness: prompts from a file, samples, pass@k, exact match.
 
-tasks         what a benchmark asks, and where an answer ends
-record        the samples on disk, whole or in the middle of a run
-sampling_run  samples from one machine's model; `ray_cluster` has them from many
-run_log       which machines and processes worked on a run
-sandbox       programs that can do nothing but compute
-pass_at_k     which samples are right, pass@k and its confidence intervals
-report        the results beside SantaCoder's published ones
+tasks         the benchmarks: problems, and where a sample ends
+record        the samples on disk, of a finished run or one in progress
+sampling_run  generating samples on this machine; `ray_cluster` does so on several
+run_log       the machines and processes that worked on a run
+sandbox       executing programs that can only compute
+pass_at_k     scoring: correct samples, pass@k, confidence intervals
+report        the results, with SantaCoder's published ones
 """

@@ -1,8 +1,8 @@
-"""Which samples are right, and what that says: pass@k for programs, exact match for infilling.
+"""Scores of a run: pass@k for programs (Chen et al. 2021), exact match for infilling.
 
 Confidence intervals are 95 % percentile bootstrap intervals over problems: 10,000 resamples of the problems, with a
-fixed seed, so the same samples always give the same interval. They tell how far the result may be from that on other
-problems of the kind; the samples of each problem are taken as they are.
+fixed seed, so the same samples always give the same interval. They estimate how much the result would vary with other
+problems of the same kind; the samples of each problem are not resampled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Estimate:
 
 @default_fpenv()
 def pass_at_k(n: int, correct: Sequence[int], k: int) -> NDArray[np.float64]:
-    """The unbiased estimate, for each problem, of the chance that one of `k` samples passes.
+    """Estimate without bias, for each problem, the probability that at least one of `k` samples passes.
 
     Args:
         n: samples of each problem, at least `k`.
@@ -56,7 +56,7 @@ def pass_at_k(n: int, correct: Sequence[int], k: int) -> NDArray[np.float64]:
 
 
 def estimate(values: NDArray[np.float64]) -> Estimate:
-    """The mean of one value per problem (P,), P at least 1, with its interval."""
+    """Return the mean of one value per problem, (P,) with P at least 1, and its confidence interval."""
     random = np.random.default_rng(0)
     means = [
         values[random.integers(0, values.size, (BLOCK, values.size))].mean(axis=1) for _ in range(RESAMPLES // BLOCK)
@@ -74,10 +74,10 @@ def score_programs(
     workers: int | None = None,
     progress: bool | None = None,
 ) -> dict[str, Any]:
-    """Execute every sample with its problem's tests, and write what came of it into the run's folder.
+    """Execute every sample with its problem's tests, and write the verdicts and scores into the run's folder.
 
     Raises:
-        IsolationError: programs cannot be executed safely here; none was.
+        IsolationError: programs cannot be executed safely here; none was executed.
     """
     programs = [
         problem.program(sample.completion) for problem, row in zip(problems, rows, strict=True) for sample in row
@@ -103,9 +103,9 @@ def score_programs(
 def score_infilling(
     folder: Path, problems: Sequence[Problem], rows: Sequence[Sequence[SampleRecord]]
 ) -> dict[str, Any]:
-    """Compare every sample with the right text, without the white space around both, and write the parts of equal ones.
+    """Compare every sample with the right text, ignoring white space around both, and write the scores.
 
-    Of each language the value is that of the bigcode harness: equal samples over all samples.
+    A language's score is that of the bigcode harness: equal samples divided by all samples.
     """
     hits: dict[str, list[float]] = {}
     for problem, row in zip(problems, rows, strict=True):

@@ -1,4 +1,4 @@
-"""What was published about SantaCoder (the checkpoint `final`), with its source, for comparison."""
+"""Published scores of SantaCoder (the checkpoint `final`), with their sources, for comparison."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXACT_MATCH: Final = (
 
 
 def published(task: str, task_id: str) -> tuple[Published, ...]:
-    """What there is for a benchmark; `task_id` of one of its problems tells HumanEval from MBPP in MultiPL-E."""
+    """Find the rows of a benchmark; the `task_id` of any problem tells HumanEval from MBPP in MultiPL-E."""
     if task == "fim":
         return EXACT_MATCH
     language = task.removeprefix("multiple-") if task.startswith("multiple-") else "py"

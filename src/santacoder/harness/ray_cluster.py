@@ -1,7 +1,7 @@
-"""The samples of a benchmark from a Ray cluster: actors that each hold a model, and take what is to do in portions.
+"""A sample source on a Ray cluster: actors that each hold a model and work off the samples in portions.
 
-A sample depends on its prompt, the seed and its number alone, so it does not matter which actor makes it, nor how many
-there are. What an actor had not given back when it died is done again.
+A sample depends only on its prompt, the seed and its number, not on which actor generates it or how many there are.
+When an actor dies, its unfinished portions are generated again.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
 
-#: That an actor works on at a time: together they are one batch, and the next fills the first's tail.
+#: Portions in an actor at a time. They share its batch, so the second keeps it full while the first runs out.
 PORTIONS: Final = 2
 LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
-RETRIES: Final = 100  # deaths of an actor, and runs of a portion
+RETRIES: Final = 100  # restarts of an actor, and of a portion
 
 
 class RayWorker:
-    """An actor: a model, and the samples that it is asked for."""
+    """An actor that holds a model and generates samples."""
 
     def __init__(self, path: str, sha256: str, threads: int, context: int | None) -> None:
         """Load the model.
 
         Raises:
-            InvalidRequestError: the file on this machine is not the one that the run is of.
+            InvalidRequestError: the file on this machine differs from the run's.
         """
         if model_sha256(Path(path)) != sha256:
             raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
         self._model = SantaCoder.load(path, threads, context)
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[SampleRecord]:
-        """The wanted samples."""
+        """Generate the wanted samples."""
         return list(sample_problems(self._model, wanted, sampling))
 
 
@@ -54,10 +54,10 @@ class RaySamples:
         path: the GGUF file.
         sha256: of its bytes.
         actors: how many models to load, 1 or more.
-        threads: of each; None is what this machine allows, which the actors share on a cluster that is started here.
-        context: of each; None is the model's.
-        address: of the cluster; None is the one that this process is connected to, else that of
-            RAY_ADDRESS, else a new one on this machine.
+        threads: of each actor; None is what this machine allows, which the actors of a cluster started here share.
+        context: of each actor; None is the model's.
+        address: of the cluster; None is the one that this process is connected to, else that of RAY_ADDRESS, else
+            a new one on this machine.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class RaySamples:
 
     @property
     def _address(self) -> str:
-        """What Ray is given; without an address of its own it would join a cluster that happens to be here."""
+        """The address for Ray, which without one would join any cluster that runs on this machine."""
         return self.address or os.environ.get("RAY_ADDRESS") or LOCAL
 
     def _connect(self, ray: Any) -> None:
@@ -110,7 +110,7 @@ class RaySamples:
             raise InvalidRequestError(f"no Ray cluster can be used at the address {address!r}: {reason}") from None
 
     def _threads(self, ray: Any, connected: bool) -> int:
-        """Of each actor; all actors must find room at a time, as the cluster would let one wait for ever."""
+        """Return the threads of each actor; check that all fit at once, since Ray would wait forever for room."""
         threads = self.threads
         if threads is None:
             started = not connected and self._address == LOCAL

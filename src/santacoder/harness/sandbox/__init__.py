@@ -1,1 +1,1 @@
-"""Programs that nobody trusts, run apart."""
+"""Isolated execution of untrusted programs."""

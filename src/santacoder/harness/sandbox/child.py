@@ -1,7 +1,7 @@
-"""Runs one program, after giving up every right that it does not need. A script of its own: the standard library alone.
+"""Runs one program, after giving up every right that it does not need. A script: it imports only the standard library.
 
-Standard input holds a job in JSON; standard output gets "+" when the program begins and then its verdict, or "!" and
-why it could not begin. `sandbox` is the other side.
+Standard input holds a job in JSON. Standard output gets "+" when the program begins and then its verdict, or "!" and
+the reason why it could not begin. `runner` is the other side.
 """
 
 import base64
@@ -26,7 +26,7 @@ class FilterProgram(ctypes.Structure):
 
 def main() -> None:
     """Read the job, give up all rights, run the program, say how it ended."""
-    sys.path[:] = sys.path[1:]  # not the folder of this script
+    sys.path[:] = sys.path[1:]  # without the folder of this script
     sys.dont_write_bytecode = True
     job = json.loads(sys.stdin.buffer.read())
     result = os.dup(1)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def restrict(job: dict[str, Any]) -> None:
-    """Set the limits, and drop all capabilities and system calls that a program needs not."""
+    """Set the limits, and drop all capabilities and system calls that a program does not need."""
     resource.setrlimit(resource.RLIMIT_AS, (job["memory_bytes"], job["memory_bytes"]))
     resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_seconds"], job["cpu_seconds"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -62,7 +62,7 @@ def restrict(job: dict[str, Any]) -> None:
 
 
 def call(function: Any, *arguments: Any) -> None:
-    """Call into libc; all numbers are longs there."""
+    """Call a function of libc, with all integers as longs; raise OSError if it fails."""
     wide = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments]
     if function(*wide) != 0:
         code = ctypes.get_errno()
@@ -70,7 +70,7 @@ def call(function: Any, *arguments: Any) -> None:
 
 
 def execute(program: str, passed: str) -> str:
-    """`passed` if the program comes to its end, else what stopped it."""
+    """Run the program; return `passed` if it reaches its end, else what stopped it."""
     try:
         exec(compile(program, "<program>", "exec"), {})
     except BaseException as error:

@@ -1,12 +1,11 @@
-"""Executes foreign programs, each in a process of its own that can compute and read files, and do nothing else.
+"""Executes untrusted programs, each in its own process that can compute and read files, and nothing else.
 
-The process limits itself before the program begins: memory, processor time, open files; no capabilities, for root too;
-no system calls but those of `syscalls`. So a program that tries to write, remove, connect, fork or signal gets an
-error, one that computes for ever is killed, and neither costs more than its own sample. A program has one process and
-one thread. It can read what its user can read, but has no way to send or store it, other than 200 characters of an
-error message.
+The process restricts itself before the program begins: limits on memory, CPU time and open files; no capabilities, even
+for root; no system calls but those of `syscalls`. So a program that tries to write, remove, connect, fork or signal
+gets an error, and one that runs forever is killed; neither affects other samples. A program has one process and one
+thread. It can read what its user can read, but cannot send or store it, except for 200 characters of an error message.
 
-A verdict is what the program's own process says: a program that looks for it can claim to have passed.
+The verdict comes from the program's own process: a program written to cheat can claim that it passed.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from santacoder.errors import IsolationError
 from santacoder.harness.sandbox.syscalls import filter_program
 
 CHILD: Final = Path(__file__).with_name("child.py")
-START_SECONDS: Final = 60.0  # for the interpreter to begin; a busy machine is no fault of the program
+START_SECONDS: Final = 60.0  # for the interpreter to start, which a busy machine may delay
 ANSWER_BYTES: Final = 4096
 FILES: Final = 64
 
-#: Tries all that a program must not be able to do, with a FOLDER that it could write to, and passes if nothing works.
-#: The lowest priority is one that no process needs a right for, whatever its own.
+#: Tries everything that a program must not be able to do, in a writable FOLDER, and passes if nothing works.
+#: Lowering its priority would be allowed to any process, so only the filter can refuse it.
 PROBE: Final = """
 import os, resource, socket, threading
 inside, outside, empty = (os.path.join(FOLDER, name) for name in ("file", "other", "empty"))
@@ -62,7 +61,7 @@ for attempt, *arguments in [
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a program ended: whether it came to its end, and "passed", "timed out" or what stopped it."""
+    """How a program ended: whether it reached its end, and "passed", "timed out" or what stopped it."""
 
     passed: bool
     result: str
@@ -70,7 +69,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use.
+    """Limits of a program.
 
     Attributes:
         seconds: from its first statement on.
@@ -82,7 +81,7 @@ class Limits:
 
 
 class _Processes:
-    """Those that are running, to be killed together."""
+    """The running processes, which can be killed together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,19 +89,19 @@ class _Processes:
         self._killed = False
 
     def add(self, process: subprocess.Popen[bytes]) -> None:
-        """One more; after `kill` it is killed at once."""
+        """Add a process; after `kill` it is killed at once."""
         with self._lock:
             self._live.add(process)
             if self._killed:
                 process.kill()
 
     def remove(self, process: subprocess.Popen[bytes]) -> None:
-        """One that ended."""
+        """Remove a process that ended."""
         with self._lock:
             self._live.discard(process)
 
     def kill(self) -> None:
-        """All of them, and those to come."""
+        """Kill all processes, and those that are added later."""
         with self._lock:
             self._killed = True
             for process in self._live:
@@ -110,16 +109,16 @@ class _Processes:
 
 
 def run_program(program: str, limits: Limits) -> Verdict:
-    """Execute one Python program. `check_isolation` says whether that is safe here.
+    """Execute one Python program. Call `check_isolation` first, to know that it is safe here.
 
     Raises:
-        IsolationError: the process could not be restricted; the program did not begin.
+        IsolationError: the process could not be restricted; the program was not run.
     """
     return _run(program, limits, _Processes())
 
 
 def _run(program: str, limits: Limits, processes: _Processes) -> Verdict:
-    if getattr(sys, "frozen", False):  # sys.executable is that program, which would start itself
+    if getattr(sys, "frozen", False):  # sys.executable is not Python, but would start itself
         raise IsolationError("a frozen program has no Python interpreter to execute others with")
     passed = secrets.token_hex(16)
     job = {
@@ -151,14 +150,12 @@ def _run(program: str, limits: Limits, processes: _Processes) -> Verdict:
 def run_programs(
     programs: Sequence[str], limits: Limits, workers: int | None = None, progress: Callable[[int], object] = int
 ) -> list[Verdict]:
-    """Execute programs, `workers` at a time; `progress` hears how many more ended.
+    """Execute programs, `workers` at a time; `progress` is called with the number that newly ended.
 
-    Without a number of workers there are as many as threads compute by default.
-
-    An interruption kills those that are running.
+    The default is as many workers as the model has threads by default. An interruption kills the running programs.
 
     Raises:
-        IsolationError: programs cannot be kept from doing harm here; none was executed.
+        IsolationError: programs cannot be isolated here; none was executed.
     """
     check_isolation()
     workers = default_threads() if workers is None else workers
@@ -177,10 +174,10 @@ def run_programs(
 
 
 def check_isolation() -> None:
-    """Try all that a program must not be able to do.
+    """Try everything that a program must not be able to do.
 
     Raises:
-        IsolationError: one of the attempts worked, or the machine lacks what keeps programs in.
+        IsolationError: an attempt worked, or the machine lacks the means of isolation.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, empty = Path(folder, "file"), Path(folder, "empty")
@@ -219,9 +216,9 @@ def _last_words(process: subprocess.Popen[bytes]) -> str:
 
 
 def _read(descriptor: int, deadline: float, most: int = ANSWER_BYTES) -> bytes:
-    """At most so many bytes, until the other side closes or the deadline is over."""
+    """Read up to `most` bytes, until the other side closes or the deadline has passed."""
     data = b""
-    ready = select.poll()  # select() takes no descriptor from 1024 on
+    ready = select.poll()  # select() cannot take descriptors above 1023
     ready.register(descriptor, select.POLLIN)
     while len(data) < most and (left := deadline - monotonic()) > 0:
         if not ready.poll(math.ceil(left * 1000)):

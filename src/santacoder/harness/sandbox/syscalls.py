@@ -1,8 +1,8 @@
-"""The system calls that a program under test may make: to compute, to read files, to end. Every other one fails.
+"""The system calls that a program under test may make: to compute, to read files, to exit. All others fail.
 
-So there is no way to write, remove or change a file, to start a process or a thread, to run another program, to open a
-connection of any kind or to signal another process: for root and users alike, with or without namespaces. What is not
-listed is refused, also when a later kernel brings it.
+So it cannot write, remove or change a file, start a process or a thread, run another program, open a connection of any
+kind or signal another process: neither as root nor as a user, with or without namespaces. Calls that are not listed are
+refused, including those of later kernels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from santacoder.errors import IsolationError
 
-# Numbers on x86-64 and on AArch64, which has no number for what it replaced by a newer call.
+# Numbers on x86-64 and on AArch64; None where AArch64 has only the newer call.
 _ALLOWED: Final = {
     "read": (0, 63), "write": (1, 64), "close": (3, 57), "stat": (4, None), "fstat": (5, 80), "lstat": (6, None),
     "poll": (7, None), "lseek": (8, 62), "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215),
@@ -45,7 +45,7 @@ _ALLOWED: Final = {
     "eventfd2": (290, 19), "epoll_create1": (291, 20), "dup3": (292, 24), "pipe2": (293, 59), "preadv": (295, 69),
     "getcpu": (309, 168), "getrandom": (318, 278), "membarrier": (324, 283), "statx": (332, 291), "rseq": (334, 293),
 }  # fmt: skip
-_NEWER: Final = 424  # numbers from here on are the same everywhere; libraries take "no such call" for an answer
+_NEWER: Final = 424  # numbers from here on are the same everywhere; ENOSYS lets libraries fall back to older calls
 
 _WRITES: Final = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
 _QUERIES: Final = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
@@ -54,11 +54,11 @@ _STREAMS: Final = (
     0x801,
     0x80001,
     0x80801,
-)  # SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC: these ends cannot be addressed
+)  # SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC: such pairs cannot be addressed
 _DESCRIPTORS: Final = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
 _UNIX: Final = 1  # AF_UNIX
 
-# Of classic BPF: load a word, compare, test bits, answer. The word at 0 is the call, at 4 the architecture.
+# Opcodes of classic BPF: load a word, compare, test bits, return. Word 0 is the call, word 4 the architecture.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -67,7 +67,7 @@ _ARCHITECTURES: Final = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 class _Rule(NamedTuple):
     """A call that is allowed, or refused, if an argument has one of these values (or bits).
 
-    With a `first` that is not None, it is refused too if its first argument is another.
+    If `first` is not None, the call is refused unless its first argument is that value.
     """
 
     numbers: tuple[int | None, int | None]
@@ -84,13 +84,13 @@ _RULES: Final = (
     _Rule((257, 56), 2, _ANY_BIT, (_WRITES,), False, errno.EACCES),  # openat
     _Rule((16, 29), 1, _EQUAL, _QUERIES, True, errno.ENOTTY),  # ioctl
     _Rule((72, 25), 1, _EQUAL, _DESCRIPTORS, True, errno.EPERM),  # fcntl
-    _Rule((53, 199), 1, _EQUAL, _STREAMS, True, errno.EPERM, _UNIX),  # socketpair: asyncio has one
+    _Rule((53, 199), 1, _EQUAL, _STREAMS, True, errno.EPERM, _UNIX),  # socketpair: asyncio needs one
     _Rule((302, 261), 0, _EQUAL, (0,), True, errno.EPERM),  # prlimit64: of the process itself
 )
 
 
 def filter_program(machine: str | None = None) -> bytes:
-    """The filter for seccomp, as an array of `struct sock_filter`; `machine` is as in `platform.machine()`.
+    """Assemble the seccomp filter, an array of `struct sock_filter`, for a machine named as by `platform.machine()`.
 
     Raises:
         IsolationError: the architecture is unknown.
@@ -113,7 +113,7 @@ def filter_program(machine: str | None = None) -> bytes:
 
 
 def _rule(number: int, rule: _Rule) -> list[tuple[int, int, int, int]]:
-    """Instructions that answer this call, and leave the loaded word alone for any other."""
+    """Assemble the instructions that decide this call; for any other they change nothing."""
     matches, differs = (_ALLOW, _FAIL | rule.error) if rule.allowed else (_FAIL | rule.error, _ALLOW)
     body = []
     if rule.first is not None:
