@@ -1,4 +1,4 @@
-"""For all tests: the fixture file, loaded once for a module, and how Hypothesis runs."""
+"""Fixtures of all tests: the fixture file, loaded once for each module, and how Hypothesis runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from santacoder.text.tokenizer import Tokenizer
 from tests.support.kernel_library import Built, build
 from tests.support.paths import FILE
 
-# How long examples take is the machine's affair. They share a fixture of their test: each writes its files anew.
+# The machine decides how long examples take. They may share their test's fixtures: each writes its files anew.
 settings.register_profile(
     "any machine",
     deadline=None,
@@ -25,18 +25,18 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The C sources with what calls single kernels."""
+    """The C sources, with functions that call single kernels."""
     return build(tmp_path_factory.getbasetemp() / "kernels")
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[santacoder.SantaCoder]:
-    """As users load it."""
+    """The model as users load it."""
     with santacoder.load(FILE, threads=2) as model:
         yield model
 
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Transformer, Tokenizer]:
-    """What a model is made of."""
+    """The parts of a model."""
     return open_transformer(FILE, threads=2)

@@ -1,4 +1,4 @@
-"""`complete_each`: requests as they come, answers as they are done, and what becomes of a bad request."""
+"""`complete_each`: requests as they come, answers as they finish, and errors of bad requests."""
 
 from __future__ import annotations
 

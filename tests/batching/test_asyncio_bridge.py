@@ -40,7 +40,7 @@ class TestAsync:
         assert asyncio.run(model.acomplete("a", max_tokens=1, logit_bias=bans)).usage.completion_tokens <= 1
 
     def test_cancelling_stops_the_work(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In the middle of a step, which otherwise would last for ever."""
+        """The task is cancelled in the middle of a step that would otherwise last forever."""
         begun = threading.Event()
 
         def forward(parts: Any, outputs: Any, abandon: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Who runs the model: turns between steps and those who want it to themselves, and requests in the middle of one."""
+"""Which thread runs the engine: turns of steps and exclusive use, and requests in the middle of a step."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestTurns:
         assert order == list(range(8))
 
     def test_a_leader_that_will_not_lead_again_is_followed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It was not done when its step ended, so it woke nobody; then somebody cancelled what it waited for."""
+        """A leader that was not done after its step woke no other thread; then its request was cancelled."""
         monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
         turns, led = EngineLock(), threading.Event()
         over = False
@@ -129,7 +129,7 @@ class TestInTheMiddleOfAStep:
 
     @pytest.fixture
     def breaking_in(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-        """What is put here happens once in the middle of the next step, on the thread that runs it."""
+        """Calls that are put here happen once, in the middle of the next step, on the thread that runs it."""
         whats: list[Callable[[], object]] = []
         engine = model._scheduler.engine
         forward_batch = engine.forward_batch
@@ -158,7 +158,7 @@ class TestInTheMiddleOfAStep:
     def test_a_sessions_stream_ends(
         self, model: santacoder.SantaCoder, breaking_in: list[Callable[[], object]]
     ) -> None:
-        """As when the garbage collector finds it there."""
+        """As if the garbage collector had found it there."""
         session = model.session()
         stream = session.stream(CODE, **self.OPTIONS)
         next(stream)

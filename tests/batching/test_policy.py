@@ -1,4 +1,4 @@
-"""What runs next: decided without a model."""
+"""The scheduler's decisions, without a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids(*tokens: int) -> TokenIds:
 
 @dataclass(eq=False)
 class Fake:
-    """As much of a sequence as the policy looks at: `left` tokens to run, and drafts as many as it may."""
+    """The part of a sequence that the policy sees: `left` tokens to run; it drafts as many tokens as allowed."""
 
     left: int = 1
     generated: int = 0

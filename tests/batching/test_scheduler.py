@@ -120,7 +120,7 @@ requests = st.fixed_dictionaries(
         "stop_tokens": st.lists(st.integers(5, 511), max_size=40),
         "seed": st.integers(0, 3),
         "lookup": st.booleans(),
-        "pieces": st.integers(0, 30),  # after so many the stream is closed
+        "pieces": st.integers(0, 30),  # pieces, after which the stream is closed
     }
 )
 
@@ -135,7 +135,7 @@ def test_any_mix_gives_the_serial_answers(model: santacoder.SantaCoder, mix: lis
         expected.append(alone(model, prompt, **job))
         streams.append((model.stream(prompt, **job), pieces))
     texts = [""] * len(jobs)
-    for turn in range(31):  # in turns, so that all are under way together
+    for turn in range(31):  # in turns, so that all run together
         for i, (stream, pieces) in enumerate(streams):
             if turn == pieces:
                 stream.close()
@@ -200,7 +200,7 @@ class TestThreads:
     def test_a_step_wakes_only_whom_it_serves(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A thread sleeps until its request is done, and perhaps once more until it leads: not for each step."""
+        """A thread sleeps until its request is done, perhaps waking once to lead, but not for each step."""
         sleeps = 0
         sleep = Waiter.sleep
 
@@ -222,7 +222,7 @@ class TestThreads:
         assert sleeps <= 3 * count
 
     def test_no_wake_up_is_lost(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody looks again by himself here, so a lost wake-up leaves threads waiting."""
+        """No thread re-checks by itself here, so a lost wake-up would leave threads waiting."""
         monkeypatch.setattr("santacoder.batching.engine_lock.LOOK_AGAIN", 3600.0)
 
         def work(number: int) -> None:
@@ -260,7 +260,7 @@ class TestThreads:
         assert not any(thread.is_alive() for thread in threads)
 
     def test_callers_take_turns(self, parts: tuple[Transformer, Tokenizer]) -> None:
-        """Where places come free one by one, a single request gets the next, not the rest of a job before it."""
+        """When places come free one by one, a single request gets the next one, before the rest of an earlier job."""
         transformer, tokenizer = parts
         scheduler = Scheduler(transformer)
         job, single = Call(), Call()
@@ -365,7 +365,7 @@ class TestInterruptions:
     def test_what_others_had_begun_goes_on(
         self, parts: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch, call: int
     ) -> None:
-        """Ctrl-C in the leader, in the middle of choosing a token for somebody else's sample."""
+        """Ctrl-C in the leader while it chooses a token for another caller's sample."""
         transformer, tokenizer = parts
         params = SamplingParams(max_tokens=20, temperature=1.0, seed=3, stop="zz", ignore_eos=True)
         prompts = [tokenizer.encode(CODE[:length]) for length in (10, 20, 30)]
@@ -440,7 +440,7 @@ class TestInterruptions:
         assert after[0] - before[0] < 2048  # KB: a fifth of a kilobyte each
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes as a generator ends
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # came as a generator ended
 @pytest.mark.parametrize("first", range(4))
 def test_ctrl_c_anywhere_loses_nobody(parts: tuple[Transformer, Tokenizer], first: int) -> None:
     """Ctrl-C at every 40th place where the library's own code begins or ends a function."""

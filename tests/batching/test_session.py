@@ -26,7 +26,7 @@ from tests.support.waiting import wait_for
 
 
 class ObservedLock:
-    """A lock that tells when a thread waits for it."""
+    """A lock that reports when a thread waits for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class TestSession:
             fresh.finish([sample])
             assert facts(found) == facts(sample.completion())
             if end > len(CODE) - 12:
-                assert sum(engine.rows) <= 3 + 4  # what the new character changed, and the tokens but the last
+                assert sum(engine.rows) <= 3 + 4  # changed tokens, and generated ones but the last
 
     def test_streams_and_edits(self, model: santacoder.SantaCoder) -> None:
         session = model.session()
@@ -93,7 +93,7 @@ class TestSession:
     def test_an_open_stream_of_another_thread(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The stream is closed once another request waits for it, or has ended without waiting."""
+        """The stream is closed once another request waits for it or has ended without waiting."""
         session, lock = model.session(), ObservedLock()
         monkeypatch.setattr(session._turn, "lock", lock)
         stream = session.stream(CODE, max_tokens=50, ignore_eos=True)
@@ -115,9 +115,9 @@ class TestSession:
         reader.join()
         assert order == ["closed", "completed"]
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes as a generator ends
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # came as a generator ended
     def test_an_interrupt_at_any_place(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
-        """What comes after is right, from the session itself and from its file."""
+        """Later results are right, from the session itself and from its file."""
         options: dict[str, Any] = {"max_tokens": 3, "temperature": 1.0, "seed": 2, "ignore_eos": True}
         expected = {text: alone(model, text, **options) for text in (CODE, CODE[:40] + "x")}
         session = model.session()

@@ -1,4 +1,4 @@
-"""The comparison of bench/: its tables from made-up values, and a small run of all its parts with santacoder alone."""
+"""The comparison of bench/: its tables from made-up values, and a small run of all its parts with only santacoder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_table() -> None:
 
 
 def test_scaling_table() -> None:
-    """The first column is the measure of the others, and an engine that cannot do a work has no row."""
+    """Other columns are compared with the first, and an engine that cannot do a kind of work has no row."""
     twice = {work: {name: [2 * value for value in of] for name, of in by.items()} for work, by in VALUES.items()}
     assert report.scaling_table(NAMES, {"1": VALUES, "4": twice}).splitlines()[2:] == [
         "| prompt 512 | santacoder | 20.0 (1.00x) | 40.0 (2.00x) |",
@@ -78,7 +78,7 @@ def test_scaling_table() -> None:
 
 
 def test_shown_command() -> None:
-    """A reader has other folders."""
+    """Folders are left out, since a reader has others."""
     arguments = ["compare.py", "/a/b/m.gguf", "--peer", "llama.cpp:old=/venv/bin/python", "--title", "AVX2 only"]
     shown = "python bench/compare.py m.gguf --peer llama.cpp:old=python --title 'AVX2 only'"
     assert report.shown_command(arguments) == shown

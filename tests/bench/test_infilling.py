@@ -50,7 +50,7 @@ class TestHoles:
         assert list(found["hits"].values()) == [3, 1, 2]
         assert found["ratio"] == 1.5
         assert infilling.summary([hole], [dict.fromkeys(names, "y")])["ratio"] is None
-        del guesses[0][infilling.SHORTER_PREFIX]  # as the prefix alone, then: no hit
+        del guesses[0][infilling.SHORTER_PREFIX]  # so only the prefix counts: no hit
         assert list(infilling.summary([hole] * 3, guesses)["hits"].values()) == [3, 1, 1]
         for guess in guesses:
             guess.pop(infilling.SHORTER_PREFIX, None)

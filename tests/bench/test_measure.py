@@ -76,7 +76,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert memory["file_bytes"] == FILE.stat().st_size
     assert memory["peak_bytes"] > memory["weights_bytes"] > 1_000_000
     assert memory["peak_to_file"] == pytest.approx(memory["peak_bytes"] / memory["file_bytes"])
-    # Two measurements around each run: of two cases that read, and of three that multiply.
+    # Two measurements around each run: two cases are limited by reads, three by dot products.
     assert (len(limits["read_runs"]), len(limits["dot_runs"])) == (2 * 2 * 2, 2 * 2 * 3)
     assert min(limits["read_bytes_per_second"], limits["dot_ops_per_second"]) > 0
     share, work = report.pop("python_share"), report.pop("work")
@@ -89,7 +89,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     waiting = report.pop("waiting")
     assert set(waiting) == {"phases", "waits", "yields", "sleeps", "losses"}
     assert waiting["phases"] > 100
-    assert waiting["waits"] == 0  # one thread waits for nobody
+    assert waiting["waits"] == 0  # a single thread never waits
     assert report == {"model": "random", "isa": lib_isa(), "threads": 1, "context": 200, "runs": 2}
 
 

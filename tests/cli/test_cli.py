@@ -292,7 +292,7 @@ class TestFailures:
         assert (result.returncode, result.stdout, result.stderr) == (2, "", f"santacoder: {message}\n")
 
     def test_closed_errors(self) -> None:
-        """What is said there is lost, and is not in the output."""
+        """Messages are lost, and do not appear in the output."""
         command = f'"{sys.executable}" -m santacoder complete a -n 3 --temperature 0 2>&-'
         environment = {name: value for name, value in os.environ.items() if name != "SANTACODER_MODEL"}
         closed = subprocess.run(command, shell=True, capture_output=True, timeout=HANG, check=True, env=environment)

@@ -71,7 +71,7 @@ def test_the_model_computes_what_the_original_does(tmp_path: Path, layout: str) 
 
 
 def test_one_wrong_detail_is_seen(tmp_path: Path) -> None:
-    """The limit is far below what any mistake of a conversion costs."""
+    """Any mistake of a conversion costs far more than this limit."""
     weights, config = reference.load(converted(tmp_path, "linear-mha"))
     right = expected("linear-mha")
     width, size = builder.WIDTH, builder.HEAD_DIM
@@ -80,7 +80,7 @@ def test_one_wrong_detail_is_seen(tmp_path: Path) -> None:
         wrong = {key: change(value) if key.endswith(name) else value for key, value in weights.items()}
         return reference.mean_kl(right, reference.forward(wrong, config, TOKENS)[ROWS])
 
-    assert divergence("attn_output.weight", np.transpose) > 1e-3  # square: only its place tells
+    assert divergence("attn_output.weight", np.transpose) > 1e-3  # square: its shape tells nothing
     assert divergence("attn_qkv.bias", lambda b: np.roll(b, size)) > 1e-3
     keys_last = [*range(width), *range(2 * width, 3 * width), *range(width, 2 * width)]
     assert divergence("attn_qkv.weight", lambda w: w[keys_last]) > 1e-3
@@ -378,7 +378,7 @@ def test_memory_of_one_tensor(tmp_path: Path) -> None:
     total = (folder / "model.safetensors").stat().st_size
     assert total > 25e6
     del tensors
-    convert(folder, tmp_path / "warm.gguf", "f32")  # imports are no part of it
+    convert(folder, tmp_path / "warm.gguf", "f32")  # so that imports are not measured
     tracemalloc.start()
     convert(folder, tmp_path / "m.gguf", "f32")
     peak = tracemalloc.get_traced_memory()[1]
@@ -441,7 +441,7 @@ def test_order_of_infilling_by_command(tmp_path: Path, mode: FimMode) -> None:
 
 
 def test_without_safetensors(tmp_path: Path) -> None:
-    """The package's other parts do not need it, and what is missing is named."""
+    """Other parts of the package do not need it, and the error names what is missing."""
     folder = builder.write_checkpoint(tmp_path / "c")
     code = (
         "import sys; sys.modules['safetensors'] = None; from santacoder.cli import main; sys.exit(main(sys.argv[1:]))"

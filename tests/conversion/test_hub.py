@@ -42,7 +42,7 @@ def commit_of(branch: str) -> str:
 
 
 def tensors_of(branch: str) -> builder.Tensors:
-    """Each branch has weights of its own: another norm at the end."""
+    """Make the weights of each branch differ, in the last norm."""
     tensors = builder.weights(BRANCHES[branch])
     tensors["transformer.ln_f.bias"] = builder.noise((builder.WIDTH,), 100 + list(BRANCHES).index(branch))
     return tensors
@@ -180,10 +180,10 @@ def test_what_the_cache_lacks(cache: Path, tmp_path: Path) -> None:
 
 
 def test_only_what_is_needed_is_downloaded(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a repository with weights in every form, the safetensors and the small files."""
+    """From a repository with weights in every form, only the safetensors and the small files are downloaded."""
     asked: dict[str, Any] = {}
     here = ["config.json", "tokenizer.json", "README.md", "model.safetensors"]
-    here += ["generation_config.json", "tokenizer_config.json"]  # which say what ends a text
+    here += ["generation_config.json", "tokenizer_config.json"]  # they name the tokens that end a text
     others = [
         "pytorch_model.bin",
         "flax_model.msgpack",

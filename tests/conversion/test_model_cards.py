@@ -24,7 +24,7 @@ CARDS = {
 
 @pytest.mark.parametrize("name", CARDS)
 def test_model_cards_that_are_none(tmp_path: Path, name: str) -> None:
-    """They name no licence, take no memory and stop nothing."""
+    """They give no licence, take no memory and do not stop the conversion."""
     folder, out = builder.write_checkpoint(tmp_path / "c"), tmp_path / "m.gguf"
     (folder / "README.md").write_text(f"---\n{CARDS[name]}\n---\n", "utf-8")
     convert(folder, out)

@@ -64,7 +64,7 @@ def test_configuration(tmp_path: Path, layout: str, changes: dict[str, Any], mes
 
 
 def test_square_matrices_follow_the_configuration(tmp_path: Path) -> None:
-    """With two heads and an MLP as wide as the model all matrices of the split layout are square: no shape can tell."""
+    """With two heads and an MLP as wide as the model all matrices of the split layout are square, so no shape tells the layout."""
     tensors = builder.weights("split")
     for i in range(builder.LAYERS):
         name = f"transformer.h.{i}"

@@ -1,4 +1,4 @@
-"""What a conversion writes: nothing in the place of a file that it reads, and nothing when it is interrupted."""
+"""The output of a conversion: it never replaces a file that is read, and an interrupted run writes nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_target_that_exists_is_seen_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("force", [False, True])
 def test_no_file_of_the_checkpoint_is_replaced(tmp_path: Path, force: bool, linked: bool) -> None:
-    """Nor are weights that another kind is preferred to; what a conversion does not read may be replaced."""
+    """Nor are weights of a kind that is not chosen; a file that a conversion does not read may be replaced."""
     folder = builder.write_checkpoint(tmp_path / "c")
     others = ("vocab.json", "merges.txt", "added_tokens.json", "model-00001-of-00002.safetensors", "pytorch_model.bin")
     for name in (*others, "model.safetensors.index.json", "pytorch_model-00001-of-00001.bin", "old.gguf"):

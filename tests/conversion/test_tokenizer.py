@@ -268,7 +268,7 @@ def test_santacoder_itself() -> None:
 
 @pytest.mark.parametrize("added", [[], santacoder_tokens()])
 def test_without_fim(added: list[AddedToken]) -> None:
-    """The rows of the markers become padding, whose spelling means nothing to any reader."""
+    """The rows of the markers become padding, which no program takes for markers."""
     found = files(*added)
     vocabulary = build_vocabulary(found, ROWS, [], False)
     assert vocabulary.fim == {}
@@ -282,7 +282,7 @@ def test_without_fim(added: list[AddedToken]) -> None:
 
 @pytest.mark.parametrize("rows", [BPE + 1, BPE + 4])
 def test_no_room_for_fim(rows: int) -> None:
-    """A fine-tune that has cut the rows off."""
+    """A fine-tune without these rows."""
     assert build_vocabulary(files(), rows, [], None).fim == {}
     message = f"there is no room for fill-in-the-middle tokens: ids {BPE}..{BPE + 4} are needed"
     with pytest.raises(InvalidRequestError, match=f"^{message}"):
@@ -302,7 +302,7 @@ def test_spellings_of_starcoder() -> None:
 
 
 def fine_tune(special: bool = True) -> TokenizerFiles:
-    """Rows beyond SantaCoder's: one that ends a turn, and one that is no special token."""
+    """Rows beyond SantaCoder's: one that ends a turn, and one that is not special."""
     more = [AddedToken(BPE + 5, "<|turn|>", special, not special), AddedToken(BPE + 6, "<code>", False, True)]
     return files(*santacoder_tokens(), *more)
 
@@ -318,7 +318,7 @@ END, CODE, NEWLINE = BPE + 5, BPE + 6, builder.tokenizer()["model"]["vocab"]["Ċ
         ([END, BPE, END], [END, BPE]),
         (["<|turn|>", BPE], [END, BPE]),
         ([NEWLINE, END], [END, NEWLINE]),
-        ([NEWLINE], [BPE, NEWLINE]),  # what begins a text is never one of the BPE model's
+        ([NEWLINE], [BPE, NEWLINE]),  # the token that begins a text is never one of the BPE model's
         ([CODE, BPE + 1, NEWLINE], [CODE, BPE + 1, NEWLINE]),
         ([50256], [BPE]),
         ([], [BPE]),

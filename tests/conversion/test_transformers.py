@@ -1,4 +1,4 @@
-"""The original implementations beside ours, where transformers and torch are installed."""
+"""Our results against the original implementations', if transformers and torch are installed."""
 
 from __future__ import annotations
 

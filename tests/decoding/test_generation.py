@@ -117,7 +117,7 @@ def test_stop_across_tokens() -> None:
 
 def test_false_start_of_a_stop() -> None:
     pieces, completion = run(tokens_of("ab", "ab", "cd"), stop="abababc")
-    assert [piece.text for piece in pieces] == ["ababcd", ""]  # at "d" nothing can be a start any more
+    assert [piece.text for piece in pieces] == ["ababcd", ""]  # after "d" no stop can have begun
     assert pieces[0].tokens == (256, 256, 258)
     assert (completion.text, completion.finish_reason) == ("ababcd", "stop")
 
@@ -190,7 +190,7 @@ def test_echo() -> None:
     assert pieces == [
         Piece("prompt ab", (), None),
         Piece("a", (256,), "stop"),
-    ]  # a stop in the prompt is none
+    ]  # a stop string in the prompt does not count
     assert completion.text == "prompt aba"
     assert completion.tokens == [256]
 

@@ -1,4 +1,4 @@
-"""The declaration of the options: checks, and that what cannot be derived from it agrees with it."""
+"""The declaration of the options: its checks, and that everything written by hand agrees with it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestParams:
         "option", [option for option in OPTIONS.values() if option.check is None], ids=lambda option: option.name
     )
     def test_limits_are_allowed_and_no_more(self, option: Option) -> None:
-        """Where the kind says how to check."""
+        """Options whose kind says how to check them."""
         right: list[Any] = [limit for limit in (option.low, option.high) if limit is not None]
         beyond = [] if option.low is None else [option.low - 1]
         beyond += [] if option.high is None else [option.high + 1]

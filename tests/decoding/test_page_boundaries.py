@@ -1,4 +1,4 @@
-"""The sampler's ends at a page that may not be touched: a read or write past them ends the process (check_kernels has
+"""Sampler arrays beside a page that must not be touched: a read or write past them ends the process (check_kernels has
 the same for all kernels)."""
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Fenced:
             assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(PAGE), 0) == 0
 
     def floats(self, n: int, at_end: bool) -> NDArray[np.float32]:
-        """n of them, at one of the ends."""
+        """Place n floats at one of the ends."""
         return self._inside[-n:] if at_end else self._inside[:n]
 
 
 @pytest.fixture(scope="module")
 def fence() -> Fenced:
-    """Never unmapped: it is small."""
+    """Never unmapped, since it is small."""
     return Fenced(8)
 
 

@@ -31,7 +31,7 @@ def c_sample(
     min_p: float = 0.0,
     isa: int = lib.SC_ISA_SCALAR,
 ) -> int:
-    """sc_sample of a copy, which it uses up, with the end of it watched."""
+    """Call sc_sample on a copy, since it overwrites its input, and check that it stays in bounds."""
     memory = np.append(logits, np.float32(42))
     source = ffi.from_buffer("float[]", memory)
     token = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, bits)
@@ -48,7 +48,7 @@ def c_argmax(logits: Logits) -> int:
 def masses(
     logits: Logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
 ) -> list[int]:
-    """What each token weighs after all filters, by sorting."""
+    """The weight of each token after all filters, by sorting."""
     n = len(logits)
     out = np.empty(n, dtype=np.float32)
     inverse = np.float32(1) / np.float32(temperature)
@@ -135,7 +135,7 @@ class TestKernel:
         assert support(logits, temperature=0.5, top_p=0.7) == {0}  # 1, 1/4, 1/16, 1/16: temperature comes first
         assert support(logits, temperature=0.5, min_p=0.3) == {0}
         assert support(logits, temperature=2.0, min_p=0.6) == {0, 1}
-        # min-p measures by the largest probability, whatever top-p left of the rest.
+        # min-p compares with the largest probability, whatever top-p left.
         assert support(logits, top_p=0.8, min_p=0.26) == {0, 1}
 
     @pytest.mark.parametrize(

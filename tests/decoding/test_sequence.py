@@ -53,7 +53,7 @@ class TestLookup:
         texts = {}
         for lookup in (False, True):
             engine = Counted(transformer)
-            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that what was drafted comes
+            bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that drafts are right
             params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
             sample = new_sequence(tokenizer, self.TEXT, params)
             Scheduler(engine).finish([sample])
@@ -75,7 +75,7 @@ class TestLookup:
     def test_no_wrong_draft_stays(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
     ) -> None:
-        """What a request leaves in caches, for the next that begins with its text, holds that text alone."""
+        """The cache that a request leaves, for the next one that begins with its text, holds only that text."""
         options: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
         ids = model.tokenizer.encode(CODE)
         text = model.complete(CODE, max_tokens=6, lookup=False, **options).tokens
@@ -96,7 +96,7 @@ class TestLookup:
         else:
             tokens = session.complete(CODE, stop_tokens=text[3], **options).tokens
         assert tokens == text[: len(tokens)]
-        model.complete("x", max_tokens=1)  # takes the finished sample's cache in
+        model.complete("x", max_tokens=1)  # keeps the finished sample's cache
         if way == "saved":
             session.save(tmp_path / "a.session")
             session = model.session()
@@ -104,7 +104,7 @@ class TestLookup:
         follow = session.complete if way in ("session", "saved") else model.complete
         prompt = [*ids, *tokens, 9]
         found = follow(prompt, max_tokens=3, logprobs=2, **options)
-        assert found.timings.prompt_tokens == 2  # the last token's place and what is new; the rest came from the cache
+        assert found.timings.prompt_tokens == 2  # the last token and the new one; the cache had the rest
         model._scheduler.forget()
         assert found.logprobs == model.complete(prompt, max_tokens=3, logprobs=2, **options).logprobs
 

@@ -1,4 +1,4 @@
-"""Several sequences in one step: each has the bytes of its lone run in any batch, and prefixes are shared."""
+"""Several sequences in one step: each gives the same bytes in any batch as by itself, and prefixes are shared."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_long_context_is_cut_into_calls(path: Path, past: int, calls: int) -> 
     model.forward(random_tokens(past + 1), cache)
     layers, head = model.macs
     heads = 4 * 2 * model.config.embedding_length * model.config.block_count  # of attention, per position
-    model._budget = layers + head + 2 * heads  # enough for one token behind another
+    model._budget = layers + head + 2 * heads  # enough for one token after another
     asked: list[bool] = []
 
     def abandon() -> bool:
@@ -233,7 +233,7 @@ def test_an_empty_fork() -> None:
 
 
 def test_a_cache_starts_with_zeros_after_sharing() -> None:
-    """A block beyond the length is not copied: what it held is of no use, and NaN there would do harm."""
+    """A block beyond the length is not copied: its content is unused, and NaN there would do harm."""
     base = KVCache(block_bytes=64, capacity=256, dim=1, item_bytes=1)
     base.reserve(130)
     base.append(130)

@@ -1,4 +1,4 @@
-"""How many threads: from a made-up machine."""
+"""The number of threads, on made-up machines."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_the_real_machine() -> None:
 
 @pytest.fixture
 def real_group() -> Iterator[Path]:
-    """A group of this machine's with a quota of one CPU and, in it, one without."""
+    """A group of this machine with a quota of one CPU, and in it a group without one."""
     own = re.search(r"^\d+:(?:cpuacct,)?cpu(?:,cpuacct)?:(/.*)$", read(Path("/proc/self/cgroup")), re.MULTILINE)
     mounted = [Path("/sys/fs/cgroup", name) for name in ("cpu", "cpu,cpuacct", "cpuacct,cpu")]
     parents = [folder / own[1][1:] for folder in mounted if own and (folder / own[1][1:]).is_dir()]
@@ -234,5 +234,5 @@ def test_real_group_of_version_1(real_group: Path) -> None:
 
 
 def read(path: Path) -> str:
-    """The text of a file, nothing where there is none."""
+    """The text of a file; "" if it does not exist."""
     return path.read_text() if path.exists() else ""

@@ -87,7 +87,7 @@ def test_same_bytes(
     assert last.tobytes() == expected[path][-last.nbytes :]
     for length, other in ((40, 3), (0, 11), (63, 1)):
         cache.truncate(length)
-        model.forward([other] * (len(tokens) - length), cache)  # leaves other keys and values behind
+        model.forward([other] * (len(tokens) - length), cache)  # leaves other keys and values in the cache
         cache.truncate(length)
         again = model.forward(tokens[length:], cache, outputs="all")
         assert again.tobytes() == expected[path][-again.nbytes :]
@@ -284,7 +284,7 @@ def gguf_values(tensor: gguf.ReaderTensor) -> NDArray[np.float64]:
     return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float64).reshape(shape)
 
 
-# Weights that are no numbers.
+# Weights that are not numbers.
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

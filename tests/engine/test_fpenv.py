@@ -1,4 +1,4 @@
-"""Another library's rounding mode or flush-to-zero: every result stays, and so does the other library's setting."""
+"""Another library's rounding mode or flush-to-zero: results stay the same, and so does the other library's setting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.paths import FILE
 from tests.support.samples import CODE
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() != "x86_64", reason="knows glibc's fenv_t of x86-64 alone"
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="knows only glibc's fenv_t on x86-64"
 )
 FENV_BYTES, MXCSR = 32, 28  # the size of fenv_t, and where MXCSR lies in it
 STATES = {
@@ -67,7 +67,7 @@ def foreign_model(folder: Path) -> Path:
 
 
 def results(path: Path) -> list[Any]:
-    """Everything that a model computes, threads started anew."""
+    """Everything that a model computes, on newly started threads."""
     options: dict[str, Any] = {
         "max_tokens": 12, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "min_p": 0.01, "seed": 3, "ignore_eos": True,
         "repetition_penalty": 1.1, "frequency_penalty": 0.3, "presence_penalty": 0.1, "logit_bias": {3: 0.1},

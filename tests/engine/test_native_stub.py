@@ -61,7 +61,7 @@ def test_the_same_functions() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_signature(name: str) -> None:
     declared, written = ffi.typeof(getattr(lib, name)), functions("Lib")[name]
-    by_position = written.args.posonlyargs or written.args.args  # `self` alone needs no slash
+    by_position = written.args.posonlyargs or written.args.args  # `self` by itself needs no slash
     assert [annotation(argument.annotation) for argument in by_position[1:]] == list(map(python_type, declared.args))
     assert ast.unparse(written.args).count("/") == bool(declared.args)
     assert annotation(written.returns) == python_type(declared.result)
@@ -75,7 +75,7 @@ def test_the_same_constants() -> None:
 
 @pytest.mark.parametrize("struct", STRUCTS)
 def test_fields(struct: str) -> None:
-    """What is opaque has none."""
+    """Opaque types have no fields."""
     try:
         ffi.sizeof(struct)
     except ffi.error:

@@ -28,7 +28,7 @@ def blocks_of(type_name: str, fill: str, count: int = 64) -> NDArray[np.uint8]:
     for offset in SCALE_OFFSETS[type_name]:
         if fill == "random":
             scales = rng.standard_normal((count, 1))
-        else:  # the widest exact differences: the largest scale beside the smallest minimum
+        else:  # the widest exact differences: the largest scale with the smallest minimum
             signs = np.where(rng.random((count, 1)) < 0.5, -1, 1)
             scales = signs * (SMALLEST_F16 if offset == 2 else LARGEST_F16)
         blocks[:, offset : offset + 2] = scales.astype("<f2").view(np.uint8)

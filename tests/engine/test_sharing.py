@@ -1,4 +1,4 @@
-"""How linear layers are cut into units, and what that makes of cores that this machine does not have."""
+"""How linear layers are cut into units, and how long they take on cores that this machine does not have."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def test_no_rows_no_units(rule: Kernels, threads: int) -> None:
     assert len(shares(rule, 1540, 1, 0, threads, 2048, 36864)) == 0
 
 
-# What it makes of a step. Equal cores share the memory's bandwidth, of which each can use a part.
+# Its effect on a step. Equal cores share the memory's bandwidth, of which each can use a part.
 
 
 def run(rule: Kernels, rows: int, threads: Sequence[Thread], depth: int = 0) -> tuple[Result, float]:
-    """A step, and the work that one thread would have with it at the bandwidth that each has here."""
+    """Simulate a step; return it and the time of one thread with the bandwidth that each thread has here."""
     bandwidth = min(CORE_BANDWIDTH, ALL_BANDWIDTH / len(threads))
     alone = sum(phase.work for phase in Step(rule, rows, 1, depth, bandwidth).phases())
     return simulate(list(Step(rule, rows, len(threads), depth, bandwidth).phases()), threads), alone
@@ -114,7 +114,7 @@ def test_prompts_use_all_cores(rule: Kernels, speeds: list[float]) -> None:
 
 
 def generation_efficiency(rule: Kernels, count: int, depth: int) -> float:
-    """Against the same work divided without a rest, and a hand-over for each phase."""
+    """The ratio to the same work divided evenly, with one hand-over for each phase."""
     result, alone = run(rule, 1, equal(count), depth)
     return (alone / count + result.phases * HAND_OVER) / result.time
 
@@ -147,7 +147,7 @@ def test_thread_that_never_comes_holds_up_nobody(rule: Kernels) -> None:
 
 @pytest.mark.parametrize("rows", [1, 512])
 def test_thread_that_is_often_away(rule: Kernels, rows: int) -> None:
-    """For 50 of 100 ms, each time with a unit in hand, for which the other waits: no worse than without it."""
+    """Off its CPU for 50 of 100 ms, each time with a unit that the other waits for: no worse than without it."""
     away = [(1e3 * at, 1e3 * (at + 50)) for at in range(7, 3000, 100)]
     step = list(Step(rule, rows, 2).phases()) * (40 if rows == 1 else 1)
     result = simulate(step, [Thread(), Thread(away=away)])

@@ -115,7 +115,7 @@ KV_HEADS = "starcoder.attention.head_count_kv"
 @pytest.mark.parametrize("heads", [1, 2, 4, 8])
 @pytest.mark.parametrize("multi_query", [True, False])
 def test_without_the_number_of_kv_heads(load: Load, heads: int, multi_query: bool) -> None:
-    """llama.cpp takes as many as query heads then, and old converters meant one: the tensors tell which."""
+    """llama.cpp then takes as many as query heads, while old converters meant one: the tensors tell."""
     kv_heads = 1 if multi_query else heads
     config = load(tiny_builder(layers=2, heads=heads, kv_heads=kv_heads, metadata={KV_HEADS: None}))
     assert config.head_count_kv == kv_heads

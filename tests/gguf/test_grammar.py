@@ -1,4 +1,4 @@
-"""Property tests over a grammar of GGUF files: what is well formed is read back, and what lies is refused."""
+"""Property tests over a grammar of GGUF files: well-formed files are read back, others are refused."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_is_well_formed_is_read_back(tmp_path: Path, made: tuple[GGUFBuilde
             assert file.data(info).tobytes() == tensor.data
 
 
-#: For each field of a file, what makes it a lie about what is there.
+#: For each field of a file, changes that make it contradict the file's contents.
 LENGTHS = ["key", "string", "array", "item"]
 LIES = ["n_keys", "n_tensors", "dims", "rank", "offset", "kind", "cut", "trailing", *LENGTHS]
 
@@ -121,7 +121,7 @@ def test_what_lies_is_refused(
     out, _ = made
     data = told(out, lie, number, pick)
     if data == made[0].build():
-        return  # by chance the truth
+        return  # true by chance
     path = tmp_path / "t.gguf"
     path.unlink(missing_ok=True)
     path.write_bytes(data)
@@ -134,7 +134,7 @@ def test_what_lies_is_refused(
 def test_a_length_that_is_a_little_wrong_is_survived(
     tmp_path: Path, made: tuple[GGUFBuilder, dict[str, Any]], lie: str, step: int, pick: int
 ) -> None:
-    """What follows may by chance make sense, so it may load."""
+    """The bytes that follow may make sense by chance, so the file may load."""
     out, _ = made
     at, _ = length_field(out, lie, pick)
     whole = out.build()
@@ -189,7 +189,7 @@ def told(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
     if lie == "n_keys":
         return whole[:16] + struct.pack("<Q", number + (number == len(out.metadata))) + whole[24:]
     if lie == "trailing":
-        # As much as padding may add is no lie, so more than that.
+        # More than padding may add, since that much could be valid.
         return whole + bytes(out.alignment + number % 1000)
     if lie == "cut" or not out.tensors:
         end = out.offsets["data"] if not out.tensors else len(whole) - (out.alignment if out.pad_end else 0)

@@ -16,7 +16,7 @@ SEED = int(os.environ.get("SANTACODER_SEED", "1"))
 
 
 def run_one_token(path: Path) -> bool:
-    """Load, and answer if it loads; whether a token came out."""
+    """Load a file and run a token if it loads; return whether it did."""
     with santacoder.load(path, threads=1) as model:
         try:
             return bool(model.complete([0], max_tokens=1, ignore_eos=True).tokens)
@@ -31,7 +31,7 @@ def test_every_case_is_small_and_named_once() -> None:
 
 
 def test_cases_may_share_a_folder(tmp_path: Path) -> None:
-    """As in `make soak`: none is in the way of the next."""
+    """As in `make soak`: no file affects the next."""
     for case in CASES:
         case.write(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Models in several files: whatever reads a model reads them by their first part, and gets what one file would give."""
+"""Models in several files: every reader takes the first part, and gets what a single file would give."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_errors_name_the_part(tmp_path: Path) -> None:
 
 
 def test_odd_paths(tmp_path: Path) -> None:
-    """What would control a terminal is escaped."""
+    """Characters that would control a terminal are escaped."""
     paths = write_parts(tmp_path, split(small_model()), "a\n\x1b[31m")
     santacoder.load(paths[0], threads=1).close()
     for path, problem in ((paths[1], "so open its part 1, "), (paths[0], "but part 2, ")):

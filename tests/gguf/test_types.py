@@ -78,7 +78,7 @@ def test_floats() -> None:
 
 
 def test_types_that_are_written() -> None:
-    """All that have kernels; those of blocks say how many of their values share a scale."""
+    """All types that have kernels; block types say how many of their values share a scale."""
     assert list(TARGETS) == [kind.name for kind in packed(Packing.OWN)]
     for kind in TYPES.values():
         assert (kind.group is not None) == (kind.writable and kind.block > 1)

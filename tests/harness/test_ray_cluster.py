@@ -1,4 +1,4 @@
-"""A run on a local Ray cluster has the bytes of one on this machine alone, whatever the number of actors dies."""
+"""A run on a local Ray cluster has the bytes of one on this machine, with any number of actors, even if some die."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.waiting import HANG
 
 ray: Any = pytest.importorskip("ray")
 
-# What Ray itself leaves open is not what these tests are about.
+# These tests are not about resources that Ray itself leaves open.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -76,7 +76,7 @@ def working_actors() -> list[int]:
 
 
 def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    """The processes that a process comes from."""
+    """The ancestors of a process."""
     found = []
     while (pid := parents.get(pid, 0)) > 1:
         found.append(pid)
@@ -89,7 +89,7 @@ def test_the_same_bytes(tmp_path: Path, alone: bytes, actors: int) -> None:
 
 
 def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
-    """Two that work are killed; what they had not given back is done again. A run that ends before counts too."""
+    """Two working actors are killed; their unfinished portions are done again. A run may end before that."""
     killed: list[int] = []
     for number in itertools.count():
         over = threading.Event()
@@ -132,7 +132,7 @@ def test_no_actors(tmp_path: Path) -> None:
 
 
 def test_too_many_actors(tmp_path: Path) -> None:
-    """Ray would let the last one wait for ever."""
+    """Ray would let the last one wait forever."""
     few = replace(ray_samples(3), threads=2)
     with pytest.raises(InvalidRequestError, match=r"^3 actors of 2 threads need 6 CPUs, but the cluster has 4$"):
         run(tmp_path, few)

@@ -32,13 +32,13 @@ from santacoder.harness.tasks import Problem
 from santacoder.sources.packaged import packaged_model
 from tests.support.harness_samples import SAMPLING, lines, problems_of, settings_of
 
-OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # from the other project's imports
 
 SOURCE = LocalSamples(packaged_model(), threads=1)
 
 
 class Stops:
-    """The packaged model's samples, until so many were given."""
+    """The packaged model's samples, up to a number of them."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -60,7 +60,7 @@ class Never:
 
 
 def results(folder: Path) -> tuple[bytes, bytes]:
-    """What a run gives, and that its record is gone."""
+    """Return a finished run's samples; its record must be gone."""
     assert not (folder / RECORD).exists()
     return (folder / SAMPLES).read_bytes(), (folder / GENERATIONS).read_bytes()
 
@@ -220,7 +220,7 @@ def test_other_settings_are_taken_while_there_is_no_sample(tmp_path: Path, whole
 
 
 def test_settings_are_written_under_the_lock(tmp_path: Path) -> None:
-    """Who is refused leaves no settings behind for the run that is at work."""
+    """A process that is refused does not change the settings of the run in progress."""
     with (tmp_path / RECORD).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InvalidRequestError, match="another process is at work in"):
@@ -287,7 +287,7 @@ def test_seeds(tmp_path: Path, whole: Path) -> None:
 
 
 def test_infilling(tmp_path: Path) -> None:
-    """Completions alone, of the prompt that `infill` makes in mode psm, without its filters."""
+    """Only completions, of the prompt that `infill` makes in mode psm, without its filters."""
     sampling = replace(SAMPLING, max_length=None)
     go(tmp_path, "fim", sampling=sampling)
     texts = json.loads((tmp_path / GENERATIONS).read_bytes())

@@ -1,4 +1,4 @@
-"""Programs that try to do harm: each fails alone, within its limits, and a good one beside them passes."""
+"""Programs that try to do harm: each fails by itself, within its limits, and a good one beside them passes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from santacoder.harness.sandbox.runner import Limits, check_isolation, run_progr
 from santacoder.harness.sandbox.syscalls import filter_program
 from tests.support.waiting import HANG
 
-#: Of programs that end by themselves, at once or never, and of those that do not.
+#: Limits for programs that end by themselves, and for those that do not.
 LIMITS, SHORT = Limits(seconds=HANG, memory_bytes=256 << 20), Limits(seconds=1.0, memory_bytes=256 << 20)
 FOR_EVER = "import time\ntime.sleep(1e6)"
 GOOD = "import math, collections\nassert math.gcd(12, 18) == 6\nprint('x' * 1000)"
@@ -78,7 +78,7 @@ def limits(name: str) -> Limits:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that a program could write to, were it not kept from it."""
+    """A folder that a program could write to if it were not isolated."""
     folder = tmp_path / "own"
     folder.mkdir(mode=0o777)
     (folder / "keep").write_text("data")
@@ -97,7 +97,7 @@ def test_isolation_holds_here() -> None:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Leave to have 2048 files open."""
+    """Allow 2048 open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2048:
         pytest.skip(f"at most {hard} open files here")

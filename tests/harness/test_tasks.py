@@ -1,4 +1,4 @@
-"""Benchmark files to prompts, stops and programs: each as the bigcode harness has it."""
+"""Benchmark files to prompts, stops and programs: the same as in the bigcode harness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import LANGUAGES, find_task, humaneval_file, read_problems
 from tests.support.harness_samples import FILES, problems_of
 
-OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # of what the other project imports
+OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # from the other project's imports
 
 
 def test_humaneval() -> None:

@@ -1,4 +1,4 @@
-"""The door shaped like transformers where markers and padding rows have the largest logits, by itself and beside it."""
+"""`santacoder.hf` where markers and padding rows have the largest logits, by itself and against transformers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_greedy_is_what_the_logits_say(ours: CausalLM, prompt: list[int], penalt
 
 
 def test_every_kind_of_token_is_said(ours: CausalLM) -> None:
-    """The property above is about something."""
+    """The property above is not vacuous."""
     prompts = np.random.default_rng(0).integers(0, ROWS, (300, 3))
     said = set(ours.generate(prompts, max_new_tokens=2)[:, 3:].ravel().tolist())
     assert {EOT, PREFIX, MIDDLE, SUFFIX, PAD} <= said
@@ -106,7 +106,7 @@ def test_sampling_draws_from_all(ours: CausalLM) -> None:
     assert (drawn > PAD).any()
 
 
-@pytest.mark.filterwarnings("ignore")  # of what the other project imports
+@pytest.mark.filterwarnings("ignore")  # from the other project's imports
 class TestBesideTransformers:
     @pytest.fixture(scope="class")
     def theirs(self, checkpoint: Path) -> Any:

@@ -1,4 +1,4 @@
-"""The door shaped like transformers: loading and generating. See test_tokenizer.py for the tokenizer."""
+"""The interface of transformers: loading and generating. See test_tokenizer.py for the tokenizer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ids_of(model: CausalLM, text: str) -> np.ndarray[Any, Any]:
 
 
 def continued(model: CausalLM, text: str, **options: Any) -> list[int]:
-    """What the library itself generates from all tokens, the end of text included."""
+    """The library's own generation from all tokens, the end of text included."""
     ends = model.engine.tokenizer.eot_id
     assert ends is not None
     completion = model.engine.complete(text, stop_tokens=ends, ignore_eos=True, any_token=True, **options)
@@ -224,7 +224,7 @@ class TestGenerate:
         assert model.generate(ids, **options).shape == (1, length + 20)
         assert model.generate(ids, max_length=length + 3, **options).shape == (1, length + 3)
         assert model.generate(ids, max_length=2, max_new_tokens=4, **options).shape == (1, length + 4)
-        assert model.generate(np.full((1, 250), 7), **options).shape == (1, 256)  # what the context has room for
+        assert model.generate(np.full((1, 250), 7), **options).shape == (1, 256)  # all that fits in the context
         message = rf"^max_length is {length}, but the prompt already has {length} tokens: set max_new_tokens$"
         with pytest.raises(santacoder.InvalidRequestError, match=message):
             model.generate(ids, max_length=length)

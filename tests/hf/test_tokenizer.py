@@ -1,4 +1,4 @@
-"""The tokenizer of the door shaped like transformers."""
+"""The tokenizer with the interface of transformers."""
 
 from __future__ import annotations
 

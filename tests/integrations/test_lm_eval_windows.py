@@ -1,4 +1,4 @@
-"""Which tokens are scored after which for lm-eval's requests: fixed examples, and beside HFLM, lm-eval's own model."""
+"""Which tokens are scored after which for lm-eval's requests: fixed examples, and against HFLM, lm-eval's own model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lm(model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Asked:
-    """Writes down what a model is to score, in place of its `score_many`."""
+    """Records what a model is asked to score, in place of its `score_many`."""
 
     def __init__(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sequences: list[list[int]] = []
@@ -62,7 +62,7 @@ def total(model: santacoder.SantaCoder, tokens: list[int], count: int) -> float:
 
 
 def test_windows_read_the_whole_context(lm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many tokens as the context has are read in each, and the one after them is scored."""
+    """Each reads as many tokens as the context has, and the one after them is scored too."""
     asked = Asked(lm.model, monkeypatch)
     t = lm.tok_encode(LETTERS)
     assert len(t) == 20
@@ -94,7 +94,7 @@ def test_truncation_keeps_one_token_more_than_the_context(lm: Any, monkeypatch: 
 
 @pytest.mark.parametrize(("context", "continuation"), [("de", "f"), ("xd", "ef"), ("d", "e"), ("d", "ef")])
 def test_a_token_shared_by_context_and_continuation(lm: Any, context: str, continuation: str) -> None:
-    """Nothing of both together is left for the continuation, so it is encoded by itself; others are not disturbed."""
+    """No token of both is left for the continuation, so it is encoded by itself; other requests are not affected."""
     before, after = lm.tok_encode(context), lm.tok_encode(continuation)
     assert len(lm.tok_encode(context + continuation)) <= len(before)
     other = ("a", "b")
@@ -116,7 +116,7 @@ def text(rng: random.Random, length: int) -> str:
     )
 
 
-@pytest.mark.filterwarnings("ignore")  # of what the other project imports
+@pytest.mark.filterwarnings("ignore")  # from the other project's imports
 class TestBesideHFLM:
     @pytest.fixture(scope="class")
     def theirs(self, checkpoint: Path) -> Any:

@@ -27,7 +27,7 @@ void check_logit_maxima(int level, const sc_kernels *kernels)
                 const float bad[] = {INFINITY, NAN, -NAN};
                 x[random_int(0, (int)n - 1)] = bad[random_bits() % COUNT(bad)];
                 expect(!kernels->logit_maxima(x, n, length, got),
-                       "a logit that is no number, or infinite, is not refused");
+                       "a logit that is not a number, or infinite, is not refused");
                 end();
             }
 }

@@ -52,7 +52,7 @@ void sc_test_delay(void)
     nanosleep(&t, NULL);
 }
 
-/* In place of the C library's, for who is linked with this: a team has no more active threads than CPUs. */
+/* Replaces the C library's in programs linked with this: a team has no more active threads than CPUs. */
 int sched_getaffinity(pid_t thread, size_t bytes, cpu_set_t *set)
 {
     (void)thread;

@@ -1,4 +1,4 @@
-"""The build: what is missing is said in one sentence, C files are compiled side by side, and nothing is left out."""
+"""The build: one sentence says what is missing, C files are compiled in parallel, and no file is left out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_no_compiler(project: Path) -> None:
 
 
 def test_no_headers(project: Path, tmp_path: Path) -> None:
-    """Of Python's, or of the C library."""
+    """Headers of Python, or of the C library."""
     compiler, problem = tmp_path / "cc", "<stdin>:3:10: fatal error: Python.h: No such file or directory"
     compiler.write_text(f"#!/bin/sh\necho '{problem}' >&2\nexit 1\n")
     compiler.chmod(0o755)

@@ -74,7 +74,7 @@ COMMANDS = [words for document in DOCUMENTS.values() for line in commands(docume
 
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, in one folder; what a block is said to print it prints."""
+    """Blocks run in order, in one folder, and print what the page says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("SANTACODER_MODEL", raising=False)
@@ -92,7 +92,7 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_are_run_or_say_why_not(name: str) -> None:
-    """Only output and what a comment marks do not run."""
+    """Every block runs, except output and blocks that a comment marks."""
     blocks = DOCUMENTS[name].blocks
     assert [b.line for b in blocks if b.language not in RUN and not b.prints and b.not_run is None] == []
     assert [b.line for b in blocks if b.prints and b.language != "text"] == []
@@ -106,7 +106,7 @@ def test_most_blocks_run() -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_command_parses(words: list[str]) -> None:
-    """Ours with its own parser; of the others only a few programs are asked for."""
+    """Ours are parsed by the command itself; others may only use a few programs."""
     program, *arguments = words
     if program == "santacoder":
         assert make_parser(arguments).parse_args(arguments)
@@ -152,7 +152,7 @@ def test_every_page_can_be_reached() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_that_are_named_exist(name: str) -> None:
-    """Of the checkout or the installed package; a star stands for several, and NAME for the reader's own."""
+    """Files of the checkout or the installed package; a star stands for several, and NAME for the reader's own."""
     named = re.findall(
         r"(?<![\w/.])((?:src/santacoder|tests|bench|tools|docs|csrc|examples)/[\w./*-]*\w)", DOCUMENTS[name].text
     )
@@ -180,14 +180,14 @@ def test_glossary_is_in_order() -> None:
 
 
 def test_glossary_names_files_that_exist() -> None:
-    """Every term at least one, of the package too."""
+    """Every term names at least one file of the checkout or the package."""
     files = {term: re.findall(r"`([\w./]+\.(?:c|h|py|md))`", text) for term, text in GLOSSARY}
     assert [term for term, paths in files.items() if not paths] == []
     assert [path for paths in files.values() for path in paths if not (ROOT / path).is_file()] == []
 
 
 def test_links_and_anchors_are_found(tmp_path: Path) -> None:
-    """The tests above see what there is."""
+    """The tests above do find blocks, links and files."""
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` (c)\n\n# Twice\n# Twice\nSee [x](y.md#z), `[no](link)`.\n\n```sh\n[no](link)\n# none\n```\n"

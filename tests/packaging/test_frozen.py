@@ -1,4 +1,4 @@
-"""What a tool that freezes programs, PyInstaller say, must see of the package without running it."""
+"""What a tool that freezes programs, such as PyInstaller, must find out about the package without running it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGE = Path(santacoder.__file__).parent
 
 
 def seen(folder: Path, program: str) -> set[str]:
-    """The modules that a program imports as far as its text tells; those outside the package are not followed."""
+    """The modules that a program's text imports; those outside the package are not followed."""
     (folder / "santacoder").symlink_to(PACKAGE)
     (folder / "program.py").write_text(program)
     finder = ModuleFinder([str(folder)])
@@ -32,7 +32,7 @@ def seen(folder: Path, program: str) -> set[str]:
 
 
 def test_all_modules_are_imported_by_statements(tmp_path: Path) -> None:
-    """And what the extension imports from C, where such tools do not look."""
+    """The modules that the extension imports from C are found too, where such tools do not look."""
     modules = {f"santacoder.{module}" for module in santacoder._MODULES.values()}
     assert {"_cffi_backend", "numpy", *modules} <= seen(tmp_path, "import santacoder\nsantacoder.load()\n")
 
@@ -71,7 +71,7 @@ def test_the_entry_point() -> None:
 
 
 def test_a_frozen_program_executes_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its executable is no interpreter: it would start itself again for each of them."""
+    """A frozen executable is not an interpreter: it would start itself again for each program."""
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(IsolationError, match=r"^a frozen program has no Python interpreter to execute others with$"):
         check_isolation()

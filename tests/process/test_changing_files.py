@@ -31,7 +31,7 @@ def test_the_file_may_vanish_once_it_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_truncation_while_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some tensors were packed: the rest is not touched."""
+    """After some tensors were packed; the rest is not read."""
     path, release, calls = tmp_path / "m.gguf", GGUFFile.release, 0
 
     def releasing(file: GGUFFile, offset: int, part: int) -> None:

@@ -82,7 +82,7 @@ OPEN = {
 
 @pytest.mark.parametrize("name", OPEN)
 def test_the_interpreter_ends_with_modules_that_others_keep(name: str) -> None:
-    """As beside PyTorch: a module that somebody has a reference to loses its globals, and the objects go after that."""
+    """As with PyTorch: a module that is still referenced loses its globals, and objects are destroyed after that."""
     program = "model = santacoder.load(FILE, threads=2)\n" + OPEN[name]
     done = run(
         program

@@ -38,7 +38,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(path: Path) -> list[Any]:
-    """All that NumPy has a part in: scores, samples, evaluations, the door shaped like transformers."""
+    """Everything that uses NumPy: scores, samples, evaluations, `santacoder.hf`."""
     sampled: dict[str, Any] = {
         "max_tokens": 8, "temperature": 0.7, "top_k": 9, "min_p": 0.1, "seed": 3, "ignore_eos": True, "logprobs": 4,
         "repetition_penalty": 1.3, "frequency_penalty": 0.3, "presence_penalty": -0.1, "logit_bias": {3: 1e-300},
@@ -67,7 +67,7 @@ def results(path: Path) -> list[Any]:
 
 
 def functions() -> list[Any]:
-    """Those that meet the largest and the smallest numbers."""
+    """Computations on the largest and the smallest numbers."""
     extreme = np.array([MOST, -MOST, 1e-45, 0], dtype=np.float32)
     steep = np.array([0, -1e4, 1e-40, -800], dtype=np.float32)
     found: list[Any] = [log_softmax(extreme).tolist(), token_logprobs(steep, 1, 3)]
@@ -97,7 +97,7 @@ def files(path: Path, checkpoint: Path, folder: Path) -> list[bytes]:
 
 @contextmanager
 def numpy_says(setting: Any) -> Iterator[None]:
-    """What a program sets; warnings are errors in these tests."""
+    """A program's settings; warnings are errors in these tests."""
 
     def stop(kind: str, flag: int) -> None:
         raise FloatingPointError(kind)

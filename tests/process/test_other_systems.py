@@ -1,4 +1,4 @@
-"""What another system lacks is missed where it is used, not when the package is imported."""
+"""Features that another system lacks fail where they are used, not when the package is imported."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def test_sigterm_ends_the_process() -> None:
 
 @pytest.mark.parametrize("megabytes", [0, 1, 2, 4, 8, 16, 64])
 def test_too_little_memory(megabytes: int) -> None:
-    """`ulimit -v`: an answer or a MemoryError, and with memory again the same answer as ever."""
+    """`ulimit -v`: an answer or a MemoryError, and with enough memory the same answer as always."""
     run(f"""
         expected = once()
         used = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))

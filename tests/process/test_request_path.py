@@ -60,7 +60,7 @@ def test_few_frames_stand_between_the_command_and_the_kernels(
 
 
 def test_ids_are_converted_once(model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a list to an array of int32, by the first who sees them; from there on they are only copied or looked at."""
+    """From a list to an array of int32, in the first function that gets them; after that only copied or read."""
     prompt = [5 + i % 90 for i in range(97)]  # of a length that nothing else has
     conversions: list[str] = []
 

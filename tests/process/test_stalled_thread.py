@@ -58,11 +58,11 @@ with santacoder.load(sys.argv[1], threads=2) as model:
         say(rounds)
 """
 SEIZE, INTERRUPT, CONTINUE, DETACH = 0x4206, 0x4207, 7, 17
-ANY_TASK = 0x40000000  # __WALL, for waitpid: tracees that are no process
+ANY_TASK = 0x40000000  # __WALL, for waitpid: tracees that are not processes
 
 
 class Held:
-    """Another process's thread, which stands still between `hold` and `go_on`."""
+    """A thread of another process, stopped between `hold` and `go_on`."""
 
     def __init__(self, thread: int) -> None:
         self._thread = thread

@@ -30,7 +30,7 @@ FORBIDDEN_MODULES = {
     "http",
     "socket",
 }
-#: What runs the programs that a model wrote, isolated, after `santacoder eval ... --allow-code-execution` alone.
+#: Modules that run a model's programs, isolated, only with `santacoder eval ... --allow-code-execution`.
 ALLOWED = {
     "harness/sandbox/runner.py": {"import subprocess"},
     "harness/sandbox/child.py": {"call exec", "call compile"},

@@ -47,7 +47,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def divergence(path: Path, source: Path) -> float:
-    """Mean KL of float64 passes over both files: that of the weights alone."""
+    """Mean KL of float64 passes over both files: the effect of only the weights."""
     tokens = np.random.default_rng(5).integers(0, 250, 100).tolist()
     expected, found = (reference.forward(*reference.load(each), tokens) for each in (source, path))
     return reference.mean_kl(expected, found)

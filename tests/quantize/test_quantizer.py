@@ -1,4 +1,4 @@
-"""Rounding of tensors: small errors that are reported as they are, bits that depend on nothing, and bad values."""
+"""Rounding of tensors: small errors, reported correctly; the same bits everywhere; and bad values."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_equal_values(quantizer: Quantizer, type_name: str, fill: float) -> None
 
 @pytest.mark.parametrize("type_name", BLOCKS)
 def test_importance(quantizer: Quantizer, type_name: str) -> None:
-    """What counts more is missed by less."""
+    """More important columns get smaller errors."""
     values = heavy_tailed()
     importance = np.where(np.arange(values.shape[1]) % 7 == 0, 50, 1).astype(np.float32)
 
@@ -163,7 +163,7 @@ def test_what_is_too_large(quantizer: Quantizer) -> None:
 
 
 def test_sizes_that_do_not_fit() -> None:
-    """What C is told of sizes was checked."""
+    """Sizes are checked before C gets them."""
     quantizer, values = Quantizer(1), np.ones((2, 256), np.float32)
     for bad in (values[:, :100], values[:, :255]):
         with pytest.raises(ValueError, match=f"tensor x: {bad.shape[1]} columns do not fit Q6_K"):

@@ -1,4 +1,4 @@
-"""Scores: the log-softmax of `logits` to the last bit, alone or together, in memory for a chunk; and bad input."""
+"""Scores: the log-softmax of `logits` to the last bit, one by one or together, in memory for a chunk; and bad input."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class TestScore:
 
 
 def mixed_sequences() -> list[list[int]]:
-    """Some begin alike, some are equal, some the beginning of others, some have nothing in common; 1 to 257 tokens."""
+    """Sequences of 1 to 257 tokens: some equal, some with common prefixes, some prefixes of others, some unrelated."""
     rng = np.random.default_rng(3)
     trunk = random_tokens(257, 4)
     sequences = [trunk, trunk[:100], [7], trunk, random_tokens(257, 5), trunk[:1], trunk[:256]]
@@ -131,7 +131,7 @@ class TestScoreMany:
         told: list[int] = []
         scores = score_sequences(engine, [ids(context + random_tokens(3, seed)) for seed in range(40)], told.append)
         assert sum(told) == 40 * 202  # each score counts, also those that one row of logits gave
-        assert engine.tokens == 200 + 40 * 2  # of each continuation's three tokens the last predicts nothing
+        assert engine.tokens == 200 + 40 * 2  # the last of each continuation's three tokens predicts nothing
         assert scores[7] == model.score(context + random_tokens(3, 7))
 
     def test_steps_are_filled(self, model: santacoder.SantaCoder) -> None:

@@ -60,7 +60,7 @@ def test_a_parent_has_what_its_children_need(sequences: list[list[int]]) -> None
 
 
 def test_branches_of_one_trunk_need_no_chain() -> None:
-    """Two ways out of every position: the trunk segments whole, and all branches after it, whatever their order."""
+    """A branch at every position: first the whole trunk, then all branches, whatever their order."""
     trunk = [5] * 30
     branches = [[*trunk[:stop], token, token] for stop in range(1, 28) for token in (1, 9)]
     [root] = plan_prefixes(arrays([*branches, trunk])).roots
@@ -107,7 +107,7 @@ def test_steps_hold_up_to_a_chunk(sequences: list[list[int]], chunk: int) -> Non
 
 
 def test_groups_share_steps() -> None:
-    """Four answers to each of many questions: the first of a later question runs beside the others of one before."""
+    """Four answers to each of many questions: the first of a later question runs with the others of an earlier one."""
     questions = [[group] * 20 + [100 + answer] * 3 for group in range(30) for answer in range(4)]
     steps = Recorder(questions, 64, 1024).steps
     rows = 30 * (23 + 3 * 3)

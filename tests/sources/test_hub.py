@@ -1,4 +1,4 @@
-"""Models from the hub: which file, the cache without a network, and what goes wrong. Nothing here asks the network."""
+"""Models from the hub: which file, the cache without a network, and errors. Nothing here uses the network."""
 
 from __future__ import annotations
 

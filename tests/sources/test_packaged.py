@@ -39,7 +39,7 @@ def test_has_santacoders_special_tokens(model: santacoder.SantaCoder) -> None:
     assert [tokenizer.eot_id, tokenizer.fim_prefix_id, tokenizer.fim_middle_id, tokenizer.fim_suffix_id] == [
         last, last + 1, last + 2, last + 3,
     ]  # fmt: skip
-    assert len(tokenizer.encode("1234")) == 4  # digits stand alone
+    assert len(tokenizer.encode("1234")) == 4  # one token per digit
 
 
 def test_knows_python(model: santacoder.SantaCoder) -> None:
@@ -56,7 +56,7 @@ def test_fills_in_suffix_first(model: santacoder.SantaCoder) -> None:
 
 
 def test_the_suffix_helps(model: santacoder.SantaCoder) -> None:
-    """What stands behind the gap makes the very same middle likelier than with a foreign suffix."""
+    """The right suffix makes the same middle more probable than a foreign suffix does."""
     prefix, middle = "def area(width, height):\n    ", "result = width * height"
     suffix, foreign = "\n    return result\n", "\nclass Reader:\n    pass\n"
 

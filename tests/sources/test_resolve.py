@@ -1,4 +1,4 @@
-"""Names of models: one reading of them at every door. Nothing here asks the network."""
+"""Names of models: every interface reads them the same way. Nothing here uses the network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that nobody may ask; nothing in the working directory."""
+    """A hub that must not be asked; nothing in the working directory."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the hub was asked")
@@ -117,7 +117,7 @@ def test_a_file_that_the_repository_lacks(model: str, lm_eval_door: Any) -> None
 
 @pytest.mark.parametrize("path", PATHS)
 def test_paths_are_never_looked_up(no_hub: None, path: str, lm_eval_door: Any) -> None:
-    """Through any door."""
+    """Through any interface."""
     for load in (lambda path: santacoder.load(options.resolve_model(path)), lm_eval_door):
         with pytest.raises(FileNotFoundError, match="there is no such model file"):
             load(path)

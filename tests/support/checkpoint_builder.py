@@ -21,7 +21,7 @@ from tests.support.gguf_builder import MERGES, SPECIALS, byte_symbols
 LAYERS, WIDTH, HEADS, INNER, POSITIONS = 2, 64, 4, 192, 256
 HEAD_DIM = WIDTH // HEADS
 BPE_TOKENS = 256 + len(MERGES)
-VOCABULARY = BPE_TOKENS + len(SPECIALS) + 4  # 4 rows of padding; 271 is no multiple of anything
+VOCABULARY = BPE_TOKENS + len(SPECIALS) + 4  # 4 rows of padding; 271 is prime
 #: Layouts of the attention; the value seeds the weights.
 LAYOUTS = {"split": 1, "fused": 2, "multi-head": 3, "linear-mqa": 4, "linear-mha": 5}
 CONV1D = ("split", "fused", "multi-head")
@@ -93,7 +93,7 @@ def buffers() -> Tensors:
 
 
 def config(layout: str) -> dict[str, Any]:
-    """config.json as it is published: 50256 is no token of the vocabulary, as in early revisions."""
+    """config.json as it is published: 50256 is not in the vocabulary, as in early revisions."""
     values: dict[str, Any] = {
         "n_embd": WIDTH,
         "n_layer": LAYERS,

@@ -20,7 +20,7 @@ Outcome = tuple[int, bytes, str]
 
 
 def run(*args: str, stdin: bytes | None = None, model: Path | str | None = FILE, **environment: str) -> Outcome:
-    """What becomes of `santacoder ARGS` in a process of its own, with more variables in its environment."""
+    """Run `santacoder ARGS` in its own process, with more environment variables."""
     env = {**os.environ, "SANTACODER_MODEL": str(model or ""), **environment}
     command = [sys.executable, "-m", "santacoder", *args]
     result = subprocess.run(command, input=stdin, capture_output=True, env=env, timeout=HANG, check=False)
@@ -28,7 +28,7 @@ def run(*args: str, stdin: bytes | None = None, model: Path | str | None = FILE,
 
 
 def run_here(*args: str, stdin: bytes = b"", model: Path | str | None = FILE) -> Outcome:
-    """The same in this process."""
+    """Run `santacoder ARGS` in this process."""
     out, err = io.BytesIO(), io.StringIO()
     with (
         mock.patch.dict(os.environ, SANTACODER_MODEL=str(model or "")),

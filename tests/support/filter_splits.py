@@ -1,4 +1,4 @@
-"""A filter of text fed in every two parts: the outcome is the same."""
+"""Check that a text filter gives the same result for every split of its input in two."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(chain: TextFilter, parts: Sequence[str], cut_off: bool = False) -> tuple
 
 
 def every_split(make: Callable[[], TextFilter], text: str, cut_off: bool = False) -> tuple[str, bool]:
-    """What `run` gives, the same for the whole, for every two parts and for single characters."""
+    """The result of `run`, the same for the whole text, for every split in two and for single characters."""
     whole = run(make(), [text], cut_off)
     assert run(make(), list(text), cut_off) == whole
     for at in range(len(text) + 1):

@@ -1,4 +1,4 @@
-"""What `tools/fuzz.py` feeds with bytes, and `test_fuzz_findings.py` with the bytes that once made trouble.
+"""Targets that `tools/fuzz.py` feeds with bytes, and `test_fuzz_findings.py` with bytes that once failed.
 
 A target returns whatever the bytes are; any exception that is not one of ours, and that callers are told of, is a
 finding.
@@ -106,7 +106,7 @@ def checkpoint(data: bytes) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """What a fuzzer may begin with."""
+    """Inputs for a fuzzer to begin with."""
     if name == "session":
         header = HEADER.pack(MAGIC, bytes.fromhex(_FINGERPRINT), 2, _BLOCK_BYTES, 1)
         return [b"", header, header + bytes(8 + _BLOCK_BYTES + 32)]

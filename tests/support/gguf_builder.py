@@ -1,7 +1,7 @@
 """Writes small GGUF files, whole or broken on purpose, without the code under test and without `gguf`.
 
 `tiny_model()` is a complete starcoder model; `tiny_builder()` the same before it is written, so that a test
-can change any field; `small_builder()` a file of under 500 bytes that is no model. After `build`, `offsets`
+can change any field; `small_builder()` a file of under 500 bytes that is not a model. After `build`, `offsets`
 says where each field lies: `version`, `tensor_count`, `kv_count`; for a metadata key KEY `key:KEY`,
 `type:KEY`, `value:KEY`; for a tensor NAME `tensor:NAME` (its directory entry), `rank:NAME`, `dims:NAME`,
 `kind:NAME`, `offset:NAME`; and `data`, the start of the data section.

@@ -1,4 +1,4 @@
-"""What tests of benchmark runs share: small problem files, and a run on the packaged model."""
+"""Helpers of the tests of benchmark runs: small problem files, and a run on the packaged model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def problems_of(name: str) -> list[Problem]:
 
 
 def settings_of(name: str, sampling: Sampling = SAMPLING) -> dict[str, Any]:
-    """Those of a run on the packaged model."""
+    """The settings of a run on the packaged model."""
     task: Task = find_task(name)
     return run_settings(task, FILES[name], problems_of(name), packaged_model(), None, sampling)
 
 
 class Answers:
-    """An engine that knows what to say: the text that `answer` gives for a problem and a sample's number."""
+    """A sample source with the text that `answer` returns for a problem and a sample's number."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer

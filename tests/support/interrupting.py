@@ -1,4 +1,4 @@
-"""Ctrl-C at every place: CPython looks for signals where a function begins and after a call."""
+"""Ctrl-C at every place: CPython checks for signals when a function begins and after a call."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PLACES = (str(Path(santacoder.__file__).parent), threading.__file__)
 
 
 def interrupt(work: Callable[[], object], at: int) -> bool:
-    """Run `work` until functions of the package and of `threading` began or ended `at` times; whether it came so far.
+    """Run `work` until functions of the package and of `threading` began or ended `at` times; return whether they did.
 
-    What generators yield does not count: raising there would leave one neither running nor suspended.
+    Yields of generators do not count: raising there would leave one neither running nor suspended.
     """
     left = at
 

@@ -48,7 +48,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Built:
-    """What the compiler made of csrc and tests/kernels."""
+    """The compiled csrc and tests/kernels."""
 
     library: ctypes.CDLL
     tool: Path

@@ -1,4 +1,4 @@
-"""What the integration takes from lm-eval, written again for tests on machines where lm-eval is not installed."""
+"""The parts of lm-eval that the integration uses, rewritten for tests where lm-eval is not installed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TemplateLM:
 def get_rolling_token_windows(
     token_list: list[int], prefix_token: int, max_seq_len: int, context_len: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """What each window reads, and the tokens that it predicts."""
+    """Yield what each window reads, and the tokens that it predicts."""
     read = [prefix_token, *token_list[:-1]]
     for first in range(0, len(token_list), max_seq_len - context_len + 1):
         stop = min(first + max_seq_len - context_len + 1, len(token_list))
@@ -40,7 +40,7 @@ def get_rolling_token_windows(
 
 
 def make_disjoint_window(pair: tuple[list[int], list[int]]) -> tuple[list[int], list[int]]:
-    """The same without what is read and predicted."""
+    """Return a window without tokens that are both read and predicted."""
     read, predicted = pair
     return read[: len(read) - len(predicted) + 1], predicted
 

@@ -205,7 +205,7 @@ def damaged(what: str, name: str, at: int, data: bytes, **changes: Any) -> Case:
 
 
 def paths() -> Iterator[Case]:
-    """What is no file, and a file that claims a terabyte."""
+    """Paths that are not regular files, and a file that claims a terabyte."""
 
     def directory(folder: Path) -> Path:
         (folder / "directory").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Models in several files, as gguf-split writes them, and the ways in which those do not belong together."""
+"""Models in several files, as gguf-split writes them, and parts that do not belong together."""
 
 from __future__ import annotations
 

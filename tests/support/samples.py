@@ -1,4 +1,4 @@
-"""What tests of samples share: prompts, a sequence, a sample on its own, an engine that counts rows."""
+"""Helpers of the tests of samples: prompts, a sequence, a sample by itself, an engine that counts rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def new_sequence(
 
 
 def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:
-    """Sample number `index` of a prompt, token by token with nobody beside it and from no cache."""
+    """Sample number `index` of a prompt, token by token, by itself and without a cache."""
     params = SamplingParams(**{**options, "lookup": False})
     sequence = new_sequence(model.tokenizer, prompt, params, model.context, index)
     model._scheduler.exclusive(lambda transformer: Scheduler(transformer).finish([sequence]))
@@ -46,5 +46,5 @@ def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: 
 
 
 def facts(completion: santacoder.Completion) -> tuple[Any, ...]:
-    """What must not depend on anything but the request."""
+    """The parts of a completion that must depend only on the request."""
     return completion.text, completion.tokens, completion.finish_reason, completion.seed, completion.usage

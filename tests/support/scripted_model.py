@@ -1,4 +1,4 @@
-"""A model whose answers are a script, its tokenizer, and what becomes of a text that it writes."""
+"""A model whose answers are a script, with its tokenizer and a way to run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step of the thread team on cores that need not be there: the phases of a step, and who does which unit when.
+"""A simulation of the thread team on cores that need not exist: a step's phases, and which thread runs which unit.
 
 Times are microseconds of a core of speed 1. Units come from the C side's own rule (csrc/sharing.h); what one costs was
 measured with the AVX-512 kernels on a core of a Zen 4 server.
@@ -24,7 +24,7 @@ ROW: Final = 1.0  # an embedding's row, or a norm's, quantised
 
 HAND_OVER: Final = 2.0  # from the end of a phase until the others begin with the next
 CLAIM: Final = 0.1  # a compare-and-swap on a line that others write to
-SLICE: Final = 1500.0  # after which a thread lets go of what it holds and yields
+SLICE: Final = 1500.0  # after which a thread releases what it holds and yields
 YIELD: Final = 1.0
 
 # SantaCoder in Q4_K.
@@ -93,7 +93,7 @@ class Step:
     bandwidth: float = CORE_BANDWIDTH  # with few rows; many stay in caches
 
     def phases(self) -> Iterator[Phase]:
-        """Those that csrc/engine.c opens."""
+        """The phases that csrc/engine.c opens."""
         yield self._rows("embed")
         for _ in range(LAYERS):
             yield from self._normed("qkv", QKV, 1)
@@ -148,7 +148,7 @@ class Thread:
     slice: float = field(default=0.0, init=False)  # when it yielded last
 
     def after(self, start: float, work: float) -> float:
-        """The time at which it has done `work` that it begins with at `start`."""
+        """Return the time at which `work` that begins at `start` is done."""
         left = work / self.speed
         for begin, end in self.away:
             if end <= start:
@@ -171,7 +171,7 @@ class _Run:
         self.done = [0] * len(phase.units)
 
     def claim(self, thread: int) -> int | None:
-        """Its own unit, the next that nobody has, or another's own."""
+        """Claim a thread's own unit, the next free one, or another thread's own."""
         if thread in self.owned:
             index = thread
         elif self.next < len(self.phase.units):
@@ -185,7 +185,7 @@ class _Run:
         return index
 
     def finish(self) -> tuple[float, int]:
-        """When the last unit is done, and by which thread."""
+        """Return when the last unit is done, and by which thread."""
         phase, ends, begin = self.phase, [0.0] * len(self.threads), max(self.free)
         looks = [(self.threads[i].after(at, 0), i) for i, at in enumerate(self.free)]
         heapq.heapify(looks)
@@ -212,7 +212,7 @@ class _Run:
 
 
 def _end_of_readers(ends: Sequence[float], spare: float) -> float:
-    """The end of threads that would end at `ends` if all shared the memory until then.
+    """Return the end of threads that would end at `ends` if all shared the memory until then.
 
     From the first that is done on, the others share the bandwidth that it leaves, up to `spare` times their own.
     """

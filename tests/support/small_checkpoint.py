@@ -1,4 +1,4 @@
-"""A checkpoint of a few KB, in the ways that checkpoints are kept, for what damages every byte of it.
+"""A checkpoint of a few KB in every form, for tests that damage each of its bytes.
 
 `files(name)` has all files of a checkpoint in which the file `name` matters.
 """

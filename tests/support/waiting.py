@@ -1,4 +1,4 @@
-"""Waiting for what has to come. A limit is there for what hangs: no machine is so slow or busy that it is reached."""
+"""Waiting for a condition. The limit is only for hangs: no machine is slow or busy enough to reach it."""
 
 from __future__ import annotations
 

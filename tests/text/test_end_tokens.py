@@ -1,4 +1,4 @@
-"""Every token that a file calls the end of a text or of a turn ends it, whichever door the request came through."""
+"""Every token that a file calls the end of a text or of a turn ends it, in every interface."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.support.gguf_builder import byte_symbols, tiny_builder, vocabulary
 EOT, FIM_PAD, FIRST = 262, 266, 267  # in the tiny vocabulary, which goes on with tokens of our own
 EXTRA = ["<|end|>", "<|im_end|>", "<turn>", "[PAD270]"]
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
-#: What the model below says: with these odds, whatever it is asked.
+#: The model below says these tokens, with these odds, whatever the prompt.
 LIKELY = [*b"abc\n", EOT, FIM_PAD, *range(FIRST, FIRST + len(EXTRA))]
 PREFIX = "tokenizer.ggml."
 NO_WARNING = pytest.mark.filterwarnings("ignore:.*has the name of a turn's end")
 
 
 def model_file(path: Path, ends: dict[str, Any], types: Sequence[int]) -> Path:
-    """A model that says LIKELY tokens alone, and calls these the end of a text; `types` are those of EXTRA."""
+    """A model that says only LIKELY tokens, and calls these the end of a text; `types` are those of EXTRA."""
     tokens, kinds = vocabulary(byte_symbols(), len(EXTRA))
     keys = {"tokenizer.ggml.tokens": tokens[:FIRST] + EXTRA, "tokenizer.ggml.token_type": [*kinds[:FIRST], *types]}
     nothing = {"tokenizer.ggml.eos_token_id": None}
@@ -52,7 +52,7 @@ def model_file(path: Path, ends: dict[str, Any], types: Sequence[int]) -> Path:
 
 
 def cut(tokens: Sequence[int], ends: set[int] | frozenset[int]) -> tuple[list[int], str]:
-    """What is left of a text that went on after its ends, and why it ends."""
+    """The text that is left of one that went on after its ends, and the finish reason."""
     for i, token in enumerate(tokens):
         if token in ends:
             return [*tokens[:i]], "stop"

@@ -1,4 +1,4 @@
-"""Where an infilled text ends: repeats of the suffix, single lines, and filters one behind the other."""
+"""Where an infilled text ends: repeats of the suffix, single lines, and chained filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Infilling: prompts, what a long context keeps, completions; test_infill_filters.py has where the text ends."""
+"""Infilling: prompts, cuts of long texts, completions; test_infill_filters.py tests where the text ends."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class TestModel:
         assert pieces[-1].finish_reason == completion.finish_reason
 
     def test_session(self, model: santacoder.SantaCoder) -> None:
-        """What a session gives is what the model gives, and while somebody types it keeps the suffix."""
+        """A session gives the same result as the model, and keeps the suffix while someone types."""
         options: dict[str, Any] = {"seed": 3, "max_tokens": 8}
         suffix = "\n    return 1\n" * 8
         length = len(infill_prompt(model.tokenizer, "def f():", suffix, "spm", 248))

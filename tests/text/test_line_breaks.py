@@ -1,4 +1,4 @@
-"""Line breaks: read with LF alone, in every door that infills, and given back as the file has them."""
+"""Line breaks: read as LF in every interface that infills, and given back as the file has them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.filter_splits import every_split
 from tests.support.paths import FILE
 from tests.support.scripted_model import EOT, Script, infilled, scripted_sequence, tokens_of
 
-#: Code without CRLF, and with CRs that are alone.
+#: Code without CRLF, but with single CRs.
 LF_PARTS = ["\n", "\n\n", "\n    ", "return x", "abcd", "a", "é🎅", ")", " ", "\rb", "<fim-middle>"]
 LF_TEXT = st.lists(st.sampled_from(LF_PARTS), max_size=7).map("".join)
 ANY_PARTS = ["\n", "\r", "\r\n", "\r\r\n", "abcd", "    ", "return x", ")", "é"]
@@ -52,7 +52,7 @@ class TestReading:
         assert every_split(ReadLineBreaks, text) == (as_lf(text), False)
 
     def test_many_crs_take_no_longer_than_they_are(self) -> None:
-        """Nor does a regular expression that backtracks stand behind it: this would take hours."""
+        """Nor does a regular expression backtrack: this would take hours."""
         assert as_lf("\r" * 3_000_000 + "a\n") == "\r" * 3_000_000 + "a\n"
 
     @pytest.mark.parametrize(("text", "expected"), [("a\r", "a\n"), ("a\r\r", "a\n"), ("a\r\n", "a\n"), ("a", "a")])
@@ -105,7 +105,7 @@ class TestFilters:
         assert every_split(lambda: FilterChain(infill_filters("", suffix, False, [stop])), text) == ("a", True)
 
     def test_a_lone_cr(self) -> None:
-        """Is no line break for a stop string or a repeat, but ends a single line."""
+        """Not a line break for a stop string or a repeat, but it ends a single line."""
 
         def make(stop: list[str], single: bool) -> FilterChain:
             return FilterChain(infill_filters("x", "\r\nabcd\r\n", single, stop))
@@ -179,7 +179,7 @@ class TestDoors:
     def test_crlf_is_lf_converted(
         self, model: santacoder.SantaCoder, data: st.DataObject, prefix: str, suffix: str
     ) -> None:
-        """In every door the same tokens, and the same text but for its line breaks; one-shot equal to streamed."""
+        """Every interface gives the same tokens, and the same text but for line breaks; one-shot equals streamed."""
         breaks = [model.tokenizer.encode(letter)[0] for letter in "\r\n"]
         options: dict[str, Any] = {
             "mode": data.draw(st.sampled_from(["psm", "spm"])), "single_line": data.draw(st.booleans()),
@@ -214,7 +214,7 @@ class TestDoors:
                 model.infill(*texts)
 
     def test_completions_are_true_to_the_byte(self, model: santacoder.SantaCoder) -> None:
-        """A prompt alone may be anything."""
+        """A prompt by itself may be anything."""
         prompt = "def f():\r\n    "
         for door in (model, model.session()):
             completion = door.complete(prompt, max_tokens=4, temperature=0, echo=True)

@@ -22,7 +22,7 @@ def test_permissions_stay(tmp_path: Path, mode: int) -> None:
     path.chmod(mode)
     with atomic_file(path) as file:
         [temporary] = [other for other in tmp_path.iterdir() if other != path]
-        assert stat.S_IMODE(temporary.stat().st_mode) == mode  # nobody reads meanwhile what they may not
+        assert stat.S_IMODE(temporary.stat().st_mode) == mode  # meanwhile no other user can read it
         file.write(b"new")
     assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (mode, b"new")
 

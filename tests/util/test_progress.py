@@ -1,4 +1,4 @@
-"""Progress bars: where they are drawn, and that they hold up nobody."""
+"""Progress bars: where they are drawn, and that they never block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be opened as a file, and what tells it from another."""
+"""Which paths may be opened as files, and what tells files apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files: a byte order mark is no part of the text, and other encodings are named, wherever a file is read."""
+"""Text files: a byte order mark is not part of the text, and errors name other encodings, wherever a file is read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TestDecodeText:
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
     def test_other_letters(self, encoding: str) -> None:
-        """Are known by their mark alone."""
+        """Recognised only by their mark."""
         with pytest.raises(InvalidRequestError, match=f"is {encoding.upper()}, but"):
             decode_text("名前\u2500".encode(encoding), "a.py")
 
