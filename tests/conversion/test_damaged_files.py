@@ -107,7 +107,7 @@ def test_absurd_json(tmp_path: Path) -> None:
 
 
 def test_every_byte_of_the_header_matters(tmp_path: Path) -> None:
-    """Cut off or changed at any place the file is refused, never an exception of another kind."""
+    """A file cut off or changed at any place is refused, and no other kind of exception is raised."""
     folder = tmp_path / "c"
     small_checkpoint.write(folder, small_checkpoint.files("model.safetensors"))
     path = folder / "model.safetensors"

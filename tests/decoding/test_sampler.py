@@ -218,7 +218,7 @@ class TestKernel:
         assert c_sample(logits, (1 << 64) - 1) == 49279
 
     def test_top_p_just_above_the_first(self) -> None:
-        """1 and n times 1/n are 2, of which a little more than the half takes the first and few of the others."""
+        """Weights 1 and n times 1/n add up to 2: a little over half is the first and a few of the others."""
         logits = halves(0, *[10] * 1024)
         assert c_sample(logits, (1 << 64) - 1, top_p=0.501) == 3
         assert c_sample(logits, (1 << 64) - 1, top_p=0.4999) == 0
@@ -226,7 +226,7 @@ class TestKernel:
         assert c_sample(logits, (1 << 64) - 1, top_p=0.50001) == 1
 
     def test_the_least_that_top_p_can_ask_for_more(self) -> None:
-        """2^39 and 2^15 + 1 times 1, less the part of 2^-24, is more than 2^39, by a fraction of 1."""
+        """The sum of 2^39 and 2^15 + 1 ones, times 1 - 2^-24, exceeds 2^39 by less than 1."""
         logits = np.full((1 << 15) + 2, -27.0, dtype=np.float32)
         logits[0] = 0
         assert c_sample(logits, (1 << 64) - 1, top_p=1 - 2**-24) == 1
@@ -237,7 +237,7 @@ class TestKernel:
         assert [c_sample(logits, bits, min_p=1.0) for bits in (0, 1 << 63, (1 << 64) - 1)] == [5, 6, 40000]
 
     def test_as_many_equals_as_are_copied(self) -> None:
-        """4095 to 4097 of equal logits or weights, where 4096 tokens are few."""
+        """4095 to 4097 equal logits or weights, around the limit of 4096 that are copied."""
         for equal in (4095, 4096, 4097):
             logits = np.full(49280, -1.0, dtype=np.float32)
             logits[:equal] = 0

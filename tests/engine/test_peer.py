@@ -23,11 +23,11 @@ pytestmark = pytest.mark.peer
 PROMPT = 12
 COUNT = 16
 
-# Our divergence from the exact logits is at most this part of llama.cpp's. On K-quants we scale every 32
+# Our divergence from the exact logits is at most this fraction of llama.cpp's. On K-quants we scale every 32
 # activations and llama.cpp every 256; on Q8_0 both round alike, and neither can be ahead by much.
 FIXTURES = {"mqa-q4_k_m": 0.8, "mha-q4_k_m": 0.8, "mqa-q8_0": 1.1}
 
-# The logits spread by 1.2; either engine's are off by 0.03 (standard deviation) and by 0.17 at the most.
+# The logits' standard deviation is 1.2; the errors' of either engine is 0.03, and the largest error 0.17.
 LARGEST_ERROR = 0.25
 TIE = 0.15
 

@@ -40,7 +40,7 @@ def rule(built: Built) -> Kernels:
 
 
 def check_units(units: Array, pairs: int, unit: int, rows: int) -> None:
-    """Every row of every pair is in one unit: they are columns of whole groups, which cuts of whole tiles divide."""
+    """Check that every row of every pair is in one unit, cut at multiples of `unit` pairs and of whole tiles."""
     first, last, begin, end = units[np.lexsort((units[:, 2], units[:, 0]))].T
     assert (first[0], begin[0], last[-1], end[-1]) == (0, 0, pairs, rows)
     assert (first < last).all()

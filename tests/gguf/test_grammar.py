@@ -149,7 +149,7 @@ def test_a_length_that_is_a_little_wrong_is_survived(
 
 
 def length_field(out: GGUFBuilder, lie: str, pick: int) -> tuple[int, int]:
-    """Where a key, a string, an array or an array's first string has its length, and the bytes of each item."""
+    """Find the length of a key, a string, an array or an array's first string: its offset, and the bytes of an item."""
     held: dict[str, tuple[int, bytes]] = {
         "string": (STRING, string("text")),
         "array": (ARRAY, array(U32, [1, 2])),
@@ -173,7 +173,7 @@ def length_field(out: GGUFBuilder, lie: str, pick: int) -> tuple[int, int]:
 
 
 def told_length(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
-    """The file with a length that is more than what is left, by `number` or less."""
+    """The file with a length that exceeds the rest of the file, by up to `number`."""
     at, item_bytes = length_field(out, lie, pick)
     whole = out.build()
     room = (len(whole) - at - 8) // item_bytes
@@ -216,7 +216,7 @@ def told(out: GGUFBuilder, lie: str, number: int, pick: int) -> bytes:
 
 
 def _same_size(a: tuple[int, ...], b: tuple[int, ...], alignment: int, kind: int) -> bool:
-    """Whether both take as many aligned bytes, so that a file with either can be well formed."""
+    """Whether both take the same number of aligned bytes, so that a file with either can be well formed."""
     _, block, size = next(entry for entry in WEIGHT_TYPES.values() if entry[0] == kind)
     n_bytes = [int(np.prod([int(n) for n in dims], dtype=object)) // block * size for dims in (a, b)]
     return a[0] % block == 0 and -(-n_bytes[0] // alignment) == -(-n_bytes[1] // alignment)

@@ -67,12 +67,12 @@ HOSTILE = {
 
 
 def hostile(name: str, folder: Path) -> str:
-    """The program."""
+    """The text of a hostile program."""
     return f"import time\nFOLDER, END = {str(folder)!r}, time.time() + {HANG}\n{HOSTILE[name][0]}"
 
 
 def limits(name: str) -> Limits:
-    """Those of a hostile program."""
+    """The limits of a hostile program."""
     return SHORT if HOSTILE[name][1] == "timed out" else LIMITS
 
 

@@ -25,7 +25,7 @@ NEW = 12
 
 
 def loud_weights() -> builder.Tensors:
-    """A model that often says special tokens and padding: their rows are longer than others."""
+    """Weights of a model that often says special tokens and padding, whose rows are scaled up."""
     tensors = builder.weights("linear-mqa")
     tensors["transformer.wte.weight"][LOUD] *= np.float32(3)
     return tensors

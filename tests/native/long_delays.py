@@ -1,6 +1,6 @@
 """Answers of an engine whose threads are held up at random steps of their protocol: `long_delays.py [SEED]`.
 
-Runs with an extension that is built with SC_DELAYS, in processes side by side, for they sleep most of the time. Each
+Runs with an extension that is built with SC_DELAYS, in parallel processes, since they sleep most of the time. Each
 computes the same logits and the same tokens, with up to 8 active threads; more than MOST delays of 1 to 20 ms must
 change nothing.
 """

@@ -30,13 +30,13 @@ def _others() -> None:
 
 
 def state_and_ticks(thread: int) -> tuple[str, int]:
-    """S for asleep, and the time on a CPU so far: proc(5)."""
+    """A thread's state, S for asleep, and its CPU time so far: see proc(5)."""
     fields = (TASKS / str(thread) / "stat").read_text().rpartition(")")[2].split()
     return fields[0], int(fields[11]) + int(fields[12])
 
 
 def team_beside(others: set[int], count: int) -> set[int]:
-    """The threads that are new, once there are so many: the one that packed the weights may still be on its way out."""
+    """Return the new threads, once there are `count`: the one that packed the weights may still be about to exit."""
     wait_for(lambda: len(tasks() - others) == count)
     return tasks() - others
 

@@ -16,7 +16,7 @@ from santacoder.quantize.quantizer import Quantized, Quantizer
 
 BLOCKS = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
 FLOATS = ("F32", "F16", "BF16")
-#: Squared error over squares of `heavy_tailed`, which has large values far out: what llama.cpp's quantiser gives.
+#: llama.cpp's squared error over the sum of squares, for `heavy_tailed`, which has some very large values.
 LLAMA_CPP = {"Q4_K": 8.28e-3, "Q5_K": 2.10e-3, "Q6_K": 6.25e-4, "Q8_0": 6.34e-5}
 #: SHA-256 of the blocks of `heavy_tailed`, by the first 16 digits. Only a change of the arithmetic may change them.
 GOLDEN = {

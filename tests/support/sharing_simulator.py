@@ -54,11 +54,11 @@ class Phase:
 
     Attributes:
         units: the time of each.
-        ahead: how much of a unit is left when its thread claims the next, as a part of it.
-        own: unit i is first offered to thread i.
-        setup: what every thread does before its first unit.
-        last: what the thread does that finishes the last unit.
-        spare: how much faster a unit goes at most, if others leave it the memory's bandwidth.
+        ahead: for each, the fraction that is left when its thread claims the next one.
+        own: whether unit i is first offered to thread i.
+        setup: time of every thread before its first unit.
+        last: time of the thread that finished the last unit.
+        spare: the most by which a unit speeds up when other threads leave memory bandwidth to it.
     """
 
     name: str

@@ -204,7 +204,7 @@ def test_no_special_tokens_at_all() -> None:
     [("[PAD]", 3, True), ("[PAD]", 4, True), ("[PAD7]", 4, True), ("[PAD269]", 3, True), ("[PAD269]", 4, False)],
 )
 def test_added_tokens_named_like_padding(name: str, kind: int, is_a_token: bool) -> None:
-    """Control tokens are none, and user-defined ones only with their own id, as early converters wrote it."""
+    """Control tokens are not padding; user-defined ones are only with their own id, as early converters wrote it."""
     tokens, types = vocabulary(byte_symbols())
     got = tiny(tokens=[*tokens, name], token_type=np.array([*types, kind]))
     assert (got.encode(f"x{name}") == [ord("x"), N_TOKENS]) == is_a_token
