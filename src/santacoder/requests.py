@@ -123,7 +123,7 @@ def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> lis
 def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> TokenIds:
     """Return the ids (T,) int32 of a prompt, at least one: an empty prompt becomes the end-of-text token.
 
-    `check` refuses prompts that are too long. A text that is too long whatever its tokens is not even tokenized.
+    `check` refuses prompts that are too long. A text that is certainly too long is not even tokenized.
 
     Raises:
         ContextOverflowError: `check` raised it.

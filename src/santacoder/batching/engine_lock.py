@@ -38,7 +38,7 @@ class Waiter:
         self.bell: threading.Condition | None = None
 
     def sleep(self, lock: threading.RLock, seconds: float) -> None:
-        """Release the lock until `wake`, or for so many seconds."""
+        """Release the lock until `wake`, for at most `seconds`."""
         try:
             self.bell = threading.Condition(lock)
             self.bell.wait(seconds)

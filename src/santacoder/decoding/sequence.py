@@ -76,7 +76,7 @@ class Sequence:
         self.stale = False
         self._key = seed, index
         self._end_ids, self._stop_ids = request.end_ids, request.params.stop_ids
-        self._ids = request.token_ids  # once it runs: with room for those to be generated, and for drafts
+        self._ids = request.token_ids  # once it runs: with room for generated tokens and drafts
         self._generated = 0
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self._clock = Clock(request.params.deadlines)

@@ -300,7 +300,7 @@ class Step:
         self.batch = ffi.new("sc_batch *", (self.rows, len(parts), 0, self._tokens, self._segments))
 
     def finish(self) -> None:
-        """Count the rows as part of their sequences, once, and let go of these."""
+        """Count the rows as part of their sequences, once, and drop the references to these."""
         for ids, cache in self._parts:
             cache.append(ids.size)
         self._parts = ()
