@@ -55,6 +55,8 @@ lint: lint-csrc
 	$(PYTHON) -m basedpyright --pythonpath "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	PYTHONPATH=src $(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())" --no-cache
 	$(PYTHON) tools/imports.py
+	$(PYTHON) tools/prose.py
+	$(PYTHON) -m codespell_lib
 
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)

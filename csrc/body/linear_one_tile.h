@@ -160,7 +160,7 @@ INLINE void add_panel(int format, int tokens, tile_work now, tile_work next, siz
     }
 }
 
-/* The same for tokens first..rows-1 of a tile, fewer than it holds, in subtiles. Only the first of them leads, if any
+/* The same for tokens first..rows-1 of a tile: fewer than it holds, in parts. Only the first of them leads, if any
  * does. */
 INLINE void add_subtiles(int format, tile_work now, tile_work next, size_t first, size_t rows, int leads,
                          tile_ahead ahead, tile_memory *m, float *out)

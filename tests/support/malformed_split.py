@@ -76,7 +76,7 @@ def splits() -> Iterator[Case]:
     yield after("2 and 3 change places", f"{second}: split.no at byte 44 is 2, but its name is that of 1", exchanged)
     yield after("part 2 is part 1", f"{second}: split.no at byte", lambda paths: copied(paths, 0, 1))
     yield after("part 3 is part 2", f"{third}: split.no at byte 44 is 1, but its name is that of 2", copied_second)
-    yield after("part 2 is no GGUF", f"{second}: the file is not GGUF", lambda paths: filled(paths, b"x" * 99))
+    yield after("part 2 is not GGUF", f"{second}: the file is not GGUF", lambda paths: filled(paths, b"x" * 99))
     yield after("part 2 is empty", f"{second}: the file is empty", lambda paths: filled(paths, b""))
     yield after("part 2 is a folder", f"{second}: the path is a directory, not a file", foldered)
     yield case("no number in part 2", f"{second}: split.no is missing: this is not part 2", lambda p: p[1].drop(NO))

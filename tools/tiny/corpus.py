@@ -114,7 +114,7 @@ def identify(archive: Path, files: dict[str, bytes]) -> Iterator[Source]:
 
 
 def standard_library() -> tuple[Source, dict[str, bytes]]:
-    """The running interpreter's standard library; its hash is over the sorted paths and contents."""
+    """Return the running interpreter's standard library; its hash is over the sorted paths and contents."""
     root = Path(sysconfig.get_path("stdlib"))
     digest = hashlib.sha256()
     files: dict[str, bytes] = {}
@@ -129,7 +129,7 @@ def standard_library() -> tuple[Source, dict[str, bytes]]:
 
 
 def candidates(source: Source, files: dict[str, bytes], cap: int) -> dict[str, str]:
-    """The files of one archive that are worth training on: path below files/ -> text, at most `cap` bytes."""
+    """Return the files of one archive that are worth training on: path below files/ -> text, at most `cap` bytes."""
     wanted: dict[str, str] = {}
     for name in sorted(files):
         if PurePosixPath(name).suffix not in EXTENSIONS[source.language]:

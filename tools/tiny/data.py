@@ -49,12 +49,12 @@ class Vocabulary:
         self._plain.pre_tokenizer = full.pre_tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text; special tokens written out in it are plain text."""
+        """Return the ids of a text; special tokens written out in it are plain text."""
         ids: list[int] = self._plain.encode(text).ids
         return ids
 
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
-        """The ids, and for each where its last character ends in the text."""
+        """Return the ids, and for each where its last character ends in the text."""
         encoding = self._plain.encode(text)
         return encoding.ids, [end for _, end in encoding.offsets]
 
@@ -76,7 +76,7 @@ def split(text: str, line_rate: float, rng: random.Random) -> tuple[str, str, st
 
 
 def rearrange(text: str, mix: Mix, vocabulary: Vocabulary, rng: random.Random) -> list[int]:
-    """The ids of a text rearranged for fill-in-the-middle, PSM or SPM (variant 2), and the end of text."""
+    """Return the ids of a text rearranged for fill-in-the-middle, PSM or SPM (variant 2), and the end of text."""
     prefix, middle, suffix = (vocabulary.encode(part) for part in split(text, mix.line_rate, rng))
     v = vocabulary
     middle = [GUESSED + token for token in (*middle, v.end)]
@@ -132,7 +132,7 @@ class Rows:
         return self.position.opened / len(self._paths)
 
     def batch(self, rows: int) -> NDArray[np.int64]:
-        """The next rows, (rows, length); GUESSED is added to the tokens of middles."""
+        """Return the next rows, (rows, length); GUESSED is added to the tokens of middles."""
         return np.array([self._row() for _ in range(rows)], dtype=np.int64)
 
     def _read(self, document: int) -> str:
@@ -154,7 +154,7 @@ class Rows:
         return row
 
     def _functions(self, rng: random.Random) -> list[int]:
-        """A row of short functions, each ended: what people give a model as a prompt begins like one of them.
+        """Return a row of short functions, each ended: what people give a model as a prompt begins like one of them.
 
         They come from the documents that are being read, which go on where they were.
         """
@@ -169,7 +169,7 @@ class Rows:
         return row[: self._length]
 
     def _piece(self, reader: int, room: int, rng: random.Random) -> list[int]:
-        """The next piece of a document, at most `room` tokens, with the end of text where it ends."""
+        """Return the next piece of a document, at most `room` tokens, with the end of text where it ends."""
         position, text, mix = self.position, self._texts[reader], self._mix
         row_room = room
         if mix.piece_tokens:
@@ -192,7 +192,7 @@ class Rows:
         return piece
 
     def _fim_piece(self, chunk: str, ends: list[int], room: int, rng: random.Random) -> tuple[list[int], int]:
-        """A rearranged piece, and how many characters it took; cutting may cost tokens, so it may need two tries."""
+        """Return a rearranged piece, and how many characters it took; cutting costs tokens, so it may try twice."""
         tokens = min(room - 8, len(ends))
         if self._mix.piece_tokens is None and rng.random() < SHORT_RATE:
             tokens = rng.randint(MIN_FIM // 2, tokens)

@@ -62,7 +62,7 @@ def write_checkpoint(folder: Path, tensors: Tensors, shape: dict[str, int], toke
 
 
 def load(checkpoint: Path) -> tuple[Tensors, dict[str, int]]:
-    """The weights, and the numbers of the shape."""
+    """Return the weights, and the numbers of the shape."""
     import torch
 
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)

@@ -38,7 +38,7 @@ class Shape:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The tanh approximation of GELU, written with a sigmoid, which compiles to faster code than tanh."""
+    """Return the tanh approximation of GELU, written with a sigmoid, which compiles to faster code than tanh."""
     return x * torch.sigmoid(GELU_LINEAR * x + GELU_CUBIC * x * x * x)
 
 
@@ -96,7 +96,7 @@ class Model(nn.Module):
                 nn.init.zeros_(parameter)
 
     def features(self, tokens: Tensor) -> Tensor:
-        """What the output matrix is applied to: (rows, tokens) ids -> (rows, tokens, width)."""
+        """Return what the output matrix is applied to: (rows, tokens) ids -> (rows, tokens, width)."""
         x = self.token_embd(tokens) + self.position_embd.weight[: tokens.shape[1]]
         for block in self.blk:
             x = block(x)

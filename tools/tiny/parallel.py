@@ -36,7 +36,7 @@ class Shared:
         self.done = context.Semaphore(0)
 
     def take(self) -> int:
-        """The number of the next part that nobody took yet."""
+        """Return the number of the next part that nobody took yet."""
         with self.taken.get_lock():
             self.taken.value += 1
             return int(self.taken.value) - 1
@@ -68,7 +68,7 @@ class Method:
 
 
 def make_loss(model: Model, method: Method) -> Callable[[Tensor], Tensor]:
-    """The loss of some rows."""
+    """Return the loss of some rows."""
     function: Any = torch.compile(model.loss) if method.compiled else model.loss
 
     def loss(rows: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def make_loss(model: Model, method: Method) -> Callable[[Tensor], Tensor]:
 
 
 def serve(number: int, shared: Shared, micro_rows: int, method: Method, pause: Path | None) -> None:
-    """The life of a process beside the main one, which it does not outlive."""
+    """Live as a process beside the main one, which it does not outlive."""
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -44,7 +44,7 @@ class Schedule:
     decay_seconds: float = 0.0  # before `finish`
 
     def __call__(self, step: int) -> float:
-        """The factor for the step of this number, counted from 0."""
+        """Return the factor for the step of this number, counted from 0."""
         factor = min(1.0, (step + 1) / self.warmup)
         if self.decay_seconds:
             factor *= min(1.0, max(0.0, self.finish - time.time()) / self.decay_seconds)
@@ -82,7 +82,7 @@ class Optimizer:
             optimizer.step()
 
     def state(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return [optimizer.state_dict() for optimizer, _ in self._all]
 
     def load(self, state: list[dict[str, Any]]) -> None:
@@ -212,7 +212,7 @@ def wait_while(path: Path | None, stopped: list[int]) -> None:
 
 
 def stop_flag() -> list[int]:
-    """A list that is empty until SIGTERM or SIGINT arrives."""
+    """Return a list that is empty until SIGTERM or SIGINT arrives."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: received.append(number))
@@ -271,7 +271,7 @@ def train(trainer: Trainer, checkpoint: Path) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Train the model on a CPU; resumes by itself.")
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)

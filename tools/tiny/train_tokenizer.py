@@ -2,7 +2,7 @@
 
     python train_tokenizer.py --corpus CORPUS --out tokenizer.json
 
-Digits stand alone, the rest is split as GPT-2 does, every byte has a token. The five special tokens come last, in
+Each digit is a token, the rest is split as GPT-2 does, every byte has a token. The five special tokens come last, in
 SantaCoder's order. The files are chosen and ordered by their paths' SHA-256, so the result depends on the corpus
 alone.
 """
@@ -32,7 +32,7 @@ def sample(corpus: Path, size: int) -> Iterator[str]:
 
 
 def train(texts: Iterator[str], vocabulary: int) -> Tokenizer:
-    """A tokenizer of `vocabulary` tokens, the special ones included."""
+    """Return a tokenizer of `vocabulary` tokens, the special ones included."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

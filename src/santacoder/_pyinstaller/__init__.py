@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def hook_dirs() -> list[str]:
-    """The folders with hooks."""
+    """Return the folders with hooks."""
     return [str(Path(__file__).parent)]
