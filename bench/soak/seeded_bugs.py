@@ -85,8 +85,8 @@ BUGS = (
     Bug(
         "rows need no whole blocks",
         "src/santacoder/gguf/reader.py",
-        "if dims[0] % block:",
-        "if dims[-1] % block and False:",
+        "if dims[0] % found.block:",
+        "if dims[-1] % found.block and False:",
         READER,
     ),
     Bug(
