@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of bench and tests
 
 from bench.peers import engines, report
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 
 WORKS = (
     "prompt:512",

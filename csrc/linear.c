@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ops.h"
-#include "sharing.h"
+#include "linear_units.h"
 
 /* Adds the bias of a pair's 32 outputs. */
 static void add_bias(float *restrict acc, const float *restrict bias, size_t rows)

@@ -237,7 +237,7 @@ typedef struct {
 
 /* Top-k: makes all other logits -infinity, after copying what may stay to kept, if it fits. The k largest bucket maxima
  * are k logits, so no logit below the least of them is among the k largest of all. */
-static candidates filter_logits(const sc_kernels *kernels, candidates all, int32_t top_k, buckets *s, float *kept,
+static candidates apply_top_k(const sc_kernels *kernels, candidates all, int32_t top_k, buckets *s, float *kept,
                                 int32_t *ids)
 {
     if (top_k <= s->count) {
@@ -296,7 +296,7 @@ static float least_of_top(uint64_t total, uint64_t target, int32_t n)
 
 /* Top-p and min-p: copies what may stay to kept, if it fits. Returns the least weight that stays; masses are then those
  * of what stays. */
-static float filter_weights(const sc_kernels *kernels, candidates *all, float top_p, float min_p, buckets *s,
+static float apply_top_p_min_p(const sc_kernels *kernels, candidates *all, float top_p, float min_p, buckets *s,
                             float *kept, int32_t *ids)
 {
     const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
@@ -323,9 +323,9 @@ static int32_t sample(const sc_kernels *kernels, candidates all, float temperatu
     const float max = largest(kernels, all.x, all.n, &s);
     if (max == -INFINITY) return -1;
     if (top_k > 0 && top_k < all.n) /* by logit: distinct logits may have equal weights */
-        all = filter_logits(kernels, all, top_k, &s, kept, ids);
+        all = apply_top_k(kernels, all, top_k, &s, kept, ids);
     weigh(kernels, all, max, temperature, &s);
-    if (top_p < 1 || min_p > 0) least = filter_weights(kernels, &all, top_p, min_p, &s, kept, ids);
+    if (top_p < 1 || min_p > 0) least = apply_top_p_min_p(kernels, &all, top_p, min_p, &s, kept, ids);
     const int32_t chosen = draw(all.x, &s, least, random);
     return all.ids ? all.ids[chosen] : chosen;
 }

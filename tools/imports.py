@@ -1,9 +1,9 @@
 """Checks the imports within the package: `python tools/imports.py [FOLDER]`.
 
-Prints the longest chain of imports, the circles, and the imports that go upward between the layers that pyproject.toml
-declares (`[[tool.importlinter.contracts]]`). All import statements count, also those within functions and those only
-for types; importing a name of a package that is not a module counts as importing the package's `__init__`. The exit
-status is 1 if there is a circle or an upward import.
+Prints the longest chain of imports, the circles, the imports that go upward between the layers that pyproject.toml
+declares (`[[tool.importlinter.contracts]]`), and the packages that no layer names. All import statements count, also
+those within functions and those only for types; importing a name of a package that is not a module counts as importing
+the package's `__init__`. The exit status is 1 if there is a circle, an upward import or a package without a layer.
 """
 
 from __future__ import annotations
@@ -94,6 +94,13 @@ def read_layers() -> list[list[str]]:
     return [[name.strip(" ()") for name in layer.replace(":", "|").split("|")] for layer in layers]
 
 
+def find_unplaced(graph: Graph, layers: list[list[str]]) -> list[str]:
+    """Return the folders of the package that no layer names; that of PyInstaller's hooks needs none."""
+    placed = {name for layer in layers for name in layer} | {"_pyinstaller"}
+    folders = {module.split(".")[1] for module in graph if module.count(".") > 1}
+    return sorted(folders - placed) if layers else []
+
+
 def find_upward(graph: Graph, layers: list[list[str]]) -> list[str]:
     """Return "a -> b" for each module a that imports a module b of a higher layer, or of another package of its own."""
     ranks = {name: rank for rank, layer in enumerate(layers) for name in layer}
@@ -120,13 +127,15 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "src" / PACKAGE)
     graph = read_graph(parser.parse_args().folder)
     circles = find_circles(graph)
-    upward = find_upward(graph, read_layers())
+    layers = read_layers()
+    upward, unplaced = find_upward(graph, layers), find_unplaced(graph, layers)
     chain = longest_chain(graph, circles)
     print(f"{len(graph)} modules, {sum(map(len, graph.values()))} imports")
     print(f"longest chain, {len(chain)} modules:", *chain, sep="\n  ")
     print(f"circles, {len(circles)}:", *(" = ".join(circle) for circle in circles), sep="\n  ")
     print(f"upward, {len(upward)}:", *upward, sep="\n  ")
-    return 1 if circles or upward else 0
+    print(f"without a layer, {len(unplaced)}:", *unplaced, sep="\n  ")
+    return 1 if circles or upward or unplaced else 0
 
 
 if __name__ == "__main__":

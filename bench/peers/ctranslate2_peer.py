@@ -11,7 +11,7 @@ from pathlib import Path
 import ctranslate2
 
 from bench.peers.random_checkpoint import token, vocabulary
-from bench.peers.works import Engine, Work, random_tokens
+from bench.peers.workloads import Engine, Work, random_tokens
 
 
 class CTranslate2(Engine):

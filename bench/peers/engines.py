@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers import processes
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 
 HERE = Path(__file__).parent
 OURS = "santacoder"

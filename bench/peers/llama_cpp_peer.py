@@ -15,7 +15,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.peers.works import Stepper
+from bench.peers.workloads import Stepper
 
 Ids = Sequence[int] | NDArray[np.integer]
 

@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
 from bench.peers import engines, report
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 
 SHARED = 128  # tokens of the prompt that a batch shares
 STEPS = 32  # tokens run one by one at a depth

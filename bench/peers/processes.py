@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 
 HERE = Path(__file__).parent
 PROMPT = "def fib(n):"

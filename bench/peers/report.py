@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.peers.engines import Values
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 
 HEAD = """# Speed beside other engines
 

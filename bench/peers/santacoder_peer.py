@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import santacoder
-from bench.peers.works import Stepper, Tokens
+from bench.peers.workloads import Stepper, Tokens
 from santacoder.engine.loading import open_transformer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import transformers
 
-from bench.peers.works import Stepper, Tokens
+from bench.peers.workloads import Stepper, Tokens
 
 
 class Transformers(Stepper):

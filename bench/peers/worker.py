@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
-from bench.peers.works import Engine, Work
+from bench.peers.workloads import Engine, Work
 
 
 def open_engine(kind: str, model: str, threads: int) -> Engine:

@@ -119,7 +119,7 @@ BUGS = (
     ),
     Bug(
         "softmax reads past its end",
-        "csrc/body/sampling.h",
+        "csrc/body/vocabulary.h",
         "memcpy(tail, x + i, (n - i) * sizeof *tail);",
         "memcpy(tail, x + i, sizeof tail);",
         KERNELS,

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and te
 
 from bench.peers import engines
 from bench.peers.engines import OURS, Engine, Peer
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 from bench.studies import loads
 from santacoder.sources.packaged import packaged_model
 

@@ -8,8 +8,8 @@
 #include "linear_table.h"
 #include "norm.h"
 #include "peaks.h"
-#include "quantize.h"
-#include "sampling.h"
+#include "activations.h"
+#include "vocabulary.h"
 
 const sc_kernels FN(sc_kernels) = {
     .name = ISA_NAME,

@@ -27,6 +27,7 @@ const sc_kernels *sc_kernels_get(int level)
 {
     assert(sc_isa_available(level));
     switch (level) {
+    case SC_ISA_SCALAR: return &sc_kernels_scalar;
 #if defined __x86_64__
     case SC_ISA_AVX2: return &sc_kernels_avx2;
     case SC_ISA_AVXVNNI: return &sc_kernels_avxvnni;
@@ -36,6 +37,6 @@ const sc_kernels *sc_kernels_get(int level)
     case SC_ISA_NEON: return &sc_kernels_neon;
     case SC_ISA_NEON_DOTPROD: return &sc_kernels_neon_dotprod;
 #endif
-    default: return &sc_kernels_scalar;
+    default: return NULL; /* a level that has no line here fails at once, instead of running plain C */
     }
 }

@@ -124,9 +124,9 @@ def from_pretrained(
         SantaCoderError: any error of `SantaCoder.load`.
     """
     from santacoder.sources.hub import download
-    from santacoder.sources.resolve import read_repository, with_file
+    from santacoder.sources.model_name import parse_hub_name, with_file
 
-    name = read_repository(repo)
+    name = parse_hub_name(repo)
     if name is not None:  # else `download` says what is wrong with it
         name = with_file(name, "filename", filename)
         repo, filename = name.repo or repo, name.file

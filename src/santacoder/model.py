@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.batching.asyncio_bridge import in_thread, iterate
+from santacoder.batching.exclusive_steps import ExclusiveSteps
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
-from santacoder.batching.shared_steps import SharedSteps
 from santacoder.decoding.options import SamplingOptions, check_context, check_scored
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
@@ -307,7 +307,7 @@ class SantaCoder:
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
         """
-        return score_sequences(SharedSteps(self._scheduler), [self._scored(prompt)])[0]
+        return score_sequences(ExclusiveSteps(self._scheduler), [self._scored(prompt)])[0]
 
     def score_many(self, prompts: abc.Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
         """Score several prompts together; results are in their order, with the same numbers as from `score`.
@@ -323,7 +323,7 @@ class SantaCoder:
         """
         sequences = each_prompt(prompts, self._scored)
         with progress_bar(sum(token_ids.size - 1 for token_ids in sequences), "tokens", progress) as bar:
-            return score_sequences(SharedSteps(self._scheduler), sequences, bar.update)
+            return score_sequences(ExclusiveSteps(self._scheduler), sequences, bar.update)
 
     def fits(self, prompt: Prompt, max_tokens: int) -> bool:
         """Return whether `prompt`, as in `complete`, and up to `max_tokens` new tokens fit in the context together.

@@ -33,7 +33,7 @@ class TestTurns:
 
         def steps() -> None:
             while not over.is_set():
-                turns.step(Waiter(over.is_set), step, lambda _: math.inf)
+                turns.lead_or_wait(Waiter(over.is_set), step, lambda _: math.inf)
 
         def others() -> None:
             for _ in range(20):
@@ -74,14 +74,14 @@ class TestTurns:
         over = False
         leader = Waiter(lambda: over)
         other = threading.Thread(
-            target=lambda: turns.step(Waiter(led.is_set), led.set, lambda _: math.inf), daemon=True
+            target=lambda: turns.lead_or_wait(Waiter(led.is_set), led.set, lambda _: math.inf), daemon=True
         )
 
         def step() -> None:
             other.start()
             wait_for(lambda: turns.waiting[0])
 
-        turns.step(leader, step, lambda _: math.inf)
+        turns.lead_or_wait(leader, step, lambda _: math.inf)
         over = True
         assert not led.is_set()
         with turns.lock:
@@ -98,7 +98,7 @@ class TestTurns:
                 if kind == "exclusive":
                     turns.exclusive(int)
                 else:
-                    turns.step(Waiter(), int, lambda _: math.inf)
+                    turns.lead_or_wait(Waiter(), int, lambda _: math.inf)
 
             more = interrupt(take_turns, at)
             led: list[int] = []
@@ -114,13 +114,13 @@ class TestTurns:
         turns = EngineLock()
         inside: list[Callable[[], object]] = [
             lambda: turns.exclusive(int),
-            lambda: turns.step(Waiter(), int, lambda _: math.inf),
+            lambda: turns.lead_or_wait(Waiter(), int, lambda _: math.inf),
         ]
         for ask in inside:
             with pytest.raises(DeadlockError, match=r"^this thread is at work for the model already"):
                 turns.exclusive(ask)
             with pytest.raises(DeadlockError):
-                turns.step(Waiter(), ask, lambda _: math.inf)
+                turns.lead_or_wait(Waiter(), ask, lambda _: math.inf)
         assert turns.exclusive(lambda: 7) == 7
 
 

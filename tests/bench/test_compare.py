@@ -13,7 +13,7 @@ import pytest
 import santacoder
 from bench import compare
 from bench.peers import engines, processes, report
-from bench.peers.works import Work
+from bench.peers.workloads import Work
 from tests.support.paths import FILE
 
 NAMES = ["santacoder", "llama.cpp", "transformers"]

@@ -1,4 +1,6 @@
 /* The instance of the primitives' checks for each level. */
+#include <stdlib.h>
+
 #include "check.h"
 #include "primitives.h"
 

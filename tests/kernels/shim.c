@@ -4,7 +4,7 @@
 
 #include "rows.h"
 #include "kernels.h"
-#include "sharing.h"
+#include "linear_units.h"
 
 int shim_pack(int source, const void *blocks, size_t rows, size_t columns, int format, void *panels)
 {

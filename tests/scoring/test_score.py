@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import santacoder
 from santacoder import Score, TokenLogprobs
-from santacoder.batching.shared_steps import SharedSteps
+from santacoder.batching.exclusive_steps import ExclusiveSteps
 from santacoder.decoding.logprobs import log_softmax, token_logprobs
 from santacoder.scoring import score as scoring
 from santacoder.scoring.score import score_sequences
@@ -148,7 +148,7 @@ class CountingEngine:
     """Passes everything on to a model's engine."""
 
     def __init__(self, model: santacoder.SantaCoder) -> None:
-        self._engine = SharedSteps(model._scheduler)
+        self._engine = ExclusiveSteps(model._scheduler)
         self.context = model.context
         self.chunk = 128
         self.steps = self.tokens = 0

@@ -1,7 +1,7 @@
 """A simulation of the thread team on cores that need not exist: a step's phases, and which thread runs which unit.
 
-Times are microseconds of a core of speed 1. Units come from the C side's own rule (csrc/sharing.h); what one costs was
-measured with the AVX-512 kernels on a core of a Zen 4 server.
+Times are microseconds of a core of speed 1. Units come from the C side's own rule (csrc/linear_units.h); what one costs
+was measured with the AVX-512 kernels on a core of a Zen 4 server.
 """
 
 from __future__ import annotations

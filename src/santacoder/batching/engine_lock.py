@@ -95,7 +95,7 @@ class EngineLock:
         """How many threads wait for steps, and how many for the engine exclusively."""
         return len(self._steps), len(self._exclusive)
 
-    def step(self, waiter: Waiter, work: Callable[[], object], wait: Callable[[bool], float]) -> None:
+    def lead_or_wait(self, waiter: Waiter, work: Callable[[], object], wait: Callable[[bool], float]) -> None:
         """Run `work`, a step, once this thread may lead; or return once the waiter is done by other threads' steps.
 
         `wait(quiet)` returns how many seconds to wait; `quiet` says that no step runs meanwhile.

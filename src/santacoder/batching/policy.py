@@ -1,4 +1,4 @@
-"""What runs next: the scheduler's decisions as pure functions, which can be tested without a model.
+"""The scheduler's decisions as pure functions: turns, prefixes, room and the rows of a step, tested without a model.
 
 Sequences wait in a queue until there is room. A sequence whose prompt begins like one that is being read waits for
 that prefix and then shares its cache: for n samples, a prompt is read once. Batching is continuous (Yu et al. 2022,

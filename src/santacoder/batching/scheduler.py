@@ -124,7 +124,7 @@ class Scheduler(Generic[E]):
         """
         call.owner, call.done = threading.get_ident(), done
         while not done():
-            self._lock.step(call, self.step, lambda quiet: self._patience(call, quiet))
+            self._lock.lead_or_wait(call, self.step, lambda quiet: self._patience(call, quiet))
             self._patience(call, quiet=False)
 
     def _patience(self, call: Call, quiet: bool) -> float:

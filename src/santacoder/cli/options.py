@@ -60,14 +60,14 @@ def model_path(args: argparse.Namespace) -> str:
 
 
 def resolve_model(name: str) -> str:
-    """Find the GGUF file that a name means, downloading it if it is on the hub: see `resolve.read_name`.
+    """Find the GGUF file that a name means, downloading it if it is on the hub: see `resolve.parse_name`.
 
     Raises:
         SantaCoderError: the download failed.
     """
-    from santacoder.sources.resolve import local_gguf, read_name
+    from santacoder.sources.model_name import local_gguf, parse_name
 
-    meant = read_name(name)
+    meant = parse_name(name)
     if not meant.is_path:
         quiet_hub()
     return local_gguf(meant)

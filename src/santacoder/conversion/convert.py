@@ -12,6 +12,7 @@ from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import format_value, invalid_argument
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
+from santacoder.conversion.find_checkpoint import Source, checkpoint_files, locate
 from santacoder.conversion.hf_config import CheckpointConfig, parse_config
 from santacoder.conversion.layouts import TensorMap
 from santacoder.conversion.metadata import (
@@ -22,7 +23,6 @@ from santacoder.conversion.metadata import (
     source_fields,
     tokenizer_fields,
 )
-from santacoder.conversion.sources import Source, checkpoint_files, locate
 from santacoder.conversion.tokenizer_json import read_tokenizer
 from santacoder.conversion.vocabulary import Vocabulary, build_vocabulary
 from santacoder.conversion.weights import read_weights

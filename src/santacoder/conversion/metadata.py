@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGML_QUANT_VERSION, GGUFValueType
 
 from santacoder._version import __version__
-from santacoder.conversion.sources import Source
+from santacoder.conversion.find_checkpoint import Source
 from santacoder.conversion.tokenizer_json import TokenizerFiles
 from santacoder.conversion.vocabulary import Vocabulary
 from santacoder.errors import ModelFormatError

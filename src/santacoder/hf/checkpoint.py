@@ -16,7 +16,7 @@ from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
 from santacoder.sources.hub import choose, listing
-from santacoder.sources.resolve import local_gguf, read_name, with_file
+from santacoder.sources.model_name import local_gguf, parse_name, with_file
 from santacoder.text.tokenizer import Tokenizer
 
 #: Tokenizers in use, by the identity of their file.
@@ -27,7 +27,7 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
     """Find a checkpoint's GGUF file; download it if it is on the hub and not in the cache.
 
     Args:
-        checkpoint: a file, a folder, or a name on the hub if there is nothing at that path: see `read_name`.
+        checkpoint: a file, a folder, or a name on the hub if there is nothing at that path: see `parse_name`.
         gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
         access: the keywords of `hub.download`.
 
@@ -36,7 +36,7 @@ def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: 
             `gguf_file` name different files.
         HubError: the file cannot be downloaded.
     """
-    name = read_name(checkpoint)
+    name = parse_name(checkpoint)
     if name.is_path:
         return _local(Path(checkpoint), gguf_file)
     return local_gguf(with_file(name, "gguf_file", gguf_file), **access)

@@ -21,7 +21,7 @@ from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
 from santacoder.requests import Request
-from santacoder.sources.resolve import local_gguf, read_name
+from santacoder.sources.model_name import local_gguf, parse_name
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -81,7 +81,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
             raise InvalidRequestError(f"{sorted(unknown)[0]!r} is not an argument of the model {NAME}")
         if not isinstance(model, SantaCoder):
-            path = None if model is None else local_gguf(read_name(model))
+            path = None if model is None else local_gguf(parse_name(model))
             model = santacoder.load(path, threads, context)
         self.model: SantaCoder = model
         self._seed = seed

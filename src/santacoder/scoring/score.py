@@ -57,8 +57,8 @@ class Score:
             return math.fsum(value for value in self.logprobs if value is not None)
 
 
-class ExclusiveSteps(Protocol):
-    """The parts of a model that scoring needs; `SharedSteps` has them."""
+class LogitsSource(Protocol):
+    """The parts of a model that scoring needs; `ExclusiveSteps` has them."""
 
     @property
     def context(self) -> int: ...
@@ -74,7 +74,7 @@ class ExclusiveSteps(Protocol):
 
 
 def score_sequences(
-    engine: ExclusiveSteps, sequences: Sequence[TokenIds], progress: Callable[[int], object] = lambda scored: None
+    engine: LogitsSource, sequences: Sequence[TokenIds], progress: Callable[[int], object] = lambda scored: None
 ) -> list[Score]:
     """Score sequences that were checked: each (T,) int32, at least one token, at most one above the context.
 

@@ -12,7 +12,7 @@ from santacoder.conversion.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
 from santacoder.conversion.weights import is_weights_file, weights_files
 from santacoder.errors import InvalidRequestError
 from santacoder.sources.hub import download_files
-from santacoder.sources.resolve import or_path, read_name
+from santacoder.sources.model_name import or_path, parse_name
 
 #: Files besides the weights that a conversion reads if they exist.
 _SMALL_FILES: Final = (
@@ -81,7 +81,7 @@ def locate(source: str | Path, revision: str | None = None) -> Source:
         ModelFormatError: the repository has no weights.
         HubError: the repository cannot be fetched.
     """
-    name = read_name(str(source))
+    name = parse_name(str(source))
     folder, repo = Path(source), name.repo
     if folder.is_dir():
         if revision is not None:

@@ -1,7 +1,7 @@
 /* Passes over a whole vocabulary. They return maxima and masses per bucket of `length` tokens, a multiple of 64, so
  * that later passes can skip buckets that hold nothing. */
-#ifndef SC_BODY_SAMPLING_H
-#define SC_BODY_SAMPLING_H
+#ifndef SC_BODY_VOCABULARY_H
+#define SC_BODY_VOCABULARY_H
 
 #ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"

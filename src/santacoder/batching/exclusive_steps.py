@@ -13,7 +13,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.text.token_ids import TokenIds
 
 
-class SharedSteps:
+class ExclusiveSteps:
     """Runs exclusive steps on a model; other threads use it between two of them."""
 
     def __init__(self, scheduler: Scheduler[Transformer]) -> None:

@@ -37,18 +37,18 @@ class ModelName:
         return self.repo is None
 
 
-def read_name(name: str | os.PathLike[str]) -> ModelName:
+def parse_name(name: str | os.PathLike[str]) -> ModelName:
     """Parse a name, without asking the hub.
 
     OWNER/NAME and OWNER/NAME:FILE are on the hub, unless something exists at that path, OWNER begins with "." or "~",
     or NAME ends with ".gguf". Everything else is a path, and so is an object that is not a str.
     """
     text = os.fspath(name)
-    found = read_repository(name) if isinstance(name, str) else None
+    found = parse_hub_name(name) if isinstance(name, str) else None
     return ModelName(text) if found is None or Path(text).exists() else found
 
 
-def read_repository(name: str) -> ModelName | None:
+def parse_hub_name(name: str) -> ModelName | None:
     """Parse OWNER/NAME or OWNER/NAME:FILE, whatever is at that path; return None if it is neither."""
     found = _REPOSITORY.fullmatch(name)
     return None if found is None else ModelName(name, found[1], found[2])
@@ -71,7 +71,7 @@ def local_gguf(name: ModelName, **access: Any) -> str:
     """Return the path of the GGUF file that a name means, downloaded if it is on the hub and not in the cache.
 
     Args:
-        name: as `read_name` returned it.
+        name: as `parse_name` returned it.
         access: keyword arguments of `hub.download`.
 
     Raises:

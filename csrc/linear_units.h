@@ -1,6 +1,6 @@
 /* How a linear layer is cut into units for the team. Bits do not depend on it: no output is split between units. */
-#ifndef SC_SHARING_H
-#define SC_SHARING_H
+#ifndef SC_LINEAR_UNITS_H
+#define SC_LINEAR_UNITS_H
 
 #include <stddef.h>
 #include <stdint.h>

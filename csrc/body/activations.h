@@ -1,7 +1,7 @@
 /* Quantizes activations between the linear layers to int8. A factor per 32 columns keeps an outlier local: measured in
  * docs/explanation/numerics.md. */
-#ifndef SC_BODY_QUANTIZE_H
-#define SC_BODY_QUANTIZE_H
+#ifndef SC_BODY_ACTIVATIONS_H
+#define SC_BODY_ACTIVATIONS_H
 
 #ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"

@@ -12,7 +12,7 @@ import pytest
 import santacoder
 from santacoder.cli import options
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer
-from santacoder.sources.resolve import ModelName, local_gguf, read_name
+from santacoder.sources.model_name import ModelName, local_gguf, parse_name
 from tests.support import hub_cache, lm_eval_parts
 
 PATHS = ["./missing", "../missing", ".cache/x", "~/x", "~user/x", "/owner/name", "./a:b", "./models/x.gguf"]
@@ -59,9 +59,9 @@ def lm_eval_door(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_repositories(no_hub: None, name: str, meaning: ModelName) -> None:
-    assert read_name(name) == meaning
+    assert parse_name(name) == meaning
     assert not meaning.is_path
-    assert read_name(Path(name)) == ModelName(name)  # a path by its type
+    assert parse_name(Path(name)) == ModelName(name)  # a path by its type
 
 
 @pytest.mark.parametrize(
@@ -69,22 +69,22 @@ def test_repositories(no_hub: None, name: str, meaning: ModelName) -> None:
     [*PATHS, "owner/name.gguf", "owner/name.GGUF", "owner/name.gguf:x", "model.gguf", "a/b/c", "c:d", "a/b:", "a\0/b"],
 )
 def test_paths(no_hub: None, name: str) -> None:
-    assert read_name(name) == ModelName(name)
-    assert read_name(name).is_path
-    assert local_gguf(read_name(name)) == options.resolve_model(name) == name
+    assert parse_name(name) == ModelName(name)
+    assert parse_name(name).is_path
+    assert local_gguf(parse_name(name)) == options.resolve_model(name) == name
 
 
 def test_what_exists_is_a_path(no_hub: None) -> None:
     Path("owner/name").mkdir(parents=True)
     Path("owner/name:x.gguf").touch()
     for name in ("owner/name", "owner/name:x.gguf"):
-        assert read_name(name) == ModelName(name)
-    assert read_name("owner/name:y.gguf").file == "y.gguf"
+        assert parse_name(name) == ModelName(name)
+    assert parse_name("owner/name:y.gguf").file == "y.gguf"
 
 
 @pytest.mark.parametrize("name", ["owner/name", "owner/name:model.gguf"])
 def test_every_door_finds_the_file(model: str, name: str, lm_eval_door: Any) -> None:
-    assert options.resolve_model(name) == local_gguf(read_name(name)) == model
+    assert options.resolve_model(name) == local_gguf(parse_name(name)) == model
     assert len(AutoTokenizer.from_pretrained(name)) == 512
     loaded = AutoModelForCausalLM.from_pretrained(name)
     assert (loaded.config.n_layer, loaded.name_or_path) == (2, name)
