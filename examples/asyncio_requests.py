@@ -22,7 +22,7 @@ async def run(model: santacoder.SantaCoder) -> None:
     async for piece in model.astream("def add(a, b):", max_tokens=16, temperature=0):
         print(piece.text, end="")
 
-    # Cancelling a task stops the work.
+    # Canceling a task stops the work.
     task = asyncio.create_task(model.acomplete("def add(a, b):", max_tokens=512, ignore_eos=True))
     await asyncio.sleep(0)
     task.cancel()

@@ -1,4 +1,4 @@
-"""What an editor does: ask for a completion at every key, and give it up when the next key comes.
+"""What an editor does: ask for a completion at each keystroke, and cancel it at the next one.
 
     python examples/editor.py [MODEL.gguf]
 
@@ -17,7 +17,7 @@ AFTER = "):\n        yield name\n"
 
 
 def main(path: str | None = None) -> None:
-    """Type TYPED into a file, and show what the model suggests at some of the keys."""
+    """Type TYPED into a file, and show what the model suggests at some of the keystrokes."""
     with santacoder.load(path) as model:
         session = model.session()  # one for each open file
         for keys in range(1, len(TYPED) + 1):
