@@ -227,6 +227,12 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n)
     return i;
 }
 
+void sc_restrict(float *logits, const int32_t *ranks, int32_t n, int32_t first, int32_t last)
+{
+    const uint32_t size = (uint32_t)(last - first);
+    for (int32_t i = 0; i < n; i++) logits[i] = (uint32_t)(ranks[i] - first) < size ? logits[i] : -INFINITY;
+}
+
 /* Tokens that may be chosen. x: their logits, later their weights; ids: their ids in the vocabulary, or NULL if x is
  * all of it. */
 typedef struct {

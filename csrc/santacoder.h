@@ -149,6 +149,8 @@ int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t 
                   uint64_t random);
 /* The first index of the largest logit, or -1 as above. */
 int32_t sc_argmax(int isa, const float *logits, int32_t n);
+/* Makes all logits -infinity but those of tokens whose rank is in first..last-1. */
+void sc_restrict(float *logits, const int32_t *ranks, int32_t n, int32_t first, int32_t last);
 
 /* Sets this thread's floating-point environment to its default (round to nearest, subnormals kept) and returns the
  * former state, for sc_fpenv_restore: another library may have set flush-to-zero or a rounding mode, which must not

@@ -52,7 +52,7 @@ def test_type_checkers_know_the_public_names() -> None:
 
 def test_greedy_is_the_argmax_of_the_logits(model: santacoder.SantaCoder) -> None:
     prompt = model.tokenizer.encode(PROMPT)
-    completion = model.complete(PROMPT, max_tokens=20, temperature=0, ignore_eos=True)
+    completion = model.complete(prompt, max_tokens=20, temperature=0, ignore_eos=True)
     logits = model.logits([*prompt, *completion.tokens])
     assert logits.shape == (len(prompt) + 20, 512)
     assert logits.dtype == np.float32

@@ -112,6 +112,9 @@ class SantaCoder:
             logprobs (int | None = None, 0..100): return each token's log-probability, before other options change
                 anything, and those of this many of the most probable tokens; None is off.
             lookup (bool = True): draft tokens from earlier in the text (prompt lookup): same tokens, often sooner.
+            token_healing (bool | None = None): take back the last word of the text, or the blanks at its end, and
+                generate on from there: what begins with them again, and is not part of the completion's text; None is
+                on for texts, off for token ids.
 
         Raises:
             InvalidRequestError: an argument is unknown, has a wrong type or is out of range.

@@ -17,8 +17,9 @@ from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.options import OPTIONS, SamplingOptions, SamplingParams, check_context, check_tokens
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
-from santacoder.text.infilling import Mode, infill_prompt
+from santacoder.text.infilling import Mode, healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.stream import stop_filters
 from santacoder.text.token_ids import TokenIds
@@ -76,14 +77,21 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
 
     Raises:
         ContextOverflowError: the prompt and max_tokens do not fit.
-        InvalidRequestError: as in `prompt_ids`, or logit_bias or stop_tokens names a token outside the vocabulary.
+        InvalidRequestError: as in `prompt_ids`, logit_bias or stop_tokens names a token outside the vocabulary, or
+            token_healing is True and the prompt is token ids.
     """
-    token_ids = prompt_ids(tokenizer, prompt, partial(check_context, params.max_tokens, context))
+    if params.token_healing and not isinstance(prompt, str):
+        raise InvalidRequestError("token_healing is True, but the prompt is token ids: only a text can be healed")
+    token_ids, piece = _encode_prompt(tokenizer, prompt, partial(check_context, params.max_tokens, context))
+    first = max(token_ids.size - piece, 1)  # the first token stays
+    heals = params.token_healing is not False
+    taken, owed = take_back(tokenizer, token_ids[first:].tolist() if heals else ())
     echo = ""
     if params.echo:
         echo = prompt if isinstance(prompt, str) else tokenizer.decode(token_ids if len(prompt) else ())
     check_tokens(params, tokenizer.vocab_size)
-    return CheckedRequest(tokenizer, token_ids, params, stop_filters, echo)
+    kept = token_ids[: token_ids.size - taken]
+    return CheckedRequest(tokenizer, kept, params, stop_filters, echo, taken, owed)
 
 
 def check_infill(
@@ -106,12 +114,14 @@ def check_infill(
     for text in (prefix, suffix):
         check_text(text)  # an error names a place in the caller's text
     room = context - params.max_tokens
-    tokens = infill_prompt(tokenizer, as_lf(prefix), as_lf(suffix), mode, room, typing=typing)
+    tokens, taken, owed = healed_infill_prompt(
+        tokenizer, as_lf(prefix), as_lf(suffix), mode, room, typing=typing, heal=params.token_healing
+    )
     filters = partial(infill_filters, prefix, suffix, single_line)
     filters(params.stop)  # checks the arguments before anything runs
     check_tokens(params, tokenizer.vocab_size)
     token_ids = np.array(tokens, dtype=np.int32)
-    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "")
+    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed)
 
 
 def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> list[Sequence]:
@@ -130,10 +140,17 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None =
         InvalidRequestError: it is neither text nor a sequence of ids within the vocabulary, or it is empty and
             the model has no end-of-text token.
     """
+    return _encode_prompt(tokenizer, prompt, check)[0]
+
+
+def _encode_prompt(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None = None) -> tuple[TokenIds, int]:
+    """Return the ids as `prompt_ids` does, and how many at the end of a text might be others if it went on."""
+    piece = 0
     if isinstance(prompt, str):
         if check is not None and len(prompt) > PART:
             check(-(-len(prompt) // tokenizer.longest), True)
-        token_ids = np.array(tokenizer.encode(prompt), dtype=np.int32)
+        tokens, piece = tokenizer.encode_to_cut(prompt)
+        token_ids = np.array(tokens, dtype=np.int32)
     elif isinstance(prompt, np.ndarray) and prompt.ndim == 1 and prompt.dtype.kind in "iu":
         outside = np.flatnonzero((prompt < 0) | (prompt >= tokenizer.n_tokens))
         if outside.size:
@@ -150,7 +167,7 @@ def prompt_ids(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | None =
         token_ids = np.array([tokenizer.eot_id], dtype=np.int32)
     if check is not None:
         check(token_ids.size, False)
-    return token_ids
+    return token_ids, piece
 
 
 def each_prompt(prompts: abc.Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:

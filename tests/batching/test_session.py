@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -153,7 +153,9 @@ class TestSession:
 
 
 class TestSessionFiles:
-    OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0, "seed": 2, "lookup": False}  # noqa: RUF012
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "max_tokens": 8, "temperature": 1.0, "seed": 2, "lookup": False, "token_healing": False
+    }  # fmt: skip
 
     @pytest.fixture
     def saved(self, model: santacoder.SantaCoder, tmp_path: Path) -> Path:

@@ -50,7 +50,7 @@ class TestComplete:
             "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
             "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
             "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos", "--deadline", "60",
-            "--logprobs", "2", "--stop-token", "9",
+            "--logprobs", "2", "--stop-token", "9", "--no-token-healing",
         )  # fmt: skip
         assert (code, err) == (0, "")
         with santacoder.load(FILE) as model:
@@ -58,7 +58,7 @@ class TestComplete:
                 PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
                 repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
                 logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True, logprobs=2,
-                stop_tokens=[9],
+                stop_tokens=[9], token_healing=False,
             )  # fmt: skip
         result = json.loads(out)
         assert result["text"] == expected.text
@@ -83,7 +83,7 @@ class TestComplete:
         assert re.findall(r"(?<= )--[\w-]+(?= )|^-n N, --[\w-]+", text) == [
             "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
             "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
-            "--ignore-eos", "--deadline", "--logprobs",
+            "--ignore-eos", "--deadline", "--logprobs", "--no-token-healing",
         ]  # fmt: skip
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup"):
@@ -116,7 +116,7 @@ class TestInfill:
                 assert out == (0, expected.text.encode(), "")
 
     def test_single_line(self) -> None:
-        command = ("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
+        command = ("infill", "--prefix", "a = ", "--suffix", "\n", "--no-token-healing", *GREEDY)
         whole, line = run_here(*command)[1].decode(), run_here(*command, "--single-line")
         assert "\r" in whole
         assert line == (0, whole[: whole.index("\r")].encode(), "")

@@ -435,7 +435,8 @@ def test_order_of_infilling_by_command(tmp_path: Path, mode: FimMode) -> None:
     with santacoder.load(small, threads=1) as model:
         assert model.tokenizer.fim_mode == mode
         orders: tuple[Literal["auto", "psm", "spm"], ...] = ("auto", "psm", "spm")
-        auto, psm, spm = (model.infill("a", "b", mode=m, temperature=0, max_tokens=8, ignore_eos=True) for m in orders)
+        greedy: dict[str, Any] = {"temperature": 0, "max_tokens": 8, "ignore_eos": True, "token_healing": False}
+        auto, psm, spm = (model.infill("a", "b", mode=m, **greedy) for m in orders)
     assert psm.tokens != spm.tokens
     assert auto.tokens == (psm if mode == "psm" else spm).tokens
 

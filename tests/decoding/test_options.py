@@ -133,7 +133,7 @@ class TestDeclaration:
         message = (
             "'top' is not a keyword; the keywords are: max_tokens, temperature, top_k, top_p, min_p, "
             "repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, echo, "
-            "ignore_eos, any_token, deadline, logprobs, lookup"
+            "ignore_eos, any_token, deadline, logprobs, lookup, token_healing"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})

@@ -21,7 +21,9 @@ class TestLogprobs:
     @pytest.mark.parametrize("k", [0, 1, 5])
     @pytest.mark.parametrize("lookup", [True, False])
     def test_are_those_of_the_logits(self, model: santacoder.SantaCoder, k: int, lookup: bool) -> None:
-        options: dict[str, Any] = {"max_tokens": 20, "temperature": 1.0, "seed": 4, "lookup": lookup, "logprobs": k}
+        options: dict[str, Any] = {
+            "max_tokens": 20, "temperature": 1.0, "seed": 4, "lookup": lookup, "logprobs": k, "token_healing": False,
+        }  # fmt: skip
         completion = model.complete(CODE, repetition_penalty=1.2, **options)
         assert completion.logprobs is not None
         score = model.score([*model.tokenizer.encode(CODE), *completion.tokens])
@@ -55,7 +57,7 @@ class TestLookup:
             engine = Counted(transformer)
             bias = dict.fromkeys(tokenizer.encode(self.TEXT), 50.0)  # few tokens, so that drafts are right
             params = SamplingParams(max_tokens=100, temperature=0, ignore_eos=True, logit_bias=bias, lookup=lookup)
-            sample = new_sequence(tokenizer, self.TEXT, params)
+            sample = new_sequence(tokenizer, tokenizer.encode(self.TEXT), params)
             Scheduler(engine).finish([sample])
             rows[lookup], texts[lookup] = len(engine.rows), sample.tokens
         assert texts[True] == texts[False]
@@ -76,7 +78,7 @@ class TestLookup:
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
     ) -> None:
         """The cache that a request leaves, for the next one that begins with its text, holds only that text."""
-        options: dict[str, Any] = {"temperature": 0, "ignore_eos": True}
+        options: dict[str, Any] = {"temperature": 0, "ignore_eos": True, "token_healing": False}
         ids = model.tokenizer.encode(CODE)
         text = model.complete(CODE, max_tokens=6, lookup=False, **options).tokens
         wrong = next(token for token in range(200, 300) if token not in text)
@@ -113,8 +115,8 @@ def test_a_prompt_that_was_not_run_has_no_tokens_in_the_timings(model: santacode
     model._scheduler.forget()
     assert model.complete(CODE, deadline=0).timings.prompt_tokens == 0
     ids = model.tokenizer.encode(CODE)
-    assert model.complete(CODE, max_tokens=1).timings.prompt_tokens == len(ids)
-    assert model.complete(CODE, max_tokens=1).timings.prompt_tokens == 1
+    assert model.complete(ids, max_tokens=1).timings.prompt_tokens == len(ids)
+    assert model.complete(ids, max_tokens=1).timings.prompt_tokens == 1
 
 
 def test_the_callers_tokens_are_its_own(model: santacoder.SantaCoder) -> None:

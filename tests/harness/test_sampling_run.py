@@ -94,7 +94,14 @@ def test_samples_are_those_of_complete_many(whole: Path) -> None:
     with santacoder.load(threads=1) as model:
         expected = [
             model.complete_many(
-                [problem.prompt], n=3, max_tokens=24, temperature=0.8, seed=5, stop=problem.stops, progress=False
+                [problem.prompt],
+                n=3,
+                max_tokens=24,
+                temperature=0.8,
+                seed=5,
+                stop=problem.stops,
+                progress=False,
+                token_healing=False,
             )[0]
             for problem in problems
         ]

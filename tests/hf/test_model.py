@@ -42,7 +42,9 @@ def continued(model: CausalLM, text: str, **options: Any) -> list[int]:
     """The library's own generation from all tokens, the end of text included."""
     ends = model.engine.tokenizer.eot_id
     assert ends is not None
-    completion = model.engine.complete(text, stop_tokens=ends, ignore_eos=True, any_token=True, **options)
+    completion = model.engine.complete(
+        text, stop_tokens=ends, ignore_eos=True, any_token=True, token_healing=False, **options
+    )
     return [*ids_of(model, text)[0].tolist(), *completion.tokens]
 
 

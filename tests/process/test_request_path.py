@@ -92,10 +92,10 @@ def test_ids_are_converted_once(model: santacoder.SantaCoder, monkeypatch: pytes
 
 
 def test_a_prompt_is_encoded_and_checked_once(model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, check = Tokenizer.encode, SamplingParams.__post_init__
+    encode, check = Tokenizer.encode_to_cut, SamplingParams.__post_init__
     counts = {"encoded": 0, "checked": 0}
 
-    def counted_encode(self: Tokenizer, *arguments: Any, **options: Any) -> list[int]:
+    def counted_encode(self: Tokenizer, *arguments: Any, **options: Any) -> tuple[list[int], int]:
         counts["encoded"] += 1
         return encode(self, *arguments, **options)
 
@@ -103,7 +103,7 @@ def test_a_prompt_is_encoded_and_checked_once(model: santacoder.SantaCoder, monk
         counts["checked"] += 1
         check(self)
 
-    monkeypatch.setattr(Tokenizer, "encode", counted_encode)
+    monkeypatch.setattr(Tokenizer, "encode_to_cut", counted_encode)
     monkeypatch.setattr(SamplingParams, "__post_init__", counted_check)
     [samples] = model.complete_many(["def f(x):\n"], n=200, max_tokens=1, seed=1)
     assert len(samples) == 200

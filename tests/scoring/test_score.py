@@ -63,7 +63,7 @@ class TestScore:
         assert score.total == pytest.approx(exact.sum(), rel=1e-13)
 
     def test_greedy_is_what_the_model_says(self, model: santacoder.SantaCoder) -> None:
-        said = model.complete(TEXT, max_tokens=20, temperature=0, ignore_eos=True).tokens
+        said = model.complete(model.tokenizer.encode(TEXT), max_tokens=20, temperature=0, ignore_eos=True).tokens
         prompt = model.tokenizer.encode(TEXT)
         score = model.score([*prompt, *said])
         assert score.greedy[len(prompt) :] == said

@@ -19,7 +19,7 @@ FILE = {str(FILE)!r}
 PROMPT = "def fib(n):"
 
 def answer(model):
-    return model.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1, ignore_eos=True).tokens
+    return model.complete(PROMPT, max_tokens=16, temperature=1.0, seed=1, ignore_eos=True, token_healing=False).tokens
 
 def once():
     with santacoder.load(FILE, threads=2) as model:

@@ -59,7 +59,7 @@ def cut(tokens: Sequence[int], ends: set[int] | frozenset[int]) -> tuple[list[in
     return [*tokens], "length"
 
 
-OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.0, "top_p": 1.0}
+OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.0, "top_p": 1.0, "token_healing": False}
 
 Door = Callable[[santacoder.SantaCoder, Any], santacoder.Completion]
 

@@ -159,5 +159,5 @@ class TestChain:
 
     def test_characters_split_over_tokens(self) -> None:
         stream = TextStream(TOKENIZER, infill_filters("s = '", "é🎁abc'\n", False, ()))
-        texts = [stream.feed(token) for token in "🎅é🎁abc'\n".encode()]
+        texts = [stream.feed(bytes([byte])) for byte in "🎅é🎁abc'\n".encode()]
         assert ("".join(texts), stream.stopped) == ("🎅", True)

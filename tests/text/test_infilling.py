@@ -177,7 +177,7 @@ class TestCompletion:
 class TestModel:
     @pytest.mark.parametrize("mode", ["psm", "spm", "auto"])
     def test_prompt_and_echo(self, model: santacoder.SantaCoder, mode: Any) -> None:
-        options: dict[str, Any] = {"max_tokens": 10, "seed": 1, "stop": "\n"}
+        options: dict[str, Any] = {"max_tokens": 10, "seed": 1, "stop": "\n", "token_healing": False}
         completion = model.infill("a = ", "\n", mode=mode, **options)
         prompt = infill_prompt(model.tokenizer, "a = ", "\n", mode, 246)
         assert completion.tokens == model.complete(prompt, **options).tokens

@@ -64,6 +64,8 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
 
 def _behaviour(option: Option) -> dict[str, Any]:
     """Return the keywords of `add_argument` for the type, name and help of a flag's value."""
+    if option.type == "bool | None":
+        return {"action": argparse.BooleanOptionalAction, "help": f"{option.help} (default: {option.unset})"}
     if option.kind == "bool":
         return {"action": "store_true", "help": option.help}
     if option.name in _REPEATED:

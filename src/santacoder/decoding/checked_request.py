@@ -19,6 +19,8 @@ class CheckedRequest:
         token_ids: (T,) int32 of the prompt, at least one; shared by all samples, which do not write to it.
         params: how to choose tokens and when to end.
         filters: makes the filters that a sample's text passes through.
+        taken: tokens of the caller's prompt that token healing took back; they are not in `token_ids`.
+        owed: the bytes of these, with which the generated text has to begin.
         echo: the text to begin completions with.
     """
 
@@ -27,6 +29,8 @@ class CheckedRequest:
     params: SamplingParams
     filters: MakeFilters
     echo: str = ""
+    taken: int = 0
+    owed: bytes = b""
 
     @property
     def end_ids(self) -> frozenset[int]:

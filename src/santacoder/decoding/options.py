@@ -38,6 +38,7 @@ class SamplingOptions(TypedDict, total=False):
     deadline: float | tuple[float, float] | None
     logprobs: int | None
     lookup: bool
+    token_healing: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,12 @@ class SamplingParams:
         unset="off",
     )
     lookup: bool = _option(True, "draft tokens from earlier in the text (prompt lookup): same tokens, often sooner")
+    token_healing: bool | None = _option(
+        None,
+        "take back the last word of the text, or the blanks at its end, and generate on from there: what begins with "
+        "them again, and is not part of the completion's text",
+        unset="on for texts, off for token ids",
+    )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():

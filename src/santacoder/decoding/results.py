@@ -79,6 +79,8 @@ class Completion:
         usage: token counts.
         timings: seconds and speeds.
         logprobs: one entry for each of the tokens, if they were asked for.
+        healed: tokens of the prompt that token healing took back. `tokens` stand after the prompt without these, and
+            begin with those that spell them again.
     """
 
     text: str
@@ -88,3 +90,4 @@ class Completion:
     usage: Usage
     timings: Timings
     logprobs: list[TokenLogprobs] | None = None
+    healed: int = 0

@@ -31,6 +31,7 @@ from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.isa import active
 from santacoder.errors import NumericalError
 from santacoder.text.token_ids import TokenIds
+from santacoder.text.token_table import Agreeing
 
 
 class Sampler:
@@ -61,13 +62,17 @@ class Sampler:
         self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
 
     @default_fpenv()
-    def next(self, logits: NDArray[np.float32]) -> int:
+    def next(self, logits: NDArray[np.float32], agreeing: Agreeing | None = None) -> int:
         """Choose the token for the next position from its logits (V,), which are contiguous and are overwritten.
+
+        With `agreeing`, one of these tokens.
 
         Raises:
             NumericalError: a logit is NaN or +infinity, or none is left.
         """
         self._adjust(logits)
+        if agreeing is not None:
+            _restrict(logits, agreeing)
         token = self._choose(logits)
         if token < 0:
             raise NumericalError(
@@ -116,6 +121,15 @@ class Sampler:
                 self._random.at(self._position),
             )
         )
+
+
+def _restrict(logits: NDArray[np.float32], agreeing: Agreeing) -> None:
+    """Make all logits -infinity but those of tokens that agree."""
+    shorter = logits[agreeing.shorter]
+    logits_c = ffi.from_buffer("float[]", logits, require_writable=True)
+    ranks_c = ffi.from_buffer("int32_t[]", agreeing.ranks)
+    lib.sc_restrict(logits_c, ranks_c, logits.size, agreeing.first, agreeing.last)
+    logits[agreeing.shorter] = shorter
 
 
 class RandomBits:

@@ -78,6 +78,7 @@ class Sequence:
         self._end_ids, self._stop_ids = request.end_ids, request.params.stop_ids
         self._ids = request.token_ids  # once it runs: with room for generated tokens and drafts
         self._generated = 0
+        self._most = request.params.max_tokens + request.taken  # tokens to generate, for which the context has room
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self._clock = Clock(request.params.deadlines)
         self._drafter = Drafter() if request.params.lookup else None
@@ -87,6 +88,7 @@ class Sequence:
         self._chosen = 0
         self._sampler: Sampler | None = None  # only while it runs: it takes memory
         self._taken = self._skip = 0  # see `_begin_text`
+        self._owed, self._repaid = b"", 0
         self._begin_text()
 
     @property
@@ -139,7 +141,7 @@ class Sequence:
     @property
     def blocks(self) -> int:
         """Most kv_blocks that it will take."""
-        return -(-(self.prompt.size + self.request.params.max_tokens) // KV_BLOCK)
+        return -(-(self.prompt.size + self._most) // KV_BLOCK)
 
     # The life of a sequence: queued, in the batch, out of it.
 
@@ -157,7 +159,7 @@ class Sequence:
         prompt = self.prompt
         self.cache = cache
         self._reused = len(cache)
-        self._ids = np.empty(prompt.size + self.request.params.max_tokens, dtype=np.int32)
+        self._ids = np.empty(prompt.size + self._most, dtype=np.int32)
         self._ids[: prompt.size] = prompt
         self._sampler = self._new_sampler()
 
@@ -229,7 +231,7 @@ class Sequence:
             return self._ids[done : done + room], 0
         drafted = 0
         if draft and self._drafter and self._generated and known - done == 1:
-            most = min(room - 1, self.request.params.max_tokens - self._generated - 1)
+            most = min(room - 1, self._left - 1)
             if most > 0:
                 draft_ids = self._drafter.propose(self.token_ids, most)
                 drafted = len(draft_ids)
@@ -249,7 +251,8 @@ class Sequence:
         expected = [*map(int, draft_ids)]  # now: accepted tokens are written where the drafts stand
         right = 0
         for row, draft_id in zip(logits, (*expected, None), strict=True):
-            token = self._sampler.next(row.copy() if keep else row)
+            agreeing = self.request.tokenizer.table.agreeing(self._owed) if self._owed else None
+            token = self._sampler.next(row.copy() if keep else row, agreeing)
             self._note(row, token)
             self._accept(token)
             if self.finish_reason or token != draft_id:
@@ -271,18 +274,28 @@ class Sequence:
         self._chosen += 1
         if self._chosen == 1:
             self._clock.note_first()
-        if token in self._end_ids:
+        data = request.tokenizer.token_bytes(token)
+        owed = min(len(self._owed), len(data))
+        self._owed = self._owed[owed:]
+        repays = 0 < owed == len(data)  # and nothing else
+        if token in self._end_ids and not repays:
             text, reason = self._stream.finish(), "stop"
             if token in self._stop_ids:
                 self._append(token)
         else:
-            text = self._stream.feed(token)
-            if not self._stream.stopped and self._generated + 1 == request.params.max_tokens:
+            text = self._stream.feed(data[owed:])
+            self._append(token)
+            self._repaid += repays
+            if not self._stream.stopped and self._left == 0:
                 text, reason = text + self._stream.finish(cut_off=True), "length"
             if self._stream.stopped:
                 reason = "stop"
-            self._append(token)
         self._emit(text, reason)
+
+    @property
+    def _left(self) -> int:
+        """Tokens that may still be generated."""
+        return min(self.request.params.max_tokens + self._repaid, self._most) - self._generated
 
     def _append(self, token: int) -> None:
         self._ids[self.prompt.size + self._generated] = token
@@ -303,6 +316,8 @@ class Sequence:
     def _begin_text(self) -> None:
         """Begin the text at the first token again, and skip what is out already."""
         request = self.request
+        self._owed = request.owed  # bytes that the tokens to come have to begin with
+        self._repaid = 0  # tokens that hold nothing but bytes that were owed
         self._stream = TextStream(request.tokenizer, request.filters(request.params.stop))
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters in pieces
@@ -335,7 +350,8 @@ class Sequence:
             tokens=tokens,
             finish_reason=self.finish_reason,
             seed=self._key[0],
-            usage=Usage(self.prompt.size, len(tokens)),
+            usage=Usage(self.prompt.size + self.request.taken, len(tokens) - self._repaid),
             timings=self._clock.timings(self._prompt_read(), self._chosen),
             logprobs=None if self.request.params.logprobs is None else self._logprobs[: len(tokens)],
+            healed=self.request.taken,
         )

@@ -53,6 +53,8 @@ class GenerationConfig:
         stop_strings: one or more texts that end a sequence and are part of it.
         seed: 0..2^64-1; None draws one from PyTorch's global generator, or from NumPy's if the prompts are arrays,
             so `torch.manual_seed`, `numpy.random.seed` or `santacoder.hf.set_seed` make results repeatable.
+        token_healing: take the last word of each prompt back, or the blanks at its end, and generate tokens that begin
+            with their bytes: these stand in their place in the result.
     """
 
     max_new_tokens: int | None = None
@@ -68,6 +70,7 @@ class GenerationConfig:
     pad_token_id: int | None = None
     stop_strings: str | Sequence[str] | None = None
     seed: int | None = None
+    token_healing: bool = False
 
     def updated(self, options: Mapping[str, Any]) -> GenerationConfig:
         """Return a copy with other values.
@@ -159,24 +162,31 @@ def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_
 
 
 def complete_all(
-    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: SamplingOptions
-) -> list[list[int]]:
-    """Generate n rows of tokens for each prompt, one for each sample.
+    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: SamplingOptions, heals: bool = False
+) -> list[tuple[int, list[int]]]:
+    """Generate n rows for each prompt: how many tokens at its end they replace, and the generated ones.
 
     A prompt's samples depend only on the seed, not on its neighbours. A prompt that occurs several times gets samples
     with further indices, so that its rows differ.
     """
-    rows: list[list[list[int]]] = [[] for _ in prompts]
+    rows: list[list[tuple[int, list[int]]]] = [[] for _ in prompts]
     places: dict[tuple[int, ...], list[int]] = {}
     for i, prompt in enumerate(prompts):
         places.setdefault(tuple(prompt), []).append(i)
     for count in sorted({len(where) for where in places.values()}):
         group = [prompt for prompt, where in places.items() if len(where) == count]
-        many = model.complete_many(group, n * count, progress=False, **options)
+        asked = [_healable(model, prompt) if heals else prompt for prompt in group]
+        many = model.complete_many(asked, n * count, progress=False, **options)
         for prompt, samples in zip(group, many, strict=True):
             for k, i in enumerate(places[prompt]):
-                rows[i] = [sample.tokens for sample in samples[k * n : (k + 1) * n]]
-    return [tokens for samples in rows for tokens in samples]
+                rows[i] = [(sample.healed, sample.tokens) for sample in samples[k * n : (k + 1) * n]]
+    return [row for samples in rows for row in samples]
+
+
+def _healable(model: SantaCoder, prompt: Sequence[int]) -> str | Sequence[int]:
+    """Return the text of a prompt, which can be healed, or its ids if it is not what a text becomes."""
+    text = model.tokenizer.decode(prompt)
+    return text if model.tokenizer.encode(text) == list(prompt) else prompt
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -231,9 +231,10 @@ class CausalLM:
         max_tokens = new_tokens(config, ids.shape[1], longest, context)
         check_context(max_tokens, context, longest)
         seed = draw_seed(kind) if config.do_sample and config.seed is None else config.seed
-        rows = complete_all(
-            self.engine, prompts, config.num_return_sequences, sampling_options(config, ends, max_tokens, seed)
-        )
+        if config.token_healing and not mask[:, -1:].all():
+            raise InvalidRequestError("token_healing is on, but a prompt is padded at its end: pad it at its beginning")
+        asked = sampling_options(config, ends, max_tokens, seed)
+        rows = complete_all(self.engine, prompts, config.num_return_sequences, asked, config.token_healing)
         return as_kind(_join(ids, rows, self._pad(config, ends)), kind)
 
     def __repr__(self) -> str:
@@ -279,12 +280,17 @@ def _batch(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[NDArra
     return ids.astype(np.int64), mask, kind
 
 
-def _join(ids: NDArray[np.int64], rows: Sequence[Sequence[int]], pad: int | None) -> NDArray[np.int64]:
-    """Append n generated rows to each of the prompts (B, T), padded: (B * n, L)."""
-    longest = max(map(len, rows), default=0)
-    if pad is None and any(len(row) < longest for row in rows):
+def _join(ids: NDArray[np.int64], rows: Sequence[tuple[int, Sequence[int]]], pad: int | None) -> NDArray[np.int64]:
+    """Join prompts (B, T) with what was generated for each, the same number of rows for every prompt: (B * n, L).
+
+    Each row says how many tokens at the end of its prompt it replaces, and what was generated.
+    """
+    each = len(rows) // max(len(ids), 1)
+    whole = [[*ids[i // each, : ids.shape[1] - healed].tolist(), *tokens] for i, (healed, tokens) in enumerate(rows)]
+    longest = max(map(len, whole), default=ids.shape[1])
+    if pad is None and any(len(row) < longest for row in whole):
         raise InvalidRequestError("the sequences differ in length, and the model has no end of text: set pad_token_id")
-    new = np.full((len(rows), longest), pad or 0, dtype=np.int64)
-    for out, row in zip(new, rows, strict=True):
+    joined = np.full((len(whole), longest), pad or 0, dtype=np.int64)
+    for out, row in zip(joined, whole, strict=True):
         out[: len(row)] = row
-    return np.concatenate([np.repeat(ids, len(rows) // max(len(ids), 1), axis=0), new], axis=1)
+    return joined

@@ -217,6 +217,7 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
             "temperature": 0.0 if not drawn else 1.0 if temperature is None else temperature,
             "top_p": 1.0,
             "seed": self._seed,
+            "token_healing": False,  # as other models of the harness read their prompts
         }
         for name in PASSED_ON:
             if (value := given.pop(name, None)) is not None:

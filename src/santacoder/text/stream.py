@@ -24,7 +24,11 @@ class StreamDecoder:
         Raises:
             InvalidRequestError: the id is not in the vocabulary.
         """
-        return self._decoder.decode(self._tokenizer.token_bytes(token))
+        return self.feed_bytes(self._tokenizer.token_bytes(token))
+
+    def feed_bytes(self, data: bytes) -> str:
+        """Return the text that became complete with these bytes."""
+        return self._decoder.decode(data)
 
     def flush(self) -> str:
         """End the stream: U+FFFD if a character was left unfinished, else ""; the decoder is empty again."""
@@ -86,9 +90,9 @@ class TextStream:
         """Whether a filter ended the text."""
         return self._filter.stopped
 
-    def feed(self, token: int) -> str:
-        """Return the text that became final with this token."""
-        return self._filter.feed(self._decoder.feed(token))
+    def feed(self, data: bytes) -> str:
+        """Return the text that became final with these bytes of a token."""
+        return self._filter.feed(self._decoder.feed_bytes(data))
 
     def finish(self, cut_off: bool = False) -> str:
         """End the text and return the rest of it; `cut_off` as in `TextFilter.flush`."""

@@ -10,6 +10,7 @@ import operator
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final, Literal, Protocol, SupportsIndex, get_args
 
 import numpy as np
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from santacoder._util.validation import check_text, format_value, invalid_argument
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.metadata import Metadata, MetadataValue, type_word
+from santacoder.text.token_table import TokenTable
 
 #: Orders of an infilling prompt: prefix, suffix, middle; suffix, prefix, middle.
 FimMode = Literal["psm", "spm"]
@@ -159,6 +161,17 @@ class Tokenizer:
             InvalidRequestError: the text is not a str, holds a lone surrogate, or holds a character that the
                 vocabulary has no byte token for (StarCoder's has none for U+40000 to U+7FFFF).
         """
+        return self.encode_to_cut(text, special)[0]
+
+    def encode_to_cut(self, text: str, special: bool = True) -> tuple[list[int], int]:
+        """Encode a text that may go on: return its ids, and how many at the end might be others then.
+
+        These are the tokens of the last piece that is tokenised by itself: a word, a number's last digit, a run of
+        punctuation or of blanks. They are none behind a special token.
+
+        Raises:
+            InvalidRequestError: as in `encode`.
+        """
         data = check_text(text)
         if self._missing and len(data.translate(None, self._missing)) < len(data):
             bad = next(c for c in text if not set(c.encode()).isdisjoint(self._missing))
@@ -170,8 +183,12 @@ class Tokenizer:
         encoder = self._encoder if special else self._plain_encoder
         ids: list[int] = []
         for part in self._parts(text):
-            ids += encoder.encode(part, add_special_tokens=False).ids
-        return ids
+            encoding = encoder.encode(part, add_special_tokens=False)
+            ids += encoding.ids
+        if not ids or ids[-1] in self._literal:
+            return ids, 0
+        pieces = encoding.word_ids
+        return ids, len(pieces) - pieces.index(pieces[-1])
 
     def _parts(self, text: str) -> Iterator[str]:
         """Yield the text in parts that together have its tokens, so that other threads run in between.
@@ -191,6 +208,12 @@ class Tokenizer:
             InvalidRequestError: an id is not in 0..n_tokens-1.
         """
         return b"".join(map(self.token_bytes, tokens)).decode("utf-8", errors="replace")
+
+    @cached_property
+    def table(self) -> TokenTable:
+        """Finds ordinary tokens by their bytes: none that is special, added or unused."""
+        ordinary = (token for token in range(self.n_tokens) if token not in self._literal)
+        return TokenTable(((token, self.token_bytes(token)) for token in ordinary), self.vocab_size)
 
     def token_bytes(self, token: SupportsIndex) -> bytes:
         """Return the bytes of one token, perhaps a part of a character; for a special token its spelling.
