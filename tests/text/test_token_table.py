@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+import santacoder
 from santacoder.text.token_table import NO_RANK, TokenTable
 
 LETTERS = st.lists(st.sampled_from([b"a", b"b", b"\xff", b"\xfe", b"\x00"]), max_size=4).map(b"".join)
@@ -25,7 +26,7 @@ def spells(tokens: list[bytes], owed: bytes) -> bool:
 
 @given(VOCABULARIES, OWED)
 def test_exactly_the_tokens_that_agree(tokens: list[bytes], owed: bytes) -> None:
-    table = TokenTable(enumerate(tokens), len(tokens) + 3)
+    table = TokenTable(range(len(tokens)), tokens, len(tokens) + 3)
     found = table.agreeing(owed)
     in_range = {i for i, rank in enumerate(found.ranks.tolist()) if found.first <= rank < found.last}
     assert in_range == {i for i, token in enumerate(tokens) if token and token.startswith(owed)}
@@ -36,13 +37,13 @@ def test_exactly_the_tokens_that_agree(tokens: list[bytes], owed: bytes) -> None
 
 
 @given(VOCABULARIES, OWED)
-def test_what_can_be_spelt(tokens: list[bytes], owed: bytes) -> None:
-    assert TokenTable(enumerate(tokens), len(tokens)).can_spell(owed) == spells(tokens, owed)
+def test_what_can_be_spelled(tokens: list[bytes], owed: bytes) -> None:
+    assert TokenTable(range(len(tokens)), tokens, len(tokens)).can_spell(owed) == spells(tokens, owed)
 
 
 @given(VOCABULARIES)
 def test_ranks_are_the_order_of_bytes(tokens: list[bytes]) -> None:
-    table = TokenTable(enumerate(tokens), len(tokens) + 2)
+    table = TokenTable(range(len(tokens)), tokens, len(tokens) + 2)
     assert table.ranks[len(tokens) :].tolist() == [NO_RANK] * 2
     placed = sorted((rank, tokens[i]) for i, rank in enumerate(table.ranks[: len(tokens)].tolist()) if rank != NO_RANK)
     assert [rank for rank, _ in placed] == list(range(len(placed)))
@@ -50,8 +51,17 @@ def test_ranks_are_the_order_of_bytes(tokens: list[bytes]) -> None:
     assert all(a <= b for (_, a), (_, b) in pairwise(placed))
 
 
+def test_the_table_of_a_tokenizer(model: santacoder.SantaCoder) -> None:
+    """All ordinary tokens, each in the place of its bytes."""
+    tokenizer = model.tokenizer
+    ranked = [token for token in range(tokenizer.n_tokens) if tokenizer.table.ranks[token] != NO_RANK]
+    assert set(range(tokenizer.n_tokens)) - set(ranked) == set(tokenizer.special_ids) | set(tokenizer.never_sampled)
+    in_order = sorted(ranked, key=tokenizer.table.ranks.__getitem__)
+    assert [tokenizer.token_bytes(token) for token in in_order] == sorted(map(tokenizer.token_bytes, ranked))
+
+
 def test_a_vocabulary_with_all_bytes_spells_everything() -> None:
-    table = TokenTable([(byte, bytes([byte])) for byte in range(256)], 256)
+    table = TokenTable(range(256), [bytes([byte]) for byte in range(256)], 256)
     assert table.can_spell(bytes(range(256)))
     found = table.agreeing(b"ab")
     assert (found.first, found.last, found.shorter.tolist()) == (98, 98, [97])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Final
 
 import numpy as np
@@ -23,7 +22,7 @@ class Agreeing:
     Attributes:
         ranks: (V,) int32, the place of each token in the table.
         first: the first rank of the tokens that begin with all of the bytes.
-        last: the rank behind the last of these.
+        last: the rank after the last of these.
         shorter: (S,) int32, ids of tokens that the bytes begin with, and after which tokens can spell the rest.
     """
 
@@ -40,15 +39,14 @@ class TokenTable:
         ranks: (V,) int32, the place of each token in the order of bytes; NO_RANK for those that the table lacks.
     """
 
-    def __init__(self, tokens: Iterable[tuple[int, bytes]], vocab_size: int) -> None:
+    def __init__(self, ids: Sequence[int], spellings: Sequence[bytes], vocab_size: int) -> None:
         """Sort tokens: ids in 0..vocab_size-1, each with its bytes; those without bytes are left out."""
-        spelt = [(token, data) for token, data in tokens if data]
-        spelt.sort(key=itemgetter(1))
-        self._bytes = [data for _, data in spelt]
-        self._ids = np.array([token for token, _ in spelt], dtype=np.int32)
+        order = sorted((place for place, data in enumerate(spellings) if data), key=spellings.__getitem__)
+        self._bytes = [spellings[place] for place in order]
+        self._ids = np.array([ids[place] for place in order], dtype=np.int32)
         self._longest = max(map(len, self._bytes), default=0)
-        self._first: dict[bytes, int] = {data: rank for rank, data in reversed([*enumerate(self._bytes)])}
-        self._spells_all = all(bytes([byte]) in self._first for byte in range(256))
+        self._first = dict(zip(reversed(self._bytes), range(len(order) - 1, -1, -1), strict=True))
+        self._missing = frozenset(byte for byte in range(256) if bytes([byte]) not in self._first)
         self.ranks: TokenIds = np.full(vocab_size, NO_RANK, dtype=np.int32)
         self.ranks[self._ids] = np.arange(self._ids.size, dtype=np.int32)
 
@@ -64,7 +62,7 @@ class TokenTable:
         return Agreeing(self.ranks, *self._range(owed), np.array(shorter, dtype=np.int32))
 
     def _range(self, data: bytes) -> tuple[int, int]:
-        """Return the ranks of the tokens that begin with `data`: the first, and behind the last."""
+        """Return the ranks of the tokens that begin with `data`: the first, and after the last."""
         first = bisect_left(self._bytes, data)
         head = data.rstrip(b"\xff")  # with one more in its last byte: the least bytes above all that begin with `data`
         if not head:
@@ -73,9 +71,9 @@ class TokenTable:
 
     def can_spell(self, owed: bytes) -> bool:
         """Return whether tokens can spell `owed`, the last of them perhaps with more bytes."""
-        if self._spells_all:
+        if self._missing.isdisjoint(owed):
             return True
-        reached = [False] * len(owed) + [True]  # whether the bytes from here on can be spelt
+        reached = [False] * len(owed) + [True]  # whether the bytes from here on can be spelled
         for start in range(len(owed) - 1, -1, -1):
             first, last = self._range(owed[start:])
             reached[start] = first < last or any(
