@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Final
 
+from santacoder import model
 from santacoder.cli.sampling import flags
 from santacoder.decoding.options import OPTIONS, Option
 
@@ -39,7 +40,7 @@ def table() -> str:
 
 #: Each text, the marks before and after the generated part, and the function that generates it.
 PLACES: Final = (
-    (ROOT / "src/santacoder/model.py", "is not computed again.\n", "\n\n        Raises:", docstring),
+    (Path(model.__file__), "is not computed again.\n", "\n\n        Raises:", docstring),
     (ROOT / "docs/reference/options.md", "<!-- made by tools/document_options.py: -->\n", "\n<!-- end -->", table),
 )
 

@@ -6,8 +6,7 @@ FOLDER holds packages, each in a folder of its own (the wheels of `PACKAGES`, un
 break, in an indentation, within a word, or anywhere; at least 8 characters of its line follow. The model continues the
 text before it, or infills with the lines behind it, greedily. Counted are the first 8 characters, the whole rest of the
 line, and bits per character of the true rest. The ways differ in what is taken back: nothing; one token; the last
-piece; the last piece, where a token that begins with all of its bytes is taken if there is one ("cover"); the last
-piece, with all tokenizations of its bytes weighed by their probability ("beam": continuations only).
+piece; the last piece, with all tokenizations of its bytes weighed by their probability ("beam": continuations only).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from santacoder._util.progress import progress_bar
 from santacoder._util.text_file import decode_text
 from santacoder.decoding.logprobs import log_softmax
 from santacoder.text.line_breaks import as_lf
-from santacoder.text.token_table import Agreeing, TokenTable
+from santacoder.text.token_table import TokenTable
 from santacoder.text.tokenizer import Tokenizer
 
 #: Packages of PyPI that tools/tiny/sources.json does not name.
@@ -43,7 +42,7 @@ PACKAGES = (
 )  # fmt: skip
 KINDS = ("line break", "indentation", "word", "anywhere")
 CALLS = ("complete", "spm", "psm")
-WAYS = ("off", "one", "piece", "cover", "beam")
+WAYS = ("off", "one", "piece", "beam")
 BEFORE, AFTER = 1000, 500  # characters of context
 FIRST = 8  # characters that have to be right
 MAX_TOKENS = 48
@@ -91,22 +90,15 @@ def choose(texts: Sequence[str], count: int, seed: int) -> list[Cursor]:
 @contextmanager
 def rule(way: str) -> Iterator[bool]:
     """Have the library heal in this way; yield whether it is to heal at all."""
-    cut, agreeing = Tokenizer.encode_to_cut, TokenTable.agreeing
+    cut = Tokenizer.encode_to_cut
 
     def one(self: Tokenizer, *arguments: Any, **options: Any) -> tuple[list[int], int]:
         ids, piece = cut(self, *arguments, **options)
         return ids, min(piece, 1)
 
-    def cover(self: TokenTable, owed: bytes) -> Agreeing:
-        found = agreeing(self, owed)
-        none = np.empty(0, dtype=np.int32)
-        return Agreeing(found.ranks, found.first, found.last, none) if found.first < found.last else found
-
     with ExitStack() as stack:
         if way == "one":
             stack.enter_context(mock.patch.object(Tokenizer, "encode_to_cut", one))
-        if way == "cover":
-            stack.enter_context(mock.patch.object(TokenTable, "agreeing", cover))
         yield way != "off"
 
 
@@ -161,6 +153,7 @@ def beam(model: santacoder.SantaCoder, cursor: Cursor) -> tuple[str, int]:
     taken = min(piece, len(ids) - 1)
     left = len(ids) - taken
     owed = b"".join(map(tokenizer.token_bytes, ids[left:]))
+    spelled = {tokenizer.token_bytes(token): token for token in range(tokenizer.n_tokens)}
     paths: list[tuple[float, list[int], bytes]] = [(0.0, ids[:left], owed)]
     rows = 0
     while any(debt for _, _, debt in paths):
@@ -169,10 +162,11 @@ def beam(model: santacoder.SantaCoder, cursor: Cursor) -> tuple[str, int]:
             if debt:
                 rows += 1
                 row = log_probabilities(model, path)
-                allowed = agreeing_ids(tokenizer.table, debt)
+                beginnings = [spelled[debt[:n]] for n in range(1, len(debt)) if debt[:n] in spelled]
+                allowed = np.unique([*agreeing_ids(tokenizer.table, debt), *beginnings])
                 for token in allowed[np.argsort(-row[allowed])[:WIDTH]].tolist():
-                    spelt = tokenizer.token_bytes(token)
-                    grown.append((chance + float(row[token]), [*path, token], debt[len(spelt) :]))
+                    left_over = debt[len(tokenizer.token_bytes(token)) :]
+                    grown.append((chance + float(row[token]), [*path, token], left_over))
         paths = sorted(grown, key=lambda path: -path[0])[:WIDTH]
     best = paths[0][1]
     more = model.complete(best, temperature=0, max_tokens=MAX_TOKENS, stop="\n").tokens

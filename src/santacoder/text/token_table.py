@@ -23,7 +23,8 @@ class Agreeing:
         ranks: (V,) int32, the place of each token in the table.
         first: the first rank of the tokens that begin with all of the bytes.
         last: the rank after the last of these.
-        shorter: (S,) int32, ids of tokens that the bytes begin with, and after which tokens can spell the rest.
+        shorter: (S,) int32, where there is no such token: the longest that the bytes begin with, and after which tokens
+            can spell the rest; several where the vocabulary repeats it.
     """
 
     ranks: TokenIds
@@ -52,14 +53,15 @@ class TokenTable:
 
     def agreeing(self, owed: bytes) -> Agreeing:
         """Return the tokens that may come next where the text has to go on with `owed`, at least one byte."""
-        shorter: list[int] = []
-        for length in range(1, min(len(owed), self._longest + 1)):
-            rank = self._first.get(owed[:length])
-            if rank is not None and self.can_spell(owed[length:]):
-                while rank < len(self._bytes) and self._bytes[rank] == owed[:length]:  # real files repeat tokens
-                    shorter.append(int(self._ids[rank]))
-                    rank += 1
-        return Agreeing(self.ranks, *self._range(owed), np.array(shorter, dtype=np.int32))
+        first, last = self._range(owed)
+        shorter: TokenIds = np.empty(0, dtype=np.int32)
+        if first == last:
+            for length in range(min(len(owed) - 1, self._longest), 0, -1):
+                if owed[:length] in self._first and self.can_spell(owed[length:]):
+                    begin = self._first[owed[:length]]
+                    shorter = self._ids[begin : bisect_left(self._bytes, owed[:length] + b"\0", begin)]
+                    break
+        return Agreeing(self.ranks, first, last, shorter)
 
     def _range(self, data: bytes) -> tuple[int, int]:
         """Return the ranks of the tokens that begin with `data`: the first, and after the last."""
