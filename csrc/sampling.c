@@ -227,10 +227,20 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n)
     return i;
 }
 
-void sc_restrict(float *logits, const int32_t *ranks, int32_t n, int32_t first, int32_t last)
+/* Without a branch: nobody could predict it. */
+static inline float keep_if(int kept, float x)
+{
+    const uint32_t mask = 0u - (uint32_t)kept;
+    return float_of((bits_of(x) & mask) | (bits_of(-INFINITY) & ~mask));
+}
+
+void sc_restrict(float *restrict logits, const int32_t *restrict ranks, int32_t n, int32_t first, int32_t last)
 {
     const uint32_t size = (uint32_t)(last - first);
-    for (int32_t i = 0; i < n; i++) logits[i] = (uint32_t)(ranks[i] - first) < size ? logits[i] : -INFINITY;
+    int32_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int32_t j = i; j < i + 16; j++) logits[j] = keep_if((uint32_t)(ranks[j] - first) < size, logits[j]);
+    for (; i < n; i++) logits[i] = keep_if((uint32_t)(ranks[i] - first) < size, logits[i]);
 }
 
 /* Tokens that may be chosen. x: their logits, later their weights; ids: their ids in the vocabulary, or NULL if x is
