@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import santacoder
+from santacoder.batching.calls import Call
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.drafting import Drafter
 from santacoder.decoding.options import SamplingParams
-from santacoder.decoding.sequence import Sequence
+from santacoder.decoding.sequence import Sequence, State
 from santacoder.engine.transformer import Transformer
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.samples import CODE, Counted, alone, facts, new_sequence
@@ -146,3 +147,22 @@ def test_a_sequence_restores_after_any_token(parts: tuple[Transformer, Tokenizer
     Scheduler(transformer).finish([again])
     assert again.pieces == whole.pieces
     assert again.tokens == whole.tokens
+
+
+def test_the_state_names_how_far_a_sequence_is(parts: tuple[Transformer, Tokenizer]) -> None:
+    transformer, tokenizer = parts
+    params = SamplingParams(max_tokens=2, temperature=0, ignore_eos=True, lookup=False)
+    finished, cancelled, failed = sequences = [new_sequence(tokenizer, CODE, params) for _ in range(3)]
+    scheduler, call = Scheduler(transformer), Call()
+
+    def states() -> list[tuple[State, bool]]:
+        return [(sequence.state, sequence.ended) for sequence in sequences]
+
+    assert states() == [(State.WAITING, False)] * 3
+    scheduler.submit(call, [finished])
+    scheduler.step()
+    assert states()[0] == (State.RUNNING, False)
+    scheduler.run_until(call, lambda: finished.ended)
+    scheduler.cancel([finished, cancelled])
+    failed.error = santacoder.NumericalError("x")
+    assert states() == [(State.FINISHED, True), (State.CANCELLED, True), (State.FAILED, True)]

@@ -86,11 +86,6 @@ class EngineLock:
         self._exclusive, self._steps = [], {}
 
     @property
-    def leader(self) -> int | None:
-        """The thread that leads, by its identifier."""
-        return self._leader
-
-    @property
     def waiting(self) -> tuple[int, int]:
         """How many threads wait for steps, and how many for the engine exclusively."""
         return len(self._steps), len(self._exclusive)

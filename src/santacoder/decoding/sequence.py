@@ -105,7 +105,7 @@ class Sequence:
     @property
     def ended(self) -> bool:
         """Whether nothing is to be done for it any more."""
-        return self.error is not None or self.finish_reason is not None or self.cancelled
+        return self.state not in (State.WAITING, State.RUNNING)
 
     @property
     def in_batch(self) -> bool:
