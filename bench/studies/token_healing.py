@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +31,8 @@ import santacoder
 from santacoder._util.progress import progress_bar
 from santacoder._util.text_file import decode_text
 from santacoder.decoding.logprobs import log_softmax
+from santacoder.text.healing import take_back
+from santacoder.text.infilling import healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.token_table import TokenTable
 from santacoder.text.tokenizer import Tokenizer
@@ -114,12 +117,11 @@ def write(model: santacoder.SantaCoder, cursor: Cursor, call: str, way: str) -> 
         return model.infill(cursor.before, cursor.after, mode=mode, token_healing=heals, **greedy).text
 
 
-def log_probabilities(model: santacoder.SantaCoder, ids: Sequence[int]) -> NDArray[np.float64]:
-    """Of what may follow `ids`: (V,)."""
-    [row] = list(model.iter_logits(list(ids), len(ids) - 1))[-1]
-    row = row.copy()
-    row[list(model.tokenizer.never_sampled)] = -1e30
-    return log_softmax(row)
+def log_probabilities(model: santacoder.SantaCoder, ids: Sequence[int], start: int) -> NDArray[np.float64]:
+    """Of what may follow each position of `ids` from `start` on: (N, V)."""
+    rows = np.concatenate(list(model.iter_logits(list(ids), start)))
+    rows[:, list(model.tokenizer.never_sampled)] = -1e30
+    return np.stack([log_softmax(row) for row in rows])
 
 
 def agreeing_ids(table: TokenTable, owed: bytes) -> NDArray[np.intp]:
@@ -128,22 +130,35 @@ def agreeing_ids(table: TokenTable, owed: bytes) -> NDArray[np.intp]:
     return np.concatenate([np.flatnonzero((table.ranks >= found.first) & (table.ranks < found.last)), found.shorter])
 
 
-def rest_bits(model: santacoder.SantaCoder, cursor: Cursor, way: str) -> float:
-    """Bits per character that the true rest of the line costs a continuation."""
+def ask(model: santacoder.SantaCoder, cursor: Cursor, call: str, way: str, room: int = 2000) -> tuple[list[int], bytes]:
+    """Return the prompt that a call makes of a cursor, and the bytes that it owes."""
     tokenizer = model.tokenizer
     with rule(way) as heals:
-        ids, piece = tokenizer.encode_to_cut(cursor.before)
-    taken = min(piece, len(ids) - 1) if heals else 0
-    kept, owed = ids[: len(ids) - taken], b"".join(map(tokenizer.token_bytes, ids[len(ids) - taken :]))
-    truth = tokenizer.encode(owed.decode("utf-8", "replace") + cursor.rest)
+        if call == "complete":
+            ids, piece = tokenizer.encode_to_cut(cursor.before)
+            taken, owed = take_back(tokenizer, ids[max(len(ids) - piece, 1) :] if heals else ())
+            return ids[: len(ids) - taken], owed
+        mode: Any = call
+        room = model.context - MAX_TOKENS
+        ids, _, owed = healed_infill_prompt(
+            tokenizer, cursor.before, cursor.after, mode, room, typing=False, heal=heals
+        )
+    return ids, owed
+
+
+def rest_bits(model: santacoder.SantaCoder, cursor: Cursor, call: str, way: str) -> float:
+    """Bits per character that the true rest of the line costs, as far as a completion goes."""
+    tokenizer = model.tokenizer
+    asked, owed = ask(model, cursor, call, way)
+    truth = tokenizer.encode(owed.decode("utf-8", "replace") + cursor.rest)[:MAX_TOKENS]
+    characters = len(tokenizer.decode(truth)) - len(owed.decode("utf-8", "replace"))
     total = 0.0
-    for number, token in enumerate(truth):
-        row = log_probabilities(model, [*kept, *truth[:number]])
+    for token, row in zip(truth, log_probabilities(model, [*asked, *truth[:-1]], len(asked) - 1), strict=True):
         total -= row[token]
         if owed:
             total += float(np.logaddexp.reduce(row[agreeing_ids(tokenizer.table, owed)]))
         owed = owed[len(tokenizer.token_bytes(token)) :]
-    return total / math.log(2) / len(cursor.rest)
+    return total / math.log(2) / characters
 
 
 def beam(model: santacoder.SantaCoder, cursor: Cursor) -> tuple[str, int]:
@@ -161,7 +176,7 @@ def beam(model: santacoder.SantaCoder, cursor: Cursor) -> tuple[str, int]:
         for chance, path, debt in paths:
             if debt:
                 rows += 1
-                row = log_probabilities(model, path)
+                [row] = log_probabilities(model, path, len(path) - 1)
                 beginnings = [spelled[debt[:n]] for n in range(1, len(debt)) if debt[:n] in spelled]
                 allowed = np.unique([*agreeing_ids(tokenizer.table, debt), *beginnings])
                 for token in allowed[np.argsort(-row[allowed])[:WIDTH]].tolist():
@@ -174,9 +189,10 @@ def beam(model: santacoder.SantaCoder, cursor: Cursor) -> tuple[str, int]:
     return text.decode("utf-8", "replace"), rows - 1
 
 
-def measure(model: santacoder.SantaCoder, cursors: Sequence[Cursor], bits: int) -> dict[str, Any]:
-    """Hits by call, kind and way, and bits by kind and way of the first `bits` cursors of each kind."""
+def measure(model: santacoder.SantaCoder, cursors: Sequence[Cursor], count_bits: int) -> dict[str, Any]:
+    """Hits and bits by call, kind and way; bits of the first `count_bits` cursors of each kind."""
     hits: dict[str, Any] = {}
+    bits: dict[str, Any] = {}
     rows: list[int] = []
     with progress_bar(len(cursors), "cursors", True) as bar:
         for number, cursor in enumerate(cursors):
@@ -192,15 +208,12 @@ def measure(model: santacoder.SantaCoder, cursors: Sequence[Cursor], bits: int) 
                     cell[0] += line[:FIRST] == cursor.rest[:FIRST]
                     cell[1] += line.rstrip() == cursor.rest.rstrip()
                     cell[2] += 1
-            if number < bits * len(KINDS):
-                for way in WAYS[:3]:
-                    cost = rest_bits(model, cursor, way)
-                    hits.setdefault("bits", {}).setdefault(cursor.kind, {}).setdefault(way, []).append(cost)
+            if number < count_bits * len(KINDS):
+                for call, way in product(CALLS, WAYS[:-1]):
+                    cell = bits.setdefault(call, {}).setdefault(cursor.kind, {}).setdefault(way, [])
+                    cell.append(rest_bits(model, cursor, call, way))
             bar.update(1)
-    for kind in hits.get("bits", {}).values():
-        for way, costs in kind.items():
-            kind[way] = sum(costs) / len(costs)
-    return hits | {"rows of the beam": sum(rows) / max(len(rows), 1)}
+    return {"hits": hits, "bits": bits, "rows of the beam": sum(rows) / max(len(rows), 1)}
 
 
 def show(found: dict[str, Any]) -> None:
@@ -208,13 +221,18 @@ def show(found: dict[str, Any]) -> None:
     ways: Callable[[str], Sequence[str]] = lambda call: WAYS if call == "complete" else WAYS[:-1]  # noqa: E731
     for call in CALLS:
         for kind in KINDS:
-            cells = found[call][kind]
+            cells = found["hits"][call][kind]
             parts = [f"{way} {cells[way][0]:4} {cells[way][1]:4}" for way in ways(call)]
             print(f"{call:9} {kind:12} of {cells['off'][2]:4}: {' | '.join(parts)}")
-        total = {way: [sum(found[call][kind][way][i] for kind in KINDS) for i in range(3)] for way in ways(call)}
+        total = {
+            way: [sum(found["hits"][call][kind][way][i] for kind in KINDS) for i in range(3)] for way in ways(call)
+        }
         print(f"{call:9} all: {' | '.join(f'{way} {t[0]:4} {t[1]:4}' for way, t in total.items())}")
-    for kind, costs in found.get("bits", {}).items():
-        print(f"bits a character, {kind:12}: {' | '.join(f'{way} {cost:.2f}' for way, cost in costs.items())}")
+    for call, kinds in found["bits"].items():
+        kinds["all"] = {way: [cost for costs in kinds.values() for cost in costs[way]] for way in WAYS[:-1]}
+        for kind, costs in kinds.items():
+            means = (f"{way} {np.mean(cost):.2f} ({np.median(cost):.2f})" for way, cost in costs.items())
+            print(f"{call:9} bits a character, mean (median), {kind:12}: {' | '.join(means)}")
     print(f"rows that the beam takes: {found['rows of the beam']:.1f}")
 
 
