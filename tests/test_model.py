@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import santacoder
+from santacoder.decoding.options import OPTIONS
 from santacoder.decoding.results import Usage
 from santacoder.errors import InvalidRequestError
 from santacoder.requests import prompt_ids
+from tests.support.foreign import Column, Table, Tensor, series, table, tensor
 from tests.support.gguf_builder import tiny_builder
 from tests.support.paths import FILE
 from tests.support.samples import CODE
@@ -96,7 +100,8 @@ def test_stream_is_complete(model: santacoder.SantaCoder) -> None:
 def test_prompt_forms_are_equal(model: santacoder.SantaCoder) -> None:
     ids = model.tokenizer.encode(PROMPT)
     narrow = np.array(ids, dtype=np.uint16)
-    prompts: list[Any] = [ids, tuple(ids), np.array(ids), narrow, list(narrow)]
+    prompts: list[Any] = [ids, tuple(ids), np.array(ids), narrow, list(narrow), np.array(ids, dtype=object)]
+    prompts += [Tensor(ids), Column(ids), tensor(ids), series(ids)]
     for prompt in prompts:
         assert prompt_ids(model.tokenizer, prompt).tolist() == ids
     assert prompt_ids(model.tokenizer, "<|endoftext|>a")[0] == model.tokenizer.eot_id
@@ -107,6 +112,111 @@ def test_prompt_forms_are_equal(model: santacoder.SantaCoder) -> None:
     assert model.complete(ids, max_tokens=1, echo=True).text.startswith(PROMPT)
     assert not model.complete([], max_tokens=1, echo=True).text.startswith("<|endoftext|>")
     np.testing.assert_array_equal(model.logits(""), model.logits([model.tokenizer.eot_id]))
+
+
+TEXTS = ["def f(", "a", "import os"]
+OF_TEXTS: dict[str, Callable[[], Any]] = {
+    "list": lambda: TEXTS,
+    "tuple": lambda: (*TEXTS,),
+    "generator": lambda: (text for text in TEXTS),
+    "values": lambda: dict(enumerate(TEXTS)).values(),
+    "keys": lambda: dict.fromkeys(TEXTS).keys(),
+    "array": lambda: np.array(TEXTS),
+    "array of objects": lambda: np.array(TEXTS, dtype=object),
+    "column": lambda: Column(TEXTS),
+    "series": lambda: series(TEXTS),
+}
+
+
+@pytest.mark.parametrize("make", OF_TEXTS.values(), ids=OF_TEXTS)
+def test_collections_of_prompts(model: santacoder.SantaCoder, make: Callable[[], Any]) -> None:
+    options: Any = {"max_tokens": 4, "seed": 1}
+    expected = [model.complete(text, **options).text for text in TEXTS]
+    assert [row[0].text for row in model.complete_many(make(), None, **options)] == expected
+    assert model.score_many(make()) == [model.score(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", [np.array, Tensor, tensor])
+def test_rows_of_token_ids(model: santacoder.SantaCoder, kind: Callable[[Any], Any]) -> None:
+    rows = [[1, 2, 3], [4, 5, 6]]
+    assert model.score_many(kind(rows)) == model.score_many(rows)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ("ab", "prompts is a str, but it must be a list of texts or of lists of token ids"),
+        ({"a": "b"}, "prompts is a dict, but it must be a list of texts or of lists of token ids"),
+        (Table({"a": ["b"]}), "prompts is a Table, but it must be a list of texts or of lists of token ids"),
+        (table({"a": ["b"]}), "prompts is a "),
+        (None, "prompts is a NoneType, but it must be a list of texts or of lists of token ids"),
+        (np.array("a"), "prompts is a ndarray, but it must be a list of texts or of lists of token ids"),
+        (np.array([1, 2]), "prompts[0]: the prompt is a int64, but it must be a text or a list of token ids"),
+        (Column(["a", None]), "prompts[1]: the prompt is a NoneType, but it must be a text or a list of token ids"),
+        (Column(["a", math.nan]), "prompts[1]: the prompt is a float, but it must be a text or a list of token ids"),
+    ],
+    ids=repr,
+)
+def test_collections_that_hold_no_prompts(model: santacoder.SantaCoder, prompts: Any, message: str) -> None:
+    for call in (model.complete_many, model.score_many):
+        with pytest.raises(InvalidRequestError) as error:
+            call(prompts)
+        assert str(error.value)[: len(message)] == message
+
+
+def test_a_bias_of_minus_infinity_bans_a_token(model: santacoder.SantaCoder) -> None:
+    options: Any = {"max_tokens": 8, "temperature": 0, "ignore_eos": True, "token_healing": False}
+    first = model.complete(PROMPT, **options).tokens[0]
+    banned = model.complete(PROMPT, logit_bias={str(first): -math.inf}, **options).tokens
+    assert banned[0] != first
+    assert first not in banned
+    everything = dict.fromkeys(range(model.config.vocab_size), -math.inf)
+    with pytest.raises(santacoder.NumericalError, match=r"or all tokens are banned$"):
+        model.complete(PROMPT, logit_bias=everything, **options)
+
+
+class TestTruncate:
+    OPTIONS: ClassVar[Any] = {"max_tokens": 56, "temperature": 1.0, "seed": 5, "ignore_eos": True}  # 200 are left
+
+    @pytest.mark.parametrize(("size", "kept"), [(200, 200), (201, 151), (250, 200), (251, 151), (5000, 200)])
+    def test_what_is_kept(self, model: santacoder.SantaCoder, size: int, kept: int) -> None:
+        """As of the prefix of a gap: whole cuts of a quarter of the room are dropped, here 50 tokens."""
+        ids = [(7 * i) % 400 + 50 for i in range(size)]
+        found = model.complete(ids, truncate="left", echo=True, **self.OPTIONS)
+        assert found.usage.prompt_tokens == kept
+        assert found.tokens == model.complete(ids[-kept:], **self.OPTIONS).tokens
+        assert found.text.startswith(model.tokenizer.decode(ids))
+        assert [row[0].tokens for row in model.complete_many([ids], truncate="left", **self.OPTIONS)] == [found.tokens]
+
+    def test_texts_and_sessions(self, model: santacoder.SantaCoder) -> None:
+        text = CODE * 20
+        expected = model.complete(text, truncate="left", **self.OPTIONS)
+        session = model.session()
+        assert session.complete(text, truncate="left", **self.OPTIONS).tokens == expected.tokens
+        grown = session.complete(text + "x = 1\n", truncate="left", **self.OPTIONS)
+        assert grown.tokens == model.complete(text + "x = 1\n", truncate="left", **self.OPTIONS).tokens
+        assert grown.timings.prompt_tokens < 30
+        assert "".join(piece.text for piece in model.stream(text, truncate="left", **self.OPTIONS)) == expected.text
+
+    def test_a_prompt_that_is_too_long_is_refused_without_it(self, model: santacoder.SantaCoder) -> None:
+        with pytest.raises(santacoder.ContextOverflowError):
+            model.complete(CODE * 20, **self.OPTIONS)
+        for most in (256, 300):
+            with pytest.raises(santacoder.ContextOverflowError, match=f"max_tokens is {most}"):
+                model.complete("a", truncate="left", max_tokens=most)
+        assert model.complete([1] * 300, truncate="left", max_tokens=255).usage.prompt_tokens == 1
+
+
+def test_none_is_the_default(model: santacoder.SantaCoder) -> None:
+    options: Any = {**dict.fromkeys(OPTIONS), "max_tokens": 5, "seed": 1}
+    assert model.complete(CODE, **options).tokens == model.complete(CODE, max_tokens=5, seed=1).tokens
+    gap: Any = {"mode": None, "single_line": None, **options}
+    expected = model.infill(CODE, "\n", max_tokens=5, seed=1).tokens
+    assert model.infill(CODE, "\n", **gap).tokens == expected
+    spm = model.session().infill(CODE, "\n", max_tokens=5, seed=1).tokens
+    assert model.session().infill(CODE, "\n", **gap).tokens == spm
+    assert list(model.complete_each([], on_error=None)) == []
+    np.testing.assert_array_equal(next(model.iter_logits([1, 2], None, None)), model.logits([1, 2]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +233,12 @@ def test_prompt_forms_are_equal(model: santacoder.SantaCoder) -> None:
         (None, "the prompt is a NoneType, but it must be a text or a list of token ids"),
         (7, "the prompt is a int, but it must be a text or a list of token ids"),
         (np.array([1.5]), "the prompt is a ndarray, but it must be a text or a list of token ids"),
-        (np.array([[1]]), "the prompt is a ndarray, but it must be a text or a list of token ids"),
+        (np.array([[1]]), "the prompt is a ndarray of shape (1, 1), but it must be a text or a list of token ids"),
+        (iter([1]), "the prompt is a list_iterator, but it must be a text or a list of token ids"),
+        (Tensor([[1, 2]]), "the prompt is a Tensor of shape (1, 2), but it must be a text or a list of token ids"),
+        (Tensor(1), "the prompt is a Tensor, but it must be a text or a list of token ids"),
+        (Tensor([1.5]), "a token id is 1.5, but it must be an integer"),
+        (Tensor([True]), "a token id is True, but it must be an integer"),
         ("a\ud800", "character 1 of the text is the lone surrogate U+D800, which is not valid Unicode"),
     ],
 )

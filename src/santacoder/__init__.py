@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
     from santacoder.batching.session import Session as Session
     from santacoder.conversion.convert import convert as convert
     from santacoder.decoding.logprobs import TokenLogprobs as TokenLogprobs
+    from santacoder.decoding.options import SamplingOptions as SamplingOptions
     from santacoder.decoding.results import Completion as Completion
     from santacoder.decoding.results import Piece as Piece
     from santacoder.decoding.results import Timings as Timings
@@ -40,8 +41,10 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
     from santacoder.errors import UnsupportedISAError as UnsupportedISAError
     from santacoder.gguf.config import Config as Config
     from santacoder.model import SantaCoder as SantaCoder
+    from santacoder.requests import Prompt as Prompt
     from santacoder.requests import Request as Request
     from santacoder.scoring.score import Score as Score
+    from santacoder.text.infilling import Mode as Mode
     from santacoder.text.tokenizer import Tokenizer as Tokenizer
 
 #: Every public name that another module defines -> that module.
@@ -54,12 +57,15 @@ _MODULES = {
     "InvalidRequestError": "errors",
     "IsolationError": "errors",
     "MissingPackageError": "errors",
+    "Mode": "text.infilling",
     "ModelClosedError": "errors",
     "ModelFormatError": "errors",
     "ModelNotFoundError": "errors",
     "NumericalError": "errors",
     "Piece": "decoding.results",
+    "Prompt": "requests",
     "Request": "requests",
+    "SamplingOptions": "decoding.options",
     "SantaCoder": "model",
     "SantaCoderError": "errors",
     "Score": "scoring.score",

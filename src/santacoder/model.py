@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import abc
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -20,7 +19,7 @@ from santacoder.batching.exclusive_steps import ExclusiveSteps
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
-from santacoder.decoding.options import SamplingOptions, check_context, check_scored
+from santacoder.decoding.options import SamplingOptions, check_context, check_scored, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
@@ -30,6 +29,7 @@ from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCo
 from santacoder.gguf.config import Config
 from santacoder.requests import (
     Prompt,
+    Prompts,
     Request,
     check_infill,
     check_request,
@@ -77,15 +77,17 @@ class SantaCoder:
         """
         return cls(*open_transformer(path, threads, context))
 
+    @with_options
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Continue `prompt`.
 
         The markers of an infilling prompt, padding rows and unused tokens are never chosen, even with the largest
-        logit, unless `any_token` is set.
+        logit, unless `any_token` is set. None is the default of every option.
 
         Args:
-            prompt: text, in which special tokens may be written out, or token ids; an empty one starts from
-                the end of text. What it has in common with one of the last prompts is not computed again.
+            prompt: text, in which special tokens may be written out, or token ids (a list, an array, a tensor); an
+                empty one starts from the end of text. What it has in common with one of the last prompts
+                is not computed again.
             max_tokens (int = 128, 1 or more): most tokens to generate.
             temperature (float = 0.2, 0 or more): 0 always takes the most probable token.
             top_k (int = 0, 0 or more): choose among the k most probable tokens; 0 is off.
@@ -95,10 +97,11 @@ class SantaCoder:
             repetition_penalty (float = 1.0, 0.01..100): above 1 discourages tokens of the prompt and the text so far.
             frequency_penalty (float = 0.0, -2..2): subtracted from a token's logit for each time it was generated.
             presence_penalty (float = 0.0, -2..2): subtracted from a token's logit if it was generated.
-            logit_bias (Mapping[int, float] | None = None, -100..100): by token id, added to the token's logit.
-            stop (str | Sequence[str] = ()): a text that ends the completion and is not part of it; of several,
+            logit_bias (Mapping[int, float] | Mapping[str, float] | None = None, -100..100): by token id, added to the
+                token's logit; -inf bans the token.
+            stop (str | Iterable[str] = ()): a text that ends the completion and is not part of it; of several,
                 whichever comes first.
-            stop_tokens (int | Sequence[int] = (), 0 or more): a token id that ends the completion: it is the last of
+            stop_tokens (int | Iterable[int] = (), 0 or more): a token id that ends the completion: it is the last of
                 its tokens, but not part of its text; of several, whichever comes first.
             seed (int | None = None, 0..2^64-1): makes the completion repeatable; None is a random one; the completion
                 names it.
@@ -115,6 +118,8 @@ class SantaCoder:
             token_healing (bool | None = None): take back the last word of the text, or the blanks at its end, and
                 generate on from there: what begins with them again, and is not part of the completion's text; None is
                 on for texts, off for token ids.
+            truncate (Literal['left'] | None = None): "left" drops tokens at the beginning of a prompt that is too long,
+                a few hundred at a time, instead of refusing it; infilling always does; None is off.
 
         Raises:
             InvalidRequestError: an argument is unknown, has a wrong type or is out of range.
@@ -124,10 +129,11 @@ class SantaCoder:
         """
         return self._finish(self._continuation(prompt, options))
 
+    @with_options
     def complete_many(
         self,
-        prompts: abc.Sequence[Prompt],
-        n: int = 1,
+        prompts: Prompts,
+        n: int | None = 1,
         *,
         progress: bool | None = None,
         **options: Unpack[SamplingOptions],
@@ -139,7 +145,8 @@ class SantaCoder:
         time, in at most 1 GiB of keys and values; the others wait.
 
         Args:
-            prompts: as in `complete`.
+            prompts: each as in `complete`: a list, a generator, the values of a dict, a column of a table, an array of
+                texts or of rows of token ids. All are taken and checked before anything runs.
             n: samples of each prompt, at least 1.
             progress: whether to draw a bar on standard error; None draws one on a terminal.
             options: as in `complete`; without a seed, one is drawn for each prompt.
@@ -148,12 +155,12 @@ class SantaCoder:
             [prompt][sample]
 
         Raises:
-            InvalidRequestError: also when `prompts` is a single text; the message names the prompt's index.
+            InvalidRequestError: also when `prompts` is a single text or a table; the message names the prompt's index.
             ContextOverflowError: a prompt, which the message names, does not fit; nothing runs.
             NumericalError: a sample's logits are not finite; the others are given up.
             ModelClosedError: the model is closed.
         """
-        n = check_integer("n", n, 1, None)
+        n = 1 if n is None else check_integer("n", n, 1, None)
         params = sampling_params(options)
         requests = each_prompt(prompts, lambda prompt: check_request(self.tokenizer, self.context, prompt, params))
         samples = [new_sequences(request, range(n)) for request in requests]
@@ -164,13 +171,15 @@ class SantaCoder:
 
     @overload
     def complete_each(
-        self, requests: Iterable[Request], *, on_error: Literal["raise"] = "raise"
+        self, requests: Iterable[Request], *, on_error: Literal["raise"] | None = "raise"
     ) -> Generator[tuple[int, Completion], None, None]: ...
     @overload
     def complete_each(
         self, requests: Iterable[Request], *, on_error: OnError
     ) -> Generator[tuple[int, Completion | SantaCoderError], None, None]: ...
-    def complete_each(self, requests: Iterable[Request], *, on_error: OnError = "raise") -> Generator[Any, None, None]:
+    def complete_each(
+        self, requests: Iterable[Request], *, on_error: OnError | None = "raise"
+    ) -> Generator[Any, None, None]:
         """Continue any number of prompts in one batch, each with its own options; yield results as they are done.
 
         Requests are taken as there is room for them, so they may be made lazily. Closing the generator ends the work.
@@ -193,6 +202,8 @@ class SantaCoder:
         if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
             kind = type(requests).__name__
             raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
+        if on_error is None:
+            on_error = "raise"
         if on_error not in get_args(OnError):
             raise invalid_argument("on_error", on_error, "'raise' or 'return'")
         _ = self._scheduler.engine  # it is not closed
@@ -202,6 +213,7 @@ class SantaCoder:
 
         return RequestStream(self._scheduler, requests, make, on_error).run()
 
+    @with_options
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece; the texts of the pieces join to that of `complete`.
 
@@ -210,24 +222,27 @@ class SantaCoder:
         """
         return self._scheduler.stream(self._continuation(prompt, options))
 
+    @with_options
     async def acomplete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Run `complete` for asyncio: other tasks run meanwhile, and cancelling the task stops the work."""
         sequence = self._continuation(prompt, options)
         await in_thread(lambda: self._scheduler.finish([sequence]), lambda: self._scheduler.cancel([sequence]))
         return sequence.completion()
 
+    @with_options
     def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
         """Run `stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
         sequence = self._continuation(prompt, options)
         return iterate(lambda: self._scheduler.stream(sequence), lambda: self._scheduler.cancel([sequence]))
 
+    @with_options
     def infill(
         self,
         prefix: str,
         suffix: str,
         *,
-        mode: Mode = "auto",
-        single_line: bool = False,
+        mode: Mode | None = "auto",
+        single_line: bool | None = False,
         **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Write what belongs between `prefix` and `suffix`.
@@ -251,13 +266,14 @@ class SantaCoder:
         """
         return self._finish(self._infilling(prefix, suffix, mode, single_line, options))
 
+    @with_options
     def stream_infill(
         self,
         prefix: str,
         suffix: str,
         *,
-        mode: Mode = "auto",
-        single_line: bool = False,
+        mode: Mode | None = "auto",
+        single_line: bool | None = False,
         **options: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, Completion]:
         """Infill piece by piece: as `stream`, with the arguments and errors of `infill`."""
@@ -281,7 +297,9 @@ class SantaCoder:
         tokens = self._whole(prompt)
         return self._forward(tokens, self._scheduler.engine.new_cache(), "all")
 
-    def iter_logits(self, prompt: Prompt, start: int = 0, piece: int = 256) -> Iterator[NDArray[np.float32]]:
+    def iter_logits(
+        self, prompt: Prompt, start: int | None = 0, piece: int | None = 256
+    ) -> Iterator[NDArray[np.float32]]:
         """Yield the rows of `logits` from position `start` on, `piece` at a time, which bounds the memory.
 
         Arguments are checked at once; nothing runs before the first rows are asked for.
@@ -295,8 +313,8 @@ class SantaCoder:
             ModelClosedError: the model is closed.
         """
         tokens = self._whole(prompt)
-        start = check_integer("start", start, 0, tokens.size - 1)
-        return self._iter_logits(tokens, start, check_integer("piece", piece, 1, None))
+        start = 0 if start is None else check_integer("start", start, 0, tokens.size - 1)
+        return self._iter_logits(tokens, start, 256 if piece is None else check_integer("piece", piece, 1, None))
 
     def score(self, prompt: Prompt) -> Score:
         """Score how probable each token of a prompt is after those before it; the prompt is as in `complete`.
@@ -312,14 +330,15 @@ class SantaCoder:
         """
         return score_sequences(ExclusiveSteps(self._scheduler), [self._scored(prompt)])[0]
 
-    def score_many(self, prompts: abc.Sequence[Prompt], *, progress: bool | None = None) -> list[Score]:
+    def score_many(self, prompts: Prompts, *, progress: bool | None = None) -> list[Score]:
         """Score several prompts together; results are in their order, with the same numbers as from `score`.
 
         A prefix that several share is computed once: put a context before all of its continuations. All caches
         together take no more memory than those of three sequences as long as the context.
 
         Raises:
-            InvalidRequestError: `prompts` is not a list, or as in `score`; the message names the prompt's index.
+            InvalidRequestError: `prompts` is a single text or a table, or as in `score`; the message names the prompt's
+                index.
             ContextOverflowError: likewise.
             NumericalError: the model's logits are not finite.
             ModelClosedError: the model is closed.
@@ -419,7 +438,9 @@ class SantaCoder:
         )
         return sequence
 
-    def _infilling(self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions) -> Sequence:
+    def _infilling(
+        self, prefix: str, suffix: str, mode: Mode | None, single_line: bool | None, options: SamplingOptions
+    ) -> Sequence:
         params = sampling_params(options)
         request = check_infill(self.tokenizer, self.context, prefix, suffix, mode, single_line, params)
         [sequence] = new_sequences(request)

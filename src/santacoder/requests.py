@@ -7,19 +7,26 @@ from collections import abc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer, check_text
 from santacoder.decoding.checked_request import CheckedRequest
-from santacoder.decoding.options import OPTIONS, SamplingOptions, SamplingParams, check_context, check_tokens
+from santacoder.decoding.options import (
+    OPTIONS,
+    SamplingOptions,
+    SamplingParams,
+    check_context,
+    check_tokens,
+    unknown_option,
+)
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
-from santacoder.text.infilling import Mode, healed_infill_prompt
+from santacoder.text.infilling import Mode, fit, healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.stream import stop_filters
 from santacoder.text.token_ids import TokenIds
@@ -29,9 +36,20 @@ T = TypeVar("T")
 
 MAX_INDEX: Final = 2**63 - 1
 
-#: A text, or token ids: a list, a tuple, a NumPy array.
-Prompt = str | abc.Sequence[int] | NDArray[np.integer]
 
+class Tensor(Protocol):
+    """A tensor as PyTorch has them, on any device."""
+
+    def __len__(self) -> int: ...
+    def cpu(self) -> Any: ...
+    def tolist(self) -> Any: ...
+
+
+#: A text, or token ids: a list, a tuple, a NumPy array, a tensor of one dimension.
+Prompt = str | abc.Sequence[int] | NDArray[np.integer] | Tensor
+
+#: Several: a list, a generator, a column of a table, the values of a dict, an array of texts or of rows of token ids.
+Prompts = Iterable[Prompt] | NDArray[np.integer]
 
 #: Takes the number of a prompt's tokens, and whether it may have more; raises ContextOverflowError if they do not fit.
 CheckLength = Callable[[int, bool], None]
@@ -68,7 +86,7 @@ def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
     """
     for name in options:
         if name not in OPTIONS:
-            raise InvalidRequestError(f"{name!r} is not a keyword; the keywords are: {', '.join(OPTIONS)}")
+            raise unknown_option(name)
     return SamplingParams(**options)
 
 
@@ -76,19 +94,24 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
     """Tokenize and check a prompt, once for all of its samples.
 
     Raises:
-        ContextOverflowError: the prompt and max_tokens do not fit.
+        ContextOverflowError: the prompt and max_tokens do not fit, and `truncate` is None or max_tokens leaves no room.
         InvalidRequestError: as in `prompt_ids`, logit_bias or stop_tokens names a token outside the vocabulary, or
             token_healing is True and the prompt is token ids.
     """
     if params.token_healing and not isinstance(prompt, str):
         raise InvalidRequestError("token_healing is True, but the prompt is token ids: only a text can be healed")
-    token_ids, piece = _encode_prompt(tokenizer, prompt, partial(check_context, params.max_tokens, context))
+    check, room = partial(check_context, params.max_tokens, context), context - params.max_tokens
+    cuts = params.truncate is not None and room > 0
+    token_ids, piece = _encode_prompt(tokenizer, prompt, None if cuts else check)
+    ids = token_ids  # of all that the caller gave
+    if cuts and ids.size > room:
+        token_ids = ids[fit(ids.size, 0, room)[0] :].copy()
     first = max(token_ids.size - piece, 1)  # the first token stays
     heals = params.token_healing is not False
     taken, owed = take_back(tokenizer, token_ids[first:].tolist() if heals else ())
     echo = ""
     if params.echo:
-        echo = prompt if isinstance(prompt, str) else tokenizer.decode(token_ids if len(prompt) else ())
+        echo = prompt if isinstance(prompt, str) else tokenizer.decode(ids if len(prompt) else ())
     check_tokens(params, tokenizer.vocab_size)
     kept = token_ids[: token_ids.size - taken]
     return CheckedRequest(tokenizer, kept, params, stop_filters, echo, taken, owed)
@@ -99,12 +122,14 @@ def check_infill(
     context: int,
     prefix: str,
     suffix: str,
-    mode: Mode,
-    single_line: bool,
+    mode: Mode | None,
+    single_line: bool | None,
     params: SamplingParams,
     typing: bool = False,
 ) -> CheckedRequest:
     """Make and check the request for what is between two texts. The model sees LF for every line break of both.
+
+    None for `mode` is "auto", and for `single_line` False.
 
     Raises:
         InvalidRequestError: an argument has a wrong type, a text holds a lone surrogate, the model has no
@@ -115,10 +140,16 @@ def check_infill(
         check_text(text)  # an error names a place in the caller's text
     room = context - params.max_tokens
     tokens, taken, owed = healed_infill_prompt(
-        tokenizer, as_lf(prefix), as_lf(suffix), mode, room, typing=typing, heal=params.token_healing
+        tokenizer,
+        as_lf(prefix),
+        as_lf(suffix),
+        "auto" if mode is None else mode,
+        room,
+        typing=typing,
+        heal=params.token_healing,
     )
-    filters = partial(infill_filters, prefix, suffix, single_line)
-    filters(params.stop)  # checks the arguments before anything runs
+    filters = partial(infill_filters, prefix, suffix, False if single_line is None else single_line)
+    filters(params.stop_texts)  # checks the arguments before anything runs
     check_tokens(params, tokenizer.vocab_size)
     token_ids = np.array(tokens, dtype=np.int32)
     return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed)
@@ -156,11 +187,8 @@ def _encode_prompt(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | No
         if outside.size:
             tokenizer.check_id(int(prompt[outside[0]]))
         token_ids = prompt.astype(np.int32)
-    elif isinstance(prompt, abc.Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
-        token_ids = np.array([_checked(tokenizer, token) for token in prompt], dtype=np.int32)
     else:
-        kind = type(prompt).__name__
-        raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
+        token_ids = np.array([_checked(tokenizer, token) for token in _listed(prompt)], dtype=np.int32)
     if not token_ids.size:
         if tokenizer.eot_id is None:
             raise InvalidRequestError("the prompt is empty, and the model has no end-of-text token to start from")
@@ -170,14 +198,36 @@ def _encode_prompt(tokenizer: Tokenizer, prompt: Prompt, check: CheckLength | No
     return token_ids, piece
 
 
-def each_prompt(prompts: abc.Sequence[Prompt], check: Callable[[Prompt], T]) -> list[T]:
+def _listed(prompt: object) -> abc.Sequence[object]:
+    """Return the items of a prompt that is not a text.
+
+    Raises:
+        InvalidRequestError: it is neither a sequence nor an array of one dimension that may hold token ids.
+    """
+    kind = type(prompt).__name__
+    if isinstance(prompt, abc.Sequence) and not isinstance(prompt, bytes | bytearray | memoryview):
+        return prompt
+    shape = getattr(prompt, "shape", None)
+    of_ids = not isinstance(prompt, np.ndarray) or prompt.dtype.kind in "iuO"
+    if isinstance(shape, tuple) and hasattr(prompt, "tolist") and of_ids:  # a tensor, a column of a table
+        if len(shape) == 1:
+            items: abc.Sequence[object] = prompt.tolist()
+            return items
+        if len(shape) == 2:
+            kind = f"{kind} of shape ({shape[0]}, {shape[1]})"
+    raise InvalidRequestError(f"the prompt is a {kind}, but it must be a text or a list of token ids")
+
+
+def each_prompt(prompts: Prompts, check: Callable[[Prompt], T]) -> list[T]:
     """Return `check(prompt)` for each of several prompts.
 
     Raises:
-        InvalidRequestError: `prompts` is not a list.
+        InvalidRequestError: `prompts` is a single text, a mapping or a table, or is not iterable.
         SantaCoderError: what `check` raised, with the prompt's index.
     """
-    if isinstance(prompts, str | bytes | bytearray | np.ndarray) or not isinstance(prompts, abc.Sequence):
+    ndim = getattr(prompts, "ndim", 1)  # of arrays and tensors, and of tables, whose items are names of columns
+    rows = ndim == 1 or (ndim == 2 and hasattr(prompts, "tolist"))
+    if isinstance(prompts, str | bytes | bytearray | Mapping) or not isinstance(prompts, Iterable) or not rows:
         kind = type(prompts).__name__
         raise InvalidRequestError(f"prompts is a {kind}, but it must be a list of texts or of lists of token ids")
     results = []

@@ -106,7 +106,8 @@ class TestCompleteMany:
 
     def test_unknown_keywords(self, model: santacoder.SantaCoder) -> None:
         with pytest.raises(
-            santacoder.InvalidRequestError, match=r"^'max_token' is not a keyword; the keywords are: max_tokens, "
+            santacoder.InvalidRequestError,
+            match=r"^'max_token' is not a keyword \(did you mean max_tokens\?\); the keywords are: max_",
         ):
             model.complete("a", max_token=5)  # type: ignore[call-arg]
 

@@ -50,7 +50,7 @@ class TestComplete:
             "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
             "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
             "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos", "--deadline", "60",
-            "--logprobs", "2", "--stop-token", "9", "--no-token-healing",
+            "--logprobs", "2", "--stop-token", "9", "--no-token-healing", "--truncate", "left",
         )  # fmt: skip
         assert (code, err) == (0, "")
         with santacoder.load(FILE) as model:
@@ -58,7 +58,7 @@ class TestComplete:
                 PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
                 repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
                 logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True, logprobs=2,
-                stop_tokens=[9], token_healing=False,
+                stop_tokens=[9], token_healing=False, truncate="left",
             )  # fmt: skip
         result = json.loads(out)
         assert result["text"] == expected.text
@@ -83,7 +83,7 @@ class TestComplete:
         assert re.findall(r"(?<= )--[\w-]+(?= )|^-n N, --[\w-]+", text) == [
             "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
             "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
-            "--ignore-eos", "--deadline", "--logprobs", "--no-token-healing",
+            "--ignore-eos", "--deadline", "--logprobs", "--no-token-healing", "--truncate",
         ]  # fmt: skip
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup"):
@@ -91,7 +91,7 @@ class TestComplete:
         assert "--top-p X choose among the fewest tokens that add up to this probability; 1 is off" in text
         assert "1 is off (0..1, default: 0.95) --min-p X" in text
         assert "repeatable (0..2^64-1, default: a random one)" in text
-        assert "--logit-bias ID=X by token id, added to the token's logit; repeatable (-100..100) --stop TEXT" in text
+        assert "--logit-bias ID=X by token id, added to the token's logit; -inf bans the token; repeatable" in text
         assert "--logprobs N with --json: return each token's log-probability" in text
 
     @pytest.mark.parametrize(("name", "value"), [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import santacoder
 from santacoder import InvalidRequestError
 from santacoder.decoding.options import OPTIONS, Option, SamplingOptions, SamplingParams, check_tokens
 from santacoder.requests import sampling_params
@@ -21,7 +24,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("max_tokens", 0, "max_tokens is 0, but it must be an integer of 1 or more"),
     ("max_tokens", True, "max_tokens is True, but it must be an integer of 1 or more"),
     ("max_tokens", 1.0, "max_tokens is 1.0, but it must be an integer of 1 or more"),
-    ("max_tokens", None, "max_tokens is None, but it must be an integer of 1 or more"),
     ("temperature", -0.1, "temperature is -0.1, but it must be a finite number of 0 or more"),
     ("temperature", math.nan, "temperature is nan, but it must be a finite number of 0 or more"),
     ("temperature", math.inf, "temperature is inf, but it must be a finite number of 0 or more"),
@@ -36,19 +38,27 @@ WRONG: list[tuple[str, Any, str]] = [
     ("frequency_penalty", 2.1, "frequency_penalty is 2.1, but it must be a number in -2..2"),
     ("presence_penalty", -math.inf, "presence_penalty is -inf, but it must be a number in -2..2"),
     ("logit_bias", {-1: 0.0}, "a token id of logit_bias is -1, but it must be an integer of 0 or more"),
-    ("logit_bias", {"7": 0.0}, "a token id of logit_bias is '7', but it must be an integer of 0 or more"),
-    ("logit_bias", {7: math.nan}, "logit_bias[7] is nan, but it must be a number in -100..100"),
+    *(
+        ("logit_bias", {key: 0.0}, f"a token id of logit_bias is {key!r}, but it must be an integer of 0 or more")
+        for key in ("", "-1", "+7", "07", " 7", "7.0", "1_0", "0x7", "\u0667", "a", "9" * 30, b"7", None, 7.0)
+    ),
+    *(
+        ("logit_bias", {"7": bias}, f"logit_bias[7] is {bias!r}, but it must be a number in -100..100, or -inf")
+        for bias in (math.nan, math.inf, 100.5, -101, "1", None, True)
+    ),
+    ("logit_bias", {"7": 1, 7: 1}, "logit_bias names token 7 twice, but it must have one number for each"),
     ("logit_bias", 5, "logit_bias is 5, but it must be a mapping from token ids to numbers"),
     ("logit_bias", [5], "logit_bias is [5], but it must be a mapping from token ids to numbers"),
     ("stop", "", "stop is '', but it must be a text or a list of texts, none of them empty"),
     ("stop", ["a", ""], "stop is ['a', ''], but it must be a text or a list of texts, none of them empty"),
     ("stop", [1], "stop is [1], but it must be a text or a list of texts, none of them empty"),
+    ("stop", {"a": 1}, "stop is {'a': 1}, but it must be a text or a list of texts, none of them empty"),
+    ("stop", {"a", ""}, "stop is {'"),
+    ("stop", 5, "stop is 5, but it must be a text or a list of texts, none of them empty"),
     ("stop", b"a", "stop is b'a', but it must be a text or a list of texts, none of them empty"),
-    ("stop", None, "stop is None, but it must be a text or a list of texts, none of them empty"),
     ("stop_tokens", -1, "a token id of stop_tokens is -1, but it must be an integer of 0 or more"),
     ("stop_tokens", [1, True], "a token id of stop_tokens is True, but it must be an integer of 0 or more"),
     ("stop_tokens", "7", "stop_tokens is '7', but it must be a token id or a list of token ids"),
-    ("stop_tokens", None, "stop_tokens is None, but it must be a token id or a list of token ids"),
     ("seed", -1, "seed is -1, but it must be an integer in 0..18446744073709551615"),
     ("seed", 1 << 64, "seed is 18446744073709551616, but it must be an integer in 0..18446744073709551615"),
     ("echo", 1, "echo is 1, but it must be True or False"),
@@ -57,8 +67,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("deadline", -1, "deadline is -1, but it must be a finite number of 0 or more"),
     ("deadline", (1, math.nan), "deadline[1] is nan, but it must be a finite number of 0 or more"),
     ("deadline", (1,), "deadline is (1,), but it must be seconds, or a pair of seconds: for the prompt, and for all"),
+    *(("truncate", value, f"truncate is {value!r}, but it must be 'left' or None") for value in ("right", True, "")),
     ("logprobs", 101, "logprobs is 101, but it must be an integer in 0..100"),
-    ("lookup", None, "lookup is None, but it must be True or False"),
 ]
 
 
@@ -81,8 +91,20 @@ class TestParams:
         assert SamplingParams(stop=["a", "b"]).stop == ("a", "b")
         assert SamplingParams(stop_tokens=np.int64(7)).stop_tokens == (7,)  # type: ignore[arg-type]
         assert SamplingParams(stop_tokens=[7, 8]).stop_tokens == (7, 8)
-        assert SamplingParams(stop_tokens=np.array([7, 8])).stop_tokens == (7, 8)  # type: ignore[arg-type]
+        assert SamplingParams(stop_tokens=np.array([7, 8])).stop_tokens == (7, 8)
         assert SamplingParams(seed=(1 << 64) - 1).seed == (1 << 64) - 1
+        assert SamplingParams(stop_tokens={7}).stop_tokens == (7,)
+
+    @pytest.mark.parametrize(
+        "stop", [{"b", "a"}, frozenset("ab"), iter("ab"), {"a": 1, "b": 2}.keys(), np.array(["a", "b"])], ids=repr
+    )
+    def test_stop_is_any_collection_of_texts(self, stop: Any) -> None:
+        assert SamplingParams(stop=stop).stop == ("a", "b")
+
+    def test_biases_as_json_has_them(self) -> None:
+        bias = SamplingParams(logit_bias=json.loads('{"0": 1, "49151": -100.0, "7": -Infinity}')).logit_bias
+        assert bias == {0: 1.0, 49151: -100.0, 7: -math.inf}
+        assert {type(value) for value in bias.values()} == {float}
 
     @pytest.mark.parametrize(
         "option", [option for option in OPTIONS.values() if option.check is None], ids=lambda option: option.name
@@ -108,6 +130,7 @@ class TestParams:
             name: option.default for name, option in OPTIONS.items()
         }
         assert sampling_params({}) == params
+        assert sampling_params(dict.fromkeys(OPTIONS)) == params
 
     def test_bias_outside_the_vocabulary(self) -> None:
         message = "a token id of logit_bias is 4, but it must be an integer in 0..3"
@@ -127,17 +150,56 @@ class TestDeclaration:
 
     def test_type_checkers_see_the_same_keywords(self) -> None:
         literal = {name: hint.__forward_arg__ for name, hint in SamplingOptions.__annotations__.items()}
-        assert list(literal.items()) == [(name, option.type) for name, option in OPTIONS.items()]
+        assert list(literal.items()) == [(name, option.annotation) for name, option in OPTIONS.items()]
 
     def test_an_unknown_keyword_brings_the_known_ones(self) -> None:
         message = (
-            "'top' is not a keyword; the keywords are: max_tokens, temperature, top_k, top_p, min_p, "
-            "repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, echo, "
-            "ignore_eos, any_token, deadline, logprobs, lookup, token_healing"
+            "'top' is not a keyword (did you mean stop?); the keywords are: max_tokens, temperature, top_k, top_p, "
+            "min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, "
+            "echo, ignore_eos, any_token, deadline, logprobs, lookup, token_healing, truncate"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})
         assert str(error.value) == message
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("max_new_tokens", "max_tokens"),
+            ("max_token", "max_tokens"),
+            ("maxTokens", "max_tokens"),
+            ("temperatures", "temperature"),
+            ("repeat_penalty", "repetition_penalty"),
+            ("stop_strings", "stop"),
+            ("logprob", "logprobs"),
+            ("n", "n of complete_many"),
+        ],
+    )
+    def test_what_an_unknown_keyword_may_mean(self, name: str, meant: str) -> None:
+        with pytest.raises(InvalidRequestError, match=rf"^'{name}' is not a keyword \(did you mean {meant}\?\); the k"):
+            sampling_params({name: 1})
+
+    @pytest.mark.parametrize("name", ["prompt", "xyz", "", 7])
+    def test_nothing_is_guessed_without_a_reason(self, name: Any) -> None:
+        with pytest.raises(InvalidRequestError, match=rf"^{name!r} is not a keyword; the keywords are: max_tokens, "):
+            sampling_params({name: 1})
+
+    @pytest.mark.parametrize("kind", [santacoder.SantaCoder, santacoder.Session])
+    def test_signatures_show_the_options(self, kind: type) -> None:
+        """Of every method that takes them, as editors and notebooks ask for it."""
+        methods = [
+            method for method in vars(kind).values()
+            if inspect.isfunction(method) and "Unpack[SamplingOptions]" in method.__annotations__.values()
+        ]  # fmt: skip
+        assert len(methods) >= 4
+        for method in methods:
+            shown = list(inspect.signature(method).parameters.values())[-len(OPTIONS) :]
+            assert [(each.name, each.default, each.annotation) for each in shown] == [
+                (option.name, option.default, option.annotation) for option in OPTIONS.values()
+            ]
+            assert {each.kind for each in shown} == {inspect.Parameter.KEYWORD_ONLY}
+        first = next(iter(inspect.signature(kind.complete.__get__(object())).parameters))  # type: ignore[attr-defined]
+        assert first == "prompt"
 
     def test_reading_it_takes_no_numpy(self) -> None:
         code = "import sys, santacoder.decoding.options; sys.exit('numpy' in sys.modules)"

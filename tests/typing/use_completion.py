@@ -75,13 +75,17 @@ def complete(model: SantaCoder, halves: NDArray[np.float32]) -> None:
     model.complete([1, 2, 3], stop="\n", stop_tokens=(7, 8), deadline=5, seed=None, logit_bias=None)
     model.complete(np.array([1, 2, 3], np.int32))
     model.complete((1, 2))
+    model.complete("x", max_tokens=None, stop=None, lookup=None, logit_bias={"7": -1.0}, truncate="left")
+    model.complete("x", stop={"a", "b"}, stop_tokens={7})
+    options: santacoder.SamplingOptions = {"max_tokens": 4}
+    prompt: santacoder.Prompt = "x"
+    model.complete(prompt, **options)
 
     model.complete("x", max_token=5)  # type: ignore[call-arg]
     model.complete("x", max_tokens="5")  # type: ignore[arg-type]
-    model.complete("x", max_tokens=None)  # type: ignore[arg-type]
     model.complete("x", True)  # type: ignore[call-arg]
     model.complete("x", stop=1)  # type: ignore[arg-type]
-    model.complete("x", logit_bias={"a": 1.0})  # type: ignore[dict-item]
+    model.complete("x", logit_bias={1.5: 1.0})  # type: ignore[arg-type]
     model.complete("x", deadline=(1.0, 2.0, 3.0))  # type: ignore[arg-type]
     model.complete(None)  # type: ignore[arg-type]
     model.complete(["x"])  # type: ignore[list-item]
@@ -94,6 +98,9 @@ def complete_many(model: SantaCoder) -> None:
     rows = model.complete_many(["def a():", [1, 2]], n=3, progress=False, temperature=0.8, seed=1)
     assert_type(rows, list[list[Completion]])
     model.complete_many(["x"], 2)
+    model.complete_many((f"def {name}(" for name in "ab"), n=None)
+    model.complete_many({1: "x", 2: "y"}.values())
+    model.complete_many(np.array(["x", "y"]))
 
     model.complete_many(["x"], n=2.0)  # type: ignore[arg-type]
     model.complete_many(["x"], 2, False)  # type: ignore[call-arg]

@@ -14,7 +14,7 @@ import numpy as np
 from santacoder._util.fork import watch_forks
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session_file import read_session, write_session
-from santacoder.decoding.options import SamplingOptions
+from santacoder.decoding.options import SamplingOptions, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import KVCache
@@ -82,10 +82,12 @@ class Session:
         """Count the tokens whose keys and values are kept."""
         return self._token_ids.size
 
+    @with_options
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
         """Continue `prompt`: see `SantaCoder.complete`."""
         return self._finish(self._continuation(prompt, options))
 
+    @with_options
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
         """Continue `prompt` piece by piece: see `SantaCoder.stream`. The session is in use until the generator ends."""
         return self._stream(self._continuation(prompt, options))
@@ -117,25 +119,27 @@ class Session:
 
         self._take_turn(load)
 
+    @with_options
     def infill(
         self,
         prefix: str,
         suffix: str,
         *,
-        mode: Mode = "auto",
-        single_line: bool = False,
+        mode: Mode | None = "auto",
+        single_line: bool | None = False,
         **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Infill as `SantaCoder.infill`, but "auto" is "spm": while the prefix grows, only its end is computed."""
         return self._finish(self._infilling(prefix, suffix, mode, single_line, options))
 
+    @with_options
     def stream_infill(
         self,
         prefix: str,
         suffix: str,
         *,
-        mode: Mode = "auto",
-        single_line: bool = False,
+        mode: Mode | None = "auto",
+        single_line: bool | None = False,
         **options: Unpack[SamplingOptions],
     ) -> Generator[Piece, None, Completion]:
         """Infill piece by piece, as `infill`. The session is in use until the generator ends or is closed."""
@@ -146,7 +150,9 @@ class Session:
         [sequence] = new_sequences(check_request(self._tokenizer, context, prompt, sampling_params(options)))
         return sequence
 
-    def _infilling(self, prefix: str, suffix: str, mode: Mode, single_line: bool, options: SamplingOptions) -> Sequence:
+    def _infilling(
+        self, prefix: str, suffix: str, mode: Mode | None, single_line: bool | None, options: SamplingOptions
+    ) -> Sequence:
         context, params = self._scheduler.engine.context, sampling_params(options)
         request = check_infill(self._tokenizer, context, prefix, suffix, mode, single_line, params, typing=True)
         [sequence] = new_sequences(request)

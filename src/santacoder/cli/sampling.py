@@ -71,6 +71,8 @@ def _behaviour(option: Option) -> dict[str, Any]:
     if option.name in _REPEATED:
         limits = f" ({option.range})" if option.range else ""
         return {"action": "append", "help": f"{option.help}; repeatable{limits}", **_REPEATED[option.name]}
+    if option.name == "truncate":
+        return {"choices": ["left"], "help": f"{option.help} (default: {option.unset})"}
     kind, metavar = _NUMBERS[option.kind]
     condition = "with --json: " if option.name == "logprobs" else ""
     limits = f"({option.range}, default: {option.unset or option.default})"

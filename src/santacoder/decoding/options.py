@@ -7,38 +7,43 @@ and the texts that `tools/document_options.py` writes follow from the field. Not
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from numbers import Real
-from typing import Any, Final, SupportsIndex, TypedDict, cast
+from typing import Any, Final, Literal, SupportsIndex, TypedDict, TypeVar, cast
 
-from santacoder._util.validation import check_integer, invalid_argument
-from santacoder.errors import ContextOverflowError
+from santacoder._util.validation import check_integer, format_value, invalid_argument
+from santacoder.errors import ContextOverflowError, InvalidRequestError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SamplingOptions(TypedDict, total=False):
     """The keywords of `SantaCoder.complete`, for type checkers; `SamplingParams` declares and checks them."""
 
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repetition_penalty: float
-    frequency_penalty: float
-    presence_penalty: float
-    logit_bias: Mapping[int, float] | None
-    stop: str | Sequence[str]
-    stop_tokens: int | Sequence[int]
+    max_tokens: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    stop: str | Iterable[str] | None
+    stop_tokens: int | Iterable[int] | None
     seed: int | None
-    echo: bool
-    ignore_eos: bool
-    any_token: bool
+    echo: bool | None
+    ignore_eos: bool | None
+    any_token: bool | None
     deadline: float | tuple[float, float] | None
     logprobs: int | None
-    lookup: bool
+    lookup: bool | None
     token_healing: bool | None
+    truncate: Literal["left"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Option:
         help: what it does, without a full stop.
         low, high: the range of its numbers, both included. Without low it takes no numbers; without high there is no
             upper limit.
-        unset: what None means, where a reader could not tell.
+        unset: what None, the default, means, where a reader could not tell.
         note: what else callers from Python need to know, and users of the command line do not.
         check: returns the normal form of a value that is not None, or raises InvalidRequestError. None for numbers and
             flags, which `kind` tells.
@@ -74,6 +79,11 @@ class Option:
         return self.type.split(" | ")[0]
 
     @property
+    def annotation(self) -> str:
+        """The type of what callers may pass: None, too."""
+        return self.type if self.type.endswith(" | None") else f"{self.type} | None"
+
+    @property
     def range(self) -> str:
         """The numbers that it takes: "0..1", "1 or more"; empty where it takes none."""
         if self.low is None:
@@ -81,13 +91,13 @@ class Option:
         return f"{_limit(self.low)} or more" if self.high is None else f"{_limit(self.low)}..{_limit(self.high)}"
 
     def checked(self, value: object) -> object:
-        """Return the normal form of a value.
+        """Return the normal form of a value; None is the default.
 
         Raises:
             InvalidRequestError: it has a wrong type or is out of range.
         """
-        if value is None and self.type.endswith(" | None"):
-            return None
+        if value is None:
+            return self.default
         check = self.check or _CHECKS[self.kind]
         return check(self, value)
 
@@ -132,9 +142,10 @@ def _seconds(option: Option, value: object) -> float | tuple[float, float]:
 
 
 def _texts(option: Option, value: object) -> tuple[str, ...]:
-    texts = (value,) if isinstance(value, str) else value
-    if isinstance(texts, Sequence) and all(isinstance(text, str) and text for text in texts):
-        return tuple(texts)
+    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
+        texts = (value,) if isinstance(value, str) else (*value,)
+        if all(isinstance(text, str) and text for text in texts):
+            return (*sorted(texts),) if isinstance(value, Set) else texts
     raise invalid_argument(option.name, value, "a text or a list of texts, none of them empty")
 
 
@@ -156,13 +167,32 @@ def _biases(option: Option, value: object) -> dict[int, float]:
     pairs = value.items() if isinstance(value, Mapping) else value
     if not isinstance(pairs, Iterable) or isinstance(pairs, str):
         raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
-    biases = {}
+    biases: dict[int, float] = {}
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
-        token = _token_id(option, pair[0])
-        biases[token] = _number(option, pair[1], f"{option.name}[{token}]")
+        key, bias = pair
+        plain = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 20 and key == str(int(key))
+        token = _token_id(option, int(key) if plain else key)  # JSON's keys are texts
+        if token in biases:
+            raise InvalidRequestError(f"{option.name} names token {token} twice, but it must have one number for each")
+        biases[token] = _bias(option, bias, f"{option.name}[{token}]")
     return biases
+
+
+def _bias(option: Option, value: object, name: str) -> float:
+    if isinstance(value, Real) and value == -math.inf:
+        return -math.inf
+    try:
+        return _number(option, value, name)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{error}, or -inf") from None
+
+
+def _left(option: Option, value: object) -> str:
+    if not isinstance(value, str) or value != "left":
+        raise invalid_argument(option.name, value, "'left' or None")
+    return value
 
 
 _CHECKS: Final[Mapping[str, Callable[[Option, object], object]]] = {"int": _integer, "float": _number, "bool": _flag}
@@ -207,16 +237,16 @@ class SamplingParams:
         0.0, "subtracted from a token's logit for each time it was generated", low=-2, high=2
     )
     presence_penalty: float = _option(0.0, "subtracted from a token's logit if it was generated", low=-2, high=2)
-    logit_bias: Mapping[int, float] | None = _option(
-        None, "by token id, added to the token's logit", low=-100, high=100, check=_biases
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None = _option(
+        None, "by token id, added to the token's logit; -inf bans the token", low=-100, high=100, check=_biases
     )
-    stop: str | Sequence[str] = _option(
+    stop: str | Iterable[str] = _option(
         (),
         "a text that ends the completion and is not part of it",
         note="of several, whichever comes first",
         check=_texts,
     )
-    stop_tokens: int | Sequence[int] = _option(
+    stop_tokens: int | Iterable[int] = _option(
         (),
         "a token id that ends the completion: it is the last of its tokens, but not part of its text",
         low=0,
@@ -259,6 +289,13 @@ class SamplingParams:
         "them again, and is not part of the completion's text",
         unset="on for texts, off for token ids",
     )
+    truncate: Literal["left"] | None = _option(
+        None,
+        '"left" drops tokens at the beginning of a prompt that is too long, a few hundred at a time, instead of '
+        "refusing it; infilling always does",
+        unset="off",
+        check=_left,
+    )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
@@ -270,6 +307,16 @@ class SamplingParams:
         if self.deadline is None:
             return math.inf, math.inf
         return self.deadline if isinstance(self.deadline, tuple) else (self.deadline, self.deadline)
+
+    @property
+    def biases(self) -> Mapping[int, float]:
+        """What `logit_bias` adds to the logits, by token id."""
+        return cast("Mapping[int, float]", self.logit_bias or {})
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """The texts of `stop`."""
+        return cast("tuple[str, ...]", self.stop)
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -284,6 +331,53 @@ OPTIONS: Final[Mapping[str, Option]] = {
 }
 
 
+#: Names that other libraries have for an option, or for what is elsewhere here.
+_OTHER_NAMES: Final = {
+    "best_of": "n of complete_many",
+    "bad_words_ids": "logit_bias",
+    "do_sample": "temperature",
+    "eos_token_id": "stop_tokens",
+    "max_length": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "max_time": "deadline",
+    "n": "n of complete_many",
+    "n_predict": "max_tokens",
+    "num_return_sequences": "n of complete_many",
+    "repeat_penalty": "repetition_penalty",
+    "stop_sequences": "stop",
+    "stop_strings": "stop",
+    "stop_token_ids": "stop_tokens",
+    "stream": "the method stream",
+    "suffix": "the method infill",
+    "suppress_tokens": "logit_bias",
+    "timeout": "deadline",
+    "truncation": "truncate",
+    "truncation_side": "truncate",
+}
+
+
+def unknown_option(name: object) -> InvalidRequestError:
+    """Return the error for a keyword that is not an option, with the options that may be meant."""
+    text = name if isinstance(name, str) else ""
+    meant = [_OTHER_NAMES[text]] if text in _OTHER_NAMES else get_close_matches(text.lower(), OPTIONS, 1, 0.7)
+    hint = f" (did you mean {meant[0]}?)" if meant else ""
+    return InvalidRequestError(f"{format_value(name)} is not a keyword{hint}; the keywords are: {', '.join(OPTIONS)}")
+
+
+def with_options(function: F) -> F:
+    """Show the options in the signature of a function that takes them as `**options`."""
+    signature = inspect.signature(function)
+    kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    added = [
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option.annotation
+        )
+        for option in OPTIONS.values()
+    ]
+    function.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    return function
+
+
 def check_tokens(params: SamplingParams, vocab_size: int) -> None:
     """Check logit_bias and stop_tokens against the vocabulary.
 
@@ -291,7 +385,7 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> None:
         InvalidRequestError: one of them names a token outside the vocabulary.
     """
     for name, tokens in (
-        ("logit_bias", params.logit_bias or {}),
+        ("logit_bias", params.biases),
         ("stop_tokens", cast("tuple[int, ...]", params.stop_tokens)),
     ):
         for token in tokens:

@@ -53,7 +53,7 @@ class Sampler:
         self._position = len(prompt)
         self._isa = active()
         self._banned = np.asarray(never_sampled, dtype=np.intp)
-        biases = dict(params.logit_bias or ())
+        biases = params.biases
         self._bias_ids = np.array(list(biases), dtype=np.intp)
         self._biases = np.array(list(biases.values()), dtype=np.float32)
         self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated

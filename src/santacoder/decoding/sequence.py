@@ -318,7 +318,7 @@ class Sequence:
         request = self.request
         self._owed = request.owed  # bytes that the tokens to come have to begin with
         self._repaid = 0  # tokens that hold nothing but bytes that were owed
-        self._stream = TextStream(request.tokenizer, request.filters(request.params.stop))
+        self._stream = TextStream(request.tokenizer, request.filters(request.params.stop_texts))
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters in pieces
 

@@ -182,10 +182,11 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
             text, arguments = request.args
             key = repr((request.task_name, text, arguments))
             options = self._options(arguments)
-            room = self.max_length - options["max_tokens"]
+            most = options["max_tokens"] or self.max_gen_toks
+            room = self.max_length - most
             if room < 1:
                 raise ContextOverflowError(
-                    f"max_gen_toks is {options['max_tokens']}, which leaves no room in a context of {self.max_length}"
+                    f"max_gen_toks is {most}, which leaves no room in a context of {self.max_length}"
                 )
             tokens = self.tok_encode(text)[-room:]
             jobs.append(Request(tokens or "", options, seen[key]))
