@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -82,11 +81,10 @@ async def complete(request: Prompt) -> dict[str, object]:
 
 @app.post("/infill")
 async def infill(request: Gap) -> dict[str, object]:
-    """Fill a gap; `infill` has no async form, so it runs in a thread."""
+    """Fill a gap."""
     if not request.suffix:
         raise HTTPException(422, "the suffix is empty: use /complete")
-    model = app.state.model
-    return answer(await run_in_threadpool(model.infill, request.prefix, request.suffix, **request.keywords()))
+    return answer(await app.state.model.ainfill(request.prefix, request.suffix, **request.keywords()))
 
 
 @app.post("/stream")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from types import TracebackType
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer, invalid_argument
-from santacoder.batching.asyncio_bridge import in_thread, iterate
+from santacoder.batching.async_requests import AsyncRequests
 from santacoder.batching.exclusive_steps import ExclusiveSteps
+from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class SantaCoder:
+class SantaCoder(AsyncRequests):
     """A loaded model. Any number of threads may use it at once: their requests go through the model together.
 
     Attributes:
@@ -59,6 +60,7 @@ class SantaCoder:
         self.config: Final[Config] = transformer.config
         self.tokenizer: Final = tokenizer
         self._scheduler = Scheduler(transformer)
+        self._runner = AsyncRunner(self._scheduler)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
@@ -160,10 +162,7 @@ class SantaCoder:
             NumericalError: a sample's logits are not finite; the others are given up.
             ModelClosedError: the model is closed.
         """
-        n = 1 if n is None else check_integer("n", n, 1, None)
-        params = sampling_params(options)
-        requests = each_prompt(prompts, lambda prompt: check_request(self.tokenizer, self.context, prompt, params))
-        samples = [new_sequences(request, range(n)) for request in requests]
+        samples = self._samples(prompts, n, options)
         sequences = [*chain.from_iterable(samples)]
         with progress_bar(len(sequences), "samples", progress) as bar:
             self._scheduler.finish(sequences, bar.update)
@@ -199,19 +198,7 @@ class SantaCoder:
             NumericalError: of a request: its logits are not finite.
             ModelClosedError: the model is closed; this error is raised at once.
         """
-        if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
-            kind = type(requests).__name__
-            raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
-        if on_error is None:
-            on_error = "raise"
-        if on_error not in get_args(OnError):
-            raise invalid_argument("on_error", on_error, "'raise' or 'return'")
-        _ = self._scheduler.engine  # it is not closed
-
-        def make(request: Request) -> Sequence:
-            return self._continuation(request.prompt, request.options, request.index)
-
-        return RequestStream(self._scheduler, requests, make, on_error).run()
+        return self._each(requests, on_error).run()
 
     @with_options
     def stream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Generator[Piece, None, Completion]:
@@ -221,19 +208,6 @@ class SantaCoder:
         work. When it is exhausted, it returns the completion, as StopIteration's value.
         """
         return self._scheduler.stream(self._continuation(prompt, options))
-
-    @with_options
-    async def acomplete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
-        """Run `complete` for asyncio: other tasks run meanwhile, and cancelling the task stops the work."""
-        sequence = self._continuation(prompt, options)
-        await in_thread(lambda: self._scheduler.finish([sequence]), lambda: self._scheduler.cancel([sequence]))
-        return sequence.completion()
-
-    @with_options
-    def astream(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> AsyncGenerator[Piece, None]:
-        """Run `stream` for asyncio: arguments are checked at once. Closing the generator ends the work."""
-        sequence = self._continuation(prompt, options)
-        return iterate(lambda: self._scheduler.stream(sequence), lambda: self._scheduler.cancel([sequence]))
 
     @with_options
     def infill(
@@ -281,7 +255,7 @@ class SantaCoder:
 
     def session(self) -> Session:
         """Start a session: a text that grows and is edited, of which only what changed is computed again."""
-        return Session(self._scheduler, self.tokenizer)
+        return Session(self._scheduler, self.tokenizer, self._runner)
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """Return the model's raw output for every position of a prompt, which is as in `complete`.
@@ -432,11 +406,32 @@ class SantaCoder:
     def _forward(self, tokens: TokenIds, cache: KVCache, outputs: Outputs) -> NDArray[np.float32]:
         return self._scheduler.exclusive(lambda engine: engine.forward(tokens, cache, outputs))
 
+    def _each(self, requests: Iterable[Request], on_error: OnError | None) -> RequestStream:
+        if isinstance(requests, str | bytes) or not isinstance(requests, Iterable):
+            kind = type(requests).__name__
+            raise InvalidRequestError(f"requests is a {kind}, but it must be an iterable of Request")
+        if on_error is None:
+            on_error = "raise"
+        if on_error not in get_args(OnError):
+            raise invalid_argument("on_error", on_error, "'raise' or 'return'")
+        _ = self._scheduler.engine  # it is not closed
+
+        def make(request: Request) -> Sequence:
+            return self._continuation(request.prompt, request.options, request.index)
+
+        return RequestStream(self._scheduler, requests, make, on_error)
+
     def _continuation(self, prompt: Prompt, options: SamplingOptions, index: int = 0) -> Sequence:
         [sequence] = new_sequences(
             check_request(self.tokenizer, self.context, prompt, sampling_params(options)), [index]
         )
         return sequence
+
+    def _samples(self, prompts: Prompts, n: int | None, options: SamplingOptions) -> list[list[Sequence]]:
+        n = 1 if n is None else check_integer("n", n, 1, None)
+        params = sampling_params(options)
+        requests = each_prompt(prompts, lambda prompt: check_request(self.tokenizer, self.context, prompt, params))
+        return [new_sequences(request, range(n)) for request in requests]
 
     def _infilling(
         self, prefix: str, suffix: str, mode: Mode | None, single_line: bool | None, options: SamplingOptions

@@ -67,6 +67,16 @@ OPEN = {
         left = loop.run_until_complete(begin())
         loop.close()
     """),
+    "a task of a session": textwrap.dedent("""
+        import asyncio
+        async def begin():
+            left = model.session().astream(PROMPT, max_tokens=50, ignore_eos=True)
+            await anext(left)
+            return left
+        loop = asyncio.new_event_loop()
+        left = loop.run_until_complete(begin())
+        loop.close()
+    """),
     "a file": textwrap.dedent("""
         from santacoder.gguf.reader import GGUFFile
         file = GGUFFile.open(FILE)

@@ -158,6 +158,25 @@ async def asyncio(model: SantaCoder) -> None:
         assert_type(piece, Piece)
     await pieces.aclose()
 
+    assert_type(await model.acomplete_many(["x"], n=2, seed=1), list[list[Completion]])
+    async for position, completion in model.acomplete_each([Request("x", {})]):
+        assert_type(position, int)
+        assert_type(completion, Completion)
+    async for _, result in model.acomplete_each([Request("x", {})], on_error="return"):
+        assert_type(result, Completion | SantaCoderError)
+    async for prompt, sample, part in model.astream_many(["x"], 2, max_tokens=4):
+        assert_type((prompt, sample), tuple[int, int])
+        assert_type(part, Piece)
+    assert_type(await model.ainfill("a", "b", mode="psm", seed=1), Completion)
+    assert_type(model.astream_infill("a", "b"), AsyncGenerator[Piece, None])
+    assert_type(await model.ascore("x"), santacoder.Score)
+    assert_type(await model.ascore_many(["x"]), list[santacoder.Score])
+    session = model.session()
+    assert_type(await session.acomplete("x", seed=1), Completion)
+    assert_type(await session.ainfill("a", "b"), Completion)
+    assert_type(session.astream("x"), AsyncGenerator[Piece, None])
+    assert_type(session.astream_infill("a", "b"), AsyncGenerator[Piece, None])
+
     print(model.acomplete("x").text)  # type: ignore[attr-defined]
     await model.acomplete("x", max_token=1)  # type: ignore[call-arg]
     list(model.astream("x"))  # type: ignore[call-overload]

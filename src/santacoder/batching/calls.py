@@ -41,6 +41,9 @@ class Call(Waiter):
         kept = [sequence for sequence in islice(self.queue, most) if id(sequence) not in gone]
         self.queue = deque((*kept, *islice(self.queue, most, None)))
 
+    def advanced(self, sequence: Sequence) -> None:
+        """Note that a step has chosen tokens of a sequence, or found none."""
+
     def unfinished(self) -> list[Sequence]:
         """Return the sequences that are running or have not begun."""
         return [sequence for sequence in self._left.values() if not sequence.ended]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from typing import Any, Final, Literal
 
 from santacoder.batching.calls import Call
+from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.results import Completion
@@ -50,7 +51,7 @@ class RequestStream:
         """
         try:
             while True:
-                if self._takes and len(self._call) <= MOST // 2:
+                if self._takes and len(self._waiting) <= MOST // 2:
                     self._scheduler.submit(self._call, self._take())
                 while self._failed:
                     yield self._failed.popleft()
@@ -64,10 +65,33 @@ class RequestStream:
         if self._error is not None:
             raise self._error
 
+    async def run_async(self, runner: AsyncRunner) -> AsyncGenerator[tuple[int, Completion | SantaCoderError], None]:
+        """Yield for asyncio what `run` yields. Requests are taken in the loop's thread."""
+        import asyncio
+
+        threads = runner.threads()
+        call = threads.begin()
+        try:
+            while True:
+                if self._takes and len(self._waiting) <= MOST // 2:
+                    threads.leader.submit(call, self._take())
+                    await asyncio.sleep(0)  # other tasks' turn: an iterable may give many bad requests
+                while self._failed:
+                    yield self._failed.popleft()
+                if self._waiting:
+                    for result in self._result(await call.inbox.get()):
+                        yield result
+                elif not self._takes:
+                    break
+        finally:
+            threads.end(call)
+        if self._error is not None:
+            raise self._error
+
     def _take(self) -> list[Sequence]:
         """Make the sequences of the next requests, as many as there is room for."""
         sequences: list[Sequence] = []
-        for _ in range(MOST - len(self._call)):
+        for _ in range(MOST - len(self._waiting)):
             try:
                 position, request = next(self._source)
             except StopIteration:

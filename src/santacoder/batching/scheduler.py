@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from santacoder._util.fork import watch_forks
 from santacoder.batching.calls import Call
-from santacoder.batching.engine_lock import EngineLock
+from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_prefix, in_turn, plan_step
 from santacoder.batching.prefix_cache import PrefixCache
 from santacoder.decoding.results import Completion, Piece
-from santacoder.decoding.sequence import Sequence
+from santacoder.decoding.sequence import Owner, Sequence
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import ModelClosedError, SantaCoderError, StepAbandonedError
 from santacoder.text.token_ids import TokenIds
@@ -102,7 +102,8 @@ class Scheduler(Generic[E]):
         with self._lock.lock:
             _ = self.engine
             call.add(sequences)
-            self._calls[call] = None
+            if call.queue:
+                self._calls[call] = None
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
         """Give up the sequences that have not ended: their work stops within tens of milliseconds."""
@@ -123,12 +124,28 @@ class Scheduler(Generic[E]):
             DeadlockError: the thread is in the middle of a step.
         """
         call.owner, call.done = threading.get_ident(), done
-        while not done():
-            self._lock.lead_or_wait(call, self.step, lambda quiet: self._patience(call, quiet))
-            self._patience(call, quiet=False)
+        self.run(call, lambda quiet: self.patience(call, quiet))
 
-    def _patience(self, call: Call, quiet: bool) -> float:
-        """Return the seconds to the call's next deadline; end the sequences that are late and that no step runs."""
+    def run(self, waiter: Waiter, patience: Callable[[bool], float]) -> None:
+        """Lead or wait until the waiter is done; `patience` is that of its calls.
+
+        Raises:
+            DeadlockError: the thread is in the middle of a step.
+        """
+        while not waiter.done():
+            self._lock.lead_or_wait(waiter, self.step, patience)
+            patience(False)
+
+    def rouse(self, waiter: Waiter) -> None:
+        """Have a waiting thread ask for its patience again."""
+        with self._lock.lock:
+            waiter.wake()
+
+    def patience(self, call: Call, quiet: bool) -> float:
+        """Return the seconds to the call's next deadline; end the sequences that are late and that no step runs.
+
+        `quiet` says that no step runs.
+        """
         left = math.inf
         if call.has_deadlines:
             with self._lock.lock:
@@ -150,9 +167,8 @@ class Scheduler(Generic[E]):
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
         """Run a sequence once its first piece is asked for; closing the generator cancels it."""
-        request = sequence.request
-        if request.echo:
-            yield Piece(request.echo, (), None, None if request.params.logprobs is None else ())
+        if sequence.request.echo:
+            yield sequence.echo()
         call, taken = Call(), 0
 
         def more() -> bool:
@@ -290,8 +306,10 @@ class Scheduler(Generic[E]):
             gone.add(id(sequence))
             changed[call] = None
         for call in changed:
+            if len(call.queue) <= len(gone) and gone.issuperset(map(id, call.queue)):
+                self._calls.pop(call, None)  # first: an interruption leaves no empty ones
             call.drop(gone, MAX_RUNNING)
-        if changed:  # they come after those that still wait for their turn
+        if any(call.queue for call in changed):  # they come after those that still wait for their turn
             order = chain((call for call in self._calls if call not in changed), changed)
             self._calls = {call: None for call in order if call.queue}
 
@@ -330,8 +348,13 @@ class Scheduler(Generic[E]):
             sequence.stale = False
             row += wanted
         with self._lock.lock:
-            calls = {rows.sequence.call for rows in plan if rows.wanted}
-            self._lock.wake(call for call in calls if call is not None)
+            calls = dict[Owner, None]()
+            for sequence, _, wanted in plan:
+                call = sequence.call  # read only once: a request that is given up loses it
+                if wanted and call is not None:
+                    call.advanced(sequence)
+                    calls[call] = None
+            self._lock.wake(calls)
 
 
 def _head(call: Call) -> Iterator[tuple[Call, Sequence]]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from santacoder._util.fork import watch_forks
+from santacoder.batching.async_session import AsyncSession, Turn
+from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session_file import read_session, write_session
 from santacoder.decoding.options import SamplingOptions, with_options
@@ -32,15 +34,7 @@ if TYPE_CHECKING:
 _NOTHING: Final = np.empty(0, dtype=np.int32)
 
 
-class _Turn:
-    """Tells which thread uses a session."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.holder: threading.Thread | None = None  # holds the session, or last read its open stream
-
-
-class Session:
+class Session(AsyncSession):
     """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
 
     One request at a time: a second thread waits. A thread that left a stream open would wait for itself: its next
@@ -50,10 +44,13 @@ class Session:
 
     _at_exit = staticmethod(sys.is_finalizing)
 
-    def __init__(self, scheduler: Scheduler[Transformer], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, scheduler: Scheduler[Transformer], tokenizer: Tokenizer, runner: AsyncRunner | None = None
+    ) -> None:
         self._scheduler = scheduler
         self._tokenizer = tokenizer
-        self._turn = _Turn()
+        self._runner = runner or AsyncRunner(scheduler)
+        self._turn = Turn()
         self._cache = scheduler.engine.new_cache()
         self._token_ids: TokenIds = _NOTHING  # the tokens that the cache holds
         watch_forks(self)
@@ -61,9 +58,9 @@ class Session:
     def after_fork(self) -> None:
         """Forget the text, in a forked child, if another thread was using the session."""
         before = self._turn
-        if before.holder is threading.current_thread():
+        if before.holder is threading.current_thread() and before.task is None:
             return
-        self._turn = _Turn()  # in any case: a thread may hold the lock before `holder` says so
+        self._turn = Turn()  # in any case: a thread may hold the lock before `holder` says so
         if before.lock.locked():
             self._begin_anew()
 
@@ -171,42 +168,54 @@ class Session:
 
     def _stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
         turn = self._claim()
-        with turn.lock:
-            try:
-                turn.holder = threading.current_thread()
-                cache = self._lend(sequence)
-                pieces = self._scheduler.stream(sequence)
+        try:
+            with turn.lock:
                 try:
-                    for piece in pieces:
-                        yield piece
-                        turn.holder = threading.current_thread()
+                    turn.holder = threading.current_thread()
+                    cache = self._lend(sequence)
+                    pieces = self._scheduler.stream(sequence)
+                    try:
+                        for piece in pieces:
+                            yield piece
+                            turn.holder = threading.current_thread()
+                    finally:
+                        pieces.close()
+                        self._take_back(sequence, cache, turn)
                 finally:
-                    pieces.close()
-                    self._take_back(sequence, cache, turn)
-            finally:
-                turn.holder = None
+                    turn.holder = None
+        finally:
+            turn.pass_on()
         return sequence.completion()
 
     def _take_turn(self, work: Callable[[], None]) -> None:
         turn = self._claim()
-        with turn.lock:
-            try:
-                turn.holder = threading.current_thread()
-                work()
-            finally:
-                turn.holder = None
+        try:
+            with turn.lock:
+                try:
+                    turn.holder = threading.current_thread()
+                    work()
+                finally:
+                    turn.holder = None
+        finally:
+            turn.pass_on()
 
-    def _claim(self) -> _Turn:
+    def _claim(self) -> Turn:
         """Return the turn to take.
 
         Raises:
             DeadlockError: the thread would wait for itself.
         """
-        if self._turn.holder is threading.current_thread():
-            raise DeadlockError(
-                "a stream of this session is still open in this thread: read it to its end, or close() it, first"
-            )
-        return self._turn
+        turn = self._turn
+        if turn.is_lost():
+            self._turn = turn = Turn()
+            self._begin_anew()
+        if turn.holder is not threading.current_thread():
+            return turn
+        if turn.task is not None:
+            raise DeadlockError("a task of this thread is using this session: await it first")
+        raise DeadlockError(
+            "a stream of this session is still open in this thread: read it to its end, or close() it, first"
+        )
 
     def _lend(self, sequence: Sequence) -> KVCache:
         """Lend a sequence the session's cache.
@@ -219,7 +228,7 @@ class Session:
         sequence.borrow(cache)
         return cache
 
-    def _take_back(self, sequence: Sequence, cache: KVCache, turn: _Turn) -> None:
+    def _take_back(self, sequence: Sequence, cache: KVCache, turn: Turn) -> None:
         """Take the cache back from a sequence that has ended or was given up, with the tokens that it holds."""
         if self._at_exit():  # a stream was left open: what this needs of other modules may be gone
             return

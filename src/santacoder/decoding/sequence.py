@@ -42,6 +42,9 @@ class Owner(Protocol):
     owner: int
     done: Callable[[], bool]
 
+    def advanced(self, sequence: Sequence) -> None:
+        """Note that a step has chosen tokens of a sequence, or found none."""
+
     def end(self, sequence: Sequence) -> None:
         """Note that a sequence has ended."""
 
@@ -332,6 +335,10 @@ class Sequence:
             self._sampler.follow(token)
             self._accept(token)
         self.stale = False
+
+    def echo(self) -> Piece:
+        """Return the piece that repeats the prompt."""
+        return Piece(self.request.echo, (), None, None if self.request.params.logprobs is None else ())
 
     def completion(self) -> Completion:
         """Return the finished completion.

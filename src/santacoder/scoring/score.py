@@ -10,7 +10,7 @@ piece by piece. A row of logits serves all sequences that begin with the tokens 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
@@ -85,6 +85,19 @@ def score_sequences(
         NumericalError: as in `log_softmax`; the position is that of the token before the one to be scored.
         ModelClosedError: the model is closed.
     """
+    steps = score_steps(engine, sequences, progress)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            scores: list[Score] = end.value
+            return scores
+
+
+def score_steps(
+    engine: LogitsSource, sequences: Sequence[TokenIds], progress: Callable[[int], object] = lambda scored: None
+) -> Generator[None, None, list[Score]]:
+    """Score sequences as `score_sequences` does, and yield after each step."""
     scores = [Score(ids.tolist(), [None] * ids.size, [None] * ids.size) for ids in sequences]
     plan = plan_prefixes([ids[:-1] for ids in sequences])
     packer = Packer(plan.roots, engine.new_cache, min(engine.chunk, STEP_ROWS), engine.context)
@@ -93,6 +106,7 @@ def score_sequences(
         pieces = [(part.segment.tokens[part.start : part.stop], part.cache) for part in parts]
         engine.each_logits(pieces, PIECE_ROWS, partial(_take, plan, scores, rows, progress))
         packer.finish_step(parts)
+        yield
     return scores
 
 
