@@ -368,6 +368,34 @@ class TestSessions:
             assert completion.timings.prompt_tokens < 10 or number == 0
         assert order == list(range(8))
 
+    def test_a_cancelled_task_passes_its_turn_on(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It was called already when it is cancelled, and no task looks again by itself."""
+        monkeypatch.setattr("santacoder.batching.async_session.LOOK_AGAIN", HANG)
+        session = model.session()
+
+        async def work() -> None:
+            pieces = session.astream(CODE, max_tokens=50, ignore_eos=True)
+            await anext(pieces)
+            waiting = [asyncio.create_task(session.acomplete("a", **OPTIONS)) for _ in range(3)]
+            await asyncio.sleep(0)
+            turn = session._turn
+            pass_on = turn.pass_on
+
+            def pass_on_and_cancel() -> None:
+                turn.pass_on = pass_on  # type: ignore[method-assign]
+                pass_on()
+                waiting[0].get_loop().call_soon_threadsafe(waiting[0].cancel)
+
+            turn.pass_on = pass_on_and_cancel  # type: ignore[method-assign]
+            await pieces.aclose()
+            first, *others = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [facts(each) for each in others] == [alone(model, "a", **OPTIONS)] * 2  # type: ignore[arg-type]
+            assert isinstance(first, asyncio.CancelledError) or facts(first) == facts(others[0])  # type: ignore[arg-type]
+
+        asyncio.run(work())
+
     def test_every_call(self, model: santacoder.SantaCoder) -> None:
         session = model.session()
 
@@ -382,7 +410,9 @@ class TestSessions:
         infilled = other.infill(CODE, "\n", **OPTIONS).text
         assert asyncio.run(work()) == [other.complete(CODE, **OPTIONS).text, infilled, infilled]
 
-    def test_threads_and_tasks_share_one(self, model: santacoder.SantaCoder) -> None:
+    def test_threads_and_tasks_share_one(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No task looks again by itself here, so a lost call would leave tasks waiting."""
+        monkeypatch.setattr("santacoder.batching.async_session.LOOK_AGAIN", HANG)
         session, wrong = model.session(), list[object]()
         expected = {text: alone(model, text, **OPTIONS) for text in PROMPTS}
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+#: What wakes a task that waits.
+Bell = tuple["asyncio.AbstractEventLoop", "asyncio.Future[None]"]
+
+
 class Turn:
     """Tells which thread or task uses a session.
 
@@ -38,7 +42,8 @@ class Turn:
         self.holder: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._bells = deque[tuple["asyncio.AbstractEventLoop", "asyncio.Future[None]"]]()  # of tasks that wait
+        self._bells = deque[Bell]()  # of tasks that wait
+        self._called: Bell | None = None  # of the task that was told last, until it has heard
         self._ringing = threading.RLock()  # a loop is not woken after its task has left
 
     def is_lost(self) -> bool:
@@ -50,7 +55,8 @@ class Turn:
         """Take it for the current task, if it is free; one that is not the `first` to wait leaves it to others."""
         import asyncio
 
-        if (self._bells and not first) or not self.lock.acquire(blocking=False):
+        others = self._bells or self._somebody_comes()
+        if (others and not first) or not self.lock.acquire(blocking=False):
             return False
         self.holder, self.task = threading.current_thread(), asyncio.current_task()
         self._loop = asyncio.get_running_loop()
@@ -66,15 +72,29 @@ class Turn:
         with self._ringing:
             self._bells.insert(0 if first else len(self._bells), entry)
         try:
-            while self.lock.locked() and not self.is_lost() and not bell.done():
-                await asyncio.wait([bell], timeout=LOOK_AGAIN)  # an interruption may have lost the call
+            while not bell.done() and not self._is_left_to(entry):  # an interruption may have lost the call
+                await asyncio.wait([bell], timeout=LOOK_AGAIN)
         except asyncio.CancelledError:
             if entry not in self._bells:  # it was called, and another task has to be
                 self.pass_on()
             raise
         finally:
-            with self._ringing, suppress(ValueError):
-                self._bells.remove(entry)
+            with self._ringing:
+                if self._called is entry:
+                    self._called = None
+                with suppress(ValueError):
+                    self._bells.remove(entry)
+
+    def _is_left_to(self, entry: Bell) -> bool:
+        """Return whether nobody has the turn or was called before the task of this bell."""
+        free = not self.lock.locked() or self.is_lost()
+        with self._ringing:
+            return free and not self._somebody_comes() and bool(self._bells) and self._bells[0] is entry
+
+    def _somebody_comes(self) -> bool:
+        """Return whether a task was called that has not heard it yet."""
+        called = self._called
+        return called is not None and not called[0].is_closed()
 
     def end(self) -> None:
         """Give up what `take` took, from any thread."""
@@ -87,8 +107,10 @@ class Turn:
         while self._bells:
             with self._ringing, suppress(RuntimeError):  # its loop was closed
                 if self._bells:
-                    loop, bell = self._bells.popleft()
-                    loop.call_soon_threadsafe(_ring, bell)
+                    self._called = None
+                    bell = self._bells.popleft()
+                    bell[0].call_soon_threadsafe(_ring, bell[1])
+                    self._called = bell
                     return
 
 
