@@ -16,6 +16,7 @@ import pytest
 
 import santacoder
 from santacoder.errors import StepAbandonedError
+from tests.support.holding import engine_held
 from tests.support.paths import FILE
 from tests.support.samples import CODE, PROMPTS, alone, facts
 from tests.support.waiting import HANG, wait_for
@@ -223,16 +224,7 @@ class TestCancelling:
     @pytest.mark.parametrize("call", ["acomplete", "astream_many", "ascore", "acomplete_each", "session"])
     def test_the_work_stops(self, model: santacoder.SantaCoder, call: str) -> None:
         """After it no sequence is left, and no thread. Nothing can end before: another thread has the engine."""
-        taken, released = threading.Event(), threading.Event()
         before = threading.active_count()
-
-        def hold(_: object) -> bool:
-            taken.set()
-            return released.wait(HANG)
-
-        holder = threading.Thread(target=model._scheduler.exclusive, args=(hold,))
-        holder.start()
-        taken.wait()
         options: Any = {"max_tokens": 150, "ignore_eos": True, "temperature": 1.0}
         session = model.session()
 
@@ -248,7 +240,7 @@ class TestCancelling:
             endless = itertools.repeat(santacoder.Request(CODE, options))
             return [each async for each in model.acomplete_each(endless)]
 
-        async def work() -> None:
+        async def work(released: threading.Event) -> None:
             tasks = [asyncio.create_task(run()) for _ in range(5)]
             neighbour = asyncio.create_task(model.acomplete("a", **OPTIONS))
             for _ in range(5):
@@ -260,7 +252,8 @@ class TestCancelling:
             assert [type(result) for result in results] == [asyncio.CancelledError] * 5
             assert facts(await neighbour) == alone(model, "a", **OPTIONS)
 
-        asyncio.run(work())
+        with engine_held(model) as released:
+            asyncio.run(work(released))
         wait_for(lambda: threading.active_count() <= before)
         assert all(sequence.ended for sequence in model._scheduler.sequences)
         assert facts(session.complete("a", **OPTIONS)) == alone(model, "a", **OPTIONS)
@@ -288,18 +281,8 @@ class TestCancelling:
 
     def test_a_deadline_while_another_has_the_engine(self, model: santacoder.SantaCoder) -> None:
         """Also of a task that comes while the loop's thread waits for one without a deadline."""
-        taken, answered = threading.Event(), threading.Event()
 
-        def hold(_: object) -> bool:
-            taken.set()
-            return answered.wait(HANG)
-
-        in_time: list[bool] = []
-        holder = threading.Thread(target=lambda: in_time.append(model._scheduler.exclusive(hold)))
-        holder.start()
-        taken.wait()
-
-        async def work() -> santacoder.Completion:
+        async def work(answered: threading.Event) -> santacoder.Completion:
             other = asyncio.create_task(model.acomplete(CODE, max_tokens=2))
             while not model._scheduler._lock.waiting[0]:
                 await asyncio.sleep(0.001)
@@ -308,9 +291,8 @@ class TestCancelling:
             await other
             return late
 
-        late = asyncio.run(work())
-        holder.join()
-        assert in_time == [True]
+        with engine_held(model) as answered:
+            late = asyncio.run(work(answered))
         assert (late.finish_reason, late.tokens) == ("deadline", [])
 
     def test_a_step_that_fails_ends_one_request(

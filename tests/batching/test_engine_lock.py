@@ -13,6 +13,7 @@ import pytest
 import santacoder
 from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.errors import DeadlockError
+from tests.support.holding import engine_held
 from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
 from tests.support.samples import CODE, alone, facts
@@ -170,20 +171,10 @@ class TestInTheMiddleOfAStep:
 
 
 def test_a_deadline_while_another_has_the_engine(model: santacoder.SantaCoder) -> None:
-    taken, answered = threading.Event(), threading.Event()
-
-    def hold(_: object) -> bool:
-        taken.set()
-        return answered.wait(HANG)
-
-    in_time: list[bool] = []
-    holder = threading.Thread(target=lambda: in_time.append(model._scheduler.exclusive(hold)))
-    holder.start()
-    taken.wait()
-    late = model.complete(CODE, max_tokens=5, deadline=0.01)
-    answered.set()
-    holder.join()
-    assert in_time == [True]
+    with engine_held(model) as answered:
+        late = model.complete(CODE, max_tokens=5, deadline=0.01)
+        assert not answered.is_set()
+        answered.set()
     assert (late.finish_reason, late.tokens) == ("deadline", [])
 
 

@@ -37,7 +37,7 @@ _NOTHING: Final = np.empty(0, dtype=np.int32)
 class Session(AsyncSession):
     """Keeps the keys and values of its last text; made by `SantaCoder.session`. Results are those of the model itself.
 
-    One request at a time: a second thread waits. A thread that left a stream open would wait for itself: its next
+    One request at a time: a second thread or task waits. One that left a stream open would wait for itself: its next
     request raises `DeadlockError`. The memory, 12 KB a token for SantaCoder, is the session's own: other requests
     do not evict it.
     """
