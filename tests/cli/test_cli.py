@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import santacoder
-from santacoder.cli import COMMANDS, main
+from santacoder.cli import COMMANDS, main, make_parser
 from santacoder.decoding.options import OPTIONS
 from santacoder.sources import packaged
 from tests.support.command_line import fails, message_of, run, run_here
@@ -71,6 +71,27 @@ class TestComplete:
     def test_logprobs_need_json(self) -> None:
         assert fails("complete", PROMPT, "--logprobs", "1", status=2).startswith("--logprobs needs --json")
 
+    def test_stop_has_escapes(self) -> None:
+        """Of a backslash and n, r, t or a backslash; any other backslash stands for itself."""
+        parse = make_parser(["complete"]).parse_args
+        given = [r"\n", r"a\tb\r", r"\\n", r"\d\e", "\n", "é"]
+        stops = parse(["complete", "x", *(word for text in given for word in ("--stop", text))]).stop
+        assert stops == ["\n", "a\tb\r", r"\n", r"\d\e", "\n", "é"]
+
+    def test_values_that_begin_with_a_dash(self) -> None:
+        words = ["complete", "--stop", "--", "--stop", "--json", "--stop", "-n", "--", "--stop"]
+        args = make_parser(words).parse_args(words)
+        assert (args.stop, args.json, args.prompt) == (["--", "--json", "-n"], False, "--stop")
+        words = ["infill", "--prefix", "-1", "--suffix", "--", "--marker", "--json"]
+        args = make_parser(words).parse_args(words)
+        assert (args.prefix, args.suffix, args.marker, args.json) == ("-1", "--", "--json", False)
+
+    @pytest.mark.parametrize("words", [("--", "-x = "), ("--", "--json"), ("- a list",), ("-1",), ("-- SQL",)])
+    def test_prompts_that_begin_with_a_dash(self, words: tuple[str, ...]) -> None:
+        code, out, err = run_here("complete", "--echo", *GREEDY, *words)
+        assert (code, err) == (0, "")
+        assert out.startswith(words[-1].encode())
+
     def test_output_is_utf8_in_any_locale(self) -> None:
         args = ("complete", "é", "--echo", *GREEDY)
         assert run(*args, PYTHONIOENCODING="ascii")[:2] == run(*args)[:2]
@@ -91,6 +112,7 @@ class TestComplete:
         assert "--top-p X choose among the fewest tokens that add up to this probability; 1 is off" in text
         assert "1 is off (0..1, default: 0.95) --min-p X" in text
         assert "repeatable (0..2^64-1, default: a random one)" in text
+        assert r"not part of it; \n, \r, \t and \\ are escapes; repeatable" in text
         assert "--logit-bias ID=X by token id, added to the token's logit; -inf bans the token; repeatable" in text
         assert "--logprobs N with --json: return each token's log-probability" in text
 
@@ -135,9 +157,7 @@ class TestInfill:
         text.write_bytes(b"<FILL_ME><FILL_ME>")
         assert fails("infill", str(text)) == f"{text} holds the marker '<FILL_ME>' 2 times, not once"
         assert fails("infill", str(tmp_path / "no")) == f"{tmp_path}/no: No such file or directory"
-        message = "there is nothing to fill: pass FILE, or --prefix and --suffix"
-        assert fails("infill", status=2) == message
-        message = "FILE and --prefix or --suffix exclude each other"
+        message = "FILE and --prefix or --suffix exclude each other (see santacoder infill --help)"
         assert fails("infill", str(text), "--prefix", "a", status=2) == message
 
 
@@ -221,6 +241,17 @@ class TestPackagedModel:
         with santacoder.load() as model:
             assert model.complete(PROMPT, temperature=0, max_tokens=12, ignore_eos=True).tokens == greedy.tokens
 
+    def test_the_note_comes_after_the_output(self) -> None:
+        command = [sys.executable, "-m", "santacoder", "complete", PROMPT, *GREEDY]
+        result = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=HANG, check=True,
+        )  # fmt: skip
+        assert result.stdout.endswith(self.NOTE.encode())
+        assert len(result.stdout) > len(self.NOTE)
+
+    def test_no_note_before_an_error(self) -> None:
+        assert fails("complete", "a", "--top-p", "2", model=None).startswith("top_p is 2.0")
+
     def test_no_note_about_a_named_one(
         self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
@@ -282,8 +313,8 @@ class TestFailures:
         ("redirection", "message"),
         [
             (">&-", "standard output is closed"),
-            ("<&-", "there is no text: pass it as an argument, or - to type it"),
-            ("- <&-", "standard input is closed"),
+            ("<&-", "there is no text: pass it as an argument, or - to type it (see santacoder complete --help)"),
+            ("- <&-", "standard input is closed (see santacoder complete --help)"),
         ],
     )
     def test_closed_streams(self, redirection: str, message: str) -> None:
@@ -299,16 +330,30 @@ class TestFailures:
         assert (0, closed.stdout) == run("complete", "a", "-n", "3", "--temperature", "0", model=None)[:2]
 
     def test_usage(self) -> None:
-        assert fails(status=2).endswith("(see santacoder --help)")
+        message = "unrecognized arguments: --frob (see santacoder info --help)"
+        assert fails("info", "--frob", status=2) == message
+        message = (
+            "unrecognized arguments: -xy; a text that begins with a dash comes after --: santacoder complete -- TEXT "
+            "(see santacoder complete --help)"
+        )
+        assert fails("complete", "-xy", status=2) == message
         assert "'swim'" in fails("swim", status=2)
         assert fails("complete", "--top-k", "x", status=2).endswith("(see santacoder complete --help)")
         message = "argument --logit-bias: '7' is not ID=X (see santacoder complete --help)"
         assert fails("complete", "--logit-bias", "7", status=2) == message
 
-    def test_help_lists_all_commands(self) -> None:
-        code, out, _ = run_here("--help")
+    @pytest.mark.parametrize("words", [(), ("help",), ("--help",)])
+    def test_help_lists_all_commands(self, words: tuple[str, ...]) -> None:
+        code, out, err = run_here(*words)
         listed = re.findall(r"^    (\w+) ", out.decode(), re.MULTILINE)
-        assert (code, listed) == (0, list(COMMANDS))
+        assert (code, err, listed) == (0, "", list(COMMANDS))
+
+    @pytest.mark.parametrize("words", [("complete",), ("eval",), ("eval", "humaneval")])
+    def test_help_of_a_command(self, words: tuple[str, ...]) -> None:
+        outcome = run_here("help", *words)
+        assert outcome[0] == 0
+        assert outcome[1].startswith(f"usage: santacoder {' '.join(words)} ".encode())
+        assert outcome == run_here(*words, "--help")
 
     def test_a_command_imports_no_other(self) -> None:
         code = (
@@ -321,6 +366,7 @@ class TestFailures:
 
     def test_version(self) -> None:
         assert run("--version") == (0, f"santacoder {santacoder.__version__}\n".encode(), "")
+        assert run_here("-V") == run("--version")
 
     def test_closed_pipe(self) -> None:
         read, write = os.pipe()

@@ -100,7 +100,7 @@ class TestMistakes:
 
     def test_no_data(self, tmp_path: Path) -> None:
         message = fails("eval", "mbpp", "--out", str(tmp_path / "x"), status=2)
-        assert message == "name the problems of mbpp with --data FILE"
+        assert message == "name the problems of mbpp with --data FILE (see santacoder eval mbpp --help)"
         assert not (tmp_path / "x").exists()
 
     @pytest.mark.parametrize(
@@ -113,7 +113,9 @@ class TestMistakes:
         ],
     )
     def test_out_of_range(self, tmp_path: Path, option: tuple[str, ...], message: str) -> None:
-        assert fails("eval", "humaneval", *SMALL, "--out", str(tmp_path), *option, status=2) == message
+        assert fails("eval", "humaneval", *SMALL, "--out", str(tmp_path), *option, status=2) == (
+            f"{message} (see santacoder eval humaneval --help)"
+        )
 
     def test_other_settings(self, tmp_path: Path) -> None:
         evaluate("humaneval", *SMALL, "--out", str(tmp_path))

@@ -274,7 +274,7 @@ class TestCommand:
 
     def test_mistakes(self, files: list[Path], tmp_path: Path) -> None:
         good, bad = str(files[0]), tmp_path / "bad.py"
-        message = "there is nothing to measure: pass FILES or --files-from LIST"
+        message = "there is nothing to measure: pass FILES or --files-from LIST (see santacoder eval bpb --help)"
         assert fails("eval", "bpb", status=2) == message
         assert fails("eval", "bpb", good, str(bad)) == f"{bad}: No such file or directory"
         assert fails("eval", "bpb", good, str(tmp_path)) == f"{tmp_path}: Is a directory"

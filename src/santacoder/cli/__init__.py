@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from santacoder._version import __version__
 from santacoder.cli import options
@@ -22,9 +22,23 @@ COMMANDS = ("complete", "infill", "info", "tokenize", "bench", "convert", "quant
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 
+EPILOG = "santacoder COMMAND --help shows the options of a command, and so does santacoder help COMMAND."
+
+#: Options whose value is any text, also one that begins with a dash.
+TEXT_OPTIONS = frozenset({"--stop", "--prefix", "--suffix", "--marker"})
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports mistakes in one line."""
+    """A parser that reports mistakes in one line, and that knows which command was meant."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse the arguments; a mistake ends the process, with a message that names the command's own help."""
+        words = sys.argv[1:] if args is None else args
+        found, unknown = self.parse_known_args(_with_values(words), namespace)
+        if unknown:
+            hint = f"; a text that begins with a dash comes after --: {found.prog} -- TEXT" if "prompt" in found else ""
+            found.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and where to find help, and exit."""
@@ -40,10 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
     """
+    words = _as_options(sys.argv[1:] if argv is None else argv)
+    args = argparse.Namespace()
     try:
         _check_streams()
         try:
-            args = make_parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+            make_parser(words).parse_args(words, args)
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 args.run(args)
@@ -51,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 0
         sys.stdout.flush()
+        for note in getattr(args, "notes", ()) if status == 0 else ():
+            print(f"santacoder: {note}", file=sys.stderr)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -58,22 +76,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except Exception as error:
         _abandon_output()
-        print(f"santacoder: {describe(error)}", file=sys.stderr)
-        return USAGE if isinstance(error, options.UsageError) else FAILURE
+        wrong_usage = isinstance(error, options.UsageError)
+        see = f" (see {args.prog} --help)" if wrong_usage and "prog" in args else ""
+        print(f"santacoder: {describe(error)}{see}", file=sys.stderr)
+        return USAGE if wrong_usage else FAILURE
     return status
 
 
 def make_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Make the parser of the command that `argv` starts with, or else of all; `args.run` will be its function."""
-    parser = Parser(prog="santacoder", description="Run the SantaCoder code model on a CPU.")
-    parser.add_argument("--version", action="version", version=f"santacoder {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser = Parser(prog="santacoder", description="Run the SantaCoder code model on a CPU.", epilog=EPILOG)
+    parser.add_argument(
+        "-V", "--version", action="version", version=f"santacoder {__version__}", help="show the version and exit"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
         module = importlib.import_module(f"santacoder.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
+        options.remember_parser(command)
     return parser
+
+
+def _as_options(words: Sequence[str]) -> list[str]:
+    """Return the words with `--help` in place of `help` or of nothing."""
+    given = list(words)
+    if given[:1] == ["help"]:
+        return [*given[1:], "--help"]
+    return given or ["--help"]
+
+
+def _with_values(words: Sequence[str]) -> list[str]:
+    """Return the words, with each of TEXT_OPTIONS and a value that begins with a dash joined to one word."""
+    joined: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*joined, word, *rest]
+        value = next(rest, None) if word in TEXT_OPTIONS else None
+        joined += [word] if value is None else [f"{word}={options.DASHES if value == '--' else value}"]
+    return joined
 
 
 def describe(error: Exception) -> str:

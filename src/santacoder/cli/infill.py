@@ -15,9 +15,16 @@ HELP = "write what belongs between a prefix and a suffix"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("file", nargs="?", metavar="FILE", help="a text that holds the marker; - is standard input")
-    parser.add_argument("--prefix", help="the text before the gap, instead of FILE")
-    parser.add_argument("--suffix", help="the text after the gap, instead of FILE")
-    parser.add_argument("--marker", default="<FILL_ME>", help="marks the gap in FILE (default: %(default)s)")
+    parser.add_argument(
+        "--prefix", type=options.plain_text, metavar="TEXT", help="the text before the gap, instead of FILE"
+    )
+    parser.add_argument(
+        "--suffix", type=options.plain_text, metavar="TEXT", help="the text after the gap, instead of FILE"
+    )
+    parser.add_argument(
+        "--marker", type=options.plain_text, default="<FILL_ME>", metavar="TEXT",
+        help="marks the gap in FILE (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--mode", choices=("auto", "psm", "spm"), default="auto",
         help="order of the prompt: psm is prefix, suffix, middle; spm is suffix, prefix, middle; auto is the one that "

@@ -16,9 +16,22 @@ class UsageError(Exception):
 
 VARIABLE = "SANTACODER_MODEL"
 PACKAGED_NOTE = (
-    "santacoder: this is the small demonstration model of the package, not SantaCoder: "
+    "this is the small demonstration model of the package, not SantaCoder: "
     f"choose another with --model PATH|REPO or {VARIABLE}"
 )
+
+#: Stands for the value "--", which argparse drops before Python 3.13. No word of a command line holds a NUL.
+DASHES = "\0--"
+
+
+def remember_parser(parser: argparse.ArgumentParser) -> None:
+    """Let arguments that this parser has read name it: `prog`, and `parser` itself."""
+    parser.set_defaults(prog=parser.prog, parser=parser)
+
+
+def add_note(args: argparse.Namespace, note: str) -> None:
+    """Have a line printed to standard error when the command has succeeded, after its output."""
+    args.notes = [*getattr(args, "notes", ()), note]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +47,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add --threads and --context."""
-    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
-    parser.add_argument("--context", type=int, help="number of positions to use (default: the model's)")
+    parser.add_argument(
+        "-t", "--threads", type=int, metavar="N", help="number of threads (default: what the machine allows)"
+    )
+    parser.add_argument("--context", type=int, metavar="N", help="number of positions to use (default: the model's)")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +59,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def model_path(args: argparse.Namespace) -> str:
-    """Find the GGUF file that --model or the environment names; without either, take the packaged one and say so.
+    """Find the GGUF file that --model or the environment names; without either, take the packaged one and note it.
 
     Raises:
         SantaCoderError: the download failed, or the installation lacks the packaged model.
@@ -55,7 +70,7 @@ def model_path(args: argparse.Namespace) -> str:
     from santacoder.sources.packaged import packaged_model
 
     path = str(packaged_model())
-    print(PACKAGED_NOTE, file=sys.stderr)
+    add_note(args, PACKAGED_NOTE)
     return path
 
 
@@ -78,6 +93,11 @@ def quiet_hub() -> None:
     import logging
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def plain_text(value: str) -> str:
+    """Return an option's value as it was given: the type of options whose value is any text."""
+    return "--" if value == DASHES else value
 
 
 def read_prompt(args: argparse.Namespace) -> str:

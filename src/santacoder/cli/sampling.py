@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, Final
 
-from santacoder.cli.options import UsageError
+from santacoder.cli.options import UsageError, plain_text
 from santacoder.decoding.options import OPTIONS, Option
 
 #: Useful only in programs.
@@ -23,10 +24,17 @@ def _bias(text: str) -> tuple[int, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not ID=X") from None
 
 
+_ESCAPES: Final = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\\": "\\"}
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\[nrt\\]", lambda found: _ESCAPES[found[0]], plain_text(text))
+
+
 #: Options with several values take one at a time: its type for argparse, and its name in the help.
 _REPEATED: Final[dict[str, dict[str, Any]]] = {
     "logit_bias": {"type": _bias, "metavar": "ID=X"},
-    "stop": {"metavar": "TEXT"},
+    "stop": {"type": _unescaped, "metavar": "TEXT"},
     "stop_tokens": {"type": int, "metavar": "ID"},
 }
 
@@ -70,7 +78,8 @@ def _behaviour(option: Option) -> dict[str, Any]:
         return {"action": "store_true", "help": option.help}
     if option.name in _REPEATED:
         limits = f" ({option.range})" if option.range else ""
-        return {"action": "append", "help": f"{option.help}; repeatable{limits}", **_REPEATED[option.name]}
+        escapes = r"; \n, \r, \t and \\ are escapes" if option.name == "stop" else ""
+        return {"action": "append", "help": f"{option.help}{escapes}; repeatable{limits}", **_REPEATED[option.name]}
     if option.name == "truncate":
         return {"choices": ["left"], "help": f"{option.help} (default: {option.unset})"}
     kind, metavar = _NUMBERS[option.kind]

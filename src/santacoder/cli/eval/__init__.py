@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
+from santacoder.cli import options
 from santacoder.cli.eval import benchmark, report, text
 
 HELP = "measure how well a model predicts text and how many benchmark problems it solves"
@@ -42,11 +43,12 @@ MEASUREMENTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the measurements, each with its options."""
-    measurements = parser.add_subparsers(metavar="MEASUREMENT", required=True)
+    measurements = parser.add_subparsers(title="measurements", metavar="MEASUREMENT", required=True)
     for name, measurement in MEASUREMENTS.items():
         command = measurements.add_parser(name, help=measurement.help, description=measurement.help)
         measurement.add_arguments(command)
         command.set_defaults(measure=measurement.run)
+        options.remember_parser(command)
 
 
 def run(args: argparse.Namespace) -> None:
