@@ -31,7 +31,7 @@ def evaluate(*arguments: str, **kwargs: Any) -> tuple[str, str]:
 
 def test_humaneval(tmp_path: Path) -> None:
     out, err = evaluate("humaneval", *SMALL, "--out", str(tmp_path), "--allow-code-execution", "--json")
-    assert err == ""
+    assert err == f"santacoder: this report and all files of the run are in {tmp_path}\n"
     report = json.loads(out)
     assert report["settings"]["n_samples"] == 2
     assert report["results"]["limits"] == {"seconds": 3.0, "memory_bytes": 1 << 30}
@@ -84,6 +84,45 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     sessions = json.loads((tmp_path / "killed" / "sessions.json").read_bytes())
     assert [session["samples"] for session in sessions] == [120 - 12]
+
+
+def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from santacoder import cli; from santacoder.harness.record import Record\n"
+        "add = Record.add\n"
+        "def add_and_stop(record, sample):\n"
+        "    add(record, sample)\n"
+        "    if len(record.samples) == 2:\n"
+        "        os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "Record.add = add_and_stop; sys.exit(cli.main(sys.argv[2:]))"
+    )
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        folder = tmp_path / number.name
+        command = [sys.executable, "-c", code, str(int(number)), "eval", "humaneval", *SMALL, "--out", str(folder)]
+        stopped = subprocess.run(
+            command, capture_output=True, text=True, timeout=HANG, check=False,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        message = f"santacoder: stopped with 2 of 6 samples in {folder}: the same command goes on from there\n"
+        assert (stopped.returncode, stopped.stdout, stopped.stderr) == (status, "", message)
+        evaluate("humaneval", *SMALL, "--out", str(folder))
+
+
+def test_a_part_of_the_problems_is_marked_as_such(tmp_path: Path) -> None:
+    """HumanEval by the number of its problems; of other files by what --limit leaves out."""
+    out, _ = evaluate("humaneval", *SMALL, "--out", str(tmp_path / "h"), "--allow-code-execution")
+    assert "**A partial run, of 3 of 164 problems.** The published values are of all problems.\n" in out
+    assert "| this run, 3 of 164 problems, 2 samples |" in out
+    data = ("--data", str(FILES["fim"]), "--n-samples", "1", "-n", "8", "--seed", "1", "-t", "1", "-m", MODEL)
+    out, _ = evaluate("fim", *data, "--limit", "1", "--out", str(tmp_path / "f"))
+    assert "| this run, 1 of 3 problems, 1 samples |" in out
+    out, _ = evaluate("fim", *data, "--limit", "3", "--out", str(tmp_path / "g"), "--json")
+    assert json.loads(out)["partial"] is None
+    report = tmp_path / "f" / "settings.json"
+    settings = json.loads(report.read_bytes())
+    assert settings.pop("of_problems") == 3
+    report.write_text(json.dumps(settings))  # as before there was such a setting
+    evaluate("fim", *data, "--limit", "1", "--out", str(tmp_path / "f"))
 
 
 class TestMistakes:

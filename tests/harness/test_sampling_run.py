@@ -212,7 +212,7 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, Any], mess
         go(tmp_path, source=Stops(1))
     with pytest.raises(InvalidRequestError, match=message):
         go(tmp_path, sampling=replace(SAMPLING, **change))
-    with pytest.raises(InvalidRequestError, match="with data_sha256"):
+    with pytest.raises(InvalidRequestError, match="with task 'humaneval', not 'mbpp': go on"):
         go(tmp_path, "mbpp")
 
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from santacoder._util import progress
 from santacoder._util.progress import progress_bar
 from tests.support.paths import FILE
 from tests.support.waiting import HANG
@@ -42,12 +43,40 @@ def test_where_a_bar_is_drawn(monkeypatch: pytest.MonkeyPatch, terminal: bool, s
 
 
 @pytest.mark.parametrize("gone", ["none", "closed"])
-def test_no_standard_error(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+@pytest.mark.parametrize("lines", [True, False])
+def test_no_standard_error(monkeypatch: pytest.MonkeyPatch, gone: str, lines: bool) -> None:
     screen = io.StringIO()
     screen.close()
     monkeypatch.setattr(sys, "stderr", None if gone == "none" else screen)
-    with progress_bar(10, "tokens") as bar:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress_bar(10, "tokens", lines=lines) as bar:
         bar.update(4)
+
+
+def test_lines_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a minute, with the time that the rest takes at the speed since the beginning."""
+    screen, seconds = Screen(False), iter([0.0, 30.0, 60.0, 100.0, 180.0])
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "monotonic", lambda: next(seconds))
+    with progress_bar(1000, "samples", done=100, lines=True) as bar:
+        bar.update(10)
+        bar.set_postfix_str("9 tokens/s")
+        bar.update(10)
+        bar.update(30)
+        bar.update(40)
+    first, second = screen.getvalue().splitlines()
+    assert first == "120 of 1000 samples, 9 tokens/s, 44 min left"
+    assert second == "190 of 1000 samples, 9 tokens/s, 27 min left"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_no_lines_unless_it_is_a_log(monkeypatch: pytest.MonkeyPatch, shown: bool) -> None:
+    screen = Screen(False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with progress_bar(10, "samples", shown, lines=True) as bar:
+        bar.update(4)
+    assert " of 10" not in screen.getvalue()
 
 
 def test_no_thread_and_no_tqdm_without_a_bar() -> None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error.
+"""A progress bar on standard error, or lines of text where that is a log.
 
 tqdm's own bars share a lock with all processes forked from this one and start a thread that watches them. A worker that
 is killed while it holds that lock would stop all others forever, so ours have a lock of their own, within the process.
@@ -11,10 +11,14 @@ import functools
 import sys
 import threading
 import weakref
+from contextlib import suppress
+from time import monotonic
 from types import TracebackType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from santacoder._util.fork import watch_forks
+
+LINE_SECONDS: Final = 60.0  # between lines in a log
 
 
 class ProgressBar(Protocol):
@@ -50,7 +54,34 @@ class _NoBar:
         pass
 
 
-def progress_bar(total: int, unit: str, shown: bool | None = None, done: int = 0) -> ProgressBar:
+class _Lines(_NoBar):
+    """Lines of text, one a minute: how much is done, and how long the rest may take."""
+
+    def __init__(self, total: int, unit: str, done: int) -> None:
+        self._total, self._unit, self._before, self._done = total, unit, done, done
+        self._begun = self._last = monotonic()
+        self._note = ""
+
+    def update(self, n: int, /) -> None:
+        self._done += n
+        now = monotonic()
+        if now - self._last < LINE_SECONDS:
+            return
+        self._last = now
+        seconds = (now - self._begun) * (self._total - self._done) / max(self._done - self._before, 1)
+        left = f"{seconds / 60:.0f} min left"
+        line = ", ".join(filter(None, (f"{self._done} of {self._total} {self._unit}", self._note, left)))
+        with suppress(AttributeError, ValueError, OSError):  # no standard error, or nobody reads it
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        self._note = s
+
+
+def progress_bar(
+    total: int, unit: str, shown: bool | None = None, done: int = 0, *, lines: bool = False
+) -> ProgressBar:
     """Return a bar that disappears when the work ends.
 
     Args:
@@ -58,9 +89,10 @@ def progress_bar(total: int, unit: str, shown: bool | None = None, done: int = 0
         unit: what is counted; "bytes" are shown with prefixes: 1.2 G bytes.
         shown: whether to draw it; None draws it only on a terminal, and only for work of a second or more.
         done: how much of the total was done before; it does not count toward the rate.
+        lines: whether to print a line a minute where `shown` is None and there is no terminal.
     """
     if not (_on_terminal() if shown is None else shown):
-        return _NoBar()
+        return _Lines(total, unit, done) if lines and shown is None else _NoBar()
     bar: ProgressBar = _bar_class()(
         total=total, unit=f" {unit}", unit_scale=unit == "bytes", leave=False, delay=0.0 if shown else 1.0,
         smoothing=0.05, initial=done,

@@ -82,7 +82,7 @@ def score_programs(
     programs = [
         problem.program(sample.completion) for problem, row in zip(problems, rows, strict=True) for sample in row
     ]
-    with progress_bar(len(programs), "programs", progress) as bar:
+    with progress_bar(len(programs), "programs", progress, lines=True) as bar:
         verdicts = run_programs(programs, limits, workers, bar.update)
     _write_executions(folder, rows, verdicts)
     n = len(rows[0])

@@ -30,6 +30,9 @@ PASS_AT_K: Final = {
     ("mbpp", "java"): (Published(_CARD, {"1": 0.28, "10": 0.44, "100": 0.59}),),
 }
 
+#: How many problems a whole benchmark has, where all of its editions agree.
+PROBLEMS: Final = {"humaneval": 164, "mbpp": 500}
+
 EXACT_MATCH: Final = (
     Published(_FIM_CARD, {"py": 0.44, "java": 0.62, "js": 0.60}),
     Published(_HARNESS_FIM, {"py": 0.45733, "java": 0.61236, "js": 0.59726}),

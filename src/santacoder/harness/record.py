@@ -28,6 +28,8 @@ SYNC_SECONDS: Final = 2.0  # the most work that a power failure may cost
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
 PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
 RUN_LOG, REPORT, REPORT_JSON = "sessions.json", "report.md", "report.json"
+#: The setting that says of how many problems a run has the first ones; it decides no byte, so it is not compared.
+OF_PROBLEMS: Final = "of_problems"
 #: All files that a run writes into its folder.
 _WRITTEN: Final = (
     SETTINGS, RECORD, SAMPLES, GENERATIONS, PROBLEMS, RESULTS, EXECUTIONS, PLOT, RUN_LOG, REPORT, REPORT_JSON,
@@ -96,7 +98,7 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
         dump_json(path, settings)
         return
     before = read_object(path, InvalidRequestError)
-    for name in sorted({*before, *settings}):
+    for name in sorted({*before, *settings} - {OF_PROBLEMS}, key=lambda name: (name != "task", name)):
         was, wanted = before.get(name), settings.get(name)
         if was != wanted:
             raise InvalidRequestError(

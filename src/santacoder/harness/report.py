@@ -10,8 +10,8 @@ from santacoder._util.atomic_file import atomic_file
 from santacoder._util.json_file import read_object
 from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError, MissingPackageError
-from santacoder.harness.published import Published, published
-from santacoder.harness.record import PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json
+from santacoder.harness.published import PROBLEMS, Published, published
+from santacoder.harness.record import OF_PROBLEMS, PLOT, REPORT, REPORT_JSON, RESULTS, SAMPLES, SETTINGS, dump_json
 from santacoder.harness.run_log import read_run_log
 
 
@@ -39,6 +39,7 @@ def make_report(folder: Path) -> dict[str, Any]:
     return {
         "settings": settings,
         "results": results,
+        "partial": _partial(settings),
         "published": [row._asdict() for row in published(settings["task"], first)] if results else [],
         "sessions": read_run_log(folder),
     }
@@ -71,7 +72,10 @@ def to_markdown(report: Mapping[str, Any], plot: str | None) -> str:
     if results is None:
         parts += ["Not scored: its programs were not executed."]
     else:
-        parts += _results_table(results, [Published(**row) for row in report["published"]])
+        part = _part(report)
+        if part and report["published"]:
+            parts += [f"**A partial run, of {part}.** The published values are of all problems.", ""]
+        parts += _results_table(results, [Published(**row) for row in report["published"]], part)
         parts += ["", "In brackets: 95 % bootstrap interval over the problems."]
     if plot is not None:
         parts += ["", f"![pass@k over k]({plot})"]
@@ -83,13 +87,25 @@ def to_markdown(report: Mapping[str, Any], plot: str | None) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _results_table(results: Mapping[str, Any], rows: Sequence[Published]) -> list[str]:
+def _partial(settings: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return how many problems of how many a run has; None if it has all, as far as can be known."""
+    has, of = settings.get("problems"), settings.get(OF_PROBLEMS, PROBLEMS.get(settings["task"]))
+    return {"problems": has, "of": of} if isinstance(has, int) and isinstance(of, int) and has < of else None
+
+
+def _part(report: Mapping[str, Any]) -> str:
+    """Return "3 of 164 problems" for a partial run, else ""."""
+    partial = report.get("partial")
+    return f"{partial['problems']} of {partial['of']} problems" if partial else ""
+
+
+def _results_table(results: Mapping[str, Any], rows: Sequence[Published], part: str) -> list[str]:
     metric = results["metric"]
     measured = results[metric]
     prefix = "pass@" if metric == "pass@k" else "exact match, "
     columns = list(dict.fromkeys([*measured, *(key for row in rows for key in row.values)]))
     cells = [_interval(measured[key]) if key in measured else "" for key in columns]
-    lines = [[f"this run, {results['n_samples']} samples", *cells]]
+    lines = [[", ".join(filter(None, ("this run", part, f"{results['n_samples']} samples"))), *cells]]
     lines += [[row.source, *(f"{row.values[key]:.4g}" if key in row.values else "" for key in columns)] for row in rows]
     return _table(["", *(f"{prefix}{key}" for key in columns)], lines)
 
@@ -136,7 +152,12 @@ def draw(path: Path, report: Mapping[str, Any]) -> None:
     for index, row in enumerate(report["published"], 1):
         marks = [int(key) for key in row["values"]]
         axes.plot(marks, list(row["values"].values()), "x", color=f"C{index}", label=row["source"])
-    axes.set(xscale="log", xlabel="k", ylabel="pass@k", title=report["settings"]["task"])
+    axes.set(
+        xscale="log",
+        xlabel="k",
+        ylabel="pass@k",
+        title=", ".join(filter(None, (report["settings"]["task"], _part(report)))),
+    )
     axes.set_ylim(bottom=0)
     if report["published"]:
         axes.legend(fontsize="x-small")

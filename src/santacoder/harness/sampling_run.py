@@ -21,7 +21,7 @@ from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCo
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.digest import file_sha256, model_sha256
 from santacoder.gguf.reader import GGUFFile
-from santacoder.harness.record import SETTINGS, Record, SampleRecord, open_record
+from santacoder.harness.record import OF_PROBLEMS, SETTINGS, Record, SampleRecord, open_record
 from santacoder.harness.run_log import RunLogEntry
 from santacoder.harness.tasks import Problem, Task
 from santacoder.model import SantaCoder
@@ -152,8 +152,9 @@ def run_settings(
     model_path: Path,
     context: int | None,
     sampling: Sampling,
+    of_problems: int | None = None,
 ) -> dict[str, Any]:
-    """Collect everything that decides a run's bytes, as JSON values.
+    """Collect everything that decides a run's bytes, as JSON values; also `of_problems`, if `problems` are not all.
 
     Raises:
         OSError: a file cannot be read.
@@ -171,6 +172,7 @@ def run_settings(
         "model_sha256": model_sha256(model_path),
         "context": length if context is None else check_integer("context", context, 1, length),
         **asdict(sampling),
+        **({} if of_problems is None else {OF_PROBLEMS: of_problems}),
     }
 
 
@@ -196,7 +198,7 @@ def generate(
         settings: see `run_settings`; must be those of the run in the folder, if there is one.
         sampling: how to sample.
         source: what makes the samples.
-        progress: whether to draw a bar; None draws one on a terminal.
+        progress: whether to draw a bar; None draws one on a terminal, and prints a line a minute elsewhere.
 
     Returns:
         [problem][sample]
@@ -218,7 +220,8 @@ def _fill(
     progress: bool | None,
 ) -> None:  # fmt: skip
     total = len(record.wanted)
-    with RunLogEntry(folder) as entry, progress_bar(total, "samples", progress, done=total - len(missing)) as bar:
+    done = total - len(missing)
+    with RunLogEntry(folder) as entry, progress_bar(total, "samples", progress, done, lines=True) as bar:
         for sample in source.run(missing, sampling):
             record.add(sample)
             entry.count(sample.completion_tokens)

@@ -24,9 +24,10 @@ class Measurement(NamedTuple):
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
-    """Run a benchmark and print its report."""
+    """Run a benchmark and print its report, and where its files are."""
     benchmark.run(args)
     report.run(argparse.Namespace(folder=args.out, json=args.json))
+    options.add_note(args, f"this report and all files of the run are in {args.out}")
 
 
 MEASUREMENTS = {

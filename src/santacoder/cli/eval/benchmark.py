@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from santacoder.cli import options
+from santacoder.cli.stopping import orderly
+from santacoder.harness.published import PROBLEMS
 from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
 
 if TYPE_CHECKING:
@@ -102,7 +106,7 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Generate the samples that are missing, and score all if that is possible."""
     task = find_task(args.task)
-    problems, data = _problems(args, task)
+    problems, data, of_problems = _problems(args, task)
     if task.executable and args.allow_code_execution:
         _limits(args)
         from santacoder.harness.sandbox.runner import check_isolation
@@ -118,20 +122,43 @@ def run(args: argparse.Namespace) -> None:
         args.n_samples, args.max_tokens, args.max_length, run_seed(folder, args.seed), args.temperature, args.top_p,
         args.top_k,
     )  # fmt: skip
-    settings = run_settings(task, data, problems, model_path, args.context, sampling)
-    rows = generate(folder, problems, settings, sampling, _sample_source(args, model_path, settings["model_sha256"]))
-    _score(args, task, folder, problems, rows)
+    settings = run_settings(task, data, problems, model_path, args.context, sampling, of_problems)
+    source = _sample_source(args, model_path, settings["model_sha256"])
+    with orderly(), _telling_how_to_go_on(folder, len(problems) * sampling.n_samples):
+        rows = generate(folder, problems, settings, sampling, source)
+        _score(args, task, folder, problems, rows)
 
 
-def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], Path]:
-    from santacoder.harness.tasks import humaneval_file, read_problems
+@contextmanager
+def _telling_how_to_go_on(folder: Path, total: int) -> Iterator[None]:
+    """Say, when the process is told to stop, what there is and how the run goes on."""
+    from santacoder.harness.record import RECORD, SAMPLES
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        files = [path for path in (folder / RECORD, folder / SAMPLES) if path.exists()]
+        lines = max((path.read_bytes().count(b"\n") for path in files), default=0)
+        message = f"stopped with {lines} of {total} samples in {folder}: the same command goes on from there"
+        print(f"santacoder: {message}", file=sys.stderr)
+        raise
+
+
+def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], Path, int | None]:
+    """Return the problems, their file, and how many there are if --limit leaves some out."""
+    from santacoder.harness.tasks import humaneval_file, read_lines, read_problems
 
     if args.limit is not None and args.limit < 1:
         raise options.UsageError(f"--limit is {args.limit}, but it must be 1 or more")
     if args.data is None and task.name != "humaneval":
         raise options.UsageError(f"name the problems of {task.name} with --data FILE")
     path = humaneval_file() if args.data is None else Path(args.data)
-    return read_problems(task, path, args.limit), path
+    problems = read_problems(task, path, args.limit)
+    of_problems = None
+    if len(problems) == args.limit and task.name not in PROBLEMS:
+        count = sum(1 for line in read_lines(path) if line.strip())
+        of_problems = count if count > len(problems) else None
+    return problems, path, of_problems
 
 
 def _limits(args: argparse.Namespace) -> tuple[float, int]:

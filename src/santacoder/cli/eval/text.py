@@ -188,10 +188,10 @@ def _read_list(name: str) -> list[str]:
 
 
 def _for_each(texts: Sequence[Text], model: SantaCoder, measure: Callable[[str, Progress], Any]) -> list[Any]:
-    """Call `measure` on every text, with a progress bar over all of them."""
+    """Call `measure` on every text, and show the progress through all of them."""
     from santacoder._util.progress import progress_bar
 
-    with progress_bar(sum(_count_tokens(model, text) for text in texts), "tokens") as bar:
+    with progress_bar(sum(_count_tokens(model, text) for text in texts), "tokens", lines=True) as bar:
         return [measure(text.text, bar.update) for text in texts]
 
 
