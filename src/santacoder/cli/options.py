@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from santacoder._util.text_file import decode_text
 
@@ -135,6 +137,11 @@ def read_text(name: str) -> str:
     return decode_text(Path(name).read_bytes(), name)
 
 
+def read_input(name: str) -> str:
+    """Read the text of a file, or standard input if the name is "-": see `read_text` and `read_stdin`."""
+    return read_stdin() if name == "-" else read_text(name)
+
+
 def escaped(text: str) -> str:
     """Escape characters of a text from a file that are not printable, as they could control a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
@@ -159,3 +166,10 @@ def print_json(value: object) -> None:
     from dataclasses import asdict
 
     print(json.dumps(value, indent=2, default=asdict))
+
+
+def print_json_line(value: Mapping[str, Any]) -> None:
+    """Print one JSON document on a line, at once."""
+    from santacoder._util.line_file import json_line
+
+    write(json_line(value).decode())

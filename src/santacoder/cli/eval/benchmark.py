@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from santacoder.cli import options
-from santacoder.cli.stopping import orderly
+from santacoder.cli.stopping import telling_how_to_go_on
 from santacoder.harness.published import PROBLEMS
 from santacoder.harness.tasks import LANGUAGES, MULTIPLE, find_task
 
@@ -113,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
 
         check_isolation()
     model_path = Path(options.model_path(args))
-    from santacoder.harness.record import check_inputs
+    from santacoder.harness.record import check_inputs, count_samples
     from santacoder.harness.sampling_run import Sampling, generate, run_seed, run_settings
 
     folder = Path(args.out)
@@ -124,24 +122,9 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     settings = run_settings(task, data, problems, model_path, args.context, sampling, of_problems)
     source = _sample_source(args, model_path, settings["model_sha256"])
-    with orderly(), _telling_how_to_go_on(folder, len(problems) * sampling.n_samples):
+    with telling_how_to_go_on(folder, len(problems) * sampling.n_samples, lambda: count_samples(folder)):
         rows = generate(folder, problems, settings, sampling, source)
         _score(args, task, folder, problems, rows)
-
-
-@contextmanager
-def _telling_how_to_go_on(folder: Path, total: int) -> Iterator[None]:
-    """Say, when the process is told to stop, what there is and how the run goes on."""
-    from santacoder.harness.record import RECORD, SAMPLES
-
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        files = [path for path in (folder / RECORD, folder / SAMPLES) if path.exists()]
-        lines = max((path.read_bytes().count(b"\n") for path in files), default=0)
-        message = f"stopped with {lines} of {total} samples in {folder}: the same command goes on from there"
-        print(f"santacoder: {message}", file=sys.stderr)
-        raise
 
 
 def _problems(args: argparse.Namespace, task: Task) -> tuple[list[Problem], Path, int | None]:
