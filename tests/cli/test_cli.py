@@ -148,7 +148,61 @@ class TestInfill:
         text.write_text("a = <FILL_ME>\n", encoding="utf-8")
         expected = run_here("infill", "--prefix", "a = ", "--suffix", "\n", *GREEDY)
         assert run_here("infill", str(text), *GREEDY) == expected
-        assert run_here("infill", "-", *GREEDY, "--marker", "##", stdin=b"a = ##\n") == expected
+        for dash in (("-",), ()):
+            assert run_here("infill", *dash, *GREEDY, "--marker", "##", stdin=b"a = ##\n") == expected
+        message = "standard input holds the marker '<FILL_ME>' 0 times, not once"
+        assert fails("infill", stdin=b"a = ##\n") == message
+
+    def test_nothing_to_fill(self) -> None:
+        command = f'"{sys.executable}" -m santacoder infill -m "{FILE}" <&-'
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=HANG, check=False)
+        message = "there is nothing to fill: pass FILE, or --prefix and --suffix (see santacoder infill --help)"
+        assert (result.returncode, result.stdout, result.stderr) == (2, "", f"santacoder: {message}\n")
+
+    @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+    def test_in_place(self, tmp_path: Path, mark: bytes) -> None:
+        """Only the marker is replaced: a byte order mark, line breaks and permissions stay."""
+        text, link = tmp_path / "text.py", tmp_path / "link.py"
+        text.write_bytes(mark + "é = <FILL_ME>\r\nb\r\n".encode())
+        text.chmod(0o640)
+        link.symlink_to(text)
+        _, middle, _ = run_here("infill", "--prefix", "é = ", "--suffix", "\r\nb\r\n", *GREEDY)
+        code, out, err = run_here("infill", "-i", str(link), *GREEDY)
+        assert (code, out, err) == (0, b"", f"santacoder: the text in {link} is cut off by --max-tokens\n")
+        assert text.read_bytes() == mark + "é = ".encode() + middle + b"\r\nb\r\n"
+        assert link.is_symlink()
+        assert text.stat().st_mode & 0o777 == 0o640
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["link.py", "text.py"]
+
+    def test_in_place_with_json(self, tmp_path: Path) -> None:
+        text = tmp_path / "text.py"
+        text.write_text("a = ##\n")
+        code, out, _ = run_here("infill", "--in-place", str(text), "--marker", "##", "--json", *GREEDY)
+        assert code == 0
+        assert text.read_bytes().decode() == f"a = {json.loads(out)['text']}\n"
+
+    def test_in_place_of_a_changed_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        text = tmp_path / "text.py"
+        text.write_text("a = <FILL_ME>\n")
+        infill = santacoder.SantaCoder.infill
+
+        def change(*args: Any, **options: Any) -> santacoder.Completion:
+            text.write_text("mine")
+            return infill(*args, **options)
+
+        monkeypatch.setattr(santacoder.SantaCoder, "infill", change)
+        message = f"{text} was changed meanwhile, so nothing is written"
+        assert fails("infill", "-i", str(text), *GREEDY) == message
+        assert text.read_text() == "mine"
+
+    def test_mistakes_in_place(self, tmp_path: Path) -> None:
+        help = "(see santacoder infill --help)"
+        for words in ((), ("-",), ("--prefix", "a"), (str(tmp_path), "--suffix", "b")):
+            assert fails("infill", "-i", *words, status=2) == f"--in-place needs a FILE to write {help}"
+        message = f"--echo and --in-place exclude each other: the file has the prefix {help}"
+        assert fails("infill", "-i", "a", "--echo", status=2) == message
+        assert fails("infill", "-i", str(tmp_path)) == f"{tmp_path}: this is a folder, not a file to write"
+        assert fails("infill", "-i", str(tmp_path / "x")) == f"{tmp_path}/x: No such file or directory"
 
     def test_mistakes(self, tmp_path: Path) -> None:
         text = tmp_path / "text.py"
