@@ -223,7 +223,9 @@ class TestInfo:
         weights = facts.pop("weights_bytes")
         assert 1_000_000 < weights < 2_000_000
         assert facts == {
-            "architecture": "starcoder", "name": "random", "context_length": 256, "embedding_length": 256,
+            "path": str(FILE), "file_bytes": FILE.stat().st_size, "file_type": "Q4_K_M",
+            "parameters": 1579264, "license": None, "architecture": "starcoder", "name": "random",
+            "context_length": 256, "embedding_length": 256,
             "feed_forward_length": 1024, "block_count": 2, "head_count": 4, "head_count_kv": 1,
             "layer_norm_epsilon": pytest.approx(1e-5), "vocab_size": 512, "tied_embeddings": True,
             "context": 256, "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
@@ -239,6 +241,8 @@ class TestInfo:
         lines = dict(line.split(maxsplit=1) for line in out.decode().splitlines())
         assert code == 0
         assert lines["isa"] == santacoder.isa()
+        assert lines["license"] == "not stated"
+        assert out.startswith(f"path                 {FILE}\n".encode())
         assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
         assert lines["end"] == "tokens           0, 4"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -235,8 +236,11 @@ def test_commands(tmp_path: Path, whole: Path, parts: list[Path], capsys: pytest
         assert main(arguments) == 0
         return capsys.readouterr().out
 
-    for command in (["info"], ["tokenize", "a b"], ["complete", "a", "--seed", "1", "-n", "4"]):
+    for command in (["tokenize", "a b"], ["complete", "a", "--seed", "1", "-n", "4"]):
         assert out(*command, "--model", str(parts[0])) == out(*command, "--model", str(whole))
+    facts, expected = (json.loads(out("info", "--json", "--model", str(path))) for path in (parts[0], whole))
+    size = sum(path.stat().st_size for path in parts)
+    assert facts == {**expected, "path": str(parts[0]), "file_bytes": size}
     target = tmp_path / "q.gguf"
     said = out("quantize", str(parts[0]), str(target), "--type", "q8_0", "-t", "1")
     percent = target.stat().st_size / sum(path.stat().st_size for path in parts)

@@ -18,7 +18,9 @@ from santacoder._version import __version__
 from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 
-COMMANDS = ("complete", "infill", "info", "tokenize", "bench", "convert", "quantize", "eval")
+COMMANDS = (
+    "complete", "infill", "models", "download", "info", "tokenize", "bench", "convert", "quantize", "eval",
+)  # fmt: skip
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
 

@@ -61,7 +61,9 @@ def table(report: Report) -> list[str]:
     waits = f"{waiting.waits} waits, {waiting.sleeps} asleep, CPU left {waiting.yields} times{lost}"
     read, dot = [x / 1e9 for x in limits.read_runs], [x / 1e12 for x in limits.dot_runs]
     percents = f"{share.forward_percent:.2f} % forward pass, {share.sampling_percent:.2f} % sampling and text"
-    sizes = f"weights {_mib(memory.weights_bytes)}, file {_mib(memory.file_bytes)}, peak / file"
+    sizes = (
+        f"weights {options.mebibytes(memory.weights_bytes)}, file {options.mebibytes(memory.file_bytes)}, peak / file"
+    )
     return [
         f"{report.model}, {report.isa}, {report.threads} threads, median of {report.runs} runs",
         _speed("prompt", report.prompt),
@@ -96,7 +98,3 @@ def _line(name: str, amount: str, value: float, unit: str, note: str, digits: in
 
 def _range(values: list[float], digits: int = 2) -> str:
     return f"({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"

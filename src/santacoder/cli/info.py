@@ -24,8 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the facts."""
-    with load(options.model_path(args), args.threads, args.context) as model:
-        facts = describe(model)
+    from dataclasses import asdict
+
+    from santacoder.gguf.facts import file_facts
+
+    path = options.model_path(args)
+    with load(path, args.threads, args.context) as model:
+        facts = {**asdict(file_facts(path)), **describe(model)}
     if args.json:
         options.print_json(facts)
         return
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:
-    """Collect the facts, as JSON values."""
+    """Collect the facts about a loaded model, as JSON values."""
     from dataclasses import asdict
 
     config = model.config
@@ -69,5 +74,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if name.endswith("_bytes") and isinstance(value, int):
-        return f"{value / 2**20:.1f} MiB"
-    return str(value)
+        return options.mebibytes(value)
+    if name == "parameters":
+        return f"{value:,}"
+    return "not stated" if value is None else str(value)

@@ -55,6 +55,13 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, metavar="N", help="number of positions to use (default: the model's)")
 
 
+def add_cache_dir(parser: argparse.ArgumentParser) -> None:
+    """Add --cache-dir."""
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="the hub's cache (default: $HF_HUB_CACHE, else the usual one)"
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -145,6 +152,11 @@ def read_input(name: str) -> str:
 def escaped(text: str) -> str:
     """Escape characters of a text from a file that are not printable, as they could control a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def mebibytes(count: int) -> str:
+    """Format a number of bytes."""
+    return f"{count / 2**20:.1f} MiB"
 
 
 def write(text: str) -> None:
