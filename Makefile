@@ -18,7 +18,7 @@ HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
-	stress delays tsan valgrind soak fuzz asm-check clean
+	stress delays tsan valgrind soak fuzz asm-check man clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -65,7 +65,8 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli engine/test_peer engine/test_reference \
+UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli \
+	cli/test_completion cli/test_models cli/test_prompts engine/test_peer engine/test_reference \
 	engine/test_sharing gguf/test_types hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
 	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen process/test_exit \
 	process/test_numpy_errors process/test_process process/test_stalled_thread process/test_affinity process/test_other_systems quantize/test_mixes scoring/test_perplexity sources/test_hub \
@@ -132,6 +133,15 @@ fuzz: build
 # Registers that each hot loop spills to the stack: see the limits in the script.
 asm-check: $(addprefix $(BUILD)/native/csrc/isa/,isa_avx2.o isa_avxvnni.o isa_avx512.o isa_amx.o)
 	$(PYTHON) tests/kernels/asm_check.py $^
+
+# The manual page, from the same declarations as --help; needs argparse-manpage. `man -M build/man santacoder` shows it.
+man:
+	@mkdir -p $(BUILD)/man/man1
+	COLUMNS=9999 PYTHONPATH=src $(PYTHON) -c "from argparse_manpage.cli import main; main()" \
+		--module santacoder.cli --function make_parser --project-name santacoder --prog santacoder \
+		--version "$$(PYTHONPATH=src $(PYTHON) -c 'from santacoder._version import __version__; print(__version__)')" \
+		--description "run the SantaCoder code model on a CPU" --manual-title "User commands" \
+		--output $(BUILD)/man/man1/santacoder.1
 
 clean:
 	rm -rf $(BUILD)

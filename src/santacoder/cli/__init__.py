@@ -20,6 +20,7 @@ from santacoder.errors import SantaCoderError
 
 COMMANDS = (
     "complete", "infill", "models", "download", "info", "tokenize", "bench", "convert", "quantize", "eval",
+    "completion",
 )  # fmt: skip
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
