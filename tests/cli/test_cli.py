@@ -15,6 +15,7 @@ import pytest
 
 import santacoder
 from santacoder.cli import COMMANDS, main, make_parser
+from santacoder.cli.eval import MEASUREMENTS
 from santacoder.decoding.options import OPTIONS
 from santacoder.sources import packaged
 from tests.support.command_line import fails, message_of, run, run_here
@@ -405,6 +406,13 @@ class TestFailures:
         code, out, err = run_here(*words)
         listed = re.findall(r"^    (\w+) ", out.decode(), re.MULTILINE)
         assert (code, err, listed) == (0, "", list(COMMANDS))
+
+    def test_help_fits_into_a_narrow_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "60")
+        commands = [(), *((name,) for name in COMMANDS), *(("eval", name) for name in MEASUREMENTS)]
+        lines = [line for words in commands for line in run_here("help", *words)[1].decode().splitlines()]
+        assert len(lines) > 1000
+        assert [line for line in lines if len(line) > 60] == []
 
     @pytest.mark.parametrize("words", [("complete",), ("eval",), ("eval", "humaneval")])
     def test_help_of_a_command(self, words: tuple[str, ...]) -> None:

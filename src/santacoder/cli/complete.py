@@ -19,6 +19,7 @@ HELP = "continue a prompt, or many"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.usage = "%(prog)s [OPTION ...] [PROMPT]"
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="the text; - or nothing reads standard input")
     parser.add_argument("-f", "--file", metavar="FILE", help="read the prompt from a file")
     parser.add_argument(

@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--type",
         type=str.lower,
         choices=tuple(MIXES),
+        metavar="TYPE",
         default="f16",
-        help="type of the matrices (default: %(default)s)",
+        help=f"type of the matrices: {', '.join(MIXES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--revision", metavar="R", help="a branch, tag or commit on the hub, such as mha (default: main)"
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fim-mode", choices=("psm", "spm"),
         help="the order with which the model infills best, prefix or suffix first; infill uses it by default",
     )  # fmt: skip
-    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
+    parser.add_argument(
+        "-t", "--threads", type=int, metavar="N", help="number of threads (default: what the machine allows)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
 

@@ -21,6 +21,7 @@ HELP = "write what belongs between a prefix and a suffix"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.usage = "%(prog)s [OPTION ...] [FILE]"
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="a text that holds the marker; - or nothing reads standard input"
     )

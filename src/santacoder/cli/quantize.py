@@ -27,14 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--type",
         type=str.lower,
         choices=tuple(MIXES),
+        metavar="TYPE",
         default="q4_k_m",
-        help="type of the matrices (default: %(default)s)",
+        help=f"type of the matrices: {', '.join(MIXES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
         help="code like the model's later input: weights that matter for it are rounded with more care",
     )  # fmt: skip
-    parser.add_argument("-t", "--threads", type=int, help="number of threads (default: what the machine allows)")
+    parser.add_argument(
+        "-t", "--threads", type=int, metavar="N", help="number of threads (default: what the machine allows)"
+    )
     parser.add_argument("-f", "--force", action="store_true", help="replace OUT.gguf if it exists")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the type, size and error of each tensor")
 

@@ -34,11 +34,11 @@ MEASUREMENTS = {
     "bpb": Measurement("bits per byte, and perplexity per token", text.add_bpb_arguments, text.run_bpb),
     "ppl": Measurement("perplexity per token only", text.add_ppl_arguments, text.run_ppl),
     "kl": Measurement("divergence of a model's predictions from a reference's", text.add_kl_arguments, text.run_kl),
+    "report": Measurement("compare a benchmark run with published numbers", report.add_arguments, report.run),
     **{
         name: Measurement(what, benchmark.arguments_of(name), run_benchmark)
         for name, what in benchmark.BENCHMARKS.items()
     },
-    "report": Measurement("compare a benchmark run with published numbers", report.add_arguments, report.run),
 }
 
 

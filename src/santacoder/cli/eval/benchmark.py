@@ -30,6 +30,7 @@ def arguments_of(name: str) -> Callable[[argparse.ArgumentParser], None]:
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         task = find_task(name)
+        parser.usage = "%(prog)s [OPTION ...] --out DIR"
         parser.set_defaults(task=name)
         _add_problems(parser, task)
         _add_sampling(parser, task)
