@@ -118,11 +118,15 @@ def test_a_part_of_the_problems_is_marked_as_such(tmp_path: Path) -> None:
     assert "| this run, 1 of 3 problems, 1 samples |" in out
     out, _ = evaluate("fim", *data, "--limit", "3", "--out", str(tmp_path / "g"), "--json")
     assert json.loads(out)["partial"] is None
-    report = tmp_path / "f" / "settings.json"
+    grown, _ = evaluate("fim", *data, "--out", str(tmp_path / "f"), "--json")  # problems are added to the run
+    assert json.loads(grown)["partial"] is None
+    assert (tmp_path / "f" / "samples.jsonl").read_bytes() == (tmp_path / "g" / "samples.jsonl").read_bytes()
+    evaluate("fim", *data, "--limit", "1", "--out", str(tmp_path / "i"))
+    report = tmp_path / "i" / "settings.json"
     settings = json.loads(report.read_bytes())
     assert settings.pop("of_problems") == 3
     report.write_text(json.dumps(settings))  # as before there was such a setting
-    evaluate("fim", *data, "--limit", "1", "--out", str(tmp_path / "f"))
+    evaluate("fim", *data, "--limit", "1", "--out", str(tmp_path / "i"))
 
 
 class TestMistakes:

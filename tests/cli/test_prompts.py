@@ -154,6 +154,14 @@ class TestPrompts:
         assert write(prompts) == again
         assert asked == [2]
 
+    def test_samples_are_added(self, prompts: Path) -> None:
+        first = write(prompts)
+        more = write(prompts, "--samples", "3")
+        assert more == write(prompts, "--samples", "3")
+        lines = without_times(more)
+        assert [(line["index"], line["sample"]) for line in lines] == [(i, s) for i in range(3) for s in range(3)]
+        assert set(first.splitlines()) < set(more.splitlines())
+
     def test_a_drawn_seed_is_kept(self, prompts: Path) -> None:
         out = prompts.with_name("out.jsonl")
         words = ("complete", "--prompts", str(prompts), "--out", str(out), "-n", "4", "--temperature", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -202,7 +203,7 @@ def test_a_folder_is_for_one_process(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"temperature": 0.5}, "with temperature 0.8, not 0.5"),
-        ({"n_samples": 4}, "with n_samples 3, not 4"),
+        ({"n_samples": 2}, "with n_samples 3, not 2"),
         ({"max_length": None}, "with max_length 512, not None"),
         ({"seed": 6}, "with seed 5, not 6"),
     ],
@@ -214,6 +215,31 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict[str, Any], mess
         go(tmp_path, sampling=replace(SAMPLING, **change))
     with pytest.raises(InvalidRequestError, match="with task 'humaneval', not 'mbpp': go on"):
         go(tmp_path, "mbpp")
+
+
+@pytest.mark.parametrize("given", [1, 9])
+def test_samples_are_added_to_a_run(tmp_path: Path, given: int) -> None:
+    """The first ones stay as they are, whether the run was finished or not."""
+    larger = replace(SAMPLING, n_samples=5)
+    with suppress(KeyboardInterrupt):
+        go(tmp_path / "grown", source=Stops(given) if given < 9 else SOURCE)
+    asked: list[int] = []
+
+    class Stopped:
+        def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
+            asked.append(len(wanted))
+            return Stops(2).run(wanted, sampling)
+
+    for _ in range(2):  # an addition that is interrupted goes on too
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "grown", sampling=larger, source=Stopped())
+        with pytest.raises(InvalidRequestError, match="is not finished"):
+            make_report(tmp_path / "grown")
+    go(tmp_path / "grown", sampling=larger)
+    go(tmp_path / "whole", sampling=larger)
+    assert asked == [15 - given, 13 - given]
+    assert results(tmp_path / "grown") == results(tmp_path / "whole")
+    assert json.loads((tmp_path / "grown" / SETTINGS).read_bytes())["n_samples"] == 5
 
 
 def test_other_settings_are_taken_while_there_is_no_sample(tmp_path: Path, whole: Path) -> None:

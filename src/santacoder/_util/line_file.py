@@ -76,17 +76,34 @@ def open_lines(path: Path, valid: Callable[[bytes], bool], place: Path) -> Itera
 
 
 def check_same_settings(
-    place: Path, before: Mapping[str, Any], wanted: Mapping[str, Any], ignored: Collection[str] = ()
-) -> None:
+    place: Path, before: Mapping[str, Any], wanted: Mapping[str, Any], *, growing: Collection[str] = (),
+    ignored: Collection[str] = (),
+) -> bool:  # fmt: skip
     """Check that work goes on with the settings with which it began; a difference in `task` is named before others.
 
+    Args:
+        place: what the error names.
+        before: the settings with which it began.
+        wanted: those with which it is to go on.
+        growing: numbers that may be larger than before.
+        ignored: settings that may differ.
+
+    Returns:
+        Whether one of `growing` is larger.
+
     Raises:
-        InvalidRequestError: it does not.
+        InvalidRequestError: another setting differs.
     """
+    grew = False
     for name in sorted({*before, *wanted} - {*ignored}, key=lambda name: (name != "task", name)):
-        if before.get(name) != wanted.get(name):
-            raise InvalidRequestError(
-                f"{place} holds a run with {name} {format_value(before.get(name))}, "
-                f"not {format_value(wanted.get(name))}: go on with the same settings, or choose another "
-                f"{'file' if place.is_file() else 'folder'}"
-            )
+        was, now = before.get(name), wanted.get(name)
+        if was == now:
+            continue
+        if name in growing and isinstance(was, int) and isinstance(now, int) and was < now:
+            grew = True
+            continue
+        raise InvalidRequestError(
+            f"{place} holds a run with {name} {format_value(was)}, not {format_value(now)}: go on with the same "
+            f"settings, or choose another {'file' if place.is_file() else 'folder'}"
+        )
+    return grew

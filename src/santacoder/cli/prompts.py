@@ -196,9 +196,8 @@ def _open_results(out: Path, settings: Mapping[str, Any]) -> Iterator[tuple[Line
     if is_file(out) and out.stat().st_size and not beside.exists():
         raise InvalidRequestError(f"{out} exists, and is not a file of results, as {beside} is missing")
     with open_lines(out, lambda line: _key(line) is not None, out) as file:
-        if file.lines:
-            check_same_settings(out, read_object(beside, InvalidRequestError), settings)
-        else:
+        before = read_object(beside, InvalidRequestError) if file.lines else {}
+        if not before or check_same_settings(out, before, settings, growing=["samples"]):
             dump_json(beside, settings)
         results = {}
         for number, line in enumerate(file.lines, 1):

@@ -83,18 +83,31 @@ def count_samples(folder: Path) -> int:
     return max((path.read_bytes().count(b"\n") for path in files), default=0)
 
 
-def _settle(folder: Path, settings: Mapping[str, Any], begun: bool) -> None:
-    """Write the settings of a new run, or check that a run that has `begun` has the same settings.
+def _settle(folder: Path, settings: Mapping[str, Any], begun: bool, file: LineFile) -> None:
+    """Write the settings of a new run, or check that a run that has `begun` has the same settings, or fewer samples.
 
-    The caller holds the folder's lock.
+    To a run that has fewer samples or problems more are added: its samples return to the record, `file`. The caller
+    holds the folder's lock.
     """
     path = folder / SETTINGS
     if not begun or not path.exists():
-        for name in (PROBLEMS, RESULTS, EXECUTIONS, PLOT):  # of an earlier run
-            (folder / name).unlink(missing_ok=True)
+        _forget_results(folder)
         dump_json(path, settings)
         return
-    check_same_settings(folder, read_object(path, InvalidRequestError), settings, ignored=[OF_PROBLEMS])
+    before = read_object(path, InvalidRequestError)
+    if check_same_settings(folder, before, settings, growing=["n_samples", "problems"], ignored=[OF_PROBLEMS]):
+        for sample in _whole(folder / SAMPLES):
+            file.add(_line(sample))
+        _forget_results(folder)
+        for name in (SAMPLES, GENERATIONS):  # only now: a process that is killed before leaves a finished run
+            (folder / name).unlink(missing_ok=True)
+        dump_json(path, settings)
+
+
+def _forget_results(folder: Path) -> None:
+    """Remove what was made from an earlier run's samples."""
+    for name in (PROBLEMS, RESULTS, EXECUTIONS, PLOT):
+        (folder / name).unlink(missing_ok=True)
 
 
 class Record:
@@ -168,7 +181,7 @@ def open_record(
     folder.mkdir(parents=True, exist_ok=True)
     with open_lines(folder / RECORD, lambda line: _parse(line) is not None, folder) as file:
         samples = [*_whole(folder / SAMPLES), *_all(folder / RECORD, file.lines)]
-        _settle(folder, settings, begun=bool(samples))
+        _settle(folder, settings, bool(samples), file)
         record = Record(folder, file, problems, n_samples)
         record.load(samples)
         yield record
