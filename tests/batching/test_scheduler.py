@@ -28,7 +28,7 @@ from santacoder.requests import check_request, new_sequences
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
 from tests.support.paths import FILE
-from tests.support.samples import CODE, PROMPTS, Counted, alone, facts, new_sequence
+from tests.support.samples import CODE, PROMPTS, Counted, alone, facts, new_sequence, run_until
 from tests.support.waiting import HANG
 
 
@@ -193,7 +193,7 @@ class TestThreads:
             call = Call()
             scheduler.submit(call, [sample])
             ready.wait(HANG)
-            scheduler.run_until(call, lambda: sample.ended)
+            run_until(scheduler, call, lambda: sample.ended)
 
         in_threads(4, work)
         assert max(engine.rows) == 4
@@ -391,8 +391,8 @@ class TestInterruptions:
         scheduler.submit(request, samples)
         monkeypatch.setattr(Sampler, "follow", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            scheduler.run_until(request, lambda: all(sample.ended for sample in samples))
-        scheduler.run_until(request, lambda: all(sample.ended for sample in samples))
+            run_until(scheduler, request, lambda: all(sample.ended for sample in samples))
+        run_until(scheduler, request, lambda: all(sample.ended for sample in samples))
         assert [sample.completion().text for sample in samples] == expected
 
     def test_deadline(self, model: santacoder.SantaCoder) -> None:
@@ -462,7 +462,7 @@ def test_ctrl_c_anywhere_loses_nobody(parts: tuple[Transformer, Tokenizer], firs
         def run(
             scheduler: Scheduler[Transformer] = scheduler, call: Call = call, sequences: list[Sequence] = sequences
         ) -> None:
-            scheduler.run_until(call, lambda: all(sequence.ended for sequence in sequences))
+            run_until(scheduler, call, lambda: all(sequence.ended for sequence in sequences))
 
         more = interrupt(run, at)
         run()

@@ -15,7 +15,7 @@ from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.sequence import Sequence, State
 from santacoder.engine.transformer import Transformer
 from santacoder.text.tokenizer import Tokenizer
-from tests.support.samples import CODE, Counted, alone, facts, new_sequence
+from tests.support.samples import CODE, Counted, alone, facts, new_sequence, run_until
 
 
 class TestLogprobs:
@@ -162,7 +162,7 @@ def test_the_state_names_how_far_a_sequence_is(parts: tuple[Transformer, Tokeniz
     scheduler.submit(call, [finished])
     scheduler.step()
     assert states()[0] == (State.RUNNING, False)
-    scheduler.run_until(call, lambda: finished.ended)
+    run_until(scheduler, call, lambda: finished.ended)
     scheduler.cancel([finished, cancelled])
     failed.error = santacoder.NumericalError("x")
     assert states() == [(State.FINISHED, True), (State.CANCELLED, True), (State.FAILED, True)]

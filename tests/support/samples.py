@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import santacoder
+from santacoder.batching.calls import Call
 from santacoder.batching.scheduler import Scheduler
 from santacoder.bench.measure import TimedSteps
 from santacoder.decoding.options import SamplingParams
@@ -35,6 +38,11 @@ def new_sequence(
     """Sample number `index` of a prompt, checked as the model's methods do it."""
     [sequence] = new_sequences(check_request(tokenizer, context, prompt, params), [index])
     return sequence
+
+
+def run_until(scheduler: Scheduler[Any], call: Call, done: Callable[[], bool]) -> None:
+    """Lead or wait until `done()`, which looks at the sequences of the call."""
+    scheduler.run(call.until(done), partial(scheduler.patience, call))
 
 
 def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:

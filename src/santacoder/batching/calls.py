@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 from santacoder.batching.engine_lock import Waiter
@@ -27,6 +29,11 @@ class Call(Waiter):
     def __len__(self) -> int:
         """Count the sequences that `take_ended` has not returned."""
         return len(self._left)
+
+    def until(self, done: Callable[[], bool]) -> Call:
+        """Note that this thread waits until `done()`, which looks at the sequences; return the call itself."""
+        self.owner, self.done = threading.get_ident(), done
+        return self
 
     def add(self, sequences: list[Sequence]) -> None:
         """Take over sequences, which begin after those added before."""

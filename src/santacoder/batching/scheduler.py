@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -117,15 +118,6 @@ class Scheduler(Generic[E]):
                 elif sequence.call is not None:
                     self._lock.wake([sequence.call])
 
-    def run_until(self, call: Call, done: Callable[[], bool]) -> None:
-        """Lead or wait until `done()`, which looks at the call's sequences.
-
-        Raises:
-            DeadlockError: the thread is in the middle of a step.
-        """
-        call.owner, call.done = threading.get_ident(), done
-        self.run(call, lambda quiet: self.patience(call, quiet))
-
     def run(self, waiter: Waiter, patience: Callable[[bool], float]) -> None:
         """Lead or wait until the waiter is done; `patience` is that of its calls.
 
@@ -177,7 +169,7 @@ class Scheduler(Generic[E]):
         try:
             self.submit(call, [sequence])
             while sequence.finish_reason is None or taken < len(sequence.pieces):
-                self.run_until(call, more)
+                self.run(call.until(more), partial(self.patience, call))
                 if sequence.error is not None:
                     raise sequence.error
                 if sequence.cancelled:
@@ -212,7 +204,7 @@ class Scheduler(Generic[E]):
         Raises:
             DeadlockError: the thread is in the middle of a step.
         """
-        self.run_until(call, lambda: call.has_ended)
+        self.run(call.until(lambda: call.has_ended), partial(self.patience, call))
         return call.take_ended()
 
     def exclusive(self, work: Callable[[E], T]) -> T:
