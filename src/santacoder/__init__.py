@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__getattr__`; a test compares the two
     from santacoder._version import __version__ as __version__
@@ -84,59 +84,99 @@ __all__ = sorted(["from_pretrained", "load", *_MODULES])
 
 
 def load(
-    path: str | os.PathLike[str] | None = None, threads: int | None = None, context: int | None = None
+    path: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    context: int | None = None,
+    *,
+    type: str | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> SantaCoder:
-    """Load a GGUF file, or without a path the small demonstration model that ships in the package.
+    """Load a model; without a name the small demonstration model that ships in the package.
 
-    Arguments and errors are those of `SantaCoder.load`.
+    Names are read in one way everywhere: a GGUF file; a folder with one; "owner/name" or "owner/name:file" on the hub,
+    or the URL of its page; "packaged", the demonstration model (a file of that name is "./packaged"). A folder or a
+    repository that has a checkpoint in place of a GGUF file, such as "bigcode/santacoder", is converted into a cache
+    when it is loaded for the first time. An object that is not a str, such as a Path, is a path.
+
+    Args:
+        path: the model's name.
+        threads: how many threads compute; None takes what the machine allows.
+        context: positions to use, prompt and completion together; None takes all that the model has.
+        type: of a checkpoint's matrices, "f16" or "q8_0", say; None is "q4_k_m". A GGUF file has to be of this type.
+        revision: a branch, tag or commit of a repository; None is the default branch.
+        cache_dir: the folder of the hub's cache, and of converted checkpoints within it; None is the usual ones.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
+        local_files_only: look nowhere but in the cache.
+        force_download: download and convert even what is in the cache.
 
     Raises:
+        OSError: a file cannot be found or downloaded: FileNotFoundError, HubError.
         ModelNotFoundError: `path` is None, and the installation lacks the packaged model.
+        ModelFormatError: it is not a model that can run.
+        MissingPackageError: the package that reads a checkpoint is not installed.
+        InvalidRequestError: there is no model, or several, or an argument is out of range.
+        UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
-    from santacoder.engine.loading import open_transformer
-    from santacoder.sources.packaged import packaged_model
-
-    transformer, tokenizer = open_transformer(
-        packaged_model() if path is None else path,
-        threads,
-        context,
-        meanwhile=lambda: import_module("santacoder.model"),
-    )
-    from santacoder.model import SantaCoder
-
-    return SantaCoder(transformer, tokenizer)
+    return _load(
+        path, threads, context, type=type, revision=revision, cache_dir=cache_dir, token=token,
+        local_files_only=local_files_only, force_download=force_download,
+    )  # fmt: skip
 
 
 def from_pretrained(
-    repo: str,
+    repo: str | os.PathLike[str],
     filename: str | None = None,
     revision: str | None = None,
     threads: int | None = None,
     context: int | None = None,
+    *,
+    type: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> SantaCoder:
-    """Load a model from the Hugging Face hub, downloaded unless the local cache has it.
+    """Load a model, usually from the Hugging Face hub, downloaded unless the local cache has it.
 
     Args:
-        repo: "owner/name", or "owner/name:file".
+        repo: "owner/name", "owner/name:file", or any other name that `load` takes.
         filename: the file; None takes the one that `repo` names, the only GGUF file, or the only Q4_K_M one.
         revision: a branch, tag or commit; None is the default branch.
-        threads: as in `SantaCoder.load`.
-        context: as in `SantaCoder.load`.
+        threads: as in `load`.
+        context: as in `load`.
+        type: as in `load`.
+        cache_dir: as in `load`.
+        token: as in `load`.
+        local_files_only: as in `load`.
+        force_download: as in `load`.
 
     Raises:
-        InvalidRequestError: `repo` is a path or names another file than `filename`, or the repository has no such
-            file, no GGUF file, or several.
-        HubError: the repository or the file cannot be fetched.
-        SantaCoderError: any error of `SantaCoder.load`.
+        InvalidRequestError: `repo` names another file than `filename`, or as in `load`.
+        SantaCoderError: any error of `load`.
     """
-    from santacoder.sources.hub import download
-    from santacoder.sources.model_name import parse_hub_name, with_file
+    return _load(
+        repo, threads, context, file=filename, type=type, revision=revision, cache_dir=cache_dir, token=token,
+        local_files_only=local_files_only, force_download=force_download,
+    )  # fmt: skip
 
-    name = parse_hub_name(repo)
-    if name is not None:  # else `download` says what is wrong with it
-        name = with_file(name, "filename", filename)
-        repo, filename = name.repo or repo, name.file
-    return load(download(repo, filename, revision), threads, context)
+
+def _load(name: str | os.PathLike[str] | None, threads: int | None, context: int | None, **options: Any) -> SantaCoder:
+    """Load the model of this name; `options` are those of `ModelOptions`."""
+    from santacoder.conversion.find_model import ModelOptions, find_model
+    from santacoder.engine.loading import open_transformer
+    from santacoder.sources.model_name import parse_name
+
+    path = find_model(parse_name(name), ModelOptions(**options))
+    transformer, tokenizer = open_transformer(
+        path, threads, context, meanwhile=lambda: import_module("santacoder.model")
+    )
+    from santacoder.model import SantaCoder
+
+    return SantaCoder(transformer, tokenizer)
 
 
 if not TYPE_CHECKING:  # else type checkers would accept any name as public

@@ -20,6 +20,7 @@ from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
+from santacoder.conversion.find_model import find_model
 from santacoder.decoding.options import SamplingOptions, check_context, check_scored, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
@@ -40,6 +41,7 @@ from santacoder.requests import (
     sampling_params,
 )
 from santacoder.scoring.score import Score, score_sequences
+from santacoder.sources.model_name import parse_name
 from santacoder.text.infilling import Mode
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
@@ -64,20 +66,8 @@ class SantaCoder(AsyncRequests):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
-        """Load a GGUF file.
-
-        Args:
-            path: the file, of the architecture "starcoder"; of a split model its first part.
-            threads: how many threads compute; None takes what the machine allows.
-            context: positions to use, prompt and completion together; None takes all that the model has.
-
-        Raises:
-            OSError: the file cannot be opened.
-            ModelFormatError: it is not a model that can run.
-            InvalidRequestError: `threads` or `context` is out of range.
-            UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
-        """
-        return cls(*open_transformer(path, threads, context))
+        """Load a model by a name that `santacoder.load` takes; that has more arguments, and the same errors."""
+        return cls(*open_transformer(find_model(parse_name(path)), threads, context))
 
     @with_options
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:

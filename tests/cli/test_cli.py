@@ -340,7 +340,7 @@ class TestPackagedModel:
 class TestFailures:
     def test_files(self, tmp_path: Path) -> None:
         assert fails("info", model="none.gguf") == "none.gguf: there is no such model file"
-        assert "directory" in fails("info", model=tmp_path)
+        assert fails("info", model=tmp_path) == f"'{tmp_path}' has no GGUF file; it has no files"
         foreign = tmp_path / "foreign.gguf"
         foreign.write_bytes(b"MZ" + bytes(100))
         assert str(foreign) in fails("info", model=foreign)

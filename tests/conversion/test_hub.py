@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import constants
 
 from tests.support import checkpoint_builder as builder
-from tests.support import reference
+from tests.support import published_hub, reference
+from tests.support.published_hub import BRANCHES, REPO, commit_of, snapshot_of, tensors_of
 
 pytest.importorskip("safetensors")
 
@@ -23,50 +24,10 @@ import santacoder
 from santacoder.conversion.convert import convert
 from santacoder.gguf.reader import GGUFFile
 
-REPO = "bigcode/santacoder"
-#: Branch -> layout; "final" is on main.
-BRANCHES = {
-    "mha": "multi-head",
-    "no-fim": "split",
-    "fim": "split",
-    "stars": "split",
-    "fertility": "split",
-    "comments": "split",
-    "dedup-alt": "split",
-    "main": "split",
-}
-
-
-def commit_of(branch: str) -> str:
-    return hashlib.sha1(branch.encode()).hexdigest()
-
-
-def tensors_of(branch: str) -> builder.Tensors:
-    """Make the weights of each branch differ, in the last norm."""
-    tensors = builder.weights(BRANCHES[branch])
-    tensors["transformer.ln_f.bias"] = builder.noise((builder.WIDTH,), 100 + list(BRANCHES).index(branch))
-    return tensors
-
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache as huggingface_hub lays it out: refs name commits, snapshots link to blobs named by their hash."""
-    cache = tmp_path_factory.mktemp("hub")
-    folder = cache / f"models--{REPO.replace('/', '--')}"
-    for part in ("refs", "blobs", "snapshots"):
-        (folder / part).mkdir(parents=True)
-    for branch, layout in BRANCHES.items():
-        (folder / "refs" / branch).write_text(commit_of(branch))
-        snapshot = folder / "snapshots" / commit_of(branch)
-        early = branch in ("stars", "comments")  # whose tokenizer lacks the special tokens
-        builder.write_checkpoint(snapshot, layout, tensors=tensors_of(branch), special=not early)
-        builder.write_json(snapshot / "generation_config.json", {"eos_token_id": [builder.BPE_TOKENS, 10]})
-        builder.write_json(snapshot / "tokenizer_config.json", {"eos_token": "<|endoftext|>"})
-        for path in snapshot.iterdir():
-            blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
-            path.rename(blob)
-            path.symlink_to(Path("../../blobs") / blob.name)
-    return cache
+    return published_hub.fill(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture
@@ -136,7 +97,7 @@ def test_the_caller_knows_better(tmp_path: Path, branch: str) -> None:
 @pytest.mark.parametrize("branch", ["no-fim", "mha"])
 def test_a_folder_of_the_cache(cache: Path, tmp_path: Path, branch: str) -> None:
     """What `hf download` prints is a folder that still tells where it comes from."""
-    folder = cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit_of(branch)
+    folder = snapshot_of(cache, branch)
     convert(folder, tmp_path / "m.gguf")
     metadata = metadata_of(tmp_path / "m.gguf")
     assert metadata["general.name"] == f"santacoder-{branch}"
@@ -194,10 +155,12 @@ def test_only_what_is_needed_is_downloaded(cache: Path, tmp_path: Path, monkeypa
 
     def snapshot_download(repo: str, **options: Any) -> str:
         asked.update(options, repo=repo)
-        return str(cache / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit_of("fim"))
+        return str(snapshot_of(cache, "fim"))
 
     siblings = [SimpleNamespace(rfilename=name) for name in here + others]
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=siblings))
+    monkeypatch.setattr(
+        huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=siblings, sha=commit_of("fim"))
+    )
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     convert(REPO, tmp_path / "m.gguf", revision="fim")
     assert (asked["repo"], asked["revision"]) == (REPO, "fim")

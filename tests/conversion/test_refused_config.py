@@ -99,8 +99,8 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidRequestError, match=message):
             convert(source, tmp_path / "m.gguf")
-    with pytest.raises(InvalidRequestError, match="is a folder, which has no revision 'main'"):
-        convert(folder, tmp_path / "m.gguf", revision="main")
+    with pytest.raises(InvalidRequestError, match="is a folder, which has no revision 'fim'"):
+        convert(folder, tmp_path / "m.gguf", revision="fim")
     with pytest.raises(InvalidRequestError, match=r"^the type is 'f8', but it must be one of f32, f16"):
         convert(folder, tmp_path / "m.gguf", "f8")
     with pytest.raises(InvalidRequestError, match=r"^fim_mode is 'msp', but it must be 'psm' or 'spm'$"):

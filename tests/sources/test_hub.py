@@ -97,7 +97,7 @@ def test_not_in_the_cache(cache: Path) -> None:
 
 def test_the_hub_lists_the_files(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [SimpleNamespace(rfilename=name) for name in ("README.md", "model.gguf", "pytorch_model.bin")]
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=files))
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=files, sha=COMMIT))
     assert download("owner/name").endswith("model.gguf")
     error = hub_error("RemoteEntryNotFoundError")
     answer_with(monkeypatch, error, "hf_hub_download")

@@ -19,7 +19,7 @@ from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 
 COMMANDS = (
-    "complete", "infill", "models", "download", "info", "tokenize", "bench", "convert", "quantize", "eval",
+    "complete", "infill", "models", "download", "cache", "info", "tokenize", "bench", "convert", "quantize", "eval",
     "completion",
 )  # fmt: skip
 

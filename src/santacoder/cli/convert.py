@@ -7,7 +7,6 @@ from pathlib import Path
 
 from santacoder.cli import options
 from santacoder.cli.stopping import orderly
-from santacoder.quantize.mixes import MIXES
 
 HELP = "convert a checkpoint (safetensors) to a GGUF file"
 
@@ -16,14 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("source", metavar="SOURCE", help="a folder with a checkpoint, or OWNER/NAME on the hub")
     parser.add_argument("-o", "--out", required=True, metavar="FILE", help="the GGUF file to write")
-    parser.add_argument(
-        "--type",
-        type=str.lower,
-        choices=tuple(MIXES),
-        metavar="TYPE",
-        default="f16",
-        help=f"type of the matrices: {', '.join(MIXES)} (default: %(default)s)",
-    )
+    options.add_type(parser, "type of the matrices", "f16")
+    parser.set_defaults(type="f16")
     parser.add_argument(
         "--revision", metavar="R", help="a branch, tag or commit on the hub, such as mha (default: main)"
     )
@@ -40,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-t", "--threads", type=int, metavar="N", help="number of threads (default: what the machine allows)"
     )
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    options.add_hub(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     options.quiet_hub()
     keywords = {"fim": args.fim, "fim_mode": args.fim_mode, "threads": args.threads, "force": args.force}
+    access = {"cache_dir": args.cache_dir, "token": args.token, "local_files_only": args.local_files_only}
     with orderly():
-        convert(args.source, args.out, args.type, args.revision, **keywords)
+        convert(args.source, args.out, args.type, args.revision, **keywords, **access)
     print(f"{args.out}: {Path(args.out).stat().st_size} bytes")

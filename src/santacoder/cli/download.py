@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from santacoder.cli import options
 
@@ -13,18 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", metavar="REPO[:FILE]", help="OWNER/NAME on the hub, with :FILE.gguf if it has several")
     parser.add_argument("--revision", metavar="R", help="a branch, tag or commit (default: the default branch)")
-    parser.add_argument("--force", action="store_true", help="download even what the cache has")
-    options.add_cache_dir(parser)
+    options.add_type(parser, "type of a checkpoint's matrices after conversion; a GGUF file has to be of it", "q4_k_m")
+    parser.add_argument("--force", action="store_true", help="download and convert even what the cache has")
+    options.add_hub(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Download the file unless the cache has it, and print its path."""
-    from santacoder.sources.hub import download
+    """Download the file unless the cache has it, convert it if it is a checkpoint, and print its path."""
     from santacoder.sources.model_name import parse_hub_name
 
     name = parse_hub_name(args.name)
-    if name is None or name.repo is None:
+    if name is None:
         raise options.UsageError(f"{args.name!r} is not a repository on the hub: OWNER/NAME or OWNER/NAME:FILE")
-    options.quiet_hub()
-    access = {"cache_dir": args.cache_dir, "force_download": args.force}
-    print(download(name.repo, name.file, args.revision, **access))
+    print(options.resolve_model(name, replace(options.model_options(args), force_download=args.force)))

@@ -7,9 +7,16 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from santacoder._util.text_file import decode_text
+
+if TYPE_CHECKING:
+    from santacoder.conversion.find_model import ModelOptions
+    from santacoder.sources.model_name import ModelName
+
+#: What arguments are added to: a parser, or a group of one.
+Arguments = argparse._ActionsContainer
 
 
 class UsageError(Exception):
@@ -37,14 +44,39 @@ def add_note(args: argparse.Namespace, note: str) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model."""
-    parser.add_argument(
+    """Add --model, and what says more about it."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
         "-m",
         "--model",
         metavar="PATH|REPO[:FILE]",
-        help="a GGUF file, or OWNER/NAME on the hub, with :FILE.gguf if that has several "
-        f"(default: ${VARIABLE}, else the packaged demonstration model)",
+        help="a GGUF file, a folder, or OWNER/NAME on the hub, with :FILE.gguf if that has several; a checkpoint is "
+        f"converted once (default: ${VARIABLE}, else the packaged demonstration model)",
     )
+    group.add_argument(
+        "--revision", metavar="R", help="a branch, tag or commit on the hub, such as no-fim (default: main)"
+    )
+    add_type(group, "type of a checkpoint's matrices after conversion; a GGUF file has to be of it", "q4_k_m")
+    add_hub(group)
+
+
+def add_type(parser: Arguments, help: str, default: str | None, **keywords: Any) -> None:
+    """Add --type; `default` is what its help names."""
+    from santacoder.quantize.mixes import MIXES
+
+    parser.add_argument(
+        "--type", type=str.lower, choices=tuple(MIXES), metavar="TYPE",
+        help=f"{help}: {', '.join(MIXES)} (default: {default})", **keywords,
+    )  # fmt: skip
+
+
+def add_hub(parser: Arguments) -> None:
+    """Add what says how the hub is asked."""
+    add_cache_dir(parser)
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="for private repositories (default: $HF_TOKEN, or the login's)"
+    )
+    parser.add_argument("--local-files-only", action="store_true", help="look nowhere but in the cache")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -55,11 +87,13 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, metavar="N", help="number of positions to use (default: the model's)")
 
 
-def add_cache_dir(parser: argparse.ArgumentParser) -> None:
+def add_cache_dir(parser: Arguments) -> None:
     """Add --cache-dir."""
     parser.add_argument(
-        "--cache-dir", metavar="DIR", help="the hub's cache (default: $HF_HUB_CACHE, else the usual one)"
-    )
+        "--cache-dir", metavar="DIR",
+        help="the hub's cache, and that of converted checkpoints within it (default: $HF_HUB_CACHE and "
+        "$SANTACODER_CACHE, else the usual ones)",
+    )  # fmt: skip
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -71,30 +105,49 @@ def model_path(args: argparse.Namespace) -> str:
     """Find the GGUF file that --model or the environment names; without either, take the packaged one and note it.
 
     Raises:
-        SantaCoderError: the download failed, or the installation lacks the packaged model.
+        SantaCoderError: the download or the conversion failed, or the installation lacks the packaged model.
     """
-    name: str = args.model or os.environ.get(VARIABLE, "")
-    if name:
-        return resolve_model(name)
-    from santacoder.sources.packaged import packaged_model
-
-    path = str(packaged_model())
-    add_note(args, PACKAGED_NOTE)
-    return path
+    return resolve_model(model_name(args), model_options(args))
 
 
-def resolve_model(name: str) -> str:
-    """Find the GGUF file that a name means, downloading it if it is on the hub: see `resolve.parse_name`.
+def model_name(args: argparse.Namespace) -> str | None:
+    """Return the name that --model or the environment gives; note it if there is none."""
+    name = args.model or os.environ.get(VARIABLE) or None
+    if name is None:
+        add_note(args, PACKAGED_NOTE)
+    return name
+
+
+def model_options(args: argparse.Namespace) -> ModelOptions:
+    """Return what the command line says about the model beside its name."""
+    from santacoder.conversion.find_model import ModelOptions
+
+    return ModelOptions(
+        type=args.type, revision=args.revision, cache_dir=args.cache_dir, token=args.token,
+        local_files_only=args.local_files_only,
+    )  # fmt: skip
+
+
+def resolve_model(name: str | ModelName | None, options: ModelOptions | None = None) -> str:
+    """Find the GGUF file that a name means: see `find_model`.
 
     Raises:
-        SantaCoderError: the download failed.
+        SantaCoderError: the download or the conversion failed.
     """
-    from santacoder.sources.model_name import local_gguf, parse_name
+    from santacoder.cli.stopping import orderly
+    from santacoder.conversion.find_model import DEFAULTS, find_model
+    from santacoder.sources.model_name import ModelName, parse_name
 
-    meant = parse_name(name)
-    if not meant.is_path:
+    meant = name if isinstance(name, ModelName) else parse_name(name)
+    if meant.repo is not None:
         quiet_hub()
-    return local_gguf(meant)
+    with orderly():
+        return find_model(meant, options or DEFAULTS, tell)
+
+
+def tell(text: str) -> None:
+    """Print a line about what is done, to standard error."""
+    print(f"santacoder: {text}", file=sys.stderr)
 
 
 def quiet_hub() -> None:

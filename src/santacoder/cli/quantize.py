@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from santacoder._util.atomic_file import check_not_read
 from santacoder.cli import options
 from santacoder.cli.stopping import orderly
-from santacoder.quantize.mixes import MIXES
 
 if TYPE_CHECKING:
     from santacoder.quantize.quantize_file import TensorReport
@@ -23,14 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="IN.gguf", help="a model whose matrices are F32, F16 or BF16; if it is split, its first part"
     )
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
-    parser.add_argument(
-        "--type",
-        type=str.lower,
-        choices=tuple(MIXES),
-        metavar="TYPE",
-        default="q4_k_m",
-        help=f"type of the matrices: {', '.join(MIXES)} (default: %(default)s)",
-    )
+    options.add_type(parser, "type of the matrices", "q4_k_m")
+    parser.set_defaults(type="q4_k_m")
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
         help="code like the model's later input: weights that matter for it are rounded with more care",

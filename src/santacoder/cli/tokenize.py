@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from santacoder.cli import options
+
+if TYPE_CHECKING:
+    from santacoder.text.tokenizer import Tokenizer
 
 HELP = "show the tokens of a text"
 
@@ -20,19 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print id and piece of each token; the weights are not loaded."""
     text = options.read_prompt(args)
-    path = options.model_path(args)
-    from santacoder.gguf.config_reader import read_config
-    from santacoder.gguf.reader import GGUFFile
-    from santacoder.text.tokenizer import Tokenizer
-
-    with GGUFFile.open(path) as file:
-        tokenizer = Tokenizer.from_gguf(file, read_config(file).vocab_size)
+    tokenizer = _tokenizer(args)
     ids = tokenizer.encode(text, special=not args.plain)
     if args.json:
         options.print_json({"tokens": ids, "pieces": [tokenizer.decode([token]) for token in ids]})
         return
     for token in ids:
         options.write(f"{token:>6} {_shown(tokenizer.token_bytes(token))!r}\n")
+
+
+def _tokenizer(args: argparse.Namespace) -> Tokenizer:
+    """Return the model's tokenizer; no checkpoint is converted for it."""
+    from santacoder.conversion.find_model import find_tokenizer
+    from santacoder.gguf.config_reader import read_config
+    from santacoder.gguf.reader import GGUFFile
+    from santacoder.sources.model_name import parse_name
+    from santacoder.text.tokenizer import Tokenizer
+
+    options.quiet_hub()
+    found = find_tokenizer(parse_name(options.model_name(args)), options.model_options(args))
+    if not isinstance(found, str):
+        return found[0]
+    with GGUFFile.open(found) as file:
+        return Tokenizer.from_gguf(file, read_config(file).vocab_size)
 
 
 def _shown(piece: bytes) -> str | bytes:

@@ -8,12 +8,11 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from santacoder._util.json_file import read_object
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import format_value, invalid_argument
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
-from santacoder.conversion.find_checkpoint import Source, checkpoint_files, locate
-from santacoder.conversion.hf_config import CheckpointConfig, parse_config
+from santacoder.conversion.find_checkpoint import Source, checkpoint_files, locate, read_config
+from santacoder.conversion.hf_config import CheckpointConfig
 from santacoder.conversion.layouts import TensorMap
 from santacoder.conversion.metadata import (
     FOREIGN_ENDS,
@@ -36,7 +35,6 @@ from santacoder.quantize.quantizer import Quantizer
 from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODES, FimMode, Tokenizer
 
 
-@default_fpenv()
 def convert(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -48,13 +46,16 @@ def convert(
     threads: int | None = None,
     force: bool = False,
     progress: bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
 ) -> None:
     """Convert a checkpoint of SantaCoder, or another of GPTBigCode's architecture, to a GGUF file.
 
     One tensor is in memory at a time. The file takes its name when it is complete.
 
     Args:
-        source: a folder, or "owner/name" on the hub, with config.json, a tokenizer and weights.
+        source: a folder, or "owner/name" on the hub or its URL, with config.json, a tokenizer and weights.
         out: the file to write.
         type: the type of the matrices, a name of `mixes.MIXES`: "f16", "q4_k_m".
         revision: a branch, tag or commit on the hub; None is the default branch.
@@ -65,6 +66,9 @@ def convert(
         threads: how many threads compute; None is as many as the machine allows.
         force: whether an existing file is replaced; a file of the checkpoint never is.
         progress: whether to draw a bar on standard error; None draws one on a terminal.
+        cache_dir: the folder of the hub's cache; None is the usual one.
+        token: for gated and private repositories; None takes the one of `hf auth login`.
+        local_files_only: look nowhere but in the cache.
 
     Raises:
         InvalidRequestError: an unknown type or fim_mode, fim_mode for a model that does not fill in, no such folder, a
@@ -75,20 +79,37 @@ def convert(
         FileExistsError: `out` exists, and not `force`.
         OSError: a file cannot be read or written.
     """
-    mix = find_mix(type)
+    find_mix(type)
     if fim_mode not in (None, *FIM_MODES):
         raise invalid_argument("fim_mode", fim_mode, "'psm' or 'spm'")
     quantizer = Quantizer(threads)
     folder = Path(source)
     check_target(out, force, checkpoint_files(folder) if folder.is_dir() else ())
-    place = locate(os.fspath(source), revision)
-    values = _read_config(place)
-    checkpoint = parse_config(values)
+    access = {"cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+    place = locate(os.fspath(source), revision, **access)
+    convert_source(place, out, type, quantizer, fim=fim, fim_mode=fim_mode, force=force, progress=progress)
+
+
+@default_fpenv()
+def convert_source(
+    place: Source,
+    out: str | os.PathLike[str],
+    type: str,
+    quantizer: Quantizer,
+    *,
+    fim: bool | None = None,
+    fim_mode: FimMode | None = None,
+    force: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Convert a checkpoint whose files are there; arguments and errors are those of `convert`."""
+    mix = find_mix(type)
+    values, checkpoint = read_config(place)
     files, stored = read_weights(place.folder, place.place)
     tensors = TensorMap(checkpoint, stored)
     config = _model_config(place, checkpoint, tensors)
     ends = read_ends(place.folder, values)
-    fields = model_fields(config, mix.file_type) + _tokenizer(place, ends, config, fim, fim_mode)
+    fields = model_fields(config, mix.file_type) + _tokenizer(place, ends, config.vocab_size, fim, fim_mode)[0]
     types = tensor_types(mix, config)
     sources = [
         TensorSource(name, shape, types[name], functools.partial(tensors.load, name))
@@ -101,11 +122,17 @@ def convert(
         write_model(out, fields, sources, quantizer.encode, force=force, reads=reads, progress=bar.update)
 
 
-def _read_config(source: Source) -> dict[str, object]:
-    path = source.folder / "config.json"
-    if not path.is_file():
-        raise ModelFormatError(f"{source.place} has no config.json")
-    return read_object(path)
+def read_checkpoint_tokenizer(place: Source) -> tuple[Tokenizer, int]:
+    """Return a checkpoint's tokenizer and the model's context, without its weights.
+
+    Raises:
+        ModelFormatError: the checkpoint cannot run or is damaged; the key is named.
+    """
+    values, checkpoint = read_config(place)
+    if checkpoint.vocab_size is None:
+        raise ModelFormatError("config.json: vocab_size is missing, so that the tokenizer needs the converted model")
+    ends = read_ends(place.folder, values)
+    return _tokenizer(place, ends, checkpoint.vocab_size, None, None)[1], checkpoint.positions
 
 
 def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorMap) -> Config:
@@ -125,19 +152,18 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
 
 
 def _tokenizer(
-    source: Source, ends: list[NamedEnd], config: Config, fim: bool | None, fim_mode: FimMode | None
-) -> list[Field]:
-    """Return the tokenizer's fields, after building our own tokenizer from them as a check."""
+    source: Source, ends: list[NamedEnd], vocab_size: int, fim: bool | None, fim_mode: FimMode | None
+) -> tuple[list[Field], Tokenizer]:
+    """Return the tokenizer's fields, and our own tokenizer, which is built from them as a check."""
     if fim is None and source.is_no_fim:
         fim = False
     files = read_tokenizer(source.folder, source.place)
-    vocabulary = build_vocabulary(files, config.vocab_size, ends, fim)
+    vocabulary = build_vocabulary(files, vocab_size, ends, fim)
     _warn_of_ends(vocabulary)
     if fim_mode is not None and not vocabulary.fim:
         raise InvalidRequestError(f"fim_mode is {fim_mode!r}, but this model is not one that fills in the middle")
     fields = tokenizer_fields(files, vocabulary, fim_mode)
-    Tokenizer.from_gguf(as_read(fields), config.vocab_size)
-    return fields
+    return fields, Tokenizer.from_gguf(as_read(fields), vocab_size)
 
 
 def _warn_of_ends(vocabulary: Vocabulary) -> None:
@@ -146,13 +172,13 @@ def _warn_of_ends(vocabulary: Vocabulary) -> None:
         first, n_more = vocabulary.unknown[0], len(vocabulary.unknown) - 1
         more = f", and {n_more} more that are named" if n_more else ""
         warnings.warn(
-            f"{first.place} has {format_value(first.token)}{more}: not a token, so it does not end a text", stacklevel=4
+            f"{first.place} has {format_value(first.token)}{more}: not a token, so it does not end a text", stacklevel=6
         )
     if len(vocabulary.ends) > FOREIGN_ENDS:
         n = len(vocabulary.ends)
         warnings.warn(
             f"{n} tokens end a text; llama.cpp will find {FOREIGN_ENDS}, the others are kept under {END_IDS_KEY}",
-            stacklevel=4,
+            stacklevel=6,
         )
 
 

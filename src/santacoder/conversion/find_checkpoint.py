@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from santacoder._util.json_file import read_object
 from santacoder.conversion.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
-from santacoder.conversion.weights import is_weights_file, weights_files
-from santacoder.errors import InvalidRequestError
-from santacoder.sources.hub import download_files
-from santacoder.sources.model_name import or_path, parse_name
+from santacoder.conversion.hf_config import CheckpointConfig, parse_config
+from santacoder.conversion.weights import check_reader, is_weights_file, weights_files
+from santacoder.errors import InvalidRequestError, ModelFormatError
+from santacoder.sources.hub import Listing, download_files, list_files
+from santacoder.sources.model_name import ModelName, or_path, parse_name, with_revision
 
 #: Files besides the weights that a conversion reads if they exist.
 _SMALL_FILES: Final = (
@@ -69,36 +70,82 @@ class Source:
         return any(name.endswith(NO_FIM) for name in (self.revision or "", self.name, *self.branches))
 
 
-def locate(source: str | Path, revision: str | None = None) -> Source:
+def locate(source: str | Path, revision: str | None = None, **access: Any) -> Source:
     """Return a checkpoint's folder; the files of a repository that a conversion needs are downloaded to the cache.
 
     Args:
-        source: a folder, or "owner/name" on the hub if there is no such folder.
+        source: a folder, or a repository's name if there is no such folder: see `parse_name`.
         revision: a branch, tag or commit of the repository; None is the default branch.
+        access: keywords of `hub.list_files`.
 
     Raises:
         InvalidRequestError: there is no such folder, or `revision` is given for a folder.
-        ModelFormatError: the repository has no weights.
+        ModelFormatError: the repository has no weights, or its config.json asks for what cannot run.
+        MissingPackageError: the package that reads its weights is not installed.
         HubError: the repository cannot be fetched.
     """
-    name = parse_name(str(source))
-    folder, repo = Path(source), name.repo
-    if folder.is_dir():
-        if revision is not None:
-            raise InvalidRequestError(f"{source} is a folder, which has no revision {revision!r}")
-        return _of_folder(folder)
-    if folder.exists():
+    name = with_revision(parse_name(str(source)), revision)
+    if name.is_path and Path(source).is_dir():
+        return source_of_folder(Path(source))
+    if name.is_path and Path(source).exists():
         raise InvalidRequestError(f"{source} is a file: name the folder that has the checkpoint")
-    if repo is None or name.file is not None:
+    if name.repo is None or name.file is not None:
         raise InvalidRequestError(f"{source} is neither a folder nor OWNER/NAME on the hub")
-
-    def needed(names: Iterable[str]) -> list[str]:
-        names = list(names)
-        return [*weights_files(repo, names), *(name for name in _SMALL_FILES if name in names)]
-
     with or_path(name):
-        snapshot = download_files(repo, needed, revision)
-    return Source(snapshot, repo, revision, snapshot.name, _branches(snapshot))
+        listed = list_files(name.repo, name.revision, what="a checkpoint", **access)
+        return fetch(source_in_repository(name, listed), listed.names, **access)
+
+
+def source_in_repository(name: ModelName, listed: Listing) -> Source:
+    """Return the source of a checkpoint in a repository, whose folder may lack files: see `fetch`."""
+    return Source(listed.folder, name.repo, name.revision, listed.commit, _branches(listed.folder))
+
+
+def fetch(source: Source, names: list[str], weights: bool = True, **access: Any) -> Source:
+    """Download what a conversion needs of a repository's files; without `weights`, only what its tokenizer needs.
+
+    What cannot run is refused before its weights are downloaded.
+
+    Args:
+        source: as `source_in_repository` returns it.
+        names: all files of the repository.
+        weights: whether the weights are needed.
+        access: keywords of `hub.download_files`.
+
+    Raises:
+        ModelFormatError: there are no weights, or config.json asks for what cannot run.
+        MissingPackageError: the package that reads the weights is not installed.
+        HubError: a file cannot be fetched.
+    """
+    if source.repo is None:
+        return source
+    large = weights_files(source.place, names) if weights else []
+    if large:
+        check_reader(large[0])
+    small = [name for name in _SMALL_FILES if name in names]
+    folder = download_files(source.repo, small, source.revision, **access)
+    if large:
+        read_config(Source(folder, source.repo, source.revision))
+        folder = download_files(source.repo, [*large, *small], source.revision, **access)
+    return Source(folder, source.repo, source.revision, folder.name, _branches(folder))
+
+
+def read_config(source: Source) -> tuple[dict[str, object], CheckpointConfig]:
+    """Return the values of config.json, and what they mean.
+
+    Raises:
+        ModelFormatError: it is missing or damaged, or asks for what cannot run; the key is named.
+    """
+    path = source.folder / "config.json"
+    if not path.is_file():
+        raise ModelFormatError(f"{source.place} has no config.json")
+    values = read_object(path)
+    return values, parse_config(values)
+
+
+def is_checkpoint(names: list[str]) -> bool:
+    """Return whether a folder with these files has weights that can be converted."""
+    return any(map(is_weights_file, names))
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -110,7 +157,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name in _SMALL_FILES or is_weights_file(path.name))
 
 
-def _of_folder(folder: Path) -> Source:
+def source_of_folder(folder: Path) -> Source:
     """Return the source of a folder; a snapshot in the hub's cache, as `hf download` prints it, has a repository."""
     path = folder.absolute()
     cached = _CACHED.fullmatch(path.parent.parent.name)

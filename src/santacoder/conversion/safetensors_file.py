@@ -23,6 +23,11 @@ _LENGTH_BYTES: Final = 8
 _MAX_HEADER_BYTES: Final = 1 << 20  # a tensor takes about 100 bytes
 
 
+def missing_safetensors(name: str) -> MissingPackageError:
+    """Return the error for a file that cannot be read, since the package is not installed."""
+    return MissingPackageError(f"{name} needs the package safetensors: install it (pip install 'santacoder[convert]')")
+
+
 def read_safetensors(path: Path) -> list[StoredTensor]:
     """Return the tensors of a file, without reading them yet.
 
@@ -33,9 +38,7 @@ def read_safetensors(path: Path) -> list[StoredTensor]:
     try:
         safetensors = importlib.import_module("safetensors")
     except ImportError as error:
-        raise MissingPackageError(
-            f"{path.name} needs the package safetensors: install it (pip install 'santacoder[convert]')"
-        ) from error
+        raise missing_safetensors(path.name) from error
     identity = file_identity(path)
     header_bytes = _header_bytes(path)
     try:

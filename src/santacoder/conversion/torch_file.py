@@ -17,6 +17,14 @@ from santacoder.errors import MissingPackageError, ModelFormatError
 _NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
+def missing_torch(name: str) -> MissingPackageError:
+    """Return the error for a file that cannot be read, since PyTorch is not installed."""
+    return MissingPackageError(
+        f"{name} is a pickle, which only PyTorch's safe loader may read: install torch, "
+        "or take a revision that has model.safetensors"
+    )
+
+
 def read_torch(path: Path) -> list[StoredTensor]:
     """Return the tensors of a file; if it can be mapped, they are not read yet.
 
@@ -27,10 +35,7 @@ def read_torch(path: Path) -> list[StoredTensor]:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        raise MissingPackageError(
-            f"{path.name} is a pickle, which only PyTorch's safe loader may read: install torch, "
-            "or take a revision that has model.safetensors"
-        ) from error
+        raise missing_torch(path.name) from error
     if not path.stat().st_size:
         raise ModelFormatError(f"{path.name} is empty")
     try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.json_file import read_object
 from santacoder._util.validation import format_value, printable
-from santacoder.conversion.safetensors_file import read_safetensors
+from santacoder.conversion.safetensors_file import missing_safetensors, read_safetensors
 from santacoder.conversion.stored import StoredTensor
-from santacoder.conversion.torch_file import read_torch
+from santacoder.conversion.torch_file import missing_torch, read_torch
 from santacoder.errors import ModelFormatError
 from santacoder.sources.hub import listing
 
@@ -38,6 +39,17 @@ def weights_files(place: str, names: Iterable[str]) -> list[str]:
             return [first, *(name for name in names if pattern is not None and fnmatchcase(name, pattern))]
     expected = ", ".join(first for first, *_ in _KINDS)
     raise ModelFormatError(f"{place} has no weights (none of {expected}); {listing(names)}")
+
+
+def check_reader(name: str) -> None:
+    """Check that the package which reads a weights file of this name is installed.
+
+    Raises:
+        MissingPackageError: it is not.
+    """
+    package, error = ("torch", missing_torch) if name.startswith("pytorch_") else ("safetensors", missing_safetensors)
+    if find_spec(package) is None:
+        raise error(name)
 
 
 def is_weights_file(name: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from santacoder._util.validation import check_integer
 from santacoder.batching.policy import MAX_RUNNING
+from santacoder.conversion.find_model import DEFAULTS, ModelOptions, find_model
 from santacoder.engine.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
 from santacoder.gguf.digest import model_sha256
@@ -21,6 +22,7 @@ from santacoder.harness.record import SampleRecord
 from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
+from santacoder.sources.model_name import ModelName
 
 #: Portions in an actor at a time. They share its batch, so the second keeps it full while the first runs out.
 PORTIONS: Final = 2
@@ -31,15 +33,16 @@ RETRIES: Final = 100  # restarts of an actor, and of a portion
 class RayWorker:
     """An actor that holds a model and generates samples."""
 
-    def __init__(self, path: str, sha256: str, threads: int, context: int | None) -> None:
-        """Load the model.
+    def __init__(self, name: ModelName, options: ModelOptions, sha256: str, threads: int, context: int | None) -> None:
+        """Load the model that the name means on this machine.
 
         Raises:
-            InvalidRequestError: the file on this machine differs from the run's.
+            InvalidRequestError: its file differs from the run's.
         """
+        path = find_model(name, options)
         if model_sha256(Path(path)) != sha256:
             raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
-        self._model = SantaCoder.load(path, threads, context)
+        self._model = SantaCoder.load(Path(path), threads, context)
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[SampleRecord]:
         """Generate the wanted samples."""
@@ -48,16 +51,18 @@ class RayWorker:
 
 @dataclass(frozen=True, slots=True)
 class RaySamples:
-    """A Ray cluster; the model's path must hold the same file on each of its machines.
+    """A Ray cluster; the model's name must mean the same file on each of its machines.
 
     Attributes:
-        path: the GGUF file.
+        path: the GGUF file on this one.
         sha256: of its bytes.
         actors: how many models to load, 1 or more.
         threads: of each actor; None is what this machine allows, which the actors of a cluster started here share.
         context: of each actor; None is the model's.
         address: of the cluster; None is the one that this process is connected to, else that of RAY_ADDRESS, else
             a new one on this machine.
+        name: what the machines find the model by; None is `path`.
+        options: what they look for beside the name.
     """
 
     path: Path
@@ -66,6 +71,8 @@ class RaySamples:
     threads: int | None = None
     context: int | None = None
     address: str | None = None
+    name: ModelName | None = None
+    options: ModelOptions = DEFAULTS
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> Iterator[SampleRecord]:
         """See `SampleSource.run`.
@@ -129,7 +136,8 @@ class RaySamples:
         kind = ray.remote(
             num_cpus=threads, max_restarts=RETRIES, max_task_retries=RETRIES, max_concurrency=PORTIONS
         )(RayWorker)  # fmt: skip
-        actors = [kind.remote(str(self.path), self.sha256, threads, self.context) for _ in range(self.actors)]
+        model = (self.name or ModelName(str(self.path)), self.options, self.sha256)
+        actors = [kind.remote(*model, threads, self.context) for _ in range(self.actors)]
         portions = (wanted[start : start + MAX_RUNNING] for start in range(0, len(wanted), MAX_RUNNING))
         working: dict[Any, Any] = {}
         for actor in actors * PORTIONS:

@@ -10,7 +10,8 @@
 As in `transformers`, `generate` chooses from all rows of the embedding. That includes infilling markers and padding,
 which the rest of this library never chooses, and <fim-pad> does not end a sequence, as it does elsewhere here.
 
-A checkpoint is a GGUF file, or a folder or hub repository that holds one. Only `return_tensors="pt"` needs PyTorch.
+A checkpoint is a GGUF file, a folder or hub repository that holds one, or one in the format of `transformers`, which is
+converted once. Only `return_tensors="pt"` needs PyTorch.
 Differences from `transformers`:
 
 - Everything runs on the CPU in the precision of the file; logits are float32. There are no gradients.

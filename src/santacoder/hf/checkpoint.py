@@ -3,58 +3,76 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from santacoder._util.regular_file import file_identity
-from santacoder._util.validation import why_bad_path
+from santacoder._util.validation import invalid_argument
+from santacoder.conversion.find_model import ModelOptions, find_model, find_tokenizer
 from santacoder.engine.loading import open_transformer
 from santacoder.errors import InvalidRequestError
-from santacoder.gguf.config import Config
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
-from santacoder.sources.hub import choose, listing
-from santacoder.sources.model_name import local_gguf, parse_name, with_file
+from santacoder.quantize.mixes import find_mix
+from santacoder.sources.model_name import parse_name
 from santacoder.text.tokenizer import Tokenizer
 
+#: Of a checkpoint that is converted: nearest to what transformers gives.
+DEFAULT_TYPE: Final = "q8_0"
+#: PyTorch's names -> ours.
+_DTYPES: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 #: Tokenizers in use, by the identity of their file.
 _TOKENIZERS: Final[WeakValueDictionary[tuple[int, ...], Tokenizer]] = WeakValueDictionary()
 
 
-def locate(checkpoint: str | os.PathLike[str], gguf_file: str | None, **access: Any) -> str:
-    """Find a checkpoint's GGUF file; download it if it is on the hub and not in the cache.
+def options_of(gguf_file: str | None, type: str | None, dtypes: Mapping[str, object], **access: Any) -> ModelOptions:
+    """Return what a caller of `from_pretrained` asks for.
 
     Args:
-        checkpoint: a file, a folder, or a name on the hub if there is nothing at that path: see `parse_name`.
-        gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
-        access: the keywords of `hub.download`.
+        gguf_file: the file in a folder or repository.
+        type: of a checkpoint's matrices, or None.
+        dtypes: arguments by name that say it in PyTorch's words; None and "auto" say nothing.
+        access: fields of `ModelOptions`.
 
     Raises:
-        InvalidRequestError: the folder or repository has no such file, no GGUF file, or several; or `checkpoint` and
-            `gguf_file` name different files.
-        HubError: the file cannot be downloaded.
+        InvalidRequestError: a dtype is not one of three, or two of these arguments contradict each other.
     """
-    name = parse_name(checkpoint)
-    if name.is_path:
-        return _local(Path(checkpoint), gguf_file)
-    return local_gguf(with_file(name, "gguf_file", gguf_file), **access)
+    said: dict[str, str] = {}
+    if type is not None:
+        find_mix(type)
+        said["type"] = type.lower()
+    floats = {}
+    for name, dtype in dtypes.items():
+        if dtype not in (None, "auto"):
+            word = str(dtype).removeprefix("torch.")
+            if word not in _DTYPES:
+                raise invalid_argument(name, dtype, f"one of {', '.join(_DTYPES)}, or None: choose others with type")
+            floats[name] = _DTYPES[word]
+    if len({*said.values(), *floats.values()}) > 1:
+        (first, one), (second, other) = list({**said, **floats}.items())[:2]
+        raise InvalidRequestError(f"{first} is {one!r}, but {second} is {other!r}")
+    default = next(iter(floats.values()), DEFAULT_TYPE)
+    return ModelOptions(gguf_file, "gguf_file", said.get("type"), default, **access)
 
 
-def _local(path: Path, gguf_file: str | None) -> str:
-    if "\0" in str(path):
-        raise InvalidRequestError(f"{str(path)!r} {why_bad_path(path)}")
-    if not path.is_dir():
-        return str(path)
-    names = [entry.name for entry in path.iterdir() if entry.is_file()]
-    if gguf_file is not None and not (path / gguf_file).is_file():
-        raise InvalidRequestError(f"{str(path)!r} has no file {gguf_file!r}; {listing(names)}")
-    return str(path / (gguf_file or choose(str(path), names)))
+def find_checkpoint(checkpoint: str | os.PathLike[str], options: ModelOptions) -> str:
+    """Return the path of a checkpoint's GGUF file; errors are those of `find_model`."""
+    return find_model(parse_name(checkpoint), options)
 
 
-def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
-    """Return a file's tokenizer (its loaded model's, if there is one) and the model's dimensions; read no weights.
+def open_tokenizer(checkpoint: str | os.PathLike[str], options: ModelOptions) -> tuple[Tokenizer, int]:
+    """Return a checkpoint's tokenizer and the model's context; weights are neither downloaded nor converted for it.
+
+    Errors are those of `find_model` and `load_tokenizer`.
+    """
+    found = find_tokenizer(parse_name(checkpoint), options)
+    return load_tokenizer(found) if isinstance(found, str) else found
+
+
+def load_tokenizer(path: str) -> tuple[Tokenizer, int]:
+    """Return a file's tokenizer (its loaded model's, if there is one) and the model's context; read no weights.
 
     Raises:
         OSError: the file cannot be opened.
@@ -65,7 +83,7 @@ def load_tokenizer(path: str) -> tuple[Tokenizer, Config]:
         config = read_config(file)
         tokenizer = _TOKENIZERS.get(key) or Tokenizer.from_gguf(file, config.vocab_size)
     _TOKENIZERS[key] = tokenizer
-    return tokenizer, config
+    return tokenizer, config.context_length
 
 
 def load_model(path: str, threads: int | None, context: int | None) -> SantaCoder:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.decoding.options import check_context
 from santacoder.errors import InvalidRequestError
-from santacoder.hf.checkpoint import load_model, locate
+from santacoder.hf.checkpoint import find_checkpoint, load_model, options_of
 from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options
 from santacoder.hf.tensors import CPU, Device, Kind, as_kind, check_device, draw_seed, kind_of, to_array
 from santacoder.model import SantaCoder
@@ -33,6 +33,7 @@ class AutoModelForCausalLM:
         force_download: bool = False,
         token: str | bool | None = None,
         trust_remote_code: bool | None = None,
+        type: str | None = None,
         torch_dtype: object = None,
         dtype: object = None,
         low_cpu_mem_usage: bool | None = None,
@@ -44,16 +45,19 @@ class AutoModelForCausalLM:
         """Load the model of a checkpoint.
 
         Args:
-            checkpoint: a GGUF file, a folder with one, or "owner/name" or "owner/name:file" on the hub.
+            checkpoint: a name as `santacoder.load` takes it: a GGUF file, a folder with one or with a checkpoint,
+                "owner/name" or "owner/name:file" on the hub.
             gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
             revision: a branch, tag or commit; None is the default branch.
-            cache_dir: the folder of the hub's cache; None is the usual one.
+            cache_dir: the folder of the hub's cache, and of converted checkpoints within it; None is the usual ones.
             local_files_only: look nowhere but in the cache.
-            force_download: download even what is in the cache.
+            force_download: download and convert even what is in the cache.
             token: for gated and private repositories; None takes the one of `hf auth login`.
             trust_remote_code: ignored: code of a repository is never run.
-            torch_dtype: ignored: the file determines the precision of the weights.
-            dtype: ignored; the newer name of `torch_dtype`.
+            type: of a checkpoint's matrices after conversion, "f16" or "q4_k_m", say; None is "q8_0", nearest to what
+                transformers gives. A GGUF file has to be of this type.
+            torch_dtype: likewise, as torch.float32, torch.float16 or torch.bfloat16; without effect on a GGUF file.
+            dtype: the newer name of `torch_dtype`.
             low_cpu_mem_usage: ignored: loading always needs little memory.
             device_map: "auto", "cpu" or {"": "cpu"}.
             attn_implementation: ignored: there is only one.
@@ -70,7 +74,11 @@ class AutoModelForCausalLM:
             if device not in (None, "auto"):
                 check_device(device)
         access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        path = locate(checkpoint, gguf_file, force_download=force_download, token=token, **access)
+        options = options_of(
+            gguf_file, type, {"dtype": dtype, "torch_dtype": torch_dtype}, force_download=force_download, token=token,
+            **access,
+        )  # fmt: skip
+        path = find_checkpoint(checkpoint, options)
         return CausalLM(load_model(path, threads, context), os.fspath(checkpoint))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, SupportsIndex
 
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.errors import InvalidRequestError
-from santacoder.hf.checkpoint import load_tokenizer, locate
+from santacoder.hf.checkpoint import open_tokenizer, options_of
 from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
 from santacoder.text.tokenizer import Tokenizer
 
@@ -47,12 +47,13 @@ class AutoTokenizer:
         """Load the tokenizer of a checkpoint; read no weights, and share the tokenizer of a model that is loaded.
 
         Args:
-            checkpoint: a GGUF file, a folder with one, or "owner/name" or "owner/name:file" on the hub.
+            checkpoint: a name as `santacoder.load` takes it: a GGUF file, a folder with one or with a checkpoint,
+                "owner/name" or "owner/name:file" on the hub.
             gguf_file: the file in the folder or repository; None takes the only one, or the only Q4_K_M one.
             revision: a branch, tag or commit; None is the default branch.
-            cache_dir: the folder of the hub's cache; None is the usual one.
+            cache_dir: the folder of the hub's cache, and of converted checkpoints within it; None is the usual ones.
             local_files_only: look nowhere but in the cache.
-            force_download: download even what is in the cache.
+            force_download: download and convert even what is in the cache.
             token: for gated and private repositories; None takes the one of `hf auth login`.
             trust_remote_code: ignored: code of a repository is never run.
             use_fast: ignored: there is only one tokenizer.
@@ -67,9 +68,8 @@ class AutoTokenizer:
             InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
         """
         access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        path = locate(checkpoint, gguf_file, force_download=force_download, token=token, **access)
-        tokenizer, config = load_tokenizer(path)
-        length = config.context_length
+        options = options_of(gguf_file, None, {}, force_download=force_download, token=token, **access)
+        tokenizer, length = open_tokenizer(checkpoint, options)
         if model_max_length is not None:
             length = check_integer("model_max_length", model_max_length, 1, _NO_LIMIT)
         made = CodeTokenizer(tokenizer, length, os.fspath(checkpoint))

@@ -21,7 +21,6 @@ from santacoder.decoding.options import SamplingOptions
 from santacoder.errors import ContextOverflowError, InvalidRequestError, MissingPackageError
 from santacoder.model import SantaCoder
 from santacoder.requests import Request
-from santacoder.sources.model_name import local_gguf, parse_name
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -60,29 +59,42 @@ class SantaCoderLM(TemplateLM):  # type: ignore[misc]
         context: int | None = None,
         seed: int = 1234,
         max_gen_toks: int = MAX_GEN_TOKS,
+        *,
+        type: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
         **unused: Any,
     ) -> None:
         """Load a model.
 
         Args:
-            model: a GGUF file, OWNER/NAME or OWNER/NAME:FILE on the hub, or a loaded model; None is the packaged
-                one.
+            model: a name as `santacoder.load` takes it, or a loaded model; None is the packaged one.
             threads: as in `santacoder.load`.
             context: likewise.
             seed: of requests that sample. The n-th of equal requests in one call gets sample number n.
             max_gen_toks: the most tokens to generate if a task does not say.
-            unused: what lm-eval passes to every model (batch_size, device, ...); ignored, batches form by themselves.
+            type: as in `santacoder.load`.
+            revision: likewise.
+            cache_dir: likewise.
+            token: likewise.
+            local_files_only: likewise.
+            unused: what lm-eval passes to every model (batch_size, device, ...), and trust_remote_code; ignored, as
+                batches form by themselves, and code of a repository is never run.
 
         Raises:
             InvalidRequestError: an argument is unknown.
             SantaCoderError: the model cannot be loaded.
         """
         super().__init__()
-        if unknown := set(unused) - {"batch_size", "max_batch_size", "device"}:
+        if unknown := set(unused) - {"batch_size", "max_batch_size", "device", "trust_remote_code"}:
             raise InvalidRequestError(f"{sorted(unknown)[0]!r} is not an argument of the model {NAME}")
         if not isinstance(model, SantaCoder):
-            path = None if model is None else local_gguf(parse_name(model))
-            model = santacoder.load(path, threads, context)
+            model = santacoder.load(
+                model, threads, context, type=type, revision=revision, cache_dir=cache_dir, token=token,
+                local_files_only=local_files_only,
+            )  # fmt: skip
         self.model: SantaCoder = model
         self._seed = seed
         self._warned: set[frozenset[str]] = set()

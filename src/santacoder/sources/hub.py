@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder.errors import HubError, InvalidRequestError, SantaCoderError
+from santacoder.errors import HubError, InvalidRequestError
 from santacoder.gguf.split import part_names
 
 _SHOWN_FILES: Final = 20
 _TIMEOUT: Final = 10.0  # seconds
+#: The type that is taken where nothing says which, as a compromise of size, speed and quality.
+DEFAULT_TYPE: Final = "q4_k_m"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in a revision of a repository.
+
+    Attributes:
+        names: of its files; without a network, of those in the local cache.
+        commit: the commit's hash.
+        folder: where the local cache has, or would have, the files of that commit.
+    """
+
+    names: list[str]
+    commit: str
+    folder: Path
 
 
 def download(
@@ -41,14 +59,12 @@ def download(
         token: for gated and private repositories; None takes the one of `hf auth login`.
 
     Raises:
-        InvalidRequestError: `repo` is a path; the repository has no such file, no GGUF file, or several; or the file is
-            a later part of a split model.
+        InvalidRequestError: the repository has no such file, no GGUF file, or several; or the file is a later part of a
+            split model.
         HubError: the repository or a file cannot be fetched: no network, no such name, no permission.
     """
     import huggingface_hub
 
-    if repo.startswith((".", "/", "~")):
-        raise InvalidRequestError(f"{repo!r} is a path, but a repository on the hub is OWNER/NAME: load() takes paths")
     access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
     access["local_files_only"] = local_files_only
     with _telling(repo, filename, access):
@@ -79,26 +95,39 @@ def _telling(repo: str, filename: str | None, access: dict[str, Any]) -> Iterato
         raise HubError(f"cannot get {filename or 'a model'} from {repo!r}{at}: {reason}") from error
 
 
-def download_files(
+def list_files(
     repo: str,
-    needed: Callable[[list[str]], list[str]],
     revision: str | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    what: str = "a model",
+) -> Listing:
+    """Return the files of a repository; errors say that `what` is wanted. The other arguments are those of `download`.
+
+    Raises:
+        HubError: the repository cannot be looked up: no network, no such name, no permission.
+    """
+    access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
+    access["local_files_only"] = local_files_only
+    with _telling_of(repo, what, revision):
+        return _listing_of(repo, access)
+
+
+def download_files(
+    repo: str,
+    names: Sequence[str],
+    revision: str | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    token: str | bool | None = None,
 ) -> Path:
-    """Return the folder of one commit of a repository in the local cache, with the files that are needed.
+    """Return the folder of one commit of a repository in the local cache, with these files.
 
-    The folder's name is the commit's hash. Environment variables apply as in `download`.
-
-    Args:
-        repo: "owner/name".
-        needed: maps the names of the repository's files to those that are needed; its errors pass through.
-        revision: a branch, tag or commit; None is the default branch.
-        cache_dir: the folder of the cache; None is the usual one.
-        local_files_only: use only the cache.
-        token: for gated and private repositories; None takes the one of `hf auth login`.
+    The folder's name is the commit's hash. Environment variables apply as in `download`, and so do the arguments.
 
     Raises:
         HubError: the repository or a file cannot be fetched: no network, no such name, no permission.
@@ -106,23 +135,38 @@ def download_files(
     import huggingface_hub
 
     access: dict[str, Any] = {"revision": revision, "cache_dir": cache_dir, "token": token}
-    access["local_files_only"] = local_files_only
-    try:
-        names = needed(_files(repo, access))
-        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=names, **access))
-    except SantaCoderError:
-        raise
-    except Exception as error:
-        at = "" if revision is None else f" at {revision!r}"
-        raise HubError(f"cannot get a checkpoint from {repo!r}{at}: {_reason(error, [])}") from error
+    access |= {"local_files_only": local_files_only, "force_download": force_download}
+    with _telling_of(repo, "a checkpoint", revision):
+        folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=list(names), **access))
     for name in names:
         if not (folder / name).is_file():
             raise HubError(f"the local cache of {repo!r} lacks {name}, and the hub cannot be reached (offline?)")
     return folder
 
 
-def choose(place: str, names: Iterable[str]) -> str:
-    """Return the only GGUF file among `names`, or the only Q4_K_M one; of a split model, the first part.
+@contextmanager
+def _telling_of(repo: str, what: str, revision: str | None) -> Iterator[None]:
+    """Turn the hub's errors about a repository into ours."""
+    try:
+        yield
+    except Exception as error:
+        at = "" if revision is None else f" at {revision!r}"
+        raise HubError(f"cannot get {what} from {repo!r}{at}: {_reason(error, [])}") from error
+
+
+def gguf_files(names: Iterable[str]) -> list[str]:
+    """Return the GGUF files among `names`, sorted; of a split model, the first part."""
+    return sorted(name for name in names if name.lower().endswith(".gguf") and part_names(name)[0] == name)
+
+
+def of_type(files: Iterable[str], type: str) -> list[str]:
+    """Return those of the files that have the name of a type, such as "f16", in theirs."""
+    pattern = re.compile(rf"(?<!b){re.escape(type)}", re.IGNORECASE)  # "bf16" is not "f16"
+    return [name for name in files if pattern.search(name.rpartition("/")[2])]
+
+
+def choose(place: str, names: Iterable[str], type: str | None = None) -> str:
+    """Return the only GGUF file among `names`, or the only one of a type (Q4_K_M, if that is None).
 
     Errors call the repository or folder `place`.
 
@@ -130,9 +174,8 @@ def choose(place: str, names: Iterable[str]) -> str:
         InvalidRequestError: there is no such file.
     """
     names = sorted(names)
-    found = [name for name in names if name.lower().endswith(".gguf") and part_names(name)[0] == name]
-    preferred = [name for name in found if fnmatch(name.lower(), "*q4_k_m*")]
-    for candidates in (found, preferred):
+    found = gguf_files(names)
+    for candidates in (found, of_type(found, type or DEFAULT_TYPE)):
         if len(candidates) == 1:
             return candidates[0]
     if not found:
@@ -149,38 +192,50 @@ def listing(names: Iterable[str]) -> str:
     return f"it has {', '.join(shown[:_SHOWN_FILES])}{more}"
 
 
-def _files(repo: str, access: dict[str, Any]) -> list[str]:
-    """Return the repository's files; without a network, those of the local cache."""
+def _listing_of(repo: str, access: dict[str, Any]) -> Listing:
+    """List the repository; without a network, its local cache; raises any error of `huggingface_hub`."""
     import huggingface_hub
+    from huggingface_hub import constants
 
     try:
         if access["local_files_only"]:
             return _snapshot(repo, access)
         info = huggingface_hub.model_info(repo, revision=access["revision"], token=access["token"], timeout=_TIMEOUT)
-        return [file.rfilename for file in info.siblings or ()]
+        cache = Path(constants.HF_HUB_CACHE if access["cache_dir"] is None else access["cache_dir"])
+        folder = cache / f"models--{repo.replace('/', '--')}" / "snapshots" / str(info.sha)
+        return Listing([file.rfilename for file in info.siblings or ()], str(info.sha), folder)
     except Exception:
-        cached = _cached_files(repo, access)
-        if not cached:
+        try:
+            cached = _snapshot(repo, access)
+        except Exception:
+            cached = None
+        if cached is None or not cached.names:
             raise
         return cached
+
+
+def _files(repo: str, access: dict[str, Any]) -> list[str]:
+    """Return the repository's files; without a network, those of the local cache."""
+    return _listing_of(repo, access).names
 
 
 def _cached_files(repo: str, access: dict[str, Any]) -> list[str]:
     """Return the repository's files in the local cache; none if it lacks the revision."""
     try:
-        return _snapshot(repo, access)
+        return _snapshot(repo, access).names
     except Exception:
         return []
 
 
-def _snapshot(repo: str, access: dict[str, Any]) -> list[str]:
+def _snapshot(repo: str, access: dict[str, Any]) -> Listing:
     """Return the files of the cached revision; raises any error of `huggingface_hub` if there is none."""
     import huggingface_hub
 
     # A snapshot counts as complete when it has all files that match the patterns; without patterns, always.
     options = {**access, "local_files_only": True}
     folder = Path(huggingface_hub.snapshot_download(repo, allow_patterns=[], **options))
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return Listing(names, folder.name, folder)
 
 
 def _is(error: Exception, *names: str) -> bool:

@@ -1,4 +1,4 @@
-"""Lists the models that are on this machine: the packaged one, and GGUF files in the hub's cache."""
+"""Lists the models on this machine: the packaged one, GGUF files in the hub's cache, and converted checkpoints."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.facts import FileFacts, file_facts
 from santacoder.gguf.reader import GGUFFile
 from santacoder.gguf.split import part_names
+from santacoder.sources.converted import converted_models
+from santacoder.sources.model_name import PACKAGED
 from santacoder.sources.packaged import packaged_model
 
 
@@ -32,10 +34,14 @@ class InstalledModel:
 
 
 def installed_models(cache_dir: str | os.PathLike[str] | None = None) -> Iterator[InstalledModel]:
-    """Yield the packaged model, then those of the hub's cache, by name; `cache_dir` is the usual cache if None."""
+    """Yield the packaged model, then those of the hub's cache and converted checkpoints, both by name.
+
+    `cache_dir` is the folder of the hub's cache, with the one of converted checkpoints in it; None is the usual ones.
+    """
     with suppress(ModelNotFoundError):
-        yield _look_at("packaged", packaged_model())
+        yield _look_at(PACKAGED, packaged_model())
     yield from (_look_at(name, path) for name, path in sorted(_cached_files(cache_dir).items()))
+    yield from (_look_at(model.path, Path(model.path)) for model in converted_models(cache_dir))
 
 
 def _cached_files(cache_dir: str | os.PathLike[str] | None) -> dict[str, Path]:

@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> None:
         from santacoder.harness.sandbox.runner import check_isolation
 
         check_isolation()
-    model_path = Path(options.model_path(args))
+    name = options.model_name(args)
+    model_path = Path(options.resolve_model(name, options.model_options(args)))
     from santacoder.harness.record import check_inputs, count_samples
     from santacoder.harness.sampling_run import Sampling, generate, run_seed, run_settings
 
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
         args.top_k,
     )  # fmt: skip
     settings = run_settings(task, data, problems, model_path, args.context, sampling, of_problems)
-    source = _sample_source(args, model_path, settings["model_sha256"])
+    source = _sample_source(args, name, model_path, settings["model_sha256"])
     with telling_how_to_go_on(folder, len(problems) * sampling.n_samples, lambda: count_samples(folder)):
         rows = generate(folder, problems, settings, sampling, source)
         _score(args, task, folder, problems, rows)
@@ -155,14 +156,16 @@ def _limits(args: argparse.Namespace) -> tuple[float, int]:
     return args.timeout, args.memory << 20
 
 
-def _sample_source(args: argparse.Namespace, path: Path, sha256: str) -> SampleSource:
+def _sample_source(args: argparse.Namespace, name: str | None, path: Path, sha256: str) -> SampleSource:
     if args.engine == "local":
         from santacoder.harness.sampling_run import LocalSamples
 
         return LocalSamples(path, args.threads, args.context)
     from santacoder.harness.ray_cluster import RaySamples
+    from santacoder.sources.model_name import parse_name
 
-    return RaySamples(path, sha256, args.actors, args.threads, args.context, args.ray_address)
+    model = (parse_name(name), options.model_options(args))
+    return RaySamples(path, sha256, args.actors, args.threads, args.context, args.ray_address, *model)
 
 
 def _score(

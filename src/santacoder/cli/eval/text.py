@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from santacoder import load
@@ -14,6 +14,9 @@ from santacoder.errors import InvalidRequestError
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
     from santacoder.scoring.perplexity import Divergence, Likelihood, Progress
+
+#: Of a checkpoint that is converted to compare others with.
+REFERENCE_TYPE = "f32"
 
 Row = dict[str, Any]  # one file's or the total's results, as JSON has them
 
@@ -124,14 +127,19 @@ def add_kl_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `kl`."""
     add_ppl_arguments(parser)
     parser.add_argument(
-        "-r", "--reference", required=True, metavar="PATH|REPO[:FILE]", help="the model to compare with, such as F32"
+        "-r",
+        "--reference",
+        required=True,
+        metavar="PATH|REPO[:FILE]",
+        help="the model to compare with, such as F32, to which a checkpoint is converted",
     )
 
 
 def run_kl(args: argparse.Namespace) -> None:
     """Print the divergence from the reference."""
     texts = read_texts(args)
-    reference_path = options.resolve_model(args.reference)
+    found = replace(options.model_options(args), type=None, default_type=REFERENCE_TYPE, revision=None)
+    reference_path = options.resolve_model(args.reference, found)
     path = options.model_path(args)
     from santacoder.scoring.perplexity import Divergence, check_stride, measure_divergence
 

@@ -1,0 +1,58 @@
+"""`santacoder cache list | clear`: the checkpoints that were converted when they were loaded."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from santacoder.cli import options
+
+if TYPE_CHECKING:
+    from santacoder.sources.converted import ConvertedModel
+
+HELP = "list or remove converted checkpoints"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the commands."""
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, what, run_it in (
+        ("list", "list the converted checkpoints, with their sizes", _list),
+        ("clear", "remove all converted checkpoints; what they were made from stays", _clear),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        options.add_cache_dir(command)
+        options.add_json(command)
+        command.set_defaults(cache=run_it)
+        options.remember_parser(command)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the chosen command."""
+    args.cache(args)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from santacoder.sources.converted import converted_models
+
+    _print(list(converted_models(args.cache_dir)), args)
+
+
+def _clear(args: argparse.Namespace) -> None:
+    from santacoder.sources.converted import clear
+
+    removed = clear(args.cache_dir)
+    _print(removed, args)
+    options.add_note(args, f"{options.mebibytes(sum(model.file_bytes for model in removed))} were freed")
+
+
+def _print(models: Sequence[ConvertedModel], args: argparse.Namespace) -> None:
+    """Print each one's size, type, version and source, or JSON."""
+    if args.json:
+        options.print_json([asdict(model) for model in models])
+        return
+    for model in models:
+        size, kind = options.mebibytes(model.file_bytes), model.type.upper()
+        options.write(f"{size:>11}  {kind:<10}  {model.version:<12}  {options.escaped(model.source)}\n")
