@@ -220,6 +220,14 @@ class TestFolders:
         find_model(parse_name("mine"), ModelOptions(type="f16"))  # which no file is
         assert conversions == ["f16"]
 
+    def test_a_snapshot_of_another_cache(self, hub: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has all files, so that the hub and the usual cache are not asked."""
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", "none")
+        assert len(AutoTokenizer.from_pretrained(snapshot_of(hub, "mha"))) == builder.BPE_TOKENS + 5
+        run_model(santacoder.load(snapshot_of(hub, "mha"), 1))
+        [model] = converted_models()
+        assert (model.source, model.path) == (REPO, str(converted_path(cache, "mha", "q4_k_m")))
+
     def test_odd_names(self, cache: Path, conversions: list[str], tmp_path: Path) -> None:
         for name in ("a b'\u00e9\n", "x" * 200, os.fsdecode(b"\xff")):
             folder = builder.write_checkpoint(tmp_path / name, "fused")

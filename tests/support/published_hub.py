@@ -23,6 +23,8 @@ BRANCHES = {
 }
 #: Code that was published beside the weights, which nobody may run.
 CODE = dict.fromkeys(("modeling_gpt2_mq.py", "configuration_gpt2_mq.py"), "raise SystemExit('this ran')\n")
+#: Of every branch: a token of the text ends it, too.
+GENERATION = {"eos_token_id": [builder.BPE_TOKENS, 10]}
 CHANGES = {
     "auto_map": {
         "AutoConfig": "configuration_gpt2_mq.GPT2CustomConfig",
@@ -57,7 +59,7 @@ def fill(cache: Path) -> Path:
         snapshot = snapshot_of(cache, branch)
         early = branch in ("stars", "comments")  # whose tokenizer lacks the special tokens
         builder.write_checkpoint(snapshot, layout, tensors=tensors_of(branch), changes=CHANGES, special=not early)
-        builder.write_json(snapshot / "generation_config.json", {"eos_token_id": [builder.BPE_TOKENS, 10]})
+        builder.write_json(snapshot / "generation_config.json", GENERATION)
         builder.write_json(snapshot / "tokenizer_config.json", {"eos_token": "<|endoftext|>"})
         for name, code in CODE.items():
             (snapshot / name).write_text(code)

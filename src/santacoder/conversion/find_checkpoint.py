@@ -117,17 +117,16 @@ def fetch(source: Source, names: list[str], weights: bool = True, **access: Any)
         MissingPackageError: the package that reads the weights is not installed.
         HubError: a file cannot be fetched.
     """
-    if source.repo is None:
-        return source
+    repo = str(source.repo)
     large = weights_files(source.place, names) if weights else []
     if large:
         check_reader(large[0])
     small = [name for name in _SMALL_FILES if name in names]
-    folder = download_files(source.repo, small, source.revision, **access)
+    folder = download_files(repo, small, source.revision, **access)
     if large:
-        read_config(Source(folder, source.repo, source.revision))
-        folder = download_files(source.repo, [*large, *small], source.revision, **access)
-    return Source(folder, source.repo, source.revision, folder.name, _branches(folder))
+        read_config(Source(folder, repo, source.revision))
+        folder = download_files(repo, [*large, *small], source.revision, **access)
+    return Source(folder, repo, source.revision, folder.name, _branches(folder))
 
 
 def read_config(source: Source) -> tuple[dict[str, object], CheckpointConfig]:

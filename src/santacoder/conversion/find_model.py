@@ -71,11 +71,20 @@ class Checkpoint:
 
     Attributes:
         source: where it is; of a repository, files may be missing.
-        names: all files of the repository or folder.
+        names: all files of the repository, or None for a folder, which has them.
     """
 
     source: Source
-    names: list[str]
+    names: list[str] | None = None
+
+    def fetch(self, options: ModelOptions, weights: bool = True) -> Source:
+        """Return the source with its files; see `find_checkpoint.fetch`."""
+        from santacoder.conversion.find_checkpoint import fetch
+
+        if self.names is None:
+            return self.source
+        access = {**options.access, "force_download": options.force_download}
+        return fetch(self.source, self.names, weights, **access)
 
     def place(self, options: ModelOptions) -> Place:
         """Return where the cache has its conversions."""
@@ -132,15 +141,13 @@ def find_tokenizer(name: ModelName, options: ModelOptions = DEFAULTS) -> str | t
     Errors are those of `find_model`.
     """
     from santacoder.conversion.convert import read_checkpoint_tokenizer
-    from santacoder.conversion.find_checkpoint import fetch
 
     found = _look_up(name, options)
     if not isinstance(found, Checkpoint):
         return found
     if not options.force_download and (paths := found.conversions(options)):
         return str(paths[0])
-    access = {**options.access, "force_download": options.force_download}
-    return read_checkpoint_tokenizer(fetch(found.source, found.names, weights=False, **access))
+    return read_checkpoint_tokenizer(found.fetch(options, weights=False))
 
 
 def _look_up(name: ModelName, options: ModelOptions) -> str | Checkpoint:
@@ -172,7 +179,7 @@ def _in_folder(name: ModelName, options: ModelOptions) -> str | Checkpoint:
         return str(path / choose(name.text, names, options.type))
     from santacoder.conversion.find_checkpoint import source_of_folder
 
-    return Checkpoint(source_of_folder(path), names)
+    return Checkpoint(source_of_folder(path))
 
 
 def _on_hub(name: ModelName, repo: str, options: ModelOptions) -> str | Checkpoint:
@@ -240,12 +247,10 @@ def _converted(checkpoint: Checkpoint, options: ModelOptions, tell: Tell) -> Pat
 def _convert(checkpoint: Checkpoint, place: Place, type: str, options: ModelOptions, tell: Tell) -> Path:
     """Convert a checkpoint into its place, which is locked."""
     from santacoder.conversion.convert import convert_source
-    from santacoder.conversion.find_checkpoint import fetch
     from santacoder.quantize.quantizer import Quantizer
 
-    access = {**options.access, "force_download": options.force_download}
-    source = fetch(checkpoint.source, checkpoint.names, **access)
-    path = place.path(Checkpoint(source, checkpoint.names).version, type)  # the branch may have moved meanwhile
+    source = checkpoint.fetch(options)
+    path = place.path(Checkpoint(source).version, type)  # the branch may have moved meanwhile
     choice = "" if options.type else "; another type (--type, type=, or torch's dtype=) makes another file"
     tell(f"converting {source.place} to {type.upper()}, once, into {path}{choice}")
     place.remove_leftovers()
