@@ -21,6 +21,7 @@ import santacoder
 from santacoder.cli import options
 from santacoder.conversion import convert as conversion
 from santacoder.conversion.find_model import ModelOptions, find_model
+from santacoder.gguf.digest import file_sha256
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer
 from santacoder.sources.converted import CONVERTER, VARIABLE, Place, converted_models
 from santacoder.sources.model_name import parse_name
@@ -427,3 +428,25 @@ def test_options_of_the_command_line(cache: Path) -> None:
     assert options.model_options(args) == ModelOptions(
         type="f16", token="t", local_files_only=True, cache_dir="d", revision=None
     )
+
+
+#: Of what a small checkpoint is converted to, by type.
+DIGESTS = {
+    "f32": "775f1ec04add9ac2",
+    "f16": "62689c28a0de5de9",
+    "bf16": "25935cf5bd6c2ae6",
+    "q8_0": "07033e845deb01f3",
+    "q6_k": "9239099470ac8488",
+    "q5_k_m": "c9218e7e646e9bbb",
+    "q5_k_s": "6ac335ab1faaf388",
+    "q4_k_m": "746a904305f454e6",
+    "q4_k_s": "64a1c1a1a1f8912b",
+}
+
+
+@pytest.mark.parametrize("type", DIGESTS)
+def test_the_converters_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type: str) -> None:
+    """Other bytes need another number in the names of the cache's files: raise CONVERTER, and store the digests."""
+    monkeypatch.setattr("santacoder.conversion.metadata.__version__", "0")
+    santacoder.convert(builder.write_checkpoint(tmp_path / "c", "split"), tmp_path / "m.gguf", type)
+    assert (CONVERTER, file_sha256(tmp_path / "m.gguf")[:16]) == (1, DIGESTS[type])
