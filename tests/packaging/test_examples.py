@@ -52,12 +52,34 @@ finish reason: deadline
    -4.03  * height
   -39.59  banana height
 """,
+    "langchain_llm.py": """\
+
+    return a.add(a)
+
+
+    return a.add
+['\\n    return a.', 'import sys\\nimport']
+""",
+    "llamaindex_llm.py": """\
+
+    return a.add(a)
+
+
+    return a.add
+1024
+""",
 }
+
+
+#: Scripts that run where these modules are installed.
+NEEDED = {"langchain_llm.py": "langchain_core.language_models", "llamaindex_llm.py": "llama_index.core"}
 
 
 @pytest.mark.parametrize("model", [(), (packaged_model(),)], ids=["packaged", "named"])
 @pytest.mark.parametrize("name", PRINTED)
 def test_script(name: str, model: tuple[Path, ...], tmp_path: Path) -> None:
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
     done = subprocess.run(
         [sys.executable, "-W", "error", FOLDER / name, *model],
         capture_output=True, text=True, cwd=tmp_path, timeout=HANG, check=False,
