@@ -19,6 +19,7 @@ from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.gguf.digest import file_sha256
 from santacoder.harness.ray_cluster import RaySamples
 from santacoder.harness.sampling_run import LocalSamples, generate
+from santacoder.sources.model_name import parse_name
 from santacoder.sources.packaged import packaged_model
 from tests.support.harness_samples import FILES, SAMPLING, problems_of, settings_of
 from tests.support.waiting import HANG
@@ -86,6 +87,12 @@ def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
 @pytest.mark.parametrize("actors", [1, 2])
 def test_the_same_bytes(tmp_path: Path, alone: bytes, actors: int) -> None:
     assert run(tmp_path, ray_samples(actors)) == alone
+
+
+def test_machines_find_the_model_by_its_name(tmp_path: Path, alone: bytes) -> None:
+    """Each on its own disk."""
+    source = replace(ray_samples(2), path=Path("nowhere.gguf"), name=parse_name("packaged"))
+    assert run(tmp_path, source) == alone
 
 
 def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
