@@ -42,6 +42,29 @@ def test_where_a_bar_is_drawn(monkeypatch: pytest.MonkeyPatch, terminal: bool, s
     assert ("6/10" in screen.getvalue(), "9 tokens/s" in screen.getvalue()) == (drawn, drawn)
 
 
+NOTEBOOK = """
+import io, sys, types
+kernel = types.SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules["IPython"] = types.SimpleNamespace(get_ipython=lambda: kernel)
+sys.stderr = io.StringIO()
+from santacoder._util.progress import progress_bar
+with progress_bar(10, "tokens") as bar:
+    bar.delay = 0
+    bar.update(6)
+    bar.refresh()
+from tqdm.auto import tqdm
+print(isinstance(bar, tqdm), "6/10" in sys.stderr.getvalue())
+with progress_bar(10, "tokens", False) as bar:
+    print(isinstance(bar, tqdm))
+"""
+
+
+def test_in_a_notebook() -> None:
+    """tqdm.auto draws it, which takes widgets where there are some."""
+    done = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True True\nFalse\n", "")
+
+
 @pytest.mark.parametrize("gone", ["none", "closed"])
 @pytest.mark.parametrize("lines", [True, False])
 def test_no_standard_error(monkeypatch: pytest.MonkeyPatch, gone: str, lines: bool) -> None:

@@ -1,4 +1,4 @@
-"""A progress bar on standard error, or lines of text where that is a log.
+"""A progress bar on standard error or in a notebook, or lines of text where standard error is a log.
 
 tqdm's own bars share a lock with all processes forked from this one and start a thread that watches them. A worker that
 is killed while it holds that lock would stop all others forever, so ours have a lock of their own, within the process.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import warnings
 import weakref
 from contextlib import suppress
 from time import monotonic
@@ -87,11 +88,12 @@ def progress_bar(
     Args:
         total: what `update` counts up to.
         unit: what is counted; "bytes" are shown with prefixes: 1.2 G bytes.
-        shown: whether to draw it; None draws it only on a terminal, and only for work of a second or more.
+        shown: whether to draw it; None draws it only on a terminal or in a notebook, and only for work of a second or
+            more.
         done: how much of the total was done before; it does not count toward the rate.
         lines: whether to print a line a minute where `shown` is None and there is no terminal.
     """
-    if not (_on_terminal() if shown is None else shown):
+    if not (_on_terminal() or _in_notebook() if shown is None else shown):
         return _Lines(total, unit, done) if lines and shown is None else _NoBar()
     bar: ProgressBar = _bar_class()(
         total=total, unit=f" {unit}", unit_scale=unit == "bytes", leave=False, delay=0.0 if shown else 1.0,
@@ -107,9 +109,19 @@ def _on_terminal() -> bool:
         return False
 
 
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
 @functools.cache
 def _bar_class() -> Any:
-    from tqdm import tqdm  # comes with gguf
+    if _in_notebook():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without ipywidgets the bar is text, which needs no warning
+            from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm  # comes with gguf
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread
