@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -65,8 +66,15 @@ class Piece:
     logprobs: tuple[TokenLogprobs, ...] | None = None
 
 
+class _Parts:
+    """Where a completion's tokens are in its text, for notebooks: no part of its value, and lost in copies."""
+
+    __slots__ = ("_parts",)
+    _parts: tuple[int, Sequence[str]]  # where they begin, and the text of each
+
+
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(_Parts):
     """A finished completion.
 
     Attributes:
@@ -91,3 +99,17 @@ class Completion:
     timings: Timings
     logprobs: list[TokenLogprobs] | None = None
     healed: int = 0
+
+    def with_parts(self, start: int, parts: Sequence[str]) -> Completion:
+        """Return the completion, after noting the text of each token, and where in the text the first begins."""
+        object.__setattr__(self, "_parts", (start, parts))
+        return self
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the text, shaded by the tokens' log-probabilities if they were asked for."""
+        from santacoder.decoding.shading import as_html
+
+        if self.logprobs is None or not hasattr(self, "_parts"):
+            return as_html(self.text)
+        start, parts = self._parts
+        return as_html(self.text, start, parts, self.logprobs)

@@ -17,7 +17,7 @@ from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
 from santacoder.decoding.sampler import Sampler
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SantaCoderError
-from santacoder.text.stream import TextStream
+from santacoder.text.stream import TextStream, token_texts
 from santacoder.text.token_ids import TokenIds
 
 
@@ -352,7 +352,7 @@ class Sequence:
         if self.finish_reason is None:
             raise SantaCoderError("the request was cancelled")
         tokens = self.tokens
-        return Completion(
+        completion = Completion(
             text=self.request.echo + "".join(piece.text for piece in self.pieces),
             tokens=tokens,
             finish_reason=self.finish_reason,
@@ -361,4 +361,9 @@ class Sequence:
             timings=self._clock.timings(self._prompt_read(), self._chosen),
             logprobs=None if self.request.params.logprobs is None else self._logprobs[: len(tokens)],
             healed=self.request.taken,
+        )
+        if completion.logprobs is None:
+            return completion
+        return completion.with_parts(
+            len(self.request.echo), token_texts(self.request.tokenizer, tokens, len(self.request.owed))
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 from santacoder.text.filters import FilterChain, TextFilter
@@ -35,6 +35,19 @@ class StreamDecoder:
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
+
+
+def token_texts(tokenizer: Tokenizer, tokens: Iterable[int], owed: int = 0) -> list[str]:
+    """Return the text of each token: characters count for the token that completes them.
+
+    The first `owed` bytes of all are left out.
+    """
+    decoder, texts = StreamDecoder(tokenizer), []
+    for token in tokens:
+        data = tokenizer.token_bytes(token)
+        texts.append(decoder.feed_bytes(data[owed:]))
+        owed = max(owed - len(data), 0)
+    return texts
 
 
 class StopFilter:
