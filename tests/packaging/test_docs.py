@@ -115,7 +115,7 @@ def test_command_parses(words: list[str]) -> None:
         assert arguments[0] == "install"
         assert what == "pre-commit" or set(re.findall(r"[\w-]+", what)) <= {*EXTRAS, "santacoder"}
     else:
-        assert Path(program).name in ("python", "pytest", "pre-commit", "make", "grep")
+        assert Path(program).name in ("python", "pytest", "pre-commit", "make", "grep", "llm")
 
 
 def test_there_are_commands() -> None:
