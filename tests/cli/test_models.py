@@ -45,6 +45,11 @@ class TestModels:
         name = run_here("models")[1].decode().split()[-1]
         assert json.loads(run_here("info", "--json", model=name)[1])["path"] == str(cached)
 
+    def test_the_packaged_one_by_its_name(self) -> None:
+        """It was chosen, so that no note asks for another."""
+        assert run_here("complete", "-n", "1", "a", model="packaged")[2] == ""
+        assert run_here("complete", "-n", "1", "a", model=None)[2] != ""
+
     def test_others(self, cached: Path) -> None:
         """Later parts of split models are left out; what cannot run says why."""
         (cached.parent / "big-00002-of-00002.gguf").symlink_to(FILE)

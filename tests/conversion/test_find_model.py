@@ -279,6 +279,38 @@ def test_without_the_checkpoint(hub: Path, cache: Path, conversions: list[str], 
         santacoder.load(REPO, 1, cache_dir=folder, type="f16")
 
 
+@pytest.mark.parametrize("branch", ["main", "no-fim"])
+def test_without_the_hubs_cache(
+    cache: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch, branch: str
+) -> None:
+    """And without a network: the cache of conversions knows which commit the revision was at."""
+    how: dict[str, Any] = {"revision": None if branch == "main" else branch}
+    tokens = run_model(santacoder.load(REPO, 1, **how))
+    run_model(santacoder.load(REPO, 1, revision=commit_of(branch)))
+    vocabulary = AutoTokenizer.from_pretrained(REPO, **how).get_vocab()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "none")
+    for each in (how, {"revision": commit_of(branch)}):
+        assert run_model(santacoder.load(REPO, 1, **each)) == tokens
+        assert AutoTokenizer.from_pretrained(REPO, **each).get_vocab() == vocabulary
+    assert conversions == ["q4_k_m"]
+    for wrong in ({**how, "type": "f16"}, {"revision": "fim"}):
+        with pytest.raises(
+            santacoder.HubError, match=rf"^cannot get a model from '{REPO}'.* is not in the local cache"
+        ):
+            santacoder.load(REPO, **wrong)
+
+
+def test_a_conversion_does_not_hide_a_file(hub: Path, cache: Path, conversions: list[str], tmp_path: Path) -> None:
+    """What a name means does not depend on the cache."""
+    folder = tmp_path / "other"
+    shutil.copytree(hub, folder, symlinks=True)
+    file = snapshot_of(folder, "main") / "m-q8_0.gguf"
+    shutil.copy(DATA / "mqa-q8_0.gguf", file)
+    find_model(parse_name(REPO), ModelOptions(type="f16", cache_dir=folder))
+    assert conversions == ["f16"]
+    assert find_model(parse_name(REPO), ModelOptions(cache_dir=folder)) == str(file)
+
+
 def test_force_download(cache: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     real = huggingface_hub.snapshot_download
     forced: list[bool] = []

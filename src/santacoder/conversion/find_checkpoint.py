@@ -13,7 +13,7 @@ from santacoder.conversion.hf_config import CheckpointConfig, parse_config
 from santacoder.conversion.weights import check_reader, is_weights_file, weights_files
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.sources.hub import Listing, download_files, list_files
-from santacoder.sources.model_name import ModelName, or_path, parse_name, with_revision
+from santacoder.sources.model_name import DEFAULT_BRANCH, ModelName, or_path, parse_name, with_revision
 
 #: Files besides the weights that a conversion reads if they exist.
 _SMALL_FILES: Final = (
@@ -25,8 +25,6 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _CACHED: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 #: The branch of the checkpoint that was not trained to fill in the middle; nothing but its name says so.
 NO_FIM: Final = "no-fim"
-#: The branch with the checkpoint that the paper calls "final".
-_DEFAULT_BRANCH: Final = "main"
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Source:
         if self.repo is None:
             return self.folder.resolve().name.encode("utf-8", "replace").decode()  # a path need not be text
         name = self.repo.rpartition("/")[2]
-        if self.revision in (None, _DEFAULT_BRANCH) or _COMMIT.fullmatch(self.revision or ""):
+        if self.revision in (None, DEFAULT_BRANCH) or _COMMIT.fullmatch(self.revision or ""):
             return name
         return f"{name}-{self.revision}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from santacoder._util.validation import why_bad_path
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import HubError, InvalidRequestError
 from santacoder.quantize.mixes import MIXES, find_mix
 from santacoder.sources.converted import Place, short_version
 from santacoder.sources.hub import DEFAULT_TYPE, choose, download, gguf_files, list_files, listing, of_type
@@ -72,15 +72,19 @@ class Checkpoint:
     Attributes:
         source: where it is; of a repository, files may be missing.
         names: all files of the repository, or None for a folder, which has them.
+        unreachable: why the files cannot be had; the cache has a conversion of the checkpoint.
     """
 
     source: Source
     names: list[str] | None = None
+    unreachable: HubError | None = None
 
     def fetch(self, options: ModelOptions, weights: bool = True) -> Source:
         """Return the source with its files; see `find_checkpoint.fetch`."""
         from santacoder.conversion.find_checkpoint import fetch
 
+        if self.unreachable is not None:
+            raise self.unreachable
         if self.names is None:
             return self.source
         access = {**options.access, "force_download": options.force_download}
@@ -184,17 +188,35 @@ def _in_folder(name: ModelName, options: ModelOptions) -> str | Checkpoint:
 
 def _on_hub(name: ModelName, repo: str, options: ModelOptions) -> str | Checkpoint:
     """Look up a name on the hub. Of a checkpoint, nothing is downloaded yet."""
+    from santacoder.conversion.find_checkpoint import source_in_repository
+
     file = name.file
     if file is None:
-        listed = list_files(repo, name.revision, **options.access)
-        from santacoder.conversion.find_checkpoint import source_in_repository
-
+        try:
+            listed = list_files(repo, name.revision, **options.access)
+        except HubError as error:
+            if (checkpoint := _remembered(name, repo, options, error)) is None:
+                raise
+            return checkpoint
         checkpoint = Checkpoint(source_in_repository(name, listed), listed.names)
-        # Without a network only the cache is listed, from which the weights may be gone when they are converted.
-        if _is_checkpoint(listed.names, options.type) or checkpoint.conversions(options):
+        # Without a network only the hub's cache is listed, from which the weights may be gone when they are converted.
+        if _is_checkpoint(listed.names, options.type) or (
+            not gguf_files(listed.names) and checkpoint.conversions(options)
+        ):
             return checkpoint
         file = choose(repo, listed.names, options.type)
     return download(repo, file, name.revision, **options.access, force_download=options.force_download)
+
+
+def _remembered(name: ModelName, repo: str, options: ModelOptions, error: HubError) -> Checkpoint | None:
+    """Return the checkpoint of a revision that was converted, though neither hub nor cache has it now; else None."""
+    from santacoder.conversion.find_checkpoint import NO_FIM, Source
+
+    place = Place.of(repo, False, options.cache_dir)
+    commit, _, note = place.remembered(name.revision).partition(" ")
+    source = Source(place.folder, repo, name.revision, commit, (NO_FIM,) if note else ())
+    checkpoint = Checkpoint(source, unreachable=error)
+    return checkpoint if commit and checkpoint.conversions(options) else None
 
 
 def _is_checkpoint(names: list[str], type: str | None) -> bool:
@@ -226,6 +248,7 @@ def _converted(checkpoint: Checkpoint, options: ModelOptions, tell: Tell) -> Pat
     place = checkpoint.place(options)
     path = place.path(checkpoint.version, type)
     if path.is_file() and not options.force_download:
+        _remember(checkpoint.source, place)
         return path
     from filelock import Timeout
 
@@ -255,4 +278,11 @@ def _convert(checkpoint: Checkpoint, place: Place, type: str, options: ModelOpti
     tell(f"converting {source.place} to {type.upper()}, once, into {path}{choice}")
     place.remove_leftovers()
     convert_source(source, path, type, Quantizer(), force=True)
+    _remember(source, place)
     return path
+
+
+def _remember(source: Source, place: Place) -> None:
+    """Note which commit a revision is at, for when neither the hub nor its cache can tell."""
+    if source.repo is not None and source.commit is not None:
+        place.remember(source.revision, f"{source.commit} no-fim" if source.is_no_fim else source.commit)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from santacoder._util.atomic_file import atomic_file
+from santacoder.sources.model_name import DEFAULT_BRANCH
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -20,7 +24,7 @@ VARIABLE: Final = "SANTACODER_CACHE"
 #: Raised whenever the conversion of the same checkpoint gives other bytes, so that no older file is taken for it.
 CONVERTER: Final = 1
 
-_SOURCE, _LOCK = "source", ".lock"
+_SOURCE, _REVISIONS, _LOCK = "source", "revisions", ".lock"
 _DIGITS: Final = 12  # of a hash, in names
 
 
@@ -90,7 +94,28 @@ class Place:
             OSError: that is not possible.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / _SOURCE).write_text(self.source, "utf-8", "surrogateescape")
+        if not (self.folder / _SOURCE).is_file():
+            with atomic_file(self.folder / _SOURCE) as file:
+                file.write(os.fsencode(self.source))
+
+    def remember(self, revision: str | None, commit: str) -> None:
+        """Note which commit a revision of the repository is at, if that can be written."""
+        if self.remembered(revision) != commit:
+            with suppress(OSError):
+                path = self._note_of(revision)
+                path.parent.mkdir(exist_ok=True)
+                with atomic_file(path) as file:
+                    file.write(commit.encode())
+
+    def remembered(self, revision: str | None) -> str:
+        """Return what was noted of a revision, or ""."""
+        try:
+            return self._note_of(revision).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def _note_of(self, revision: str | None) -> Path:
+        return self.folder / _REVISIONS / (revision or DEFAULT_BRANCH).replace("/", "--")
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of conversions that were killed; the caller has the lock."""
@@ -132,4 +157,4 @@ def clear(cache_dir: str | os.PathLike[str] | None = None) -> list[ConvertedMode
 def _places(cache_dir: str | os.PathLike[str] | None) -> Iterator[Place]:
     """Yield the places of all sources, by their folders' names."""
     for note in sorted(cache_folder(cache_dir).glob(f"*/{_SOURCE}")):
-        yield Place(note.parent, note.read_text("utf-8", "surrogateescape"))
+        yield Place(note.parent, os.fsdecode(note.read_bytes()))

@@ -28,8 +28,8 @@ _PAGES: Final = tuple(
         r"(?P<repo>[\w.-]+/[\w.-]+)/(?:blob|resolve|raw)/(?P<revision>[^/]+)/(?P<file>.+)",
     )
 )
-#: The revision of what has none.
-_DEFAULT_BRANCH: Final = "main"
+#: The branch that is meant where nothing names a revision; what is not on the hub has no other.
+DEFAULT_BRANCH: Final = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def with_revision(name: ModelName, revision: str | None) -> ModelName:
     Raises:
         InvalidRequestError: the name has a different revision, or cannot have one.
     """
-    if revision is None or (name.repo is None and revision == _DEFAULT_BRANCH):
+    if revision is None or (name.repo is None and revision == DEFAULT_BRANCH):
         return name
     if name.repo is None:
         kind = "folder" if name.is_path and Path(name.text).is_dir() else "file"
