@@ -16,6 +16,7 @@ from huggingface_hub import constants
 
 from tests.support import checkpoint_builder as builder
 from tests.support import published_hub, reference
+from tests.support.command_line import run_here
 from tests.support.published_hub import BRANCHES, REPO, commit_of, snapshot_of, tensors_of
 
 pytest.importorskip("safetensors")
@@ -85,6 +86,17 @@ def test_a_commit(tmp_path: Path, branch: str) -> None:
     assert metadata["general.name"] == "santacoder"
     assert metadata["santacoder.source.revision"] == metadata["santacoder.source.commit"] == commit_of(branch)
     assert (FIM_KEY in metadata) == (branch == "fim")
+
+
+def test_a_url_and_another_cache(cache: Path, tmp_path: Path) -> None:
+    page = f"https://huggingface.co/{REPO}/tree/mha"
+    convert(page, tmp_path / "m.gguf", cache_dir=cache, local_files_only=True)
+    assert metadata_of(tmp_path / "m.gguf")["santacoder.source.commit"] == commit_of("mha")
+    with pytest.raises(santacoder.InvalidRequestError, match=r"names the revision 'mha', but revision is 'fim'$"):
+        convert(page, tmp_path / "m.gguf", revision="fim", force=True)
+    command = ["convert", REPO, "-o", str(tmp_path / "m.gguf"), "--force", "--cache-dir", str(cache)]
+    assert run_here(*command, "--revision", "fim", "--local-files-only")[0] == 0
+    assert metadata_of(tmp_path / "m.gguf")["santacoder.source.commit"] == commit_of("fim")
 
 
 @pytest.mark.usefixtures("offline")
