@@ -279,6 +279,12 @@ def test_without_the_checkpoint(hub: Path, cache: Path, conversions: list[str], 
         santacoder.load(REPO, 1, cache_dir=folder, type="f16")
 
 
+@pytest.mark.parametrize("revision", ["none", "..", "a/b", "a\0b", "x" * 300, ""])
+def test_revisions_that_are_none(cache: Path, revision: str) -> None:
+    with pytest.raises(santacoder.HubError, match=rf"^cannot get a model from '{REPO}' at "):
+        santacoder.load(REPO, revision=revision)
+
+
 @pytest.mark.parametrize("branch", ["main", "no-fim"])
 def test_without_the_hubs_cache(
     cache: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch, branch: str

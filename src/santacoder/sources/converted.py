@@ -111,7 +111,7 @@ class Place:
         """Return what was noted of a revision, or ""."""
         try:
             return self._note_of(revision).read_text("utf-8", "replace")
-        except OSError:
+        except (OSError, ValueError):  # there is none, or no file can have that name
             return ""
 
     def _note_of(self, revision: str | None) -> Path:
