@@ -365,7 +365,7 @@ def test_bad_context(context: Any) -> None:
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         santacoder.load(tmp_path / "none.gguf")
-    with pytest.raises(santacoder.ModelFormatError, match="directory"):
+    with pytest.raises(santacoder.InvalidRequestError, match=r"has no GGUF file; it has no files$"):
         santacoder.load(tmp_path)
 
 

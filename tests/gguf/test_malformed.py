@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import santacoder
+from santacoder.gguf.reader import GGUFFile
 from tests.support.malformed import Case, cases, flips, model, truncations
 
 CASES = list(cases())
@@ -47,6 +48,21 @@ def test_case(tmp_path: Path, capfd: pytest.CaptureFixture[str], case: Case) -> 
         assert case.problem.replace("{}", str(tmp_path)) in str(caught.value)
         assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "message"),
+    [
+        ("", "the path is a directory, not a file", "has no GGUF file; it has no files"),
+        ("a\0b", "the path holds a NUL character", "holds a NUL character"),
+    ],
+)
+def test_paths_that_are_no_file(tmp_path: Path, name: str, problem: str, message: str) -> None:
+    """To the reader; `load` looks for a model in a folder."""
+    with pytest.raises(santacoder.ModelFormatError, match=problem):
+        GGUFFile.open(tmp_path / name)
+    with pytest.raises(santacoder.InvalidRequestError, match=message):
+        santacoder.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("weight_type", ["F16", "Q8_0"])
