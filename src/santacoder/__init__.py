@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
     from santacoder.engine.isa import isa as isa
     from santacoder.errors import ContextOverflowError as ContextOverflowError
     from santacoder.errors import DeadlockError as DeadlockError
+    from santacoder.errors import HookError as HookError
     from santacoder.errors import HubError as HubError
     from santacoder.errors import InvalidRequestError as InvalidRequestError
     from santacoder.errors import IsolationError as IsolationError
@@ -53,6 +54,7 @@ _MODULES = {
     "Config": "gguf.config",
     "ContextOverflowError": "errors",
     "DeadlockError": "errors",
+    "HookError": "errors",
     "HubError": "errors",
     "InvalidRequestError": "errors",
     "IsolationError": "errors",

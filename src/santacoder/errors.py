@@ -49,6 +49,10 @@ class NumericalError(SantaCoderError):
     """The model's logits hold a NaN or an infinity, so that no token can be chosen."""
 
 
+class HookError(SantaCoderError):
+    """A function of the caller, `logits_processor` or `stopping`, failed: `__cause__` is what it raised, if it did."""
+
+
 class IsolationError(SantaCoderError):
     """Untrusted programs cannot be isolated on this machine, so none is run."""
 

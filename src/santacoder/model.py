@@ -112,6 +112,11 @@ class SantaCoder(AsyncRequests):
                 on for texts, off for token ids.
             truncate (Literal['left'] | None = None): "left" drops tokens at the beginning of a prompt that is too long,
                 a few hundred at a time, instead of refusing it; infilling always does; None is off.
+            logits_processor (LogitsProcessor | None = None): a function that is called before each token is chosen,
+                with all tokens so far (an array of int32, prompt and generated) and the model's logits (an array of
+                float32, one for each token of the vocabulary), which it changes in place; None is off.
+            stopping (Stopping | None = None): a function that is called with the generated text so far, each time that
+                more of it is final; if it returns True, the completion ends with this text; None is off.
 
         Raises:
             InvalidRequestError: an argument is unknown, has a wrong type or is out of range.

@@ -68,6 +68,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("deadline", (1, math.nan), "deadline[1] is nan, but it must be a finite number of 0 or more"),
     ("deadline", (1,), "deadline is (1,), but it must be seconds, or a pair of seconds: for the prompt, and for all"),
     *(("truncate", value, f"truncate is {value!r}, but it must be 'left' or None") for value in ("right", True, "")),
+    *(
+        (name, value, f"{name} is {value!r}, but it must be a function")
+        for name in ("logits_processor", "stopping")
+        for value in ("f", True, [print])
+    ),
     ("logprobs", 101, "logprobs is 101, but it must be an integer in 0..100"),
 ]
 
@@ -156,7 +161,8 @@ class TestDeclaration:
         message = (
             "'top' is not a keyword (did you mean stop?); the keywords are: max_tokens, temperature, top_k, top_p, "
             "min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, "
-            "echo, ignore_eos, any_token, deadline, logprobs, lookup, token_healing, truncate"
+            "echo, ignore_eos, any_token, deadline, logprobs, lookup, token_healing, truncate, logits_processor, "
+            "stopping"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})
@@ -173,6 +179,8 @@ class TestDeclaration:
             ("stop_strings", "stop"),
             ("logprob", "logprobs"),
             ("n", "n of complete_many"),
+            ("stopping_criteria", "stopping"),
+            ("prefix_allowed_tokens_fn", "logits_processor"),
         ],
     )
     def test_what_an_unknown_keyword_may_mean(self, name: str, meant: str) -> None:

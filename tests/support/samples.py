@@ -41,8 +41,8 @@ def new_sequence(
 
 
 def run_until(scheduler: Scheduler[Any], call: Call, done: Callable[[], bool]) -> None:
-    """Lead or wait until `done()`, which looks at the sequences of the call."""
-    scheduler.run(call.until(done), partial(scheduler.patience, call))
+    """Lead or wait until `done()`, which looks at the sequences of the call; ask hooks that are this thread's to ask."""
+    scheduler.run(call.until(done), partial(scheduler.patience, call), partial(scheduler.ask_hooks, call))
 
 
 def alone(model: santacoder.SantaCoder, prompt: str, index: int = 0, **options: Any) -> tuple[Any, ...]:

@@ -17,10 +17,12 @@ class Call(Waiter):
     Attributes:
         queue: those that have not begun, the next one first.
         has_deadlines: whether the clock may end one of them.
+        single: the only sequence of a thread that asks its hooks itself; else threads of the scheduler ask them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, single: Sequence | None = None) -> None:
         super().__init__()
+        self.single = single
         self.queue: deque[Sequence] = deque()
         self._left: dict[int, Sequence] = {}  # by identity: those that `take_ended` has not returned
         self._ended: deque[Sequence] = deque()  # an interruption may enter one twice
@@ -31,8 +33,8 @@ class Call(Waiter):
         return len(self._left)
 
     def until(self, done: Callable[[], bool]) -> Call:
-        """Note that this thread waits until `done()`, which looks at the sequences; return the call itself."""
-        self.owner, self.done = threading.get_ident(), done
+        """Note that this thread waits until `done()`, which looks at the sequences, or has to ask hooks; return self."""
+        self.owner, self.done = threading.get_ident(), lambda: self.has_to_ask or done()
         return self
 
     def add(self, sequences: list[Sequence]) -> None:
@@ -50,6 +52,11 @@ class Call(Waiter):
 
     def advanced(self, sequence: Sequence) -> None:
         """Note that a step has chosen tokens of a sequence, or found none."""
+
+    @property
+    def has_to_ask(self) -> bool:
+        """Whether hooks have to be asked by the thread that waits."""
+        return self.single is not None and self.single.held is not None and not self.single.ended
 
     def unfinished(self) -> list[Sequence]:
         """Return the sequences that are running or have not begun."""

@@ -70,7 +70,9 @@ class EngineLock:
         lock: guards what leaders share.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_due: Callable[[], bool] = lambda: True) -> None:
+        """Take what tells, with the lock held, whether a step has anything to do; `wake` says that it has again."""
+        self._is_due = is_due
         self._exclusive: list[Waiter] = []  # those that want the engine exclusively
         self._steps: dict[Waiter, None] = {}  # those that wait for steps, the first one first
         self.after_fork()
@@ -143,7 +145,7 @@ class EngineLock:
         try:
             while not waiter.done():
                 self._steps[waiter] = None
-                if self._leader is None and (self._was_exclusive or not self._exclusive):
+                if self._leader is None and (self._was_exclusive or not self._exclusive) and self._is_due():
                     self._leader, self._was_exclusive = mine, False
                     return True
                 look_again = LOOK_AGAIN if next(iter(self._steps)) is waiter else OTHERS * LOOK_AGAIN
@@ -184,7 +186,7 @@ class EngineLock:
 
     def _step_is_due(self, thread: int) -> bool:
         """Return whether a step of another thread comes before this thread has the engine exclusively."""
-        return self._was_exclusive and any(waiter.owner != thread for waiter in self._steps)
+        return self._was_exclusive and self._is_due() and any(waiter.owner != thread for waiter in self._steps)
 
     def _pass_on(self, stepping: Waiter | None) -> None:
         """Wake the thread whose turn it is, unless one leads. One that led a step and is not done leads the next."""

@@ -141,4 +141,8 @@ class RequestStream:
 
 def _named(position: int, error: SantaCoderError) -> SantaCoderError:
     """Return the error with the request's position in its message; a ModelClosedError as it is."""
-    return error if isinstance(error, ModelClosedError) else type(error)(f"requests[{position}]: {error}")
+    if isinstance(error, ModelClosedError):
+        return error
+    named = type(error)(f"requests[{position}]: {error}")
+    named.__cause__ = error.__cause__
+    return named

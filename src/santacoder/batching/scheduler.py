@@ -4,6 +4,9 @@ The scheduler has no thread of its own. One of the callers that wait for a seque
 sequences, and then any caller that still waits may lead. So several Python threads share one batch, nothing runs while
 nobody waits, and no thread is in the way of a fork or of the interpreter's exit.
 
+A sequence with hooks is held after each step of its own until they have been asked (hook_runner.py). Meanwhile steps
+run without it.
+
 policy.py decides what runs next. Here it is done, with the lock held, in an order that keeps queues and batch
 consistent wherever an interruption comes. A sequence's result never depends on this: the engine gives the same bits in
 any batch and from any cache.
@@ -24,8 +27,10 @@ from numpy.typing import NDArray
 from santacoder._util.fork import watch_forks
 from santacoder.batching.calls import Call
 from santacoder.batching.engine_lock import EngineLock, Waiter
+from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_prefix, in_turn, plan_step
 from santacoder.batching.prefix_cache import PrefixCache
+from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
@@ -63,7 +68,9 @@ class Scheduler(Generic[E]):
         self._prefixes = PrefixCache()
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
-        self._lock = EngineLock()
+        self._has_news = True  # since a step that had nothing to do
+        self._lock = EngineLock(self._is_due)
+        self._hooks = HookRunner(self._lock, self._note_news)
         watch_forks(self)
 
     @property
@@ -105,6 +112,7 @@ class Scheduler(Generic[E]):
             call.add(sequences)
             if call.queue:
                 self._calls[call] = None
+                self._note_news()
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
         """Give up the sequences that have not ended: their work stops within tens of milliseconds."""
@@ -118,15 +126,27 @@ class Scheduler(Generic[E]):
                 elif sequence.call is not None:
                     self._lock.wake([sequence.call])
 
-    def run(self, waiter: Waiter, patience: Callable[[bool], float]) -> None:
+    def run(self, waiter: Waiter, patience: Callable[[bool], float], ask: Callable[[], bool] = lambda: False) -> None:
         """Lead or wait until the waiter is done; `patience` is that of its calls.
+
+        `ask` is `ask_hooks` of the call, if the waiter is one.
 
         Raises:
             DeadlockError: the thread is in the middle of a step.
         """
-        while not waiter.done():
-            self._lock.lead_or_wait(waiter, self.step, patience)
-            patience(False)
+        while True:
+            while not waiter.done():
+                self._lock.lead_or_wait(waiter, self.step, patience)
+                patience(False)
+            if not ask():
+                return
+
+    def ask_hooks(self, call: Call) -> bool:
+        """Ask the hooks that are this thread's to ask; return False if there are none."""
+        if call.single is None or not call.has_to_ask:
+            return False
+        self._hooks.ask(call.single)
+        return True
 
     def rouse(self, waiter: Waiter) -> None:
         """Have a waiting thread ask for its patience again."""
@@ -144,7 +164,7 @@ class Scheduler(Generic[E]):
                 for sequence in call.unfinished():
                     if not sequence.expired:
                         left = min(left, sequence.time_left)
-                    elif quiet or not sequence.in_batch:
+                    elif quiet or not sequence.in_batch or sequence.held is not None:
                         sequence.expire()
                         self._end(sequence)
                         left = 0
@@ -156,12 +176,25 @@ class Scheduler(Generic[E]):
         if call is not None:
             call.end(sequence)
             self._lock.wake([call])
+            self._note_news()
+
+    def _note_news(self) -> None:
+        """Have a step run, if somebody waits for one; with the lock held."""
+        if not self._has_news:
+            self._has_news = True
+            self._lock.wake(())
+
+    def _is_due(self) -> bool:
+        """Return whether a step has anything to do."""
+        return self._has_news or any(
+            sequence.held is None or sequence.ended or not sequence.held.handed_over for sequence in self._running
+        )
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
         """Run a sequence once its first piece is asked for; closing the generator cancels it."""
         if sequence.request.echo:
             yield sequence.echo()
-        call, taken = Call(), 0
+        call, taken = Call(single=sequence), 0
 
         def more() -> bool:
             return len(sequence.pieces) > taken or sequence.ended
@@ -169,7 +202,7 @@ class Scheduler(Generic[E]):
         try:
             self.submit(call, [sequence])
             while sequence.finish_reason is None or taken < len(sequence.pieces):
-                self.run(call.until(more), partial(self.patience, call))
+                self.run(call.until(more), partial(self.patience, call), partial(self.ask_hooks, call))
                 if sequence.error is not None:
                     raise sequence.error
                 if sequence.cancelled:
@@ -187,7 +220,7 @@ class Scheduler(Generic[E]):
         Raises:
             NumericalError: or any other exception that ended one of them; the others are cancelled.
         """
-        call = Call()
+        call = Call(single=sequences[0] if len(sequences) == 1 else None)
         try:
             self.submit(call, sequences)
             while call:
@@ -204,7 +237,7 @@ class Scheduler(Generic[E]):
         Raises:
             DeadlockError: the thread is in the middle of a step.
         """
-        self.run(call.until(lambda: call.has_ended), partial(self.patience, call))
+        self.run(call.until(lambda: call.has_ended), partial(self.patience, call), partial(self.ask_hooks, call))
         return call.take_ended()
 
     def exclusive(self, work: Callable[[E], T]) -> T:
@@ -237,10 +270,14 @@ class Scheduler(Generic[E]):
     def after_fork(self) -> None:
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
         self._lock.after_fork()
+        self._hooks.after_fork()
+        self._has_news = True
         mine = threading.get_ident()
         for sequence in self._all():
             sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
             sequence.stale = True
+            if not sequence.asks_itself:
+                sequence.held = None  # the step is run again
 
     def _all(self) -> Iterator[Sequence]:
         return chain(*(call.queue for call in self._calls), self._running)
@@ -253,7 +290,9 @@ class Scheduler(Generic[E]):
         with self._lock.lock:
             self._retire()
             self._admit(engine)
-            batch = list(self._running)
+            self._hooks.hand_over(self._running)
+            batch = [sequence for sequence in self._running if sequence.held is None]
+            self._has_news = bool(batch)
         if not batch:
             return
         for sequence in batch:
@@ -286,15 +325,18 @@ class Scheduler(Generic[E]):
         """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
+        places = MAX_RUNNING - sum(sequence.held is None for sequence in self._running)
         skipped = 0
         for call, sequence in in_turn(_head(call) for call in tuple(self._calls)):
-            if skipped == MAX_RUNNING or (len(self._running) >= MAX_RUNNING and not sequence.ended):
+            if skipped == MAX_RUNNING or (places <= 0 and not sequence.ended):
                 break
             if sequence.ended:
                 self._end(sequence)
-            elif id(sequence) not in gone and not self._start(engine, sequence):
-                skipped += 1
-                continue
+            elif id(sequence) not in gone:
+                if not self._start(engine, sequence):
+                    skipped += 1
+                    continue
+                places -= 1
             gone.add(id(sequence))
             changed[call] = None
         for call in changed:
@@ -307,6 +349,8 @@ class Scheduler(Generic[E]):
 
     def _start(self, engine: StepRunner, sequence: Sequence) -> bool:
         """Give a sequence its cache, if there is room and nothing to wait for."""
+        if sequence.has_hooks and not sequence.asks_itself and len(self._running) >= MAX_RUNNING:
+            return False  # hooks that block take no places but each other's
         if sequence.cache is not None:
             sequence.use(sequence.cache)
         else:
@@ -318,10 +362,13 @@ class Scheduler(Generic[E]):
         return True
 
     def _make_room(self, blocks: int) -> bool:
-        """Drop kept prefixes as needed; return whether so many kv_blocks fit. A lone sequence runs in any case."""
+        """Drop kept prefixes as needed; return whether so many kv_blocks fit. A lone sequence runs in any case.
+
+        Those that wait for a thread to ask their hooks, of streams that nobody reads for example, do not count.
+        """
         kept = [entry.cache.blocks for entry in self._prefixes.entries]
         dropped = count_dropped(self.blocks + blocks - self._most_blocks, kept)
-        if dropped is None and self._running:
+        if dropped is None and any(each.held is None or not each.asks_itself for each in self._running):
             return False
         self._prefixes.drop_oldest(len(kept) if dropped is None else dropped)
         return True
@@ -333,10 +380,15 @@ class Scheduler(Generic[E]):
             sequence.stale = wanted > 0
         for sequence, token_ids, wanted in plan:
             if wanted and not sequence.ended:
-                try:
-                    sequence.advance(logits[row : row + wanted], token_ids[token_ids.size - wanted + 1 :])
-                except SantaCoderError as error:
-                    sequence.error = error
+                rows = logits[row : row + wanted]
+                draft_ids = token_ids[token_ids.size - wanted + 1 :].tolist()  # tokens are written where they stand
+                if sequence.has_hooks:
+                    sequence.held = Held(rows.copy(), draft_ids)
+                else:
+                    try:
+                        sequence.advance(rows, draft_ids)
+                    except SantaCoderError as error:
+                        sequence.error = error
             sequence.stale = False
             row += wanted
         with self._lock.lock:

@@ -13,10 +13,22 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any, Final, Literal, SupportsIndex, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict, TypeVar, cast
 
 from santacoder._util.validation import check_integer, format_value, invalid_argument
 from santacoder.errors import ContextOverflowError, InvalidRequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    #: Takes all tokens so far (N,) int32 and the logits of the next one (V,) float32, which it changes in place.
+    LogitsProcessor = Callable[[NDArray[np.int32], NDArray[np.float32]], object]
+else:
+    LogitsProcessor = Callable[[Any, Any], object]
+
+#: Takes the text so far and returns whether it ends here.
+Stopping = Callable[[str], bool]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +56,8 @@ class SamplingOptions(TypedDict, total=False):
     lookup: bool | None
     token_healing: bool | None
     truncate: Literal["left"] | None
+    logits_processor: LogitsProcessor | None
+    stopping: Stopping | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,12 @@ def _left(option: Option, value: object) -> str:
     return value
 
 
+def _function(option: Option, value: object) -> object:
+    if not callable(value):
+        raise invalid_argument(option.name, value, "a function")
+    return value
+
+
 _CHECKS: Final[Mapping[str, Callable[[Option, object], object]]] = {"int": _integer, "float": _number, "bool": _flag}
 
 
@@ -296,6 +316,21 @@ class SamplingParams:
         unset="off",
         check=_left,
     )
+    logits_processor: LogitsProcessor | None = _option(  # noqa: RUF009
+        None,
+        "a function that is called before each token is chosen, with all tokens so far (an array of int32, prompt and "
+        "generated) and the model's logits (an array of float32, one for each token of the vocabulary), which it "
+        "changes in place",
+        unset="off",
+        check=_function,
+    )
+    stopping: Stopping | None = _option(  # noqa: RUF009
+        None,
+        "a function that is called with the generated text so far, each time that more of it is final; if it returns "
+        "True, the completion ends with this text",
+        unset="off",
+        check=_function,
+    )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
@@ -312,6 +347,11 @@ class SamplingParams:
     def biases(self) -> Mapping[int, float]:
         """What `logit_bias` adds to the logits, by token id."""
         return cast("Mapping[int, float]", self.logit_bias or {})
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether functions of the caller take part."""
+        return self.logits_processor is not None or self.stopping is not None
 
     @property
     def stop_texts(self) -> tuple[str, ...]:
@@ -343,10 +383,12 @@ _OTHER_NAMES: Final = {
     "n": "n of complete_many",
     "n_predict": "max_tokens",
     "num_return_sequences": "n of complete_many",
+    "prefix_allowed_tokens_fn": "logits_processor",
     "repeat_penalty": "repetition_penalty",
     "stop_sequences": "stop",
     "stop_strings": "stop",
     "stop_token_ids": "stop_tokens",
+    "stopping_criteria": "stopping",
     "stream": "the method stream",
     "suffix": "the method infill",
     "suppress_tokens": "logit_bias",

@@ -1,10 +1,10 @@
 """Choosing the next token.
 
-The steps and their order: `repetition_penalty` over prompt and generated tokens (Keskar et al. 2019, "CTRL", in the
-form of transformers); `frequency_penalty` and `presence_penalty` over generated tokens (as OpenAI defines them);
-`logit_bias`; a ban on tokens that are never sampled, unless `any_token`. Then temperature 0 takes the largest logit
-(ties: the lowest id). Any other temperature divides the logits, and top-k, top-p and min-p filter the softmax, in
-this order:
+The steps and their order, after those of a `logits_processor` (hooks.py): `repetition_penalty` over prompt and
+generated tokens (Keskar et al. 2019, "CTRL", in the form of transformers); `frequency_penalty` and `presence_penalty`
+over generated tokens (as OpenAI defines them); `logit_bias`; a ban on tokens that are never sampled, unless
+`any_token`. Then temperature 0 takes the largest logit (ties: the lowest id). Any other temperature divides the logits,
+and top-k, top-p and min-p filter the softmax, in this order:
 
 - `top_k` keeps the k largest logits (ties: lower ids first); 0 is off.
 - `top_p` keeps the fewest most probable tokens that add up to this fraction of what top-k left, always at least one;
@@ -75,11 +75,15 @@ class Sampler:
             _restrict(logits, agreeing)
         token = self._choose(logits)
         if token < 0:
-            raise NumericalError(
-                f"the logits of position {self._position} hold a NaN or an infinity, or all tokens are banned"
-            )
+            raise self._why_none(logits, agreeing)
         self.follow(token)
         return token
+
+    def _why_none(self, logits: NDArray[np.float32], agreeing: Agreeing | None) -> NumericalError:
+        if (logits == -np.inf).all():
+            which = "" if agreeing is None else " that begin as the text that token healing took back"
+            return NumericalError(f"all tokens are banned at position {self._position}{which}")
+        return NumericalError(f"the logits of position {self._position} hold a NaN or an infinity")
 
     def follow(self, token: int) -> None:
         """Take a token as chosen for the next position."""

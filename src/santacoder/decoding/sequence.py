@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections import abc
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.clock import Clock
 from santacoder.decoding.drafting import Drafter
+from santacoder.decoding.hooks import Held, process_logits, wants_to_stop
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
 from santacoder.decoding.sampler import Sampler
@@ -26,6 +29,7 @@ class State(enum.Enum):
 
     WAITING = enum.auto()  # for its turn
     RUNNING = enum.auto()  # steps of the model may be at work for it
+    HELD = enum.auto()  # no step is at work for it before its hooks have been asked
     FINISHED = enum.auto()  # its text has ended, for the reason that its last piece names
     FAILED = enum.auto()  # `error` ended it
     CANCELLED = enum.auto()  # nobody waits for it any more
@@ -37,9 +41,11 @@ class Owner(Protocol):
     Attributes:
         owner: the thread, by its identifier.
         done: whether it has what it waits for.
+        single: the only sequence of a thread that asks its hooks itself.
     """
 
     owner: int
+    single: Sequence | None
     done: Callable[[], bool]
 
     def advanced(self, sequence: Sequence) -> None:
@@ -64,6 +70,7 @@ class Sequence:
         pieces: what became final so far; the last one says why the text ended, once it has.
         error: the exception that ended it instead.
         cancelled: nobody waits for it any more.
+        held: what its hooks have to be asked about, before steps go on for it.
         call: the call that waits for it; None before it is submitted and after it ended.
         stale: an interruption may have left the choice of a token half done: see `restore`.
     """
@@ -75,6 +82,7 @@ class Sequence:
         self.pieces: list[Piece] = []
         self.error: BaseException | None = None
         self.cancelled = False
+        self.held: Held | None = None
         self.call: Owner | None = None
         self.stale = False
         self._key = seed, index
@@ -89,6 +97,7 @@ class Sequence:
         self._reused = 0  # tokens of the prompt that the cache held before it ran
         self._read = 0  # tokens of the prompt that were run
         self._chosen = 0
+        self._shown = 0  # pieces that `stopping` has seen
         self._sampler: Sampler | None = None  # only while it runs: it takes memory
         self._taken = self._skip = 0  # see `_begin_text`
         self._owed, self._repaid = b"", 0
@@ -103,6 +112,8 @@ class Sequence:
             return State.FINISHED
         if self.cancelled:
             return State.CANCELLED
+        if self.held is not None:
+            return State.HELD
         return State.WAITING if self._sampler is None else State.RUNNING
 
     @property
@@ -241,28 +252,73 @@ class Sequence:
                 self._ids[known : known + drafted] = draft_ids
         return self._ids[done : known + drafted], 1 + drafted
 
-    def advance(self, logits: NDArray[np.float32], draft_ids: Iterable[int] = ()) -> None:
+    @property
+    def has_hooks(self) -> bool:
+        """Whether functions of the caller are asked before its tokens are chosen."""
+        return self.request.params.has_hooks
+
+    @property
+    def asks_itself(self) -> bool:
+        """Whether the thread that waits for it asks its hooks."""
+        call = self.call  # read only once: a request that is given up loses it
+        return call is not None and call.single is self
+
+    def advance(
+        self,
+        logits: NDArray[np.float32],
+        draft_ids: abc.Sequence[int] = (),
+        guard: AbstractContextManager[Any] | None = None,
+    ) -> None:
         """Choose tokens from the logits (1 + draft tokens, V) that follow the last known token and each draft token.
 
-        The logits are overwritten.
+        The logits are overwritten. Hooks are asked without the `guard`; with it, results are noted, unless the sequence
+        has ended meanwhile.
 
         Raises:
             NumericalError: logits are not finite.
+            HookError: a hook failed.
         """
-        assert self._sampler is not None
-        keep = self.request.params.logprobs is not None
-        expected = [*map(int, draft_ids)]  # now: accepted tokens are written where the drafts stand
+        guard = nullcontext() if guard is None else guard
         right = 0
-        for row, draft_id in zip(logits, (*expected, None), strict=True):
-            agreeing = self.request.tokenizer.table.agreeing(self._owed) if self._owed else None
-            token = self._sampler.next(row.copy() if keep else row, agreeing)
-            self._note(row, token)
-            self._accept(token)
-            if self.finish_reason or token != draft_id:
+        for row, draft_id in zip(logits, (*draft_ids, None), strict=True):
+            adjusted = self._processed(row)
+            with guard:
+                if self.ended:
+                    break
+                token = self._choose(row, adjusted)
+            self._ask_to_stop(guard)
+            if self.ended or token != draft_id:
                 break
             right += 1
-        if expected and self._drafter:
-            self._drafter.learn(len(expected), right)
+        if draft_ids and self._drafter:
+            self._drafter.learn(len(draft_ids), right)
+
+    def _processed(self, row: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (V,) to choose a token from, which may be overwritten."""
+        params = self.request.params
+        if params.logits_processor is not None:
+            return process_logits(params.logits_processor, self.token_ids, row)
+        return row if params.logprobs is None else row.copy()
+
+    def _choose(self, row: NDArray[np.float32], adjusted: NDArray[np.float32]) -> int:
+        """Choose a token, given the model's logits and those that a processor has changed."""
+        assert self._sampler is not None
+        agreeing = self.request.tokenizer.table.agreeing(self._owed) if self._owed else None
+        token = self._sampler.next(adjusted, agreeing)
+        self._note(row, token)
+        self._accept(token)
+        return token
+
+    def _ask_to_stop(self, guard: AbstractContextManager[Any]) -> None:
+        """End with the text so far, if it has grown and the caller's function says so."""
+        stopping, pieces = self.request.params.stopping, len(self.pieces)
+        if stopping is None or pieces == self._shown or self.ended:
+            return
+        self._shown = pieces
+        if wants_to_stop(stopping, "".join(piece.text for piece in self.pieces)):
+            with guard:
+                if not self.ended:
+                    self._emit("", "stop")
 
     def _note(self, row: NDArray[np.float32], token: int) -> None:
         """Keep the log-probabilities of the token for the next position, if they were asked for."""

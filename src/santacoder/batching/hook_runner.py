@@ -1,0 +1,106 @@
+"""Asks the hooks of sequences between two steps, without the lock: one that blocks delays its own sequence only.
+
+A thread that waits for a single sequence asks its hooks itself. For calls with several sequences, and for tasks of an
+event loop, there are threads of their own: as many as hooks are at work at the same time, each there only while there
+is work.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from santacoder.batching.engine_lock import EngineLock
+from santacoder.decoding.sequence import Sequence
+from santacoder.errors import SantaCoderError
+
+IDLE: Final = 1.0  # seconds after which a thread that has nothing to do ends
+
+
+class HookRunner:
+    """Asks the hooks of sequences that are held, and lets steps go on for these."""
+
+    def __init__(self, lock: EngineLock, resume: Callable[[], None]) -> None:
+        """Take what is called, with the lock held, when a sequence may go on."""
+        self._lock = lock
+        self._resume = resume
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget the parent's threads, and what they were to do."""
+        self._guard = threading.Lock()  # taken by its own methods: those of the condition are Python
+        self._bell = threading.Condition(self._guard)
+        self._queue = deque[Sequence]()
+        self._idle = 0  # threads that wait for the bell
+
+    def ask(self, sequence: Sequence) -> None:
+        """Ask the hooks of a sequence that is held, and note what they say; an error is that of the sequence."""
+        held = sequence.held
+        if held is None:
+            return
+        try:
+            sequence.advance(held.logits, held.draft_ids, self._lock.lock)
+        except SantaCoderError as error:
+            self._fail(sequence, error)
+        except BaseException:  # an interruption may have left the choice of a token half done
+            sequence.stale = True
+            raise
+        finally:
+            with self._lock.lock:
+                sequence.held = None
+                call = sequence.call
+                if call is not None:
+                    call.advanced(sequence)
+                    self._lock.wake([call])
+                self._resume()
+
+    def hand_over(self, sequences: Iterable[Sequence]) -> None:
+        """Have threads ask the hooks of those that are held and have no thread; with the lock held."""
+        for sequence in sequences:
+            held = sequence.held
+            if held is not None and not held.handed_over:
+                if not sequence.asks_itself:
+                    self._submit(sequence)
+                held.handed_over = True
+
+    def _submit(self, sequence: Sequence) -> None:
+        with self._guard:
+            self._queue.append(sequence)
+            starts = self._idle < len(self._queue)
+            if not starts:
+                self._bell.notify()
+        if starts:
+            _thread.start_new_thread(self._run, ())  # an interruption of threading's own, in Python, breaks its locks
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                self._idle += 1
+                self._bell.wait_for(lambda: self._queue, IDLE)
+                self._idle -= 1
+                if not self._queue:
+                    return
+                sequence = self._queue.popleft()
+            if self._take(sequence):
+                try:
+                    self.ask(sequence)
+                except BaseException as error:
+                    self._fail(sequence, error)
+            del sequence  # its memory, while the thread waits
+
+    def _take(self, sequence: Sequence) -> bool:
+        """Return whether it is this thread that has to ask: an interruption may hand a sequence over twice."""
+        with self._lock.lock:
+            held = sequence.held
+            if held is None or held.taken:
+                return False
+            held.taken = True
+            return True
+
+    def _fail(self, sequence: Sequence, error: BaseException) -> None:
+        with self._lock.lock:
+            if not sequence.ended:
+                sequence.error = error
