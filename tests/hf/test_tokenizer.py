@@ -69,6 +69,72 @@ def test_padding(tokenizer: CodeTokenizer) -> None:
     assert tokenizer(TEXTS, padding=False) == tokenizer(TEXTS, padding="do_not_pad") == tokenizer(TEXTS)
 
 
+def test_pad(tokenizer: CodeTokenizer) -> None:
+    expected = tokenizer(TEXTS, padding=True)
+    each = [tokenizer(text) for text in TEXTS]
+    assert tokenizer.pad(each) == tokenizer.pad(tokenizer(TEXTS)) == expected
+    assert tokenizer.pad({"input_ids": tokenizer(TEXTS).input_ids}) == expected
+    assert tokenizer.pad([{"input_ids": row.input_ids} for row in each], return_attention_mask=False) == {
+        "input_ids": expected.input_ids
+    }
+    arrays = tokenizer.pad([{"input_ids": np.array(row.input_ids, dtype=np.int64)} for row in each])
+    assert isinstance(arrays.input_ids, np.ndarray)
+    assert arrays.input_ids.tolist() == expected.input_ids
+    with pytest.raises(santacoder.InvalidRequestError, match=r"^input_ids is \[\[\[.*, but it must be one row, or a"):
+        tokenizer.pad([tokenizer("x", return_tensors="np")])
+    assert tokenizer.pad(each, return_tensors="np").input_ids.tolist() == expected.input_ids
+    one = tokenizer.pad(tokenizer("x"), padding="max_length", max_length=4, padding_side="right")
+    assert one == {"input_ids": [*tokenizer.encode("x"), 0, 0, 0], "attention_mask": [1, 0, 0, 0]}
+    assert [len(row) for row in tokenizer.pad(each, pad_to_multiple_of=8).input_ids] == [8] * 3
+    assert [len(row) for row in tokenizer(TEXTS, padding=True, pad_to_multiple_of=6).input_ids] == [6] * 3
+    assert tokenizer(TEXTS, pad_to_multiple_of=6) == tokenizer(TEXTS)
+    for wrong in ({"attention_mask": [1]}, [], 5, [5]):
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^encoded_inputs is .*, but it must be results of"):
+            tokenizer.pad(wrong)  # type: ignore[arg-type]
+
+
+def test_offsets(tokenizer: CodeTokenizer) -> None:
+    text = "def f(é):\n    return '旧𝒳'<|endoftext|> x"
+    one = tokenizer(text, return_offsets_mapping=True)
+    pairs = one.offset_mapping
+    assert len(pairs) == len(one.input_ids)
+    assert pairs[0][0] == 0
+    assert pairs[-1][1] == len(text)
+    for token, (start, stop) in zip(one.input_ids, pairs, strict=True):
+        data = tokenizer._tokenizer.token_bytes(token)
+        assert data in text[start:stop].encode()
+        assert data.decode(errors="ignore") in ("", text[start:stop])
+    many = tokenizer([text, "x"], return_offsets_mapping=True, padding=True, return_tensors="np")
+    assert many.offset_mapping.shape == (*many.input_ids.shape, 2)
+    assert many.offset_mapping[0].tolist() == [list(pair) for pair in pairs]
+    assert many.offset_mapping[1, :-1].tolist() == [[0, 0]] * (len(pairs) - 1)
+    assert tokenizer(text, return_offsets_mapping=True, max_length=3).offset_mapping == pairs[:3]
+    assert tokenizer([], return_offsets_mapping=True, return_tensors="np").offset_mapping.shape == (0, 0, 2)
+    assert tokenizer.is_fast
+
+
+def test_what_changes_nothing_is_accepted(tokenizer: CodeTokenizer) -> None:
+    off: dict[str, Any] = {
+        "text_pair": None,
+        "stride": 0,
+        "is_split_into_words": False,
+        "return_overflowing_tokens": False,
+    }
+    plain = tokenizer("def f():")
+    assert tokenizer("def f():", add_special_tokens=False, verbose=False, padding_side=None, **off) == plain
+    assert tokenizer("def f():", return_token_type_ids=None, return_attention_mask=None) == plain
+    assert tokenizer.decode(plain.input_ids, spaces_between_special_tokens=False) == "def f():"
+    AutoTokenizer.from_pretrained(FILE, config=None, subfolder="", tokenizer_type=None, use_fast=True, proxies=None)
+
+
+def test_chat_template(tokenizer: CodeTokenizer) -> None:
+    assert tokenizer.chat_template is None
+    with pytest.raises(
+        santacoder.InvalidRequestError, match=r"^apply_chat_template\(\) needs a chat template, and Santa"
+    ):
+        tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+
+
 def test_truncation(tokenizer: CodeTokenizer) -> None:
     ids = tokenizer.encode("def f():")
     assert tokenizer.encode("def f():", truncation=True, max_length=2) == ids[:2]
@@ -83,7 +149,8 @@ def test_truncation(tokenizer: CodeTokenizer) -> None:
 
 
 def test_decode(tokenizer: CodeTokenizer) -> None:
-    ids = tokenizer.encode("<fim-prefix>a = 1<|endoftext|>")
+    text = "<fim-prefix>a = 1<|endoftext|>"
+    ids = tokenizer.encode(text)
     for form in (ids, tuple(ids), np.array(ids), np.array(ids, dtype=np.uint16)):
         assert tokenizer.decode(form) == "<fim-prefix>a = 1<|endoftext|>"
         assert tokenizer.decode(form, skip_special_tokens=True) == "a = 1"
@@ -92,6 +159,11 @@ def test_decode(tokenizer: CodeTokenizer) -> None:
     batch = tokenizer(["a = 1", "x"], padding=True, return_tensors="np").input_ids
     assert tokenizer.batch_decode(batch, skip_special_tokens=True) == ["a = 1", "x"]
     assert tokenizer.batch_decode([ids, [2]], skip_special_tokens=True) == ["a = 1", ""]
+    both: Any = tokenizer.decode(batch, skip_special_tokens=True)
+    assert both == ["a = 1", "x"]
+    for form in ([ids, [2]], (np.array(ids), np.array([2]))):
+        both = tokenizer.decode(form)
+        assert both == [text, "<fim-middle>"]
     assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == tokenizer.decode(ids)
 
 
@@ -147,6 +219,9 @@ def test_starcoder_vocabulary(starcoder: CodeTokenizer) -> None:
         ({"padding": "most"}, "padding is 'most', but it must be one of [False, 'do_not_pad', True, 'longest', 'max"),
         ({"truncation": "none"}, "truncation is 'none', but it must be one of [False, 'do_not_truncate', True, "),
         ({"max_length": 0}, "max_length is 0, but it must be an integer of 1 or more"),
+        ({"text_pair": "y"}, "text_pair is 'y', but tokenizer() lacks this feature: text_pair may only be None"),
+        ({"stride": 2}, "stride is 2, but tokenizer() lacks this feature: stride may only be 0"),
+        ({"pad_to_multiple_of": 0}, "pad_to_multiple_of is 0, but it must be an integer of 1 or more"),
         ({"return_token_type_ids": True}, "return_token_type_ids is True, but the model has no token types"),
     ],
 )
@@ -179,6 +254,11 @@ def test_bad_values(tokenizer: CodeTokenizer) -> None:
     ):
         with pytest.raises(santacoder.InvalidRequestError):
             call()
+    with pytest.raises(TypeError, match=r"^tokenizer\(\) got an unexpected keyword argument 'colour'$"):
+        tokenizer("x", colour="red")
+    message = r"^load_in_8bit is True, but from_pretrained\(\) lacks this feature: load_in_8bit may only be False$"
+    with pytest.raises(santacoder.InvalidRequestError, match=message):
+        AutoTokenizer.from_pretrained(FILE, load_in_8bit=True)
     with pytest.raises(santacoder.InvalidRequestError, match=r"^the text is a int, but it must be a str$"):
         tokenizer([5])  # type: ignore[list-item]
 

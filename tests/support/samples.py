@@ -41,7 +41,7 @@ def new_sequence(
 
 
 def run_until(scheduler: Scheduler[Any], call: Call, done: Callable[[], bool]) -> None:
-    """Lead or wait until `done()`, which looks at the sequences of the call; ask hooks that are this thread's to ask."""
+    """Lead or wait until `done()`, and ask the hooks that are this thread's to ask."""
     scheduler.run(call.until(done), partial(scheduler.patience, call), partial(scheduler.ask_hooks, call))
 
 

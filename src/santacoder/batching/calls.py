@@ -33,7 +33,7 @@ class Call(Waiter):
         return len(self._left)
 
     def until(self, done: Callable[[], bool]) -> Call:
-        """Note that this thread waits until `done()`, which looks at the sequences, or has to ask hooks; return self."""
+        """Note that this thread waits until `done()`, or has to ask hooks; return the call itself."""
         self.owner, self.done = threading.get_ident(), lambda: self.has_to_ask or done()
         return self
 

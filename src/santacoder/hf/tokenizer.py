@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, SupportsIndex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NoReturn, SupportsIndex, cast
 
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import open_tokenizer, options_of
-from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, stack
+from santacoder.hf.encoding import BatchEncoding, as_lists, check_kind, collect, encoding
+from santacoder.hf.off_values import LOADING, TOKENIZING, UNUSED_BY_LOADING, UNUSED_BY_TOKENIZING, refuse
+from santacoder.hf.offsets import offsets
+from santacoder.hf.padding import Columns, Padding, Side, cut
 from santacoder.text.tokenizer import Tokenizer
 
-Side = Literal["left", "right"]
-
 _NO_LIMIT: Final = int(1e30)  # transformers' value for a tokenizer without a limit
-
-_PADDINGS: Final[dict[object, str]] = {
-    False: "", "do_not_pad": "", True: "longest", "longest": "longest", "max_length": "max_length"
-}  # fmt: skip
-_TRUNCATIONS: Final[dict[object, bool]] = {
-    False: False, "do_not_truncate": False, True: True, "longest_first": True, "only_first": True
-}  # fmt: skip
 
 
 class AutoTokenizer:
@@ -43,6 +37,7 @@ class AutoTokenizer:
         truncation_side: Side = "right",
         pad_token: str | None = None,
         model_max_length: int | None = None,
+        **off: Any,
     ) -> CodeTokenizer:
         """Load the tokenizer of a checkpoint; read no weights, and share the tokenizer of a model that is loaded.
 
@@ -61,12 +56,14 @@ class AutoTokenizer:
             truncation_side: where a text that is too long is cut.
             pad_token: pads short rows; None is the end of text.
             model_max_length: the most tokens that truncation keeps; None is the model's context.
+            off: other arguments of `transformers`, at values that change nothing.
 
         Raises:
             OSError: the file cannot be found or downloaded: FileNotFoundError, HubError.
             ModelFormatError: it is not a model's file.
             InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
         """
+        refuse("from_pretrained", off, LOADING, UNUSED_BY_LOADING)
         access = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only}
         options = options_of(gguf_file, None, {}, force_download=force_download, token=token, **access)
         tokenizer, length = open_tokenizer(checkpoint, options)
@@ -89,8 +86,13 @@ class CodeTokenizer:
         model_input_names: the names that a call returns.
         bos_token, eos_token, unk_token: all three are the end of text; None if the model has none.
         pad_token, pad_token_id: pads rows; may be set to any token of the vocabulary.
+        is_fast: True: tokens have offsets.
+        chat_template: None: there is none.
     """
 
+    is_fast: Final = True
+    chat_template: Final = None
+    clean_up_tokenization_spaces: Final = False
     model_input_names: Final = ("input_ids", "attention_mask")
 
     def __init__(self, tokenizer: Tokenizer, model_max_length: int, name_or_path: str = "") -> None:
@@ -109,11 +111,14 @@ class CodeTokenizer:
         padding: bool | str = False,
         truncation: bool | str | None = None,
         max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
         return_tensors: str | None = None,
-        return_attention_mask: bool = True,
-        add_special_tokens: bool = True,
+        return_attention_mask: bool | None = True,
+        return_token_type_ids: bool | None = False,
+        return_offsets_mapping: bool = False,
         split_special_tokens: bool = False,
-        return_token_type_ids: bool = False,
+        **off: Any,
     ) -> BatchEncoding:
         """Encode one or more texts.
 
@@ -122,64 +127,132 @@ class CodeTokenizer:
             padding: True or "longest" pads to the longest of the texts, "max_length" to `max_length`.
             truncation: whether to cut to `max_length`; None does if `max_length` is given and `padding` is not.
             max_length: tokens of a row; None is `model_max_length`.
+            pad_to_multiple_of: pad to a multiple of it; None is off.
+            padding_side: "left" or "right"; None is that of the tokenizer.
             return_tensors: "pt", "np", or None for lists.
-            return_attention_mask: whether to return "attention_mask" too.
-            add_special_tokens: ignored: nothing is added.
+            return_attention_mask: whether to return "attention_mask" too; None does.
+            return_token_type_ids: must not be True.
+            return_offsets_mapping: whether to return "offset_mapping" too.
             split_special_tokens: treat special tokens in the text as plain text.
-            return_token_type_ids: must be False.
+            off: other arguments of `transformers`, at values that change nothing, such as `add_special_tokens`: nothing
+                is ever added.
 
         Returns:
             "input_ids" and "attention_mask" (1, or 0 for padding): lists (T,) for a text and (B, T) for several,
-            or (B, T) int64 arrays or tensors.
+            or (B, T) int64 arrays or tensors. "offset_mapping" has pairs, (T, 2) or (B, T, 2): the first character of
+            each token and the one after its last.
 
         Raises:
             InvalidRequestError: an argument is of a wrong type or out of range, or a tensor is asked for and the
                 rows differ in length.
             MissingPackageError: "pt" without PyTorch.
         """
+        refuse("tokenizer", off, TOKENIZING, UNUSED_BY_TOKENIZING)
         if return_token_type_ids:
             raise InvalidRequestError("return_token_type_ids is True, but the model has no token types")
         kind = check_kind(return_tensors)
         texts = [text] if isinstance(text, str) else text
         if not isinstance(texts, Iterable):
             raise invalid_argument("text", text, "a text or a list of texts")
+        texts = list(texts)
         rows = [self._tokenizer.encode(text, special=not split_special_tokens) for text in texts]
-        rows, masks = self._fitted(rows, padding, truncation, max_length)
-        named = {"input_ids": rows} | ({"attention_mask": masks} if return_attention_mask else {})
-        if kind is not None:
-            return BatchEncoding({name: stack(value, kind) for name, value in named.items()})
-        if isinstance(text, str):
-            return BatchEncoding({name: value[0] for name, value in named.items()})
-        return BatchEncoding(named)
+        columns: Columns = {"input_ids": rows}
+        if return_offsets_mapping:
+            each = zip(texts, rows, strict=True)
+            columns["offset_mapping"] = [offsets(self._tokenizer, text, row) for text, row in each]
+        pads = self._padding(padding, max_length, pad_to_multiple_of, padding_side)
+        whole = truncation is None and (max_length is None or bool(pads))
+        cut(columns, False if whole else truncation is None or truncation, pads.length, self.truncation_side)
+        if return_attention_mask is not False:
+            columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
+        pads.pad(columns)
+        return encoding(columns, kind, lone=isinstance(text, str))
+
+    def pad(
+        self,
+        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: Side | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pad what calls returned.
+
+        Args:
+            encoded_inputs: the result of a call, or a list of results for one text each, with "input_ids" and perhaps
+                more; "attention_mask" is added where it is missing.
+            padding: as in a call.
+            max_length: as in a call.
+            pad_to_multiple_of: as in a call.
+            padding_side: as in a call.
+            return_attention_mask: whether to add "attention_mask"; None does.
+            return_tensors: as in a call; None keeps arrays and tensors.
+            verbose: ignored.
+
+        Raises:
+            InvalidRequestError: there are no "input_ids", or as in a call.
+            MissingPackageError: "pt" without PyTorch.
+        """
+        columns, kind, lone = collect(encoded_inputs)
+        if return_attention_mask is not False and "attention_mask" not in columns:
+            columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
+        self._padding(padding, max_length, pad_to_multiple_of, padding_side).pad(columns)
+        return encoding(columns, check_kind(return_tensors) or kind, lone)
 
     def encode(self, text: str, **options: Any) -> Any:
         """Return the "input_ids" of a call: a list (T,), or with `return_tensors` an array or tensor (1, T)."""
         return self(text, **options)["input_ids"]
+
+    def apply_chat_template(self, conversation: object, **options: object) -> NoReturn:
+        """Refuse: SantaCoder was not trained to chat, and has no template.
+
+        Raises:
+            InvalidRequestError: always.
+        """
+        raise InvalidRequestError(
+            "apply_chat_template() needs a chat template, and SantaCoder has none: it continues code; write the prompt "
+            "as code and pass it to the tokenizer"
+        )
 
     def tokenize(self, text: str) -> list[str]:
         """Split a text into tokens, spelt as in the vocabulary."""
         return [self._tokenizer.vocabulary[token] for token in self._tokenizer.encode(text)]
 
     def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        **off: Any,
     ) -> str:
         """Convert ids to text.
 
         Args:
-            token_ids: one id, or a list, array or tensor (T,) of ids.
+            token_ids: one id, or a list, array or tensor (T,) of ids; or several of these, (B, T).
             skip_special_tokens: leave special tokens out; otherwise they are spelt out.
             clean_up_tokenization_spaces: must not be True: the text is never altered.
+            off: other arguments of `transformers`, at values that change nothing.
+
+        Returns:
+            A text; for several rows a list of texts, as `batch_decode`, which has the right type for checkers.
 
         Raises:
             InvalidRequestError: an id is not in the vocabulary, or `clean_up_tokenization_spaces` is True.
         """
         if clean_up_tokenization_spaces:
             raise InvalidRequestError("clean_up_tokenization_spaces is True, but it would damage code: leave it out")
+        refuse("decode", off, {}, UNUSED_BY_TOKENIZING)
         ids = as_lists(token_ids)
         if isinstance(ids, SupportsIndex):
             ids = [ids]
-        if not isinstance(ids, Iterable):
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
             raise invalid_argument("token_ids", token_ids, "an id or a list of ids")
+        ids = [*map(as_lists, ids)]
+        if ids and isinstance(ids[0], list | tuple):
+            return cast("str", self.batch_decode(ids, skip_special_tokens=skip_special_tokens))
         skipped = self._tokenizer.special_ids if skip_special_tokens else frozenset()
         return self._tokenizer.decode(i for i in map(self._tokenizer.check_id, ids) if i not in skipped)
 
@@ -208,6 +281,10 @@ class CodeTokenizer:
     def convert_tokens_to_string(self, tokens: Iterable[str]) -> str:
         """Convert tokens to text."""
         return self.decode(self.convert_tokens_to_ids(tokens))
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Return how many tokens are added to a text: 0."""
+        return 0
 
     def get_vocab(self) -> dict[str, int]:
         """Return the id of each token."""
@@ -288,38 +365,6 @@ class CodeTokenizer:
             raise InvalidRequestError(f"{name} has {token!r}, but the vocabulary has no such token and cannot grow")
         return found
 
-    def _fitted(
-        self, rows: list[list[int]], padding: bool | str, truncation: bool | str | None, max_length: int | None
-    ) -> tuple[list[list[int]], list[list[int]]]:
-        """Cut and pad rows as asked; return them and their masks."""
-        limit = self.model_max_length if max_length is None else check_integer("max_length", max_length, 1, None)
-        pad = _option("padding", padding, _PADDINGS)
-        if truncation is None:
-            truncation = max_length is not None and not pad
-        if _option("truncation", truncation, _TRUNCATIONS):
-            rows = [row[:limit] if self._on_right("truncation_side") else row[-limit:] for row in rows]
-        masks = [[1] * len(row) for row in rows]
-        if not pad:
-            return rows, masks
-        if self.pad_token_id is None:
-            raise InvalidRequestError("padding needs a pad_token, and the model has no end of text: set pad_token")
-        length = limit if pad == "max_length" else max(map(len, rows), default=0)
-        return self._padded(rows, length, self.pad_token_id), self._padded(masks, length, 0)
-
-    def _padded(self, rows: list[list[int]], length: int, fill: int) -> list[list[int]]:
-        """Pad rows to `length`; leave longer ones as they are."""
-        gaps = [[fill] * (length - len(row)) for row in rows]
-        right = self._on_right("padding_side")
-        return [row + gap if right else gap + row for row, gap in zip(rows, gaps, strict=True)]
-
-    def _on_right(self, name: str) -> bool:
-        side = getattr(self, name)
-        if side not in ("left", "right"):
-            raise invalid_argument(name, side, "'left' or 'right'")
-        return bool(side == "right")
-
-
-def _option(name: str, value: object, meanings: Mapping[object, Any]) -> Any:
-    if not isinstance(value, Hashable) or value not in meanings:
-        raise invalid_argument(name, value, f"one of {list(meanings)}")
-    return meanings[value]
+    def _padding(self, padding: object, max_length: int | None, multiple: int | None, side: Side | None) -> Padding:
+        length = self.model_max_length if max_length is None else check_integer("max_length", max_length, 1, None)
+        return Padding(padding, length, multiple, self.padding_side if side is None else side, self.pad_token_id)
