@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import santacoder
 from santacoder.conversion.convert import convert
-from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM
-from santacoder.hf.generation import GenerationConfig
+from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM, GenerationConfig
 from tests.support import checkpoint_builder as builder
 from tests.support import gguf_builder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 import santacoder
+from santacoder.gguf.facts import file_facts
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM, CodeTokenizer, GenerationConfig, set_seed
 from santacoder.hf.checkpoint import _TOKENIZERS, load_tokenizer
 from tests.support import hub_cache
@@ -144,6 +146,38 @@ class TestLoading:
         assert AutoModelForCausalLM.from_pretrained(FILE, context=20).config.n_positions == 20
         assert repr(model).startswith(f"<CausalLM {str(FILE)!r}: <SantaCoder 'random'")
 
+    def test_what_changes_nothing_is_accepted(self) -> None:
+        off: dict[str, Any] = {"config": None, "subfolder": "", "load_in_8bit": False, "quantization_config": None}
+        AutoModelForCausalLM.from_pretrained(FILE, **off, use_safetensors=True, variant=None, max_memory={0: 1})
+        message = r"^load_in_8bit is True, but from_pretrained\(\) lacks this feature: load_in_8bit may only be False$"
+        with pytest.raises(santacoder.InvalidRequestError, match=message):
+            AutoModelForCausalLM.from_pretrained(FILE, load_in_8bit=True)
+        with pytest.raises(TypeError, match=r"^from_pretrained\(\) got an unexpected keyword argument 'colour'$"):
+            AutoModelForCausalLM.from_pretrained(FILE, colour="red")
+
+    def test_attributes(self, model: CausalLM) -> None:
+        config = model.engine.config
+        assert model.half() is model.float() is model.bfloat16() is model.cpu() is model.train(False) is model
+        assert model.requires_grad_(False) is model.to("cpu", np.float32) is model.to(dtype=np.float16) is model
+        assert (model.training, model.can_generate()) == (False, True)
+        first, second, *_ = model.parameters()
+        assert first.shape == (config.vocab_size, config.embedding_length)
+        assert second.shape == (config.context_length, config.embedding_length)
+        assert (first.device.type, first.dtype, first.requires_grad) == ("cpu", model.dtype, False)
+        total = sum(each.numel() for each in model.parameters())
+        assert model.num_parameters() == total == file_facts(FILE).parameters
+        assert model.num_parameters(exclude_embeddings=True) == total - first.numel() - second.numel()
+        assert model.num_parameters(only_trainable=True) == 0
+        assert model.get_memory_footprint() == model.engine.weights_bytes
+        values = model.config.to_dict()
+        assert (values["n_layer"], values["model_type"], values["use_cache"]) == (2, "gpt_bigcode", True)
+        assert json.loads(model.config.to_json_string()) == values
+        for refused in (model.train, model.requires_grad_):
+            with pytest.raises(santacoder.InvalidRequestError, match=r"^the model cannot be trained"):
+                refused()
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^the device is 'cuda', but"):
+            model.cuda()
+
     def test_importing_santacoder_stays_quick(self) -> None:
         code = (
             "import sys, santacoder; assert 'santacoder.hf' not in sys.modules and 'numpy' not in sys.modules;"
@@ -256,11 +290,38 @@ class TestGenerate:
         model.generation_config.max_new_tokens = 2
         assert model.generate(ids, eos_token_id=[]).shape == (1, ids.shape[1] + 2)
         with pytest.raises(santacoder.InvalidRequestError, match=r"^generation_config is \{'max_new_tokens': 3\}, but"):
-            model.generate(ids, generation_config={"max_new_tokens": 3})  # type: ignore[arg-type]
+            model.generate(ids, generation_config={"max_new_tokens": 3})
         given = GenerationConfig(max_new_tokens=3, eos_token_id=[])
         assert model.generate(ids, given).shape == (1, ids.shape[1] + 3)
         assert model.generate(ids, generation_config=given, max_new_tokens=4).shape == (1, ids.shape[1] + 4)
         assert given.max_new_tokens == 3
+        assert GenerationConfig(max_new_tokens=3, eos_token_id=[]) == given
+        assert given.update(max_new_tokens=5, top_k=7, num_beams=1) == {}
+        assert (given.max_new_tokens, given.to_dict()["top_k"]) == (5, 7)
+        assert given.to_diff_dict() == {"max_new_tokens": 5, "top_k": 7, "eos_token_id": []}
+        with pytest.raises(
+            santacoder.InvalidRequestError, match=r"^num_beams is 2, but generate\(\) lacks this feature"
+        ):
+            given.update(num_beams=2)
+
+    def test_generation_config_of_transformers(self, model: CausalLM) -> None:
+        """Its values that are not its defaults replace those of the model's configuration."""
+
+        class Theirs:
+            def __init__(self, **values: Any) -> None:
+                self.values = values
+
+            def to_diff_dict(self) -> dict[str, Any]:
+                return {"transformers_version": "5.0.0", **self.values}
+
+        ids = ids_of(model, "x")
+        config = Theirs(max_new_tokens=4, eos_token_id=[], num_beams=1, _from_model_config=True)
+        assert model.generate(ids, config).shape == (1, ids.shape[1] + 4)
+        assert model.generate(ids, config, max_new_tokens=2).shape == (1, ids.shape[1] + 2)
+        with pytest.raises(
+            santacoder.InvalidRequestError, match=r"^num_beams is 3, but generate\(\) lacks this feature"
+        ):
+            model.generate(ids, Theirs(num_beams=3))
 
     def test_sampling_values_without_sampling(self, model: CausalLM) -> None:
         with pytest.warns(UserWarning, match="^temperature has no effect without do_sample=True$"):
@@ -272,6 +333,7 @@ class TestGenerate:
         [
             ({"num_beams": 4}, "num_beams is 4, but generate() lacks this feature: num_beams may only be 1"),
             ({"streamer": object()}, "streamer is <object object"),
+            ({"max_time": -1}, "max_time is -1, but it must be a number of 0 or more"),
             ({"foo": 1, "bar": 2}, "generate() does not know bar, foo; it takes max_new_tokens, max_length, "),
             ({"num_return_sequences": 2}, "num_return_sequences is 2, but without do_sample all would be equal"),
             ({"num_return_sequences": 0}, "num_return_sequences is 0, but it must be an integer of 1 or more"),
@@ -328,6 +390,53 @@ def test_logits(model: CausalLM, tokenizer: CodeTokenizer) -> None:
         assert not rows[~mask].any()
 
 
+class TestForward:
+    def test_what_changes_nothing_is_accepted(self, model: CausalLM) -> None:
+        ids = np.array([[5, 6, 7]])
+        plain = model(ids).logits
+        off = {"past_key_values": None, "position_ids": None, "output_attentions": False, "output_hidden_states": None}
+        output = model(input_ids=ids, use_cache=True, return_dict=True, **off)
+        np.testing.assert_array_equal(output["logits"], plain)
+        assert list(output) == ["logits"]
+        assert output.loss is None
+        as_tuple: Any = model(ids, return_dict=False)
+        assert type(as_tuple) is tuple
+        np.testing.assert_array_equal(as_tuple[0], plain)
+        for kept in (1, 2, 5):
+            np.testing.assert_array_equal(model(ids, logits_to_keep=kept).logits, plain[:, -kept:])
+
+    def test_loss(self, model: CausalLM) -> None:
+        ids = np.array([[5, 6, 7, 8], [9, 10, 11, 12]])
+        labels = np.array([[5, 6, -100, 8], [-100, -100, 11, 12]])
+        output = model(ids, labels=labels)
+        assert list(output) == ["loss", "logits"]
+        assert (output.loss.shape, output.loss.dtype) == ((), np.float32)
+        first, second = (np.array(model.engine.score(row.tolist()).logprobs, dtype=np.float64) for row in ids)
+        assert output.loss == pytest.approx(-np.mean([first[1], first[3], second[2], second[3]]), abs=1e-6)
+        assert np.isnan(model(ids, labels=np.full((2, 4), -100)).loss)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"labels": np.array([[1]])},
+                "labels is int64 of the shape (1, 1), but it must be integers of the shape (1,",
+            ),
+            ({"labels": [[1, 512]]}, "labels[0, 1] is 512, but it must be an integer in 0..511 or -100"),
+            (
+                {"past_key_values": ()},
+                "past_key_values is (), but model() lacks this feature",
+            ),
+            ({"output_attentions": True}, "output_attentions is True, but model() lacks this feature"),
+            ({"logits_to_keep": -1}, "logits_to_keep is -1, but it must be an integer of 0 or more"),
+        ],
+    )
+    def test_bad_options(self, model: CausalLM, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(santacoder.InvalidRequestError) as error:
+            model(np.array([[1, 2]]), **options)
+        assert str(error.value).startswith(message)
+
+
 class TestTorch:
     def test_model_card(self) -> None:
         """As `TestLoading.test_model_card`, with the card's own words."""
@@ -373,6 +482,13 @@ class TestTorch:
         np.testing.assert_array_equal(logits.numpy(), model(ids.numpy()).logits)
         assert model.to(torch.device("cpu")) is model
         assert ids.to(model.device) is ids
+        assert model.device == torch.device("cpu")
+        assert torch.device("cpu") == model.device
+        assert model.device != torch.device("meta")
+        assert model.dtype is next(model.parameters()).dtype is torch.float32
+        assert model.to(torch.float16) is model.to(device=model.device, dtype=model.dtype) is model
+        loss = model(ids, labels=ids).loss
+        assert loss.item() == pytest.approx(float(model(ids.numpy(), labels=ids.numpy()).loss))
         with pytest.raises(santacoder.InvalidRequestError, match=r"^the device is 'meta', but"):
             model(ids.to("meta"))
         set_seed(1)

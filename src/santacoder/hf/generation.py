@@ -1,93 +1,32 @@
-"""The arguments of `generate`, and generating as they say."""
+"""Generating as a `GenerationConfig` says."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, cast
 
-from santacoder._util.validation import check_integer
+import numpy as np
+from numpy.typing import NDArray
+
+from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.decoding.options import SamplingOptions
-from santacoder.errors import InvalidRequestError
+from santacoder.decoding.results import Completion
+from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.hf.generation_config import GenerationConfig
+from santacoder.hf.output import GenerateOutput
+from santacoder.hf.processors import Scores
+from santacoder.hf.row_hook import Hooks, RowHook
+from santacoder.hf.tensors import Kind, as_kind
 from santacoder.model import SantaCoder
+from santacoder.requests import Request, sampling_params
 
 NEW_TOKENS: Final = 20  # without max_new_tokens and max_length, as in transformers
-
-#: Arguments of features that are missing here, with the values that turn them off or do not affect results.
-_OFF: Final[Mapping[str, tuple[object, ...]]] = {
-    "num_beams": (1, None),
-    "num_beam_groups": (1, None),
-    "early_stopping": (False, None),
-    "length_penalty": (1.0, None),
-    "penalty_alpha": (0.0, None),
-    "typical_p": (1.0, None),
-    "no_repeat_ngram_size": (0, None),
-    "return_dict_in_generate": (False, None),
-    "output_scores": (False, None),
-    "output_logits": (False, None),
-    "output_attentions": (False, None),
-    "output_hidden_states": (False, None),
-    "streamer": (None,),
-    "use_cache": (True, False, None),
-}
-
-
-@dataclass
-class GenerationConfig:
-    """Options of `generate`. A model's `generation_config` holds the defaults, and may be changed.
-
-    Attributes:
-        max_new_tokens: the most tokens to generate.
-        max_length: the most tokens of a sequence, its prompt and padding included; `max_new_tokens` overrides it.
-            Without either, 20 tokens are generated, or as many as the context has room for.
-        do_sample: sample; otherwise the most probable token is taken, and `temperature` to `min_p` have no effect.
-        temperature: above 0.
-        top_k: choose among the k most probable tokens; 0 or None is off.
-        top_p: choose among the fewest tokens that together have this probability; 1 or None is off.
-        min_p: choose among tokens with at least this fraction of the largest probability; None is off.
-        repetition_penalty: above 1 discourages tokens of the prompt and the text so far.
-        num_return_sequences: sequences for each prompt; more than one needs `do_sample`.
-        eos_token_id: one or more tokens that end a sequence and are part of it; None takes the model's, [] is none.
-        pad_token_id: pads the shorter sequences; None takes the first of `eos_token_id`.
-        stop_strings: one or more texts that end a sequence and are part of it.
-        seed: 0..2^64-1; None draws one from PyTorch's global generator, or from NumPy's if the prompts are arrays,
-            so `torch.manual_seed`, `numpy.random.seed` or `santacoder.hf.set_seed` make results repeatable.
-        token_healing: take the last word of each prompt back, or the blanks at its end, and generate tokens that begin
-            with their bytes: these stand in their place in the result.
-    """
-
-    max_new_tokens: int | None = None
-    max_length: int | None = None
-    do_sample: bool = False
-    temperature: float | None = 1.0
-    top_k: int | None = 50
-    top_p: float | None = 1.0
-    min_p: float | None = None
-    repetition_penalty: float | None = 1.0
-    num_return_sequences: int = 1
-    eos_token_id: int | Sequence[int] | None = None
-    pad_token_id: int | None = None
-    stop_strings: str | Sequence[str] | None = None
-    seed: int | None = None
-    token_healing: bool = False
-
-    def updated(self, options: Mapping[str, Any]) -> GenerationConfig:
-        """Return a copy with other values.
-
-        Raises:
-            InvalidRequestError: an option is unknown, or asks for a feature that is missing here.
-        """
-        for name, allowed in _OFF.items():
-            if name in options and options[name] not in allowed:
-                raise InvalidRequestError(
-                    f"{name} is {options[name]!r}, but generate() lacks this feature: {name} may only be {allowed[0]!r}"
-                )
-        names = [field.name for field in fields(self)]
-        unknown = sorted(set(options).difference(names, _OFF))
-        if unknown:
-            raise InvalidRequestError(f"generate() does not know {', '.join(unknown)}; it takes {', '.join(names)}")
-        return replace(self, **{name: value for name, value in options.items() if name not in _OFF})
 
 
 def new_tokens(config: GenerationConfig, length: int, longest: int, context: int) -> int:
@@ -115,18 +54,19 @@ def new_tokens(config: GenerationConfig, length: int, longest: int, context: int
 
 
 def sampling_options(
-    config: GenerationConfig, ends: Sequence[int], max_tokens: int, seed: int | None
+    config: GenerationConfig, ends: Sequence[int], max_tokens: int, seed: int | None, hooked: bool
 ) -> SamplingOptions:
-    """Convert the request to keywords of `SantaCoder.complete_many`.
+    """Convert the request to keywords of `SantaCoder.complete`; with hooks, these apply the repetition penalty.
 
     Raises:
-        InvalidRequestError: several sequences without sampling, or sampling at temperature 0.
+        InvalidRequestError: several sequences without sampling, sampling at temperature 0, or an option of a wrong type
+            or out of range.
     """
-    count = check_integer("num_return_sequences", config.num_return_sequences, 1, None)
+    count = sequences(config)
     options: SamplingOptions = {
         "max_tokens": max_tokens,
-        "repetition_penalty": _or(config.repetition_penalty, 1.0),
-        "stop": _or(config.stop_strings, ()),
+        "repetition_penalty": config.repetition_penalty,
+        "stop": config.stop_strings,
         "stop_tokens": ends,
         "ignore_eos": True,  # `ends` includes the end of text where it is wanted
         "any_token": True,
@@ -136,17 +76,43 @@ def sampling_options(
         if config.temperature == 0:
             raise InvalidRequestError("temperature is 0, but sampling needs one above 0: use do_sample=False")
         options["temperature"] = _or(config.temperature, 1.0)
-        options["top_k"] = _or(config.top_k, 0)
+        options["top_k"] = config.top_k
         options["top_p"] = _or(config.top_p, 1.0)
-        options["min_p"] = _or(config.min_p, 0.0)
-        return options
-    if count > 1:
-        raise InvalidRequestError(f"num_return_sequences is {count}, but without do_sample all would be equal")
-    for name in ("temperature", "top_k", "top_p", "min_p"):
-        if getattr(config, name) not in (getattr(GenerationConfig, name), None):
-            warnings.warn(f"{name} has no effect without do_sample=True", stacklevel=3)
-    options["temperature"] = 0
+        options["min_p"] = config.min_p
+    else:
+        if count > 1:
+            raise InvalidRequestError(f"num_return_sequences is {count}, but without do_sample all would be equal")
+        for name in ("temperature", "top_k", "top_p", "min_p"):
+            if getattr(config, name) not in (getattr(GenerationConfig, name), None):
+                warnings.warn(f"{name} has no effect without do_sample=True", stacklevel=3)
+        options["temperature"] = 0
+    sampling_params(options)
+    if hooked:
+        del options["repetition_penalty"]
     return options
+
+
+def sequences(config: GenerationConfig) -> int:
+    """Return how many sequences to generate for each prompt.
+
+    Raises:
+        InvalidRequestError: the number is not a positive integer.
+    """
+    return check_integer("num_return_sequences", _or(config.num_return_sequences, 1), 1, None)
+
+
+def end_time(config: GenerationConfig) -> float:
+    """Return when generation ends, by the clock of `monotonic`; infinity without a limit.
+
+    Raises:
+        InvalidRequestError: max_time is not a number of 0 or more.
+    """
+    seconds = config.max_time
+    if seconds is None:
+        return math.inf
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise invalid_argument("max_time", seconds, "a number of 0 or more")
+    return monotonic() + seconds
 
 
 def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_size: int) -> list[int]:
@@ -161,26 +127,130 @@ def end_tokens(value: int | Iterable[int] | None, default: Iterable[int], vocab_
     return [check_integer("eos_token_id", token, 0, vocab_size - 1) for token in tokens]
 
 
-def complete_all(
-    model: SantaCoder, prompts: Sequence[Sequence[int]], n: int, options: SamplingOptions, heals: bool = False
-) -> list[tuple[int, list[int]]]:
-    """Generate n rows for each prompt: how many tokens at its end they replace, and the generated ones.
+@dataclass
+class Row:
+    """One row of the result.
 
-    A prompt's samples depend only on the seed, not on its neighbours. A prompt that occurs several times gets samples
-    with further indices, so that its rows differ.
+    Attributes:
+        healed: how many tokens at the end of its prompt it replaces.
+        tokens: what was generated.
+        scores, logits: (V,) for each of the tokens, if they are kept.
     """
-    rows: list[list[tuple[int, list[int]]]] = [[] for _ in prompts]
-    places: dict[tuple[int, ...], list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        places.setdefault(tuple(prompt), []).append(i)
-    for count in sorted({len(where) for where in places.values()}):
-        group = [prompt for prompt, where in places.items() if len(where) == count]
-        asked = [_healable(model, prompt) if heals else prompt for prompt in group]
-        many = model.complete_many(asked, n * count, progress=False, **options)
-        for prompt, samples in zip(group, many, strict=True):
-            for k, i in enumerate(places[prompt]):
-                rows[i] = [(sample.healed, sample.tokens) for sample in samples[k * n : (k + 1) * n]]
-    return [row for samples in rows for row in samples]
+
+    healed: int
+    tokens: list[int]
+    scores: Sequence[Scores] = ()
+    logits: Sequence[Scores] = ()
+
+
+class Generation:
+    """The rows of one call of `generate`."""
+
+    def __init__(
+        self,
+        model: SantaCoder,
+        ids: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+        options: SamplingOptions,
+        hooks: Hooks,
+        ends_at: float,
+    ) -> None:
+        """Take the prompts, ids (B, T) where the mask (B, T) is True, and how to continue them until when."""
+        self._model = model
+        self._ids = ids
+        self._prompts: list[list[int]] = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
+        self._count = sequences(hooks.config)
+        self._options = options
+        self._hooks = hooks
+        self._ends_at = ends_at
+
+    def run(self) -> list[Row]:
+        """Generate the rows, those of one prompt one after the other.
+
+        Raises:
+            SantaCoderError: as in `SantaCoder.complete_each`.
+            Exception: a hook of the caller raised it.
+        """
+        rows: list[Row | None] = [None] * (len(self._prompts) * self._count)
+        hooks: dict[int, RowHook] = {}
+        with closing(self._model.complete_each(self._requests(hooks), on_error="return")) as results:
+            for position, result in results:
+                rows[position] = self._row(result, hooks.get(position))
+        return cast("list[Row]", rows)
+
+    def stream(self, streamer: Any) -> list[Row]:
+        """Generate the only row, and give the streamer its prompt and its tokens.
+
+        Raises:
+            InvalidRequestError: there are several rows, or token healing would change the prompt.
+            Exception: as in `run`, or the streamer raised it.
+        """
+        if len(self._prompts) * self._count != 1:
+            raise InvalidRequestError(
+                f"a streamer takes one row, but there are {len(self._prompts)} prompts and num_return_sequences is "
+                f"{self._count}"
+            )
+        if not all(callable(getattr(streamer, name, None)) for name in ("put", "end")):
+            raise invalid_argument("streamer", streamer, "an object with the methods put and end")
+        if self._hooks.config.token_healing:
+            raise InvalidRequestError("token_healing is on, but a streamer cannot take tokens back: use one of the two")
+        hooks: dict[int, RowHook] = {}
+        [request] = self._requests(hooks)
+        streamer.put(as_kind(self._ids.copy(), self._hooks.kind))
+        result: Completion | SantaCoderError | None = None
+        sent = 0
+        with closing(self._model.stream(request.prompt, **request.options)) as pieces:
+            while result is None:
+                new: Sequence[int] = ()
+                try:
+                    new = next(pieces).tokens
+                except StopIteration as end:
+                    result = cast("Completion", end.value)
+                except SantaCoderError as error:
+                    result = error
+                self._put(streamer, new)
+                sent += len(new)
+        row = self._row(result, hooks.get(0))
+        self._put(streamer, row.tokens[sent:])
+        streamer.end()
+        return [row]
+
+    def _put(self, streamer: Any, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            streamer.put(as_kind(np.array([token]), self._hooks.kind))
+
+    def _requests(self, hooks: dict[int, RowHook]) -> Iterator[Request]:
+        """Yield the request of each row, and note its hook by its position.
+
+        A prompt's samples depend only on the seed, not on its neighbours. A prompt that occurs several times gets
+        samples with further numbers, so that its rows differ.
+        """
+        heals = self._hooks.config.token_healing
+        asked: Counter[tuple[int, ...]] = Counter()
+        for i, prompt in enumerate(self._prompts):
+            first = asked[tuple(prompt)]
+            asked[tuple(prompt)] += self._count
+            for k in range(self._count):
+                options = self._options.copy()
+                if self._ends_at < math.inf:
+                    options["deadline"] = max(self._ends_at - monotonic(), 0.0)
+                if self._hooks:
+                    hook = hooks[i * self._count + k] = RowHook(self._hooks, self._ids[i], len(prompt))
+                    options["logits_processor"] = hook
+                yield Request(_healable(self._model, prompt) if heals else prompt, options, first + k)
+
+    def _row(self, result: Completion | SantaCoderError, hook: RowHook | None) -> Row:
+        if isinstance(result, Completion):
+            healed, tokens = result.healed, result.tokens
+        elif hook is not None and hook.ended:
+            healed, tokens = hook.healed, hook.tokens
+        elif hook is not None and hook.error is not None:
+            raise hook.error
+        else:
+            raise result
+        if hook is None:
+            return Row(healed, tokens)
+        return Row(healed, tokens, hook.scores[: len(tokens)], hook.logits[: len(tokens)])
 
 
 def _healable(model: SantaCoder, prompt: Sequence[int]) -> str | Sequence[int]:
@@ -191,3 +261,38 @@ def _healable(model: SantaCoder, prompt: Sequence[int]) -> str | Sequence[int]:
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+def join(ids: NDArray[np.int64], rows: Sequence[Row], pad: int | None) -> NDArray[np.int64]:
+    """Join prompts (B, T) with what was generated for each, the same number of rows for every prompt: (B * n, L).
+
+    Raises:
+        InvalidRequestError: the rows differ in length, and there is nothing to pad them with.
+    """
+    each = len(rows) // max(len(ids), 1)
+    whole = [[*ids[i // each, : ids.shape[1] - row.healed].tolist(), *row.tokens] for i, row in enumerate(rows)]
+    longest = max(map(len, whole), default=ids.shape[1])
+    if pad is None and any(len(row) < longest for row in whole):
+        raise InvalidRequestError("the sequences differ in length, and the model has no end of text: set pad_token_id")
+    joined = np.full((len(whole), longest), pad or 0, dtype=np.int64)
+    for out, row in zip(joined, whole, strict=True):
+        out[: len(row)] = row
+    return joined
+
+
+def result(hooks: Hooks, sequences: Any, rows: Sequence[Row], vocab_size: int) -> GenerateOutput:
+    """Return what the call asked for, with arrays or tensors of its kind."""
+    return GenerateOutput(
+        sequences=sequences,
+        scores=_steps([row.scores for row in rows], vocab_size, hooks.kind) if hooks.keeps_scores else None,
+        logits=_steps([row.logits for row in rows], vocab_size, hooks.kind) if hooks.keeps_logits else None,
+    )
+
+
+def _steps(rows: Sequence[Sequence[Scores]], vocab_size: int, kind: Kind) -> tuple[Any, ...]:
+    """Return the values (N, V) of each step, given those (V,) that each row has; 0 after its end."""
+    joined = np.zeros((max(map(len, rows), default=0), len(rows), vocab_size), dtype=np.float32)
+    for i, row in enumerate(rows):
+        if row:
+            joined[: len(row), i] = row
+    return tuple(as_kind(step, kind) for step in joined)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder._util.validation import check_integer, invalid_argument
+from santacoder._util.validation import check_integer
 from santacoder.decoding.options import check_context
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import find_checkpoint, load_model, options_of
-from santacoder.hf.generation import GenerationConfig, complete_all, end_tokens, new_tokens, sampling_options
-from santacoder.hf.tensors import CPU, Device, Kind, as_kind, check_device, draw_seed, kind_of, to_array
+from santacoder.hf.config import ModelConfig, Parameter, parameters
+from santacoder.hf.forward import check_batch, forward
+from santacoder.hf.generation import Generation, end_time, end_tokens, join, new_tokens, result, sampling_options
+from santacoder.hf.generation_config import GenerationConfig, resolve
+from santacoder.hf.off_values import FORWARD, LOADING, UNUSED_BY_LOADING, refuse
+from santacoder.hf.output import CausalLMOutput
+from santacoder.hf.row_hook import make_hooks
+from santacoder.hf.tensors import CPU, Device, as_kind, check_device, draw_seed, float32, is_dtype
 from santacoder.model import SantaCoder
 
 
@@ -41,6 +46,7 @@ class AutoModelForCausalLM:
         attn_implementation: object = None,
         threads: int | None = None,
         context: int | None = None,
+        **off: Any,
     ) -> CausalLM:
         """Load the model of a checkpoint.
 
@@ -63,6 +69,7 @@ class AutoModelForCausalLM:
             attn_implementation: ignored: there is only one.
             threads: how many threads compute; None takes what the machine allows.
             context: positions to use, prompt and new tokens together; None takes all that the model has.
+            off: other arguments of `transformers`, at values that change nothing.
 
         Raises:
             OSError: the file cannot be found or downloaded: FileNotFoundError, HubError.
@@ -70,6 +77,7 @@ class AutoModelForCausalLM:
             InvalidRequestError: there is no GGUF file, or several, or an argument is out of range.
             UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
         """
+        refuse("from_pretrained", off, LOADING, UNUSED_BY_LOADING)
         for device in device_map.values() if isinstance(device_map, dict) else [device_map]:
             if device not in (None, "auto"):
                 check_device(device)
@@ -82,53 +90,6 @@ class AutoModelForCausalLM:
         return CausalLM(load_model(path, threads, context), os.fspath(checkpoint))
 
 
-@dataclass
-class ModelConfig:
-    """The model's dimensions under the names of `GPTBigCodeConfig`."""
-
-    vocab_size: int
-    n_positions: int
-    n_embd: int
-    n_layer: int
-    n_head: int
-    n_inner: int
-    multi_query: bool
-    layer_norm_epsilon: float
-    tie_word_embeddings: bool
-    bos_token_id: int | None
-    eos_token_id: int | None
-    pad_token_id: int | None = None
-    name_or_path: str = ""
-    model_type: str = "gpt_bigcode"
-    is_encoder_decoder: bool = False
-
-    @property
-    def hidden_size(self) -> int:
-        """The same as `n_embd`."""
-        return self.n_embd
-
-    @property
-    def num_hidden_layers(self) -> int:
-        """The same as `n_layer`."""
-        return self.n_layer
-
-    @property
-    def num_attention_heads(self) -> int:
-        """The same as `n_head`."""
-        return self.n_head
-
-    @property
-    def max_position_embeddings(self) -> int:
-        """The same as `n_positions`."""
-        return self.n_positions
-
-
-class CausalLMOutput(NamedTuple):
-    """The result of calling the model."""
-
-    logits: Any
-
-
 class CausalLM:
     """A model that completes token ids.
 
@@ -137,122 +98,210 @@ class CausalLM:
         config: its dimensions.
         generation_config: the defaults of `generate`; may be changed.
         name_or_path: the checkpoint.
+        training: False.
     """
+
+    training: Final = False
 
     def __init__(self, engine: SantaCoder, name_or_path: str = "") -> None:
         """Wrap a model; use `AutoModelForCausalLM.from_pretrained`."""
         self.engine: Final = engine
         self.name_or_path = name_or_path
         self.generation_config: GenerationConfig = GenerationConfig()
-        config, end = engine.config, engine.tokenizer.eot_id
-        self.config: ModelConfig = ModelConfig(
-            vocab_size=config.vocab_size,
-            n_positions=engine.context,
-            n_embd=config.embedding_length,
-            n_layer=config.block_count,
-            n_head=config.head_count,
-            n_inner=config.feed_forward_length,
-            multi_query=config.head_count_kv == 1,
-            layer_norm_epsilon=config.layer_norm_epsilon,
-            tie_word_embeddings=config.tied_embeddings,
-            bos_token_id=end,
-            eos_token_id=end,
-            name_or_path=name_or_path,
-        )
+        self.config: ModelConfig = ModelConfig.of(engine.config, engine.context, engine.tokenizer.eot_id, name_or_path)
 
     @property
     def device(self) -> Device:
         """The CPU."""
         return CPU
 
-    def to(self, device: object) -> CausalLM:
-        """Return self; only the CPU is supported.
+    @property
+    def dtype(self) -> Any:
+        """The type of results, float32: PyTorch's if that is imported, else NumPy's."""
+        return float32()
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield shape, type and device of each tensor; values stay in the layout of the kernels."""
+        return parameters(self.engine.config)
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Return how many parameters the model has, all or without its two embeddings; none can be trained."""
+        counts = [each.numel() for each in self.parameters()]
+        return 0 if only_trainable else sum(counts[2:] if exclude_embeddings else counts)
+
+    def get_memory_footprint(self) -> int:
+        """Return how many bytes of memory the weights take."""
+        return self.engine.weights_bytes
+
+    def can_generate(self) -> bool:
+        """Return True."""
+        return True
+
+    def to(self, *args: object, **options: object) -> CausalLM:
+        """Return self: only the CPU is supported, and types (`torch.float16`) have no effect.
 
         Raises:
             InvalidRequestError: another device is asked for.
         """
-        check_device(device)
+        for value in (*args, options.get("device")):
+            if value is not None and not isinstance(value, bool) and not is_dtype(value):
+                check_device(value)
         return self
+
+    def cpu(self) -> CausalLM:
+        """Return self."""
+        return self
+
+    def cuda(self, device: object = None) -> CausalLM:
+        """Refuse: only the CPU is supported.
+
+        Raises:
+            InvalidRequestError: always.
+        """
+        return self.to("cuda")
+
+    def half(self) -> CausalLM:
+        """Return self: the file determines the precision."""
+        return self
+
+    float = bfloat16 = half
 
     def eval(self) -> CausalLM:
         """Return self: the model cannot be trained."""
         return self
 
-    def __call__(self, input_ids: Any, attention_mask: Any = None) -> CausalLMOutput:
+    def train(self, mode: bool = True) -> CausalLM:
+        """Return self for `mode` False.
+
+        Raises:
+            InvalidRequestError: `mode` is True.
+        """
+        if mode:
+            raise InvalidRequestError("the model cannot be trained: leave train() out, or use eval()")
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> CausalLM:
+        """Return self for False; there are no gradients.
+
+        Raises:
+            InvalidRequestError: `requires_grad` is True.
+        """
+        return self.train(requires_grad)
+
+    @overload
+    def __call__(
+        self, input_ids: Any = None, attention_mask: Any = None, *, return_dict: Literal[True] | None = None, **off: Any
+    ) -> CausalLMOutput: ...
+    @overload
+    def __call__(
+        self, input_ids: Any = None, attention_mask: Any = None, *, return_dict: bool, **off: Any
+    ) -> CausalLMOutput | tuple[Any, ...]: ...
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        *,
+        labels: Any = None,
+        logits_to_keep: int = 0,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+        **off: Any,
+    ) -> CausalLMOutput | tuple[Any, ...]:
         """Compute the logits of every position.
 
         Args:
             input_ids: (B, T) ids, a NumPy array or a PyTorch tensor.
             attention_mask: (B, T), 0 for ids to skip, else 1; None is all 1.
+            labels: (B, T) ids, -100 for those that do not count: also return the mean loss of what comes after each
+                position.
+            logits_to_keep: return only the logits of so many positions at the end; 0 is all.
+            use_cache: ignored: what texts have in common is cached inside, and no `past_key_values` are returned.
+            return_dict: False returns a tuple of the values.
+            off: other arguments of `transformers`, at values that change nothing.
 
         Returns:
-            `logits`, (B, T, V) float32, an array or tensor as `input_ids` is; 0 where the mask is 0.
+            `logits`, (B, T, V) float32, an array or tensor as `input_ids` is; 0 where the mask is 0. With labels first
+            `loss`, ().
 
         Raises:
-            InvalidRequestError: the ids or the mask are of a wrong type, shape or range.
+            InvalidRequestError: the ids, the mask or the labels are of a wrong type, shape or range.
             ContextOverflowError: a row does not fit in the context.
         """
-        ids, mask, kind = _batch(input_ids, attention_mask, self.config.vocab_size)
-        logits = np.zeros((*ids.shape, self.config.vocab_size), dtype=np.float32)
-        for row, kept, out in zip(ids, mask, logits, strict=True):
-            if kept.any():
-                out[kept] = self.engine.logits(row[kept])
-        return CausalLMOutput(as_kind(logits, kind))
+        refuse("model", off, FORWARD)
+        keep = check_integer("logits_to_keep", logits_to_keep, 0, None)
+        ids, mask, kind = check_batch(input_ids, attention_mask, self.config.vocab_size)
+        logits, loss = forward(self.engine, ids, mask, labels)
+        output = CausalLMOutput(
+            loss=None if loss is None else as_kind(loss, kind), logits=as_kind(logits[:, -keep:], kind)
+        )
+        return output.to_tuple() if return_dict is False else output
 
     def generate(
         self,
         inputs: Any = None,
-        generation_config: GenerationConfig | None = None,
+        generation_config: Any = None,
+        logits_processor: Any = None,
+        stopping_criteria: Any = None,
         *,
         input_ids: Any = None,
         attention_mask: Any = None,
-        tokenizer: object = None,
+        streamer: Any = None,
         **options: Any,
     ) -> Any:
         """Continue prompts; as in `transformers`, any row of the embedding may be chosen, markers and padding included.
 
         Args:
-            inputs: (B, T) ids, a NumPy array or a PyTorch tensor; None starts from the end of text.
-            generation_config: how to generate; None takes the model's.
+            inputs: (B, T) ids, a NumPy array or a PyTorch tensor; None starts from `bos_token_id`.
+            generation_config: how to generate, of `santacoder.hf` or of `transformers`; None takes the model's.
+            logits_processor: a list of functions, called with the ids of one row (1, L) and its scores (1, V) before
+                each token, which return the scores to use.
+            stopping_criteria: a list of functions, called with the ids of one row (1, L), and its scores so far or
+                None, after each token; the row ends if one returns True.
             input_ids: another name for `inputs`.
             attention_mask: (B, T), 0 for padding, else 1; None is all 1. Masked positions are ignored.
-            tokenizer: ignored: the model has its own.
+            streamer: gets the prompt and each token of the only row, see `BaseStreamer`.
             options: values that replace those of `generation_config`: see `GenerationConfig`.
 
         Returns:
             (B * num_return_sequences, L) int64 ids, an array or tensor as `inputs` is. Each row is the prompt as
-            given, the generated tokens with the one that ended them, and `pad_token_id` up to the longest row.
+            given, the generated tokens with the one that ended them, and `pad_token_id` up to the longest row. With
+            `return_dict_in_generate` a `GenerateOutput`.
 
         Raises:
             InvalidRequestError: an option is unknown or out of range, or asks for something that is not supported.
             ContextOverflowError: a prompt and its new tokens do not fit in the context.
+            Exception: one of the functions raised it.
         """
-        if generation_config is not None and not isinstance(generation_config, GenerationConfig):
-            raise invalid_argument("generation_config", generation_config, "a GenerationConfig of santacoder.hf")
-        config = (generation_config or self.generation_config).updated(options)
+        config = resolve(generation_config, self.generation_config, options)
+        ends_at = end_time(config)
         if inputs is None:
-            inputs = self._start() if input_ids is None else input_ids
-        ids, mask, kind = _batch(inputs, attention_mask, self.config.vocab_size)
-        prompts = [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)]
-        ends = end_tokens(config.eos_token_id, self._ends(), self.config.vocab_size)
-        longest, context = max(map(len, prompts), default=0), self.engine.context
+            inputs = self._start(config) if input_ids is None else input_ids
+        vocab_size, context = self.config.vocab_size, self.engine.context
+        ids, mask, kind = check_batch(inputs, attention_mask, vocab_size)
+        longest = max(mask.sum(axis=1).tolist(), default=0)
+        ends = end_tokens(config.eos_token_id, self._ends(), vocab_size)
+        pad = self._pad(config, ends)
         max_tokens = new_tokens(config, ids.shape[1], longest, context)
         check_context(max_tokens, context, longest)
         seed = draw_seed(kind) if config.do_sample and config.seed is None else config.seed
         if config.token_healing and not mask[:, -1:].all():
             raise InvalidRequestError("token_healing is on, but a prompt is padded at its end: pad it at its beginning")
-        asked = sampling_options(config, ends, max_tokens, seed)
-        rows = complete_all(self.engine, prompts, config.num_return_sequences, asked, config.token_healing)
-        return as_kind(_join(ids, rows, self._pad(config, ends)), kind)
+        hooks = make_hooks(config, kind, ends, vocab_size, logits_processor, stopping_criteria)
+        asked = sampling_options(config, ends, max_tokens, seed, bool(hooks))
+        generation = Generation(self.engine, ids, mask, asked, hooks, ends_at)
+        rows = generation.run() if streamer is None else generation.stream(streamer)
+        found = as_kind(join(ids, rows, pad), kind)
+        return result(hooks, found, rows, vocab_size) if config.return_dict_in_generate else found
 
     def __repr__(self) -> str:
         return f"<CausalLM {self.name_or_path!r}: {self.engine!r}>"
 
-    def _start(self) -> NDArray[np.int64]:
+    def _start(self, config: GenerationConfig) -> NDArray[np.int64]:
         """Return the ids to start from without a prompt, (1, 1)."""
-        if self.config.bos_token_id is None:
+        start = self.config.bos_token_id if config.bos_token_id is None else config.bos_token_id
+        if start is None:
             raise InvalidRequestError("there are no input_ids, and the model has no end of text to start from")
-        return np.array([[self.config.bos_token_id]])
+        return np.array([[check_integer("bos_token_id", start, 0, self.config.vocab_size - 1)]])
 
     def _ends(self) -> list[int]:
         """List the model's own end tokens, the end of text first; without <fim-pad>, as in `transformers`."""
@@ -264,41 +313,3 @@ class CausalLM:
         if config.pad_token_id is not None:
             return check_integer("pad_token_id", config.pad_token_id, 0, self.config.vocab_size - 1)
         return ends[0] if ends else self.engine.tokenizer.eot_id
-
-
-def _batch(input_ids: Any, attention_mask: Any, vocab_size: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], Kind]:
-    """Check the arguments; return ids (B, T), mask (B, T), and whether they came as tensors or arrays."""
-    kind = kind_of(input_ids)
-    if kind is None:
-        word = type(input_ids).__name__
-        raise InvalidRequestError(
-            f"input_ids is a {word}, but it must be a tensor or an array, as return_tensors='pt' or 'np' gives"
-        )
-    ids = to_array(input_ids)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise InvalidRequestError(f"input_ids is {ids.dtype} of the shape {ids.shape}, but it must be (B, T) integers")
-    mask = np.ones(ids.shape, dtype=np.bool_)
-    if attention_mask is not None:
-        mask = np.asarray(to_array(attention_mask) if kind_of(attention_mask) else attention_mask) != 0
-    if mask.shape != ids.shape:
-        raise InvalidRequestError(f"attention_mask has the shape {mask.shape}, but input_ids has {ids.shape}")
-    for row, column in np.argwhere(mask & ((ids < 0) | (ids >= vocab_size)))[:1].tolist():
-        wrong = f"input_ids[{row}, {column}] is {ids[row, column]}"
-        raise InvalidRequestError(f"{wrong}, but it must be an integer in 0..{vocab_size - 1}")
-    return ids.astype(np.int64), mask, kind
-
-
-def _join(ids: NDArray[np.int64], rows: Sequence[tuple[int, Sequence[int]]], pad: int | None) -> NDArray[np.int64]:
-    """Join prompts (B, T) with what was generated for each, the same number of rows for every prompt: (B * n, L).
-
-    Each row says how many tokens at the end of its prompt it replaces, and what was generated.
-    """
-    each = len(rows) // max(len(ids), 1)
-    whole = [[*ids[i // each, : ids.shape[1] - healed].tolist(), *tokens] for i, (healed, tokens) in enumerate(rows)]
-    longest = max(map(len, whole), default=ids.shape[1])
-    if pad is None and any(len(row) < longest for row in whole):
-        raise InvalidRequestError("the sequences differ in length, and the model has no end of text: set pad_token_id")
-    joined = np.full((len(whole), longest), pad or 0, dtype=np.int64)
-    for out, row in zip(joined, whole, strict=True):
-        out[: len(row)] = row
-    return joined

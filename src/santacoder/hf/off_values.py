@@ -48,6 +48,7 @@ GENERATION: Final[Off] = {
     "past_key_values": _NONE,
     "penalty_alpha": (0.0, None),
     "position_ids": _NONE,
+    "prefix_allowed_tokens_fn": _NONE,
     "remove_invalid_values": _FLAG,
     "renormalize_logits": _FLAG,
     "sequence_bias": (None, {}, []),
@@ -172,13 +173,13 @@ def refuse(function: str, options: Mapping[str, Any], off: Off, unused: Collecti
             continue
         if name not in off:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-        if not is_off(value, off[name]):
+        if not _is_off(value, off[name]):
             raise InvalidRequestError(
                 f"{name} is {format_value(value)}, but {function}() lacks this feature: {name} may only be "
                 f"{off[name][0]!r}"
             )
 
 
-def is_off(value: object, allowed: tuple[object, ...]) -> bool:
+def _is_off(value: object, allowed: tuple[object, ...]) -> bool:
     """Return whether a value, which may be an array or a tensor, is one of those allowed."""
     return isinstance(value, bool | int | float | str | list | tuple | dict | None) and value in allowed

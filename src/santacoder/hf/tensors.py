@@ -18,7 +18,7 @@ _MAX_DRAWN_SEED: Final = (1 << 63) - 1
 
 
 class Device(str):
-    """A device's name, "cpu", with the attribute of a `torch.device` that code reads."""
+    """A device's name, "cpu", with the attributes of a `torch.device`, which it equals."""
 
     __slots__ = ()
 
@@ -26,6 +26,14 @@ class Device(str):
     def type(self) -> str:
         """The kind of device."""
         return str(self)
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, str(other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
 
 
 CPU: Final = Device("cpu")
@@ -53,6 +61,18 @@ def import_torch() -> Any:
         raise MissingPackageError(
             "return_tensors='pt' needs the package torch: install it (pip install torch) or use return_tensors='np'"
         ) from error
+
+
+def float32() -> Any:
+    """Return the type float32: PyTorch's if that is imported, else NumPy's."""
+    torch = sys.modules.get("torch")
+    return np.dtype(np.float32) if torch is None else torch.float32
+
+
+def is_dtype(value: object) -> bool:
+    """Tell whether a value is a type of numbers, PyTorch's or NumPy's, rather than a device."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, np.dtype | type) or (torch is not None and isinstance(value, torch.dtype))
 
 
 def kind_of(value: object) -> Kind | None:

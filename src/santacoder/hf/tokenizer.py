@@ -151,18 +151,11 @@ class CodeTokenizer:
         if return_token_type_ids:
             raise InvalidRequestError("return_token_type_ids is True, but the model has no token types")
         kind = check_kind(return_tensors)
-        texts = [text] if isinstance(text, str) else text
-        if not isinstance(texts, Iterable):
-            raise invalid_argument("text", text, "a text or a list of texts")
-        texts = list(texts)
-        rows = [self._tokenizer.encode(text, special=not split_special_tokens) for text in texts]
-        columns: Columns = {"input_ids": rows}
-        if return_offsets_mapping:
-            each = zip(texts, rows, strict=True)
-            columns["offset_mapping"] = [offsets(self._tokenizer, text, row) for text, row in each]
+        columns = self._encoded(text, not split_special_tokens, return_offsets_mapping)
         pads = self._padding(padding, max_length, pad_to_multiple_of, padding_side)
-        whole = truncation is None and (max_length is None or bool(pads))
-        cut(columns, False if whole else truncation is None or truncation, pads.length, self.truncation_side)
+        if truncation is None:
+            truncation = max_length is not None and not pads
+        cut(columns, truncation, pads.length, self.truncation_side)
         if return_attention_mask is not False:
             columns["attention_mask"] = [[1] * len(row) for row in columns["input_ids"]]
         pads.pad(columns)
@@ -364,6 +357,18 @@ class CodeTokenizer:
         if found is None:
             raise InvalidRequestError(f"{name} has {token!r}, but the vocabulary has no such token and cannot grow")
         return found
+
+    def _encoded(self, text: object, special: bool, with_offsets: bool) -> Columns:
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, Iterable):
+            raise invalid_argument("text", text, "a text or a list of texts")
+        texts = list(texts)
+        rows = [self._tokenizer.encode(text, special=special) for text in texts]
+        columns: Columns = {"input_ids": rows}
+        if with_offsets:
+            each = zip(texts, rows, strict=True)
+            columns["offset_mapping"] = [offsets(self._tokenizer, text, row) for text, row in each]
+        return columns
 
     def _padding(self, padding: object, max_length: int | None, multiple: int | None, side: Side | None) -> Padding:
         length = self.model_max_length if max_length is None else check_integer("max_length", max_length, 1, None)
