@@ -19,8 +19,10 @@ from santacoder.hf import (
     ModelConfig,
     StoppingCriteria,
     StoppingCriteriaList,
+    TextGenerationPipeline,
     TextIteratorStreamer,
     TextStreamer,
+    pipeline,
     set_seed,
 )
 
@@ -80,8 +82,12 @@ def hooks(model: CausalLM, tokenizer: CodeTokenizer, inputs: BatchEncoding) -> N
     TextStreamer(tokenizer).on_finalized_text("x", stream_end=True)
     config = GenerationConfig(min_new_tokens=1, return_dict_in_generate=True, output_scores=True)
     assert_type(config.to_dict(), dict[str, Any])
+    generator = pipeline("text-generation", model=model, tokenizer=tokenizer, max_new_tokens=4)
+    assert_type(generator, TextGenerationPipeline)
+    generator(["a", "b"], batch_size=2, return_full_text=False)
 
     GenerationConfig(max_time="long")  # type: ignore[arg-type]
+    pipeline(5)  # type: ignore[arg-type]
     TextStreamer()  # type: ignore[call-arg]
 
 

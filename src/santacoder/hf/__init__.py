@@ -11,8 +11,8 @@ As in `transformers`, `generate` chooses from all rows of the embedding. That in
 which the rest of this library never chooses, and <fim-pad> does not end a sequence, as it does elsewhere here.
 
 A checkpoint is a GGUF file, a folder or hub repository that holds one, or one in the format of `transformers`, which is
-converted once. Only `return_tensors="pt"` needs PyTorch. Streamers and the classes of logits processors and stopping
-criteria are here, too; those of `transformers` work as well.
+converted once. Only `return_tensors="pt"` needs PyTorch. `pipeline`, streamers and the classes of logits processors and
+stopping criteria are here, too; those of `transformers` work as well.
 
 Differences from `transformers`:
 
@@ -32,6 +32,7 @@ from santacoder.hf.generation_config import GenerationConfig
 from santacoder.hf.hooks import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from santacoder.hf.model import AutoModelForCausalLM, CausalLM
 from santacoder.hf.output import CausalLMOutput, GenerateOutput
+from santacoder.hf.pipeline import TextGenerationPipeline, pipeline
 from santacoder.hf.streamers import BaseStreamer, TextIteratorStreamer, TextStreamer
 from santacoder.hf.tensors import set_seed
 from santacoder.hf.tokenizer import AutoTokenizer, CodeTokenizer
@@ -51,7 +52,9 @@ __all__ = [
     "ModelConfig",
     "StoppingCriteria",
     "StoppingCriteriaList",
+    "TextGenerationPipeline",
     "TextIteratorStreamer",
     "TextStreamer",
+    "pipeline",
     "set_seed",
 ]
