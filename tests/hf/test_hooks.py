@@ -12,8 +12,6 @@ import pytest
 
 import santacoder
 from santacoder.hf import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     BaseStreamer,
     CausalLM,
     CodeTokenizer,
@@ -24,19 +22,8 @@ from santacoder.hf import (
     TextIteratorStreamer,
     TextStreamer,
 )
-from tests.support.paths import FILE
 
 PROMPTS = ["def print_hello_world():", "x", "import os\n\nprint("]
-
-
-@pytest.fixture(scope="module")
-def model() -> CausalLM:
-    return AutoModelForCausalLM.from_pretrained(FILE, threads=2)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> CodeTokenizer:
-    return AutoTokenizer.from_pretrained(FILE)
 
 
 @pytest.fixture(scope="module")

@@ -26,16 +26,6 @@ OTHER = DATA / "mha-q4_k_m.gguf"
 PROMPTS = ["def print_hello_world():", "x", "import os\n\nprint("]
 
 
-@pytest.fixture(scope="module")
-def model() -> CausalLM:
-    return AutoModelForCausalLM.from_pretrained(FILE, threads=2)
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> CodeTokenizer:
-    return AutoTokenizer.from_pretrained(FILE)
-
-
 def ids_of(model: CausalLM, text: str) -> np.ndarray[Any, Any]:
     return np.array([model.engine.tokenizer.encode(text)])
 

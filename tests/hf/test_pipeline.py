@@ -8,16 +8,11 @@ from typing import Any
 import pytest
 
 import santacoder
-from santacoder.hf import AutoModelForCausalLM, CausalLM, GenerationConfig, TextGenerationPipeline, pipeline, set_seed
+from santacoder.hf import CausalLM, GenerationConfig, TextGenerationPipeline, pipeline, set_seed
 from tests.support.paths import FILE
 
 TEXTS = ["def f():", "x", "import os\n\nprint("]
 GREEDY: dict[str, Any] = {"do_sample": False, "max_new_tokens": 6}
-
-
-@pytest.fixture(scope="module")
-def model() -> CausalLM:
-    return AutoModelForCausalLM.from_pretrained(FILE, threads=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from santacoder.gguf.config import Config, expected_tensors
-from santacoder.hf.tensors import CPU, Device, float32
+from santacoder.hf.tensors import OnCPU
 
 
 @dataclass
@@ -85,7 +85,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(OnCPU):
     """The shape of one of the model's tensors. It has no values: they stay in the layout of the kernels."""
 
     shape: tuple[int, ...]
@@ -94,16 +94,6 @@ class Parameter:
     def numel(self) -> int:
         """Return how many values it has."""
         return math.prod(self.shape)
-
-    @property
-    def device(self) -> Device:
-        """The CPU."""
-        return CPU
-
-    @property
-    def dtype(self) -> Any:
-        """The type of results, float32: PyTorch's if that is imported, else NumPy's."""
-        return float32()
 
 
 def parameters(config: Config) -> Iterator[Parameter]:

@@ -20,7 +20,7 @@ from santacoder.hf.generation_config import GenerationConfig, resolve
 from santacoder.hf.off_values import FORWARD, LOADING, UNUSED_BY_LOADING, refuse
 from santacoder.hf.output import CausalLMOutput
 from santacoder.hf.row_hook import make_hooks
-from santacoder.hf.tensors import CPU, Device, as_kind, check_device, draw_seed, float32, is_dtype
+from santacoder.hf.tensors import OnCPU, as_kind, check_device, draw_seed, is_dtype
 from santacoder.model import SantaCoder
 
 
@@ -90,7 +90,7 @@ class AutoModelForCausalLM:
         return CausalLM(load_model(path, threads, context), os.fspath(checkpoint))
 
 
-class CausalLM:
+class CausalLM(OnCPU):
     """A model that completes token ids.
 
     Attributes:
@@ -98,6 +98,7 @@ class CausalLM:
         config: its dimensions.
         generation_config: the defaults of `generate`; may be changed.
         name_or_path: the checkpoint.
+        device, dtype: the CPU and float32.
         training: False.
     """
 
@@ -109,16 +110,6 @@ class CausalLM:
         self.name_or_path = name_or_path
         self.generation_config: GenerationConfig = GenerationConfig()
         self.config: ModelConfig = ModelConfig.of(engine.config, engine.context, engine.tokenizer.eot_id, name_or_path)
-
-    @property
-    def device(self) -> Device:
-        """The CPU."""
-        return CPU
-
-    @property
-    def dtype(self) -> Any:
-        """The type of results, float32: PyTorch's if that is imported, else NumPy's."""
-        return float32()
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield shape, type and device of each tensor; values stay in the layout of the kernels."""

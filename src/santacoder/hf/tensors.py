@@ -63,10 +63,19 @@ def import_torch() -> Any:
         ) from error
 
 
-def float32() -> Any:
-    """Return the type float32: PyTorch's if that is imported, else NumPy's."""
-    torch = sys.modules.get("torch")
-    return np.dtype(np.float32) if torch is None else torch.float32
+class OnCPU:
+    """What the model and its parameters have in common: where they are, and the type of results."""
+
+    @property
+    def device(self) -> Device:
+        """The CPU."""
+        return CPU
+
+    @property
+    def dtype(self) -> Any:
+        """The type of results, float32: PyTorch's if that is imported, else NumPy's."""
+        torch = sys.modules.get("torch")
+        return np.dtype(np.float32) if torch is None else torch.float32
 
 
 def is_dtype(value: object) -> bool:
