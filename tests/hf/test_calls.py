@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import threading
@@ -47,6 +48,13 @@ class Library:
 
     def run(self, text: str | list[str] = TEXT, **options: Any) -> Any:
         return self.model.generate(**self.inputs(text), **{"pad_token_id": EOT, "max_new_tokens": 12, **options})
+
+    def with_default(self, name: str, value: Any) -> Any:
+        """The model with another default of `generate`."""
+        model = copy.copy(self.model)
+        model.generation_config = copy.deepcopy(self.model.generation_config)
+        setattr(model.generation_config, name, value)
+        return model
 
     def pipe(self, *args: Any, **options: Any) -> Any:
         pipe = self.lib.pipeline("text-generation", model=self.model, tokenizer=self.tokenizer)
@@ -154,6 +162,15 @@ OTHERS: dict[str, Call] = {
     ),
     "GenerationConfig": lambda c: c.run(
         max_new_tokens=None, generation_config=c.lib.GenerationConfig(max_new_tokens=5, repetition_penalty=1.4)
+    ),
+    "GenerationConfig with values that are off": lambda c: c.run(
+        max_new_tokens=None,
+        generation_config=c.lib.GenerationConfig(
+            max_new_tokens=5, num_beams=1, no_repeat_ngram_size=0, do_sample=False
+        ),
+    ),
+    "a changed generation_config": lambda c: c.with_default("max_new_tokens", 4).generate(
+        **c.inputs(TEXT), pad_token_id=EOT
     ),
     "stop_strings": lambda c: c.run(stop_strings=[c.tokenizer.decode([SPELLED])], tokenizer=c.tokenizer),
     "a LogitsProcessorList": lambda c: c.run(logits_processor=c.lib.LogitsProcessorList([c.ban(TWICE), double])),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -292,7 +294,27 @@ class TestGenerate:
         with pytest.raises(
             santacoder.InvalidRequestError, match=r"^num_beams is 2, but generate\(\) lacks this feature"
         ):
-            given.update(num_beams=2)
+            given.update(max_new_tokens=6, num_beams=2)
+        assert given.max_new_tokens == 5
+
+    def test_generation_config_knows_what_is_missing(self) -> None:
+        off: dict[str, Any] = {"num_beams": 1, "no_repeat_ngram_size": 0, "cache_implementation": "static"}
+        config: Any = GenerationConfig(max_new_tokens=3, **off)
+        assert config == GenerationConfig(max_new_tokens=3)
+        config.length_penalty = 1.0
+        assert (config.num_beams, config.length_penalty) == (1, 1.0)
+        for name, message in (
+            ("num_beams", r"^num_beams is 4, but generate\(\) lacks"),
+            ("colour", "does not know colour"),
+        ):
+            wrong: dict[str, Any] = {name: 4}
+            with pytest.raises(santacoder.InvalidRequestError, match=message):
+                GenerationConfig(**wrong)
+            with pytest.raises(santacoder.InvalidRequestError, match=message):
+                setattr(config, name, 4)
+        with pytest.raises(AttributeError, match=r"^GenerationConfig has no attribute 'colour'$"):
+            config.colour  # noqa: B018
+        assert copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
 
     def test_generation_config_of_transformers(self, model: CausalLM) -> None:
         """Its values that are not its defaults replace those of the model's configuration."""

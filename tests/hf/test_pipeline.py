@@ -65,6 +65,11 @@ def test_defaults(model: CausalLM, pipe: TextGenerationPipeline) -> None:
     ids = pipe.tokenizer("x", return_tensors="np").input_ids
     options: dict[str, Any] = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 256 - ids.shape[1]}
     assert first == model.generate(ids, **options)[0].tolist()
+    options = {"max_new_tokens": 9, "eos_token_id": []}
+    for config in (GenerationConfig(do_sample=False, **options), GenerationConfig(temperature=1.0, seed=1, **options)):
+        [record] = arrays("x", return_tensors=True, generation_config=config)
+        config.do_sample = config.do_sample is not False
+        assert record["generated_token_ids"] == model.generate(ids, config)[0].tolist()
     config = GenerationConfig(max_new_tokens=2, eos_token_id=[])
     assert len(pipe("x", return_tensors=True, generation_config=config)[0]["generated_token_ids"]) == ids.shape[1] + 2
     longer = pipe("x", max_new_tokens=4, return_tensors=True, eos_token_id=[])[0]["generated_token_ids"]

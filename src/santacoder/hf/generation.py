@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
@@ -27,6 +27,8 @@ from santacoder.model import SantaCoder
 from santacoder.requests import Request, sampling_params
 
 NEW_TOKENS: Final = 20  # without max_new_tokens and max_length, as in transformers
+#: What acts on sampling only, and the values of which transformers does not warn without it.
+_SAMPLING: Final[Mapping[str, object]] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
 
 
 def new_tokens(config: GenerationConfig, length: int, longest: int, context: int) -> int:
@@ -82,8 +84,8 @@ def sampling_options(
     else:
         if count > 1:
             raise InvalidRequestError(f"num_return_sequences is {count}, but without do_sample all would be equal")
-        for name in ("temperature", "top_k", "top_p", "min_p"):
-            if getattr(config, name) not in (getattr(GenerationConfig, name), None):
+        for name, neutral in _SAMPLING.items():
+            if getattr(config, name) not in (neutral, None):
                 warnings.warn(f"{name} has no effect without do_sample=True", stacklevel=3)
         options["temperature"] = 0
     sampling_params(options)

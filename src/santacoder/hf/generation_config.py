@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from santacoder._util.validation import invalid_argument
 from santacoder.errors import InvalidRequestError
@@ -22,7 +22,7 @@ class GenerationConfig:
         min_new_tokens: no end token is chosen before there are so many new ones.
         min_length: the same for the tokens of the whole sequence, its prompt and padding included.
         do_sample: sample; otherwise the most probable token is taken, and `temperature` to `min_p` have no effect.
-        temperature: above 0.
+        temperature: above 0; None is 1.
         top_k: choose among the k most probable tokens; 0 or None is off.
         top_p: choose among the fewest tokens that together have this probability; 1 or None is off.
         min_p: choose among tokens with at least this fraction of the largest probability; None is off.
@@ -48,8 +48,8 @@ class GenerationConfig:
     max_length: int | None = None
     min_new_tokens: int | None = None
     min_length: int | None = None
-    do_sample: bool | None = False
-    temperature: float | None = 1.0
+    do_sample: bool | None = None
+    temperature: float | None = None
     top_k: int | None = 50
     top_p: float | None = 1.0
     min_p: float | None = None
@@ -68,22 +68,37 @@ class GenerationConfig:
     output_scores: bool | None = False
     output_logits: bool | None = False
 
+    if not TYPE_CHECKING:  # checkers know the attributes above, which these methods extend
+
+        def __init__(self, **values: Any) -> None:
+            """Take values of the attributes, and other values of `transformers` that change nothing.
+
+            Raises:
+                InvalidRequestError: a name is unknown, or a value asks for a feature that is missing here.
+            """
+            for field in fields(self):
+                setattr(self, field.name, field.default)
+            self.update(**values)
+
+        def __getattr__(self, name: str) -> Any:
+            if name in GENERATION:
+                return GENERATION[name][0]
+            raise AttributeError(f"GenerationConfig has no attribute {name!r}")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _known({name: value}):
+                super().__setattr__(name, value)
+
     def updated(self, options: Mapping[str, Any]) -> GenerationConfig:
         """Return a copy with other values.
 
         Raises:
             InvalidRequestError: an option is unknown, or asks for a feature that is missing here.
         """
-        names = [field.name for field in fields(self)]
-        others = {name: value for name, value in options.items() if name not in names}
-        unknown = sorted(set(others).difference(GENERATION, UNUSED_BY_GENERATION))
-        if unknown:
-            raise InvalidRequestError(f"generate() does not know {', '.join(unknown)}; it takes {', '.join(names)}")
-        refuse("generate", others, GENERATION, UNUSED_BY_GENERATION)
-        return replace(self, **{name: value for name, value in options.items() if name not in others})
+        return replace(self, **_known(options))
 
     def update(self, **options: Any) -> dict[str, Any]:
-        """Change values.
+        """Change values; none if one of them is refused.
 
         Returns:
             Nothing that is left over: {}.
@@ -91,7 +106,8 @@ class GenerationConfig:
         Raises:
             InvalidRequestError: as in `updated`.
         """
-        self.__dict__.update(self.updated(options).__dict__)
+        for name, value in _known(options).items():
+            setattr(self, name, value)
         return {}
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +118,17 @@ class GenerationConfig:
         """Return the values that are not the defaults, by name."""
         default = GenerationConfig().to_dict()
         return {name: value for name, value in self.to_dict().items() if value != default[name]}
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are attributes of a configuration; check that the others change nothing."""
+    names = [field.name for field in fields(GenerationConfig)]
+    others = {name: value for name, value in options.items() if name not in names}
+    unknown = sorted(set(others).difference(GENERATION, UNUSED_BY_GENERATION))
+    if unknown:
+        raise InvalidRequestError(f"generate() does not know {', '.join(unknown)}; it takes {', '.join(names)}")
+    refuse("generate", others, GENERATION, UNUSED_BY_GENERATION)
+    return {name: value for name, value in options.items() if name not in others}
 
 
 def resolve(given: object, default: GenerationConfig, options: Mapping[str, Any]) -> GenerationConfig:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.encoding import check_kind
-from santacoder.hf.generation_config import GenerationConfig, resolve
+from santacoder.hf.generation_config import resolve
 from santacoder.hf.model import AutoModelForCausalLM, CausalLM
 from santacoder.hf.off_values import Off, refuse
 from santacoder.hf.tensors import Kind, check_device, to_array
@@ -191,11 +191,9 @@ class _Call:
         hooks = ("streamer", "logits_processor", "stopping_criteria", "generation_config")
         given = {name: value for name, value in self._options.items() if name not in hooks}
         config = resolve(self._options.get("generation_config"), self._model.generation_config, given)
-        unset = GenerationConfig()
-        if "do_sample" not in given and config.do_sample == unset.do_sample:
+        if config.do_sample is None:
             self._options["do_sample"] = True
-        samples = self._options.get("do_sample", config.do_sample)
-        if samples and "temperature" not in given and config.temperature == unset.temperature:
+        if config.do_sample is not False and config.temperature is None:
             self._options["temperature"] = TEMPERATURE
         self._options.setdefault("pad_token_id", self._tokenizer.pad_token_id)
         return config.max_new_tokens is not None or config.max_length is not None
