@@ -73,6 +73,10 @@ class Library:
         thread.join()
         return text
 
+    def transitions(self, text: str, **options: Any) -> Any:
+        output = self.run(text, return_dict_in_generate=True, output_scores=True, repetition_penalty=1.2)
+        return self.model.compute_transition_scores(output.sequences, output.scores, **options)
+
     def ban(self, token: int) -> Any:
         """A processor as a user writes it."""
 
@@ -205,6 +209,8 @@ OTHERS: dict[str, Call] = {
         min_p=0.02,
     )["scores"][0],
     "scores by key": lambda c: c.run(return_dict_in_generate=True, output_scores=True, max_new_tokens=1)["scores"],
+    "transition scores": lambda c: c.transitions(TEXT, normalize_logits=False),
+    "normalized transition scores": lambda c: c.transitions(OTHER, normalize_logits=True),
     "a batch": lambda c: c.run(TEXTS),
     "a batch with rules": lambda c: c.run(
         TEXTS, repetition_penalty=1.2, min_length=20, bad_words_ids=[[ALWAYS, ALWAYS], [198]]

@@ -308,6 +308,19 @@ class TestOutput:
                 assert not logits.any() or logits.argmax() == token
         assert len({row.index(end) for row in output.sequences[:, width:].tolist() if end in row}) >= 1
 
+    def test_transition_scores(self, model: CausalLM, batch: Any) -> None:
+        options: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 5}
+        ids, scores = model.generate(**batch, **options, eos_token_id=[]).to_tuple()
+        found = model.compute_transition_scores(ids, scores)
+        assert found.tolist() == [[float(scores[t][i].max()) for t in range(5)] for i in range(3)]
+        normal = model.compute_transition_scores(ids, scores, normalize_logits=True)
+        expected = model.engine.score(ids[0].tolist()).logprobs[-5:]  # the first row has no padding
+        np.testing.assert_allclose(normal[0], np.array(expected, dtype=np.float64), atol=1e-4)
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^sequences is array.*, but it must be ids \(N, 5"):
+            model.compute_transition_scores(ids[:, :4], scores)
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^beam_indices is 1, but compute_transition_scores"):
+            model.compute_transition_scores(ids, scores, 1)  # type: ignore[arg-type]
+
     def test_time_is_up(self, model: CausalLM, batch: Any) -> None:
         found = model.generate(**batch, max_time=0, eos_token_id=[])
         assert found.tolist() == batch.input_ids.tolist()

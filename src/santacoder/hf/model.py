@@ -21,6 +21,7 @@ from santacoder.hf.off_values import FORWARD, LOADING, UNUSED_BY_LOADING, refuse
 from santacoder.hf.output import CausalLMOutput
 from santacoder.hf.row_hook import make_hooks
 from santacoder.hf.tensors import OnCPU, as_kind, check_device, draw_seed, is_dtype
+from santacoder.hf.transition_scores import transition_scores
 from santacoder.model import SantaCoder
 
 
@@ -283,6 +284,26 @@ class CausalLM(OnCPU):
         rows = generation.run() if streamer is None else generation.stream(streamer)
         found = as_kind(join(ids, rows, pad), kind)
         return result(hooks, found, rows, vocab_size) if config.return_dict_in_generate else found
+
+    def compute_transition_scores(
+        self, sequences: Any, scores: Sequence[Any], beam_indices: None = None, normalize_logits: bool = False
+    ) -> Any:
+        """Return the score of each generated token.
+
+        Args:
+            sequences: (N, L) ids, as `generate` returns them.
+            scores: what `output_scores` returned with them.
+            beam_indices: must be None.
+            normalize_logits: return log-probabilities.
+
+        Returns:
+            (N, T) float32, an array or tensor as `sequences` is; of the padding after the end of a row without meaning.
+
+        Raises:
+            InvalidRequestError: `sequences` and `scores` do not belong together, or there are `beam_indices`.
+        """
+        refuse("compute_transition_scores", {"beam_indices": beam_indices}, {"beam_indices": (None,)})
+        return transition_scores(sequences, scores, normalize_logits)
 
     def __repr__(self) -> str:
         return f"<CausalLM {self.name_or_path!r}: {self.engine!r}>"

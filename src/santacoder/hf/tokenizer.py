@@ -283,6 +283,11 @@ class CodeTokenizer:
         """Return the id of each token."""
         return {token: i for i, token in reversed(list(enumerate(self._tokenizer.vocabulary[: len(self)])))}
 
+    @property
+    def vocab(self) -> dict[str, int]:
+        """The id of each token."""
+        return self.get_vocab()
+
     def add_special_tokens(self, special_tokens: Mapping[str, str | Sequence[str]]) -> int:
         """Set the "pad_token" if it is given. Every token must be special already: the vocabulary cannot grow.
 
