@@ -132,6 +132,13 @@ class TestHooks:
         found = model.generate(ids, stopping_criteria=[criterion, criterion], max_new_tokens=20, eos_token_id=[])
         assert found.shape == (1, 9)
         assert lengths == [6, 6, 7, 7, 8, 8, 9, 9]
+        lengths.clear()
+        free = model.generate(ids, stopping_criteria=[criterion], max_new_tokens=3, eos_token_id=[])
+        assert lengths == [6, 7, 8]
+        lengths.clear()
+        end = int(free[0, 6])
+        model.generate(ids, stopping_criteria=[criterion], max_new_tokens=3, eos_token_id=end)
+        assert lengths == ([6, 7] if free[0, 5] != end else [6])
 
     def test_criteria_get_scores(self, model: CausalLM, batch: Any) -> None:
         counts: list[int] = []
@@ -143,7 +150,21 @@ class TestHooks:
 
         options: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "max_new_tokens": 4}
         model.generate(batch.input_ids[:1], stopping_criteria=[criterion], eos_token_id=[], **options)
-        assert counts == [1, 2, 3]
+        assert counts == [1, 2, 3, 4]
+
+    def test_an_empty_prompt(self, model: CausalLM) -> None:
+        """Its row starts from the end of text, which is no part of it."""
+        ids, mask = np.array([[0, 0], [5, 6]]), np.array([[0, 0], [1, 1]])
+        seen: list[list[int]] = []
+
+        def processor(input_ids: Any, scores: Any) -> Any:
+            seen.append(input_ids[0].tolist())
+            return scores
+
+        options: dict[str, Any] = {"attention_mask": mask, "max_new_tokens": 2, "eos_token_id": []}
+        found = model.generate(ids, logits_processor=[processor], **options).tolist()
+        assert found == model.generate(ids, **options).tolist()
+        assert sorted(seen) == sorted(row[:length] for row in found for length in (2, 3))
 
     def test_token_healing(self, model: CausalLM, tokenizer: CodeTokenizer) -> None:
         seen = []

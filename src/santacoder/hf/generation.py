@@ -237,7 +237,7 @@ class Generation:
                 if self._ends_at < math.inf:
                     options["deadline"] = max(self._ends_at - monotonic(), 0.0)
                 if self._hooks:
-                    hook = hooks[i * self._count + k] = RowHook(self._hooks, self._ids[i], len(prompt))
+                    hook = hooks[i * self._count + k] = RowHook(self._hooks, self._ids[i], max(len(prompt), 1))
                     options["logits_processor"] = hook
                 yield Request(_healable(self._model, prompt) if heals else prompt, options, first + k)
 
@@ -252,6 +252,7 @@ class Generation:
             raise result
         if hook is None:
             return Row(healed, tokens)
+        hook.finish(tokens)
         return Row(healed, tokens, hook.scores[: len(tokens)], hook.logits[: len(tokens)])
 
 

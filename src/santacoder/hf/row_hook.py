@@ -133,12 +133,9 @@ class RowHook:
         hooks = self._hooks
         if self._start is None:
             self._start = token_ids.size
-        generated = token_ids[self._start :].astype(np.int64)
-        ids = np.concatenate([self._row[: self._row.size - self.healed], generated])
-        done = generated.size
-        self.tokens = generated.tolist()
-        answers = [self._ends(criterion, ids) for criterion in hooks.criteria if done]
-        if any(answers):
+        self.tokens = token_ids[self._start :].tolist()
+        done, ids = len(self.tokens), self._ids()
+        if done and self._ends(ids):
             raise RowEndedError
         if hooks.keeps_logits:
             self.logits[done:] = [logits.copy()]
@@ -149,7 +146,26 @@ class RowHook:
         if hooks.keeps_scores:
             self.scores[done:] = [warp(hooks.config, logits.copy())]
 
-    def _ends(self, criterion: Hook, ids: NDArray[np.int64]) -> bool:
+    def finish(self, tokens: Sequence[int]) -> None:
+        """Ask the criteria after the last of the generated tokens, too; what they answer changes nothing any more.
+
+        Raises:
+            Exception: a criterion raised it.
+        """
+        if len(tokens) > len(self.tokens):
+            self.tokens = [*tokens]
+            with self._hooks.lock:
+                self._ends(self._ids())
+
+    def _ids(self) -> NDArray[np.int64]:
+        """Return the row as the caller gave it, without what token healing took back, and what was generated."""
+        return np.concatenate([self._row[: self._row.size - self.healed], np.array(self.tokens, dtype=np.int64)])
+
+    def _ends(self, ids: NDArray[np.int64]) -> bool:
+        answers = [self._answer(criterion, ids) for criterion in self._hooks.criteria]
+        return any(answers)
+
+    def _answer(self, criterion: Hook, ids: NDArray[np.int64]) -> bool:
         kind = self._hooks.kind
         scores = tuple(as_kind(row[None], kind) for row in self.scores) if self._hooks.keeps_scores else None
         answer = criterion(as_kind(ids[None].copy(), kind), scores)
