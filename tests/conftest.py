@@ -22,7 +22,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=10_000)
+settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=2_500)
 settings.load_profile("any machine")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,11 +14,14 @@ from typing import Any
 
 import pytest
 
+import santacoder
 from santacoder.sources.packaged import packaged_model
 from tests.support.paths import ROOT
 from tests.support.waiting import HANG
 
 FOLDER = ROOT / "examples"
+#: What a script needs beside the library.
+NEEDED = {"constrained.py": "llguidance"}
 PRINTED = {
     "complete.py": """\
 def add(a, b):
@@ -46,6 +51,14 @@ completion tokens: [9, 16, 16]
     return a.add(a)
 cancelled: True
 finish reason: deadline
+""",
+    "constrained.py": """\
+{'host': 'port', 'port': 1124, 'tags': ['public']}
+def area(width, height):
+    pos = 0
+    b = width - width
+    f = wx_end_row(width)
+    forheight1 = b + b + b
 """,
     "score.py": """\
    -3.74  + height
@@ -95,18 +108,51 @@ def test_every_script_is_tested_and_listed() -> None:
     assert all(f"]({name})" in text for name in scripts)
 
 
+def load_script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a script as the module `name`."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)  # FastAPI looks up annotations there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_constrained_texts_are_what_they_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 of 200, however improbable they are."""
+    llguidance = pytest.importorskip("llguidance")
+    script = load_script("constrained", monkeypatch)
+    with santacoder.load(threads=2) as model:
+        tokenizer = llguidance.LLTokenizer(script.Vocabulary(model.tokenizer), n_vocab=model.config.vocab_size)
+        json_grammar = llguidance.LLMatcher.grammar_from_json_schema(script.SCHEMA)
+        python_grammar = llguidance.LLMatcher.grammar_from_lark(script.BODY)
+        kinds = [(script.RECORD, json_grammar), (script.FUNCTION, python_grammar)] * 100
+        requests = [script.constrained(prompt, tokenizer, grammar, i) for i, (prompt, grammar) in enumerate(kinds)]
+        for request in requests:
+            request.options["temperature"] = 2.0
+        results = dict(model.complete_each(requests))
+        assert {result.finish_reason for result in results.values()} == {"stop"}
+        assert len({result.text for result in results.values()}) > 190
+        for i in range(0, 200, 2):
+            record = json.loads(results[i].text)
+            assert list(record) == ["host", "port", "tags"]
+            assert 1 <= record["port"] <= 65535
+            assert set(record["tags"]) <= {"public", "private", "test"}
+            ast.parse(script.FUNCTION + results[i + 1].text)
+        request = script.constrained(script.RECORD, tokenizer, json_grammar, 0)
+        assert model.complete(request.prompt, **{**request.options, "temperature": 2.0}).text == results[0].text
+        with pytest.raises(ValueError, match="only supported for tokens"):
+            script.Constraint(tokenizer, llguidance.LLMatcher.grammar_from_lark("start: &"))
+
+
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of the service."""
     from fastapi.testclient import TestClient
 
     monkeypatch.setitem(os.environ, "SANTACODER_MODEL", "")
-    spec = importlib.util.spec_from_file_location("service", FOLDER / "service.py")
-    assert spec is not None
-    assert spec.loader is not None
-    service = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "service", service)  # FastAPI looks up annotations there
-    spec.loader.exec_module(service)
+    service = load_script("service", monkeypatch)
     with TestClient(service.app) as client:
         yield client
 
