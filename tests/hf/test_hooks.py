@@ -304,7 +304,7 @@ class TestOutput:
         options: dict[str, Any] = {"return_dict_in_generate": True, "max_new_tokens": 3}
         plain = model.generate(**batch, **options)
         assert list(plain) == ["sequences"]
-        assert (plain.scores, plain.logits) == (None, None)
+        assert (plain.scores, plain.logits, plain.attentions) == (None, None, None)
         assert plain["sequences"] is plain.sequences is plain[0] is plain.to_tuple()[0]
         both = model.generate(**batch, **options, output_scores=True, output_logits=True)
         assert list(both) == ["sequences", "scores", "logits"]

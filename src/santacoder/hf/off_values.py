@@ -123,6 +123,7 @@ LOADING: Final[Off] = {
     "tokenizer_type": _NONE,
     "tp_plan": _NONE,
     "tp_size": (None, 1),
+    "use_auth_token": (None, False, True),  # True takes the saved token, as None does
     "use_kernels": _FLAG,
     "variant": _NONE,
 }
@@ -140,6 +141,7 @@ UNUSED_BY_LOADING: Final = frozenset(
         "offload_state_dict",
         "proxies",
         "resume_download",
+        "use_cache",
         "use_safetensors",
         "weights_only",
     }

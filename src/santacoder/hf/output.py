@@ -33,9 +33,10 @@ class CausalLMOutput(ModelOutput):
     Attributes:
         loss: the mean loss of the labels; None without labels.
         logits: (B, T, V) float32.
+        attentions, hidden_states: None.
     """
 
-    _names = ("loss", "logits")
+    _names = ("loss", "logits", "attentions", "hidden_states")
 
     def __getattr__(self, name: str) -> Any:
         if name == "past_key_values":
@@ -53,6 +54,7 @@ class GenerateOutput(ModelOutput):
         scores: for each generated token (N, V) float32, after all processing: what it was chosen from. None unless
             `output_scores` was asked for. Rows that have ended are 0.
         logits: the same before processing; None unless `output_logits` was asked for.
+        attentions, hidden_states: None.
     """
 
-    _names = ("sequences", "scores", "logits")
+    _names = ("sequences", "scores", "logits", "attentions", "hidden_states")
