@@ -241,6 +241,16 @@ class TestHooks:
                 model.generate(batch.input_ids[:1], streamer=Recorder(), **options)
         assert model.generate(**batch).shape[0] == 3
 
+    def test_one_minimum_overrides_the_other(self, model: CausalLM, batch: Any) -> None:
+        ids = batch.input_ids[:1]
+        end = int(model.generate(ids, max_new_tokens=1)[0, -1])
+        options: dict[str, Any] = {"eos_token_id": end, "max_new_tokens": 9, "min_new_tokens": 2}
+        with pytest.warns(UserWarning, match=r"^min_length has no effect beside min_new_tokens$") as caught:
+            both = model.generate(ids, min_length=ids.shape[1] + 8, **options)
+        assert caught[0].filename == __file__
+        assert both.tolist() == model.generate(ids, **options).tolist()
+        assert end not in both[0, ids.shape[1] : ids.shape[1] + 2]
+
     def test_nothing_is_left(self, model: CausalLM, batch: Any) -> None:
         with pytest.raises(santacoder.SantaCoderError, match="banned all tokens at position"):
             model.generate(**batch, suppress_tokens=list(range(512)))

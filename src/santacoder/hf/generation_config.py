@@ -20,7 +20,8 @@ class GenerationConfig:
         max_length: the most tokens of a sequence, its prompt and padding included; `max_new_tokens` overrides it.
             Without either, 20 tokens are generated, or as many as the context has room for.
         min_new_tokens: no end token is chosen before there are so many new ones.
-        min_length: the same for the tokens of the whole sequence, its prompt and padding included.
+        min_length: the same for the tokens of the whole sequence, its prompt and padding included; `min_new_tokens`
+            overrides it.
         do_sample: sample; otherwise the most probable token is taken, and `temperature` to `min_p` have no effect.
         temperature: above 0; None is 1.
         top_k: choose among the k most probable tokens; 0 or None is off.

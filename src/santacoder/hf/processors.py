@@ -5,6 +5,7 @@ Each changes the scores (V,) of one row in place.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,10 @@ def rules(config: GenerationConfig, ends: Sequence[int], vocab_size: int) -> lis
     found += [_ban_word(word) for word in words if not (len(word) == 1 and word[0] in ends)]
     for name, whole in (("min_length", True), ("min_new_tokens", False)):
         least = getattr(config, name)
-        if least is not None and check_integer(name, least, 0, None) and ends:
+        least = 0 if least is None else check_integer(name, least, 0, None)
+        if least and whole and config.min_new_tokens is not None:
+            warnings.warn("min_length has no effect beside min_new_tokens", stacklevel=4)
+        elif least and ends:
             found.append(_ban_ends(ends, least, whole))
     if config.suppress_tokens is not None:
         found.append(_ban(_ids("suppress_tokens", config.suppress_tokens, vocab_size)))
