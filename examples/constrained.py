@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 import santacoder
 
@@ -44,7 +44,6 @@ NAME: /[a-z_][a-z0-9_]{0,9}/ & ~/KEYWORDS/
 class Vocabulary:
     """A model's tokenizer as llguidance wants it."""
 
-    is_tokenizer_wrapper = True
     bos_token_id = None
 
     def __init__(self, tokenizer: santacoder.Tokenizer) -> None:
@@ -97,7 +96,7 @@ def constrained(prompt: str, tokenizer: LLTokenizer, grammar: str, seed: int) ->
 def main(path: str | None = None) -> None:
     """Write a record and the body of a function, and read them."""
     with santacoder.load(path) as model:
-        tokenizer = LLTokenizer(Vocabulary(model.tokenizer), n_vocab=model.config.vocab_size)
+        tokenizer = LLTokenizer(TokenizerWrapper(Vocabulary(model.tokenizer)), n_vocab=model.config.vocab_size)
         grammars = [LLMatcher.grammar_from_json_schema(SCHEMA), LLMatcher.grammar_from_lark(BODY)]
         requests = [
             constrained(prompt, tokenizer, grammar, seed=1)

@@ -61,13 +61,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of the model")
     parser.add_argument("--turns", type=int, default=5, help="turns of each kind (default: 5)")
     arguments = parser.parse_args()
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
     from examples import constrained as example
 
     figures = {}
     with santacoder.load(arguments.model, arguments.threads) as model:
-        tokenizer = LLTokenizer(example.Vocabulary(model.tokenizer), n_vocab=model.config.vocab_size)
+        tokenizer = LLTokenizer(TokenizerWrapper(example.Vocabulary(model.tokenizer)), n_vocab=model.config.vocab_size)
         grammars = {
             "JSON": (example.RECORD, LLMatcher.grammar_from_json_schema(example.SCHEMA)),
             "Python": (example.FUNCTION, LLMatcher.grammar_from_lark(example.BODY)),

@@ -153,7 +153,7 @@ class TestHooks:
         assert counts == [1, 2, 3, 4]
 
     def test_an_empty_prompt(self, model: CausalLM) -> None:
-        """Its row starts from the end of text, which is no part of it."""
+        """Its row starts from the end of text, which is not a part of it."""
         ids, mask = np.array([[0, 0], [5, 6]]), np.array([[0, 0], [1, 1]])
         seen: list[list[int]] = []
 

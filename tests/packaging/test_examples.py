@@ -124,7 +124,9 @@ def test_constrained_texts_are_what_they_should_be(monkeypatch: pytest.MonkeyPat
     llguidance = pytest.importorskip("llguidance")
     script = load_script("constrained", monkeypatch)
     with santacoder.load(threads=2) as model:
-        tokenizer = llguidance.LLTokenizer(script.Vocabulary(model.tokenizer), n_vocab=model.config.vocab_size)
+        tokenizer = llguidance.LLTokenizer(
+            llguidance.TokenizerWrapper(script.Vocabulary(model.tokenizer)), n_vocab=model.config.vocab_size
+        )
         json_grammar = llguidance.LLMatcher.grammar_from_json_schema(script.SCHEMA)
         python_grammar = llguidance.LLMatcher.grammar_from_lark(script.BODY)
         kinds = [(script.RECORD, json_grammar), (script.FUNCTION, python_grammar)] * 100

@@ -119,7 +119,7 @@ class Sequence:
     @property
     def ended(self) -> bool:
         """Whether nothing is to be done for it any more."""
-        return self.state not in (State.WAITING, State.RUNNING)
+        return self.state in (State.FINISHED, State.FAILED, State.CANCELLED)
 
     @property
     def in_batch(self) -> bool:
