@@ -2,10 +2,11 @@
  *
  * The protocol. `word` holds the number of the current phase, whether its units have owners, and the next unclaimed
  * unit. A unit is claimed by compare-and-swap, so a late thread cannot touch the counter of a later phase. An owned
- * unit is claimed through its owner's `own`, which moves once, from an earlier phase's number to this one's. A thread
- * that finishes units counts them in `done`. The thread that counts the last one opens the next phase, or closes the
- * job. The description of a phase is stored twice, by the parity of its number: phase p+2 does not open before p+1 is
- * over, nor p+1 before p is.
+ * unit is claimed through its owner's `own`, which moves once, from an earlier phase's number to this one's. Another
+ * thread claims it only while it holds no unit: the thread that opens a phase is ahead of the others, and would take
+ * their first units beside its own. A thread that finishes units counts them in `done`. The thread that counts the
+ * last one opens the next phase, or closes the job. The description of a phase is stored twice, by the parity of its
+ * number: phase p+2 does not open before p+1 is over, nor p+1 before p is.
  *
  *   - Only a thread that holds a unit of a phase, or opens the next one, reads the job, its argument and the phase's
  *     description. So these may lie on the stack of the caller, which returns when the job is closed.
@@ -169,8 +170,9 @@ static int claim_own(sc_team *team, int index, uint64_t phase)
     return 0;
 }
 
-/* Claims a unit of `phase` for thread `index`. Returns -1 if none is left, or the phase is over. */
-static int64_t claim(sc_team *team, int index, uint64_t phase)
+/* Claims a unit of `phase` for thread `index`; one that another thread owns, only if `others`. Returns -1 if none is
+ * left, or the phase is over. */
+static int64_t claim(sc_team *team, int index, uint64_t phase, int others)
 {
     uint64_t word = atomic_load(&team->word);
     SC_STALL();
@@ -180,7 +182,7 @@ static int64_t claim(sc_team *team, int index, uint64_t phase)
         SC_STALL();
         if (atomic_compare_exchange_weak(&team->word, &word, word + 1)) return index_of(word);
     }
-    if (phase_of(word) != phase || !has_owners(word)) return -1;
+    if (phase_of(word) != phase || !has_owners(word) || !others) return -1;
     for (int i = 0; i < team->size && atomic_load_explicit(&team->owned[phase & 1], memory_order_relaxed); i++)
         if (claim_own(team, i, phase)) return i;
     return -1;
@@ -189,7 +191,7 @@ static int64_t claim(sc_team *team, int index, uint64_t phase)
 int64_t sc_team_take(sc_worker *w)
 {
     if (slice_is_over(w)) return -1;
-    const int64_t index = claim(w->team, w->index, w->phase);
+    const int64_t index = claim(w->team, w->index, w->phase, 0);
     w->held += index >= 0;
     return index;
 }
@@ -267,7 +269,7 @@ static void take_part(sc_worker *w, uint32_t seen)
     note_cpu(w);
     if (slice_is_over(w)) yield(w);
     const uint64_t phase = phase_of(atomic_load(&team->word));
-    const int64_t index = claim(team, w->index, phase);
+    const int64_t index = claim(team, w->index, phase, 1);
     if (index < 0) {
         count(&w->waits);
         await(w, seen, microseconds(team, SPIN_WITHIN));

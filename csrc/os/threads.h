@@ -38,8 +38,8 @@ int sc_team_size(const sc_team *team);
 int sc_worker_thread(const sc_worker *worker);
 /* A number that no other phase of any job has, never 0. */
 uint64_t sc_worker_phase(const sc_worker *worker);
-/* Claims another unit of the phase, beside those in hand. Returns -1 when none is left, or the thread must let go of
- * all. */
+/* Claims another unit of the phase, beside those in hand, that no other thread owns. Returns -1 when none is left, or
+ * the thread must let go of all. */
 int64_t sc_team_take(sc_worker *worker);
 
 #endif

@@ -1,5 +1,5 @@
 /* The thread team under delays at every step of its protocol: jobs of random phases, each unit of which must be done once,
- * after all units of the phases before it. `stress_threads SEED JOBS PERMILLE SHORTEST LONGEST CPUS`
+ * after all units of the phases before it, and taken from its owner only by a thread that holds none. `stress_threads SEED JOBS PERMILLE SHORTEST LONGEST CPUS`
  * delays so many of a thousand steps by so many microseconds, as if there were as many CPUs. Built with SC_DELAYS. */
 #define _DEFAULT_SOURCE
 #include <pthread.h>
@@ -17,6 +17,7 @@ enum { MOST_PHASES = 24, MOST_UNITS = 60, LONGEST_RUN = 90 };
 static unsigned long long seed;
 
 typedef struct {
+    sc_team *team;
     int phases;
     sc_phase phase[MOST_PHASES];
     atomic_uint times[MOST_PHASES][MOST_UNITS];
@@ -43,6 +44,14 @@ static int open_phase(void *argument, sc_phase *phase)
     return 1;
 }
 
+static int64_t take(const plan *p, const sc_phase *phase, sc_worker *worker)
+{
+    const int64_t unit = sc_team_take(worker);
+    if (phase->own && unit >= 0 && unit < sc_team_size(p->team) && unit != sc_worker_thread(worker))
+        fail("taken from its owner", phase->op, (unsigned)unit);
+    return unit;
+}
+
 static void run_phase(void *argument, const sc_phase *phase, sc_worker *worker, uint32_t index)
 {
     plan *p = argument;
@@ -50,11 +59,11 @@ static void run_phase(void *argument, const sc_phase *phase, sc_worker *worker, 
     for (int64_t unit = index; unit >= 0;) {
         if (unit >= phase->units) fail("no such unit", at, (unsigned)unit);
         if (p->opened != at + 1) fail("run in another phase", at, (unsigned)unit);
-        const int64_t ahead = delays_draw(2) ? sc_team_take(worker) : -2; /* some take the next unit before they do this one */
+        const int64_t ahead = delays_draw(2) ? take(p, phase, worker) : -2; /* some take the next unit before they do this one */
         if (atomic_fetch_add(&p->times[at][unit], 1)) fail("done twice", at, (unsigned)unit);
         sc_test_delay();
         atomic_fetch_add(&p->done[at], 1);
-        unit = ahead == -2 ? sc_team_take(worker) : ahead;
+        unit = ahead == -2 ? take(p, phase, worker) : ahead;
     }
 }
 
@@ -66,6 +75,7 @@ static void *calls(void *argument)
         sc_team *team = sc_team_new(1 + (int)delays_draw(6));
         for (int i = 1 + (int)delays_draw(40); i > 0 && jobs > 0; i--, jobs--) {
             memset(p, 0, sizeof *p);
+            p->team = team;
             p->phases = (int)delays_draw(MOST_PHASES);
             for (int k = 0; k < p->phases; k++)
                 p->phase[k] = (sc_phase){k, 0, 1 + delays_draw(delays_draw(4) ? 8 : MOST_UNITS), (int)delays_draw(2)};

@@ -170,14 +170,14 @@ class _Run:
         self.owned, self.next = set(range(owned)), owned
         self.done = [0] * len(phase.units)
 
-    def claim(self, thread: int) -> int | None:
-        """Claim a thread's own unit, the next free one, or another thread's own."""
+    def claim(self, thread: int, others: bool) -> int | None:
+        """Claim a thread's own unit, the next free one, or, if `others`, another thread's own."""
         if thread in self.owned:
             index = thread
         elif self.next < len(self.phase.units):
             self.next += 1
             return self.next - 1
-        elif self.owned:
+        elif self.owned and others:
             index = min(self.owned)
         else:
             return None
@@ -191,8 +191,11 @@ class _Run:
         heapq.heapify(looks)
         while looks:
             now, i = heapq.heappop(looks)
-            thread, index = self.threads[i], self.claim(i)
+            thread, holds = self.threads[i], self.free[i] > now
+            index = self.claim(i, others=not holds)
             if index is None:
+                if holds:
+                    heapq.heappush(looks, (self.free[i], i))
                 continue
             self.done[index] += 1
             start = max(thread.after(now, CLAIM), self.free[i])
