@@ -118,8 +118,8 @@ class Sequence:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is to be done for it any more."""
-        return self.state in (State.FINISHED, State.FAILED, State.CANCELLED)
+        """Whether nothing is to be done for it any more: also told when the interpreter ends and `State` is gone."""
+        return self.error is not None or self.finish_reason is not None or self.cancelled
 
     @property
     def in_batch(self) -> bool:
