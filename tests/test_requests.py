@@ -57,8 +57,8 @@ def test_complete_each_mixes_options_and_names_errors() -> None:
         assert [found[i].text for i in range(5)] == [completion.text for completion in expected]
         assert found[5].text == model.complete("import", max_tokens=5, temperature=0.0, echo=True).text
         assert list(model.complete_each([])) == []
-        with pytest.raises(InvalidRequestError, match=r"requests\[1\]: max_tokens is 0"):
-            list(model.complete_each([requests[0], santacoder.Request("x", {"max_tokens": 0})]))
+        with pytest.raises(InvalidRequestError, match=r"requests\[1\]: max_tokens is -1"):
+            list(model.complete_each([requests[0], santacoder.Request("x", {"max_tokens": -1})]))
         many = model.complete_each(santacoder.Request("def", {"max_tokens": 8, "seed": 1}, i) for i in range(300))
         next(many)
         many.close()
@@ -73,7 +73,7 @@ def broken(model: santacoder.SantaCoder) -> list[tuple[Any, type[Exception], str
     return [
         (santacoder.Request("x" * 100_000, {}), ContextOverflowError, "the prompt has "),
         (santacoder.Request([1] * 300, {}), ContextOverflowError, "the prompt has 300 tokens"),
-        (santacoder.Request("x", {"max_tokens": 0}), InvalidRequestError, "max_tokens is 0"),
+        (santacoder.Request("x", {"max_tokens": -1}), InvalidRequestError, "max_tokens is -1"),
         (santacoder.Request("x", {"max_token": 1}), InvalidRequestError, "'max_token' is not a keyword"),  # type: ignore[typeddict-unknown-key]
         (santacoder.Request([model.tokenizer.n_tokens], {}), InvalidRequestError, "token id 512 is not in"),
         (santacoder.Request("\ud800", {}), InvalidRequestError, "character 0 of the text is the lone surrogate"),
@@ -112,7 +112,7 @@ def test_errors_are_given_in_their_places(model: santacoder.SantaCoder) -> None:
 def test_endless_bad_requests_are_given_as_they_come(model: santacoder.SantaCoder) -> None:
     def endless() -> Iterator[santacoder.Request]:
         while True:
-            yield santacoder.Request("x", {"max_tokens": 0})
+            yield santacoder.Request("x", {"max_tokens": -1})
 
     results = model.complete_each(endless(), on_error="return")
     assert [next(results)[0] for _ in range(1000)] == list(range(1000))

@@ -80,7 +80,8 @@ class SantaCoder(AsyncRequests):
             prompt: text, in which special tokens may be written out, or token ids (a list, an array, a tensor); an
                 empty one starts from the end of text. What it has in common with one of the last prompts
                 is not computed again.
-            max_tokens (int = 128, 1 or more): most tokens to generate.
+            max_tokens (int = 128, 0 or more): most tokens to generate; 0 only reads the prompt, for requests to come
+                that begin with it.
             temperature (float = 0.2, 0 or more): 0 always takes the most probable token.
             top_k (int = 0, 0 or more): choose among the k most probable tokens; 0 is off.
             top_p (float = 0.95, 0..1): choose among the fewest tokens that add up to this probability; 1 is off.
@@ -106,10 +107,12 @@ class SantaCoder(AsyncRequests):
                 prompt, the second for prompt and completion together.
             logprobs (int | None = None, 0..100): return each token's log-probability, before other options change
                 anything, and those of this many of the most probable tokens; None is off.
+            prompt_logprobs (int | None = None, 0..100): return each prompt token's log-probability, too, and those of
+                this many of the most probable tokens; None is off.
             lookup (bool = True): draft tokens from earlier in the text (prompt lookup): same tokens, often sooner.
             token_healing (bool | None = None): take back the last word of the text, or the blanks at its end, and
                 generate on from there: what begins with them again, and is not part of the completion's text; None is
-                on for texts, off for token ids.
+                on for texts, off for token ids and with prompt_logprobs.
             truncate (Literal['left'] | None = None): "left" drops tokens at the beginning of a prompt that is too long,
                 a few hundred at a time, instead of refusing it; infilling always does; None is off.
             logits_processor (LogitsProcessor | None = None): a function that is called before each token is chosen,

@@ -107,7 +107,7 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
     if cuts and ids.size > room:
         token_ids = ids[fit(ids.size, 0, room)[0] :].copy()
     first = max(token_ids.size - piece, 1)  # the first token stays
-    heals = params.token_healing is not False
+    heals = params.heals is not False
     taken, owed = take_back(tokenizer, token_ids[first:].tolist() if heals else ())
     echo = ""
     if params.echo:
@@ -146,7 +146,7 @@ def check_infill(
         "auto" if mode is None else mode,
         room,
         typing=typing,
-        heal=params.token_healing,
+        heal=params.heals,
     )
     filters = partial(infill_filters, prefix, suffix, False if single_line is None else single_line)
     filters(params.stop_texts)  # checks the arguments before anything runs

@@ -39,8 +39,8 @@ class TestAsync:
         assert asyncio.run(work()) == model.complete(CODE, max_tokens=20, seed=1).text
 
     def test_errors_arrive(self, model: santacoder.SantaCoder) -> None:
-        with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is 0"):
-            asyncio.run(model.acomplete("a", max_tokens=0))
+        with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is -1"):
+            asyncio.run(model.acomplete("a", max_tokens=-1))
         bans = dict.fromkeys(range(512), -100.0)
         assert asyncio.run(model.acomplete("a", max_tokens=1, logit_bias=bans)).usage.completion_tokens <= 1
 
@@ -99,8 +99,8 @@ class TestAsync:
 
     def test_arguments_are_checked_at_the_call(self, model: santacoder.SantaCoder) -> None:
         async def work() -> None:
-            with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is 0"):
-                model.astream("a", max_tokens=0)
+            with pytest.raises(santacoder.InvalidRequestError, match=r"^max_tokens is -1"):
+                model.astream("a", max_tokens=-1)
             with pytest.raises(santacoder.ContextOverflowError):
                 model.astream([1] * 300)
 

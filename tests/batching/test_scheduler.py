@@ -85,7 +85,7 @@ class TestCompleteMany:
             (["a", [600]], {}, "prompts[1]: token id 600 is not in 0..511"),
             ("abc", {}, "prompts is a str, but it must be a list of texts or of lists of token ids"),
             (["a"], {"n": 0}, "n is 0, but it must be an integer of 1 or more"),
-            (["a"], {"max_tokens": 0}, "max_tokens is 0, but it must be an integer of 1 or more"),
+            (["a"], {"max_tokens": -1}, "max_tokens is -1, but it must be an integer of 0 or more"),
             (["a"], {"deadline": float("nan")}, "deadline is nan, but it must be a finite number of 0 or more"),
             (["a"], {"stop": ""}, "stop is '', but it must be a text or a list of texts, none of them empty"),
         ],

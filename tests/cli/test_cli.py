@@ -108,7 +108,7 @@ class TestComplete:
             "--ignore-eos", "--deadline", "--logprobs", "--no-token-healing", "--truncate",
         ]  # fmt: skip
         for option in OPTIONS.values():
-            if option.name not in ("any_token", "lookup", "logits_processor", "stopping"):
+            if option.name not in ("any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"):
                 assert f" {option.help}" in text
         assert "--top-p X choose among the fewest tokens that add up to this probability; 1 is off" in text
         assert "1 is off (0..1, default: 0.95) --min-p X" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -82,6 +82,10 @@ class Script:
             begin = cache.length - wanted - len(self.runs[0]) + 1  # the first run is the prompt
             rows += [self.answer(self.script[at]) for at in range(begin, begin + wanted)]
         return np.array(rows)
+
+    def iter_logits_batch(self, parts: Any, piece_rows: int, *arguments: Any) -> Iterator[NDArray[np.float32]]:
+        rows = self.forward_batch(parts, *arguments)
+        yield from (rows[start : start + piece_rows] for start in range(0, len(rows), piece_rows))
 
     def answer(self, token: int) -> NDArray[np.float32]:
         logits = np.zeros(TOKENIZER.vocab_size, dtype=np.float32)

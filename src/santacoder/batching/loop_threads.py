@@ -290,8 +290,8 @@ class AsyncRunner:
     async def stream(self, sequences: list[Sequence]) -> AsyncGenerator[tuple[Sequence, Piece], None]:
         """Run sequences, and yield each piece as it comes; closing the generator cancels them."""
         for sequence in sequences:
-            if sequence.request.echo:
-                yield sequence, sequence.echo()
+            for piece in sequence.opening(scored=False):
+                yield sequence, piece
         threads = self.threads()
         call = threads.begin(pieces=True)
         taken = {id(sequence): 0 for sequence in sequences}
@@ -305,11 +305,12 @@ class AsyncRunner:
                     continue
                 if sequence.error is not None:
                     raise sequence.error
-                for piece in sequence.pieces[at:]:
-                    at += 1
-                    yield sequence, piece
+                count = len(sequence.pieces)
+                for number in range(at, count):
+                    for piece in sequence.delivered(number):
+                        yield sequence, piece
                 if not ended:
-                    taken[id(sequence)] = at
+                    taken[id(sequence)] = count
         finally:
             threads.end(call)
 

@@ -79,12 +79,18 @@ def in_turn(queues: Iterable[Iterator[T]]) -> Iterator[T]:
         queues = others
 
 
-def find_prefix(prompt: TokenIds, batch: Iterable[Reading], kept: Iterable[Kept]) -> Prefix | None:
+def find_prefix(
+    prompt: TokenIds, batch: Iterable[Reading], kept: Iterable[Kept], reads_from: int | None = None
+) -> Prefix | None:
     """Return the longest prefix of a prompt that a cache holds, or None while a longer one is being read.
 
-    The last token is never part of it: its logits are needed, so it runs in any case.
+    The last token is never part of it: its logits are needed, so it runs in any case. With `reads_from`, all tokens
+    from there on run.
     """
     best = Prefix(0, None)
+    most = prompt.size - 1
+    if reads_from is None:
+        reads_from = most
     for entry in kept:
         length = common_prefix(prompt, entry.tokens)
         if length > best.length:
@@ -96,10 +102,9 @@ def find_prefix(prompt: TokenIds, batch: Iterable[Reading], kept: Iterable[Kept]
         held = 0 if other.cache is None else min(common, len(other.cache))
         if held > best.length:
             best = Prefix(held, other.cache)
-    most = prompt.size - 1
-    if min(coming, most) - best.length >= WORTH_WAITING:
+    length = min(best.length, reads_from)
+    if min(coming, most) - length >= WORTH_WAITING:
         return None
-    length = min(best.length, most)
     return Prefix(length, best.cache if length else None)
 
 

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,29 +30,14 @@ from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_prefix, in_turn, plan_step
 from santacoder.batching.prefix_cache import PrefixCache
+from santacoder.batching.step import StepRunner, run_step
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
-from santacoder.engine.kv_cache import KV_BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK
 from santacoder.errors import ModelClosedError, SantaCoderError, StepAbandonedError
-from santacoder.text.token_ids import TokenIds
 
 MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all sequences and kept prefixes together
-
-
-class StepRunner(Protocol):
-    """The parts of a model that a scheduler needs; `Transformer` describes them."""
-
-    @property
-    def context(self) -> int: ...
-    @property
-    def chunk(self) -> int: ...
-    @property
-    def block_bytes(self) -> int: ...
-    def new_cache(self) -> KVCache: ...
-    def forward_batch(
-        self, parts: list[tuple[TokenIds, KVCache]], outputs: list[int], abandon: Callable[[], bool]
-    ) -> NDArray[np.float32]: ...  # new each time: sequences overwrite the logits
 
 
 E = TypeVar("E", bound=StepRunner)
@@ -192,8 +177,7 @@ class Scheduler(Generic[E]):
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
         """Run a sequence once its first piece is asked for; closing the generator cancels it."""
-        if sequence.request.echo:
-            yield sequence.echo()
+        yield from sequence.opening(scored=False)
         call, taken = Call(single=sequence), 0
 
         def more() -> bool:
@@ -209,7 +193,7 @@ class Scheduler(Generic[E]):
                     break
                 while taken < len(sequence.pieces):
                     taken += 1
-                    yield sequence.pieces[taken - 1]
+                    yield from sequence.delivered(taken - 1)
         finally:
             self.cancel([sequence])
         return sequence.completion()
@@ -299,9 +283,8 @@ class Scheduler(Generic[E]):
             if sequence.stale:
                 sequence.restore()
         plan = plan_step(batch, engine.chunk)
-        parts = [(rows.token_ids, _cache(rows.sequence)) for rows in plan]
         try:
-            logits = engine.forward_batch(parts, [rows.wanted for rows in plan], lambda: self._unwanted(plan))
+            logits = run_step(engine, plan, lambda: self._unwanted(plan))
         except StepAbandonedError:
             return
         self._advance(plan, logits)
@@ -354,7 +337,9 @@ class Scheduler(Generic[E]):
         if sequence.cache is not None:
             sequence.use(sequence.cache)
         else:
-            prefix = find_prefix(sequence.prompt, self._running, self._prefixes.entries)
+            scores = sequence.request.scores
+            batch = self._running if scores is None else [s for s in self._running if s.request.scores is scores]
+            prefix = find_prefix(sequence.prompt, batch, self._prefixes.entries, sequence.reads_from)
             if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK):
                 return False
             sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
@@ -403,8 +388,3 @@ class Scheduler(Generic[E]):
 
 def _head(call: Call) -> Iterator[tuple[Call, Sequence]]:
     return ((call, sequence) for sequence in islice(call.queue, MAX_RUNNING))
-
-
-def _cache(sequence: Sequence) -> KVCache:
-    assert sequence.cache is not None
-    return sequence.cache

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -209,6 +209,16 @@ class TimedSteps:
         self.forward_seconds.append(perf_counter() - begin)
         self.native_seconds.append(self._transformer.native_seconds - native)
         return logits
+
+    def iter_logits_batch(
+        self,
+        parts: abc.Sequence[tuple[Tokens, KVCache]],
+        piece_rows: int,
+        outputs: Outputs = "all",
+        abandon: Callable[[], bool] = lambda: False,
+    ) -> Iterator[NDArray[np.float32]]:
+        """See `Transformer.iter_logits_batch`; its time is not recorded."""
+        return self._transformer.iter_logits_batch(parts, piece_rows, outputs, abandon)
 
 
 class Workloads:

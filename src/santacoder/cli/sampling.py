@@ -10,7 +10,7 @@ from santacoder.cli.options import UsageError, plain_text
 from santacoder.decoding.options import OPTIONS, Option
 
 #: Useful only in programs.
-_NO_FLAG: Final = frozenset({"any_token", "lookup", "logits_processor", "stopping"})
+_NO_FLAG: Final = frozenset({"any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"})
 
 #: argparse's type of each kind of number, and its name in the help.
 _NUMBERS: Final[dict[str, tuple[type, str]]] = {"int": (int, "N"), "float": (float, "X")}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.prompt_scores import PromptScores
 from santacoder.text.filters import MakeFilters
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
@@ -22,6 +23,7 @@ class CheckedRequest:
         taken: tokens of the caller's prompt that token healing took back; they are not in `token_ids`.
         owed: the bytes of these, with which the generated text has to begin.
         echo: the text to begin completions with.
+        scores: takes the log-probabilities of the prompt's tokens, if they were asked for.
     """
 
     tokenizer: Tokenizer
@@ -31,6 +33,11 @@ class CheckedRequest:
     echo: str = ""
     taken: int = 0
     owed: bytes = b""
+    scores: PromptScores | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        k = self.params.prompt_logprobs
+        object.__setattr__(self, "scores", None if k is None else PromptScores(self.token_ids, k))
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -42,6 +42,13 @@ class Clock:
         first, total = self._deadlines
         return (min(first, total) if in_prompt else total) - monotonic()
 
-    def timings(self, prompt_tokens: int, chosen: int) -> Timings:
-        """Return where the time went, given how many tokens of the prompt were run and how many tokens were chosen."""
-        return Timings(prompt_tokens, self._first - self._begin, max(chosen - 1, 0), self._last - self._first)
+    def timings(self, prompt_tokens: int, chosen: int, cached: int) -> Timings:
+        """Return where the time went.
+
+        Args:
+            prompt_tokens: tokens of the prompt that were run.
+            chosen: tokens that were chosen.
+            cached: tokens of the prompt that a cache held.
+        """
+        reading, generation = self._first - self._begin, self._last - self._first
+        return Timings(prompt_tokens, reading, max(chosen - 1, 0), generation, cached)

@@ -53,6 +53,7 @@ class SamplingOptions(TypedDict, total=False):
     any_token: bool | None
     deadline: float | tuple[float, float] | None
     logprobs: int | None
+    prompt_logprobs: int | None
     lookup: bool | None
     token_healing: bool | None
     truncate: Literal["left"] | None
@@ -241,7 +242,9 @@ class SamplingParams:
         InvalidRequestError: a value is of a wrong type or out of range.
     """
 
-    max_tokens: int = _option(128, "most tokens to generate", low=1)
+    max_tokens: int = _option(
+        128, "most tokens to generate; 0 only reads the prompt, for requests to come that begin with it", low=0
+    )
     temperature: float = _option(0.2, "0 always takes the most probable token", low=0)
     top_k: int = _option(0, "choose among the k most probable tokens; 0 is off", low=0)
     top_p: float = _option(
@@ -302,12 +305,19 @@ class SamplingParams:
         high=100,
         unset="off",
     )
+    prompt_logprobs: int | None = _option(
+        None,
+        "return each prompt token's log-probability, too, and those of this many of the most probable tokens",
+        low=0,
+        high=100,
+        unset="off",
+    )
     lookup: bool = _option(True, "draft tokens from earlier in the text (prompt lookup): same tokens, often sooner")
     token_healing: bool | None = _option(
         None,
         "take back the last word of the text, or the blanks at its end, and generate on from there: what begins with "
         "them again, and is not part of the completion's text",
-        unset="on for texts, off for token ids",
+        unset="on for texts, off for token ids and with prompt_logprobs",
     )
     truncate: Literal["left"] | None = _option(
         None,
@@ -342,6 +352,11 @@ class SamplingParams:
         if self.deadline is None:
             return math.inf, math.inf
         return self.deadline if isinstance(self.deadline, tuple) else (self.deadline, self.deadline)
+
+    @property
+    def heals(self) -> bool | None:
+        """Whether to heal a text; None leaves it to the kind of the request."""
+        return False if self.token_healing is None and self.prompt_logprobs is not None else self.token_healing
 
     @property
     def biases(self) -> Mapping[int, float]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from santacoder.engine.fpenv import default_fpenv
 
 if TYPE_CHECKING:
     from santacoder.decoding.logprobs import TokenLogprobs
@@ -35,12 +38,14 @@ class Timings:
         prompt_seconds: from the request to the choice of the first token.
         generation_tokens: tokens chosen after the first.
         generation_seconds: how long they took.
+        cached_tokens: tokens of the prompt that a cache held.
     """
 
     prompt_tokens: int
     prompt_seconds: float
     generation_tokens: int
     generation_seconds: float
+    cached_tokens: int = 0
 
     @property
     def prompt_tokens_per_second(self) -> float:
@@ -57,13 +62,21 @@ class Timings:
 class Piece:
     """A part of a streamed completion: text that is final, and the tokens generated since the last piece.
 
-    `logprobs` has one entry for each of the tokens, if they were asked for.
+    Attributes:
+        text: it follows that of the pieces before.
+        tokens: of the text, and perhaps of text to come.
+        finish_reason: that of the completion, in the last piece.
+        logprobs: one entry for each of the tokens, if they were asked for.
+        prompt_logprobs: those of the completion, if they were asked for, in a first piece that has no tokens.
+        completion: the whole completion, in the last piece.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprobs, ...] | None = None
+    prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    completion: Completion | None = field(default=None, compare=False, repr=False)
 
 
 class _Parts:
@@ -89,6 +102,11 @@ class Completion(_Parts):
         logprobs: one entry for each of the tokens, if they were asked for.
         healed: tokens of the prompt that token healing took back. `tokens` stand after the prompt without these, and
             begin with those that spell them again.
+        prompt_logprobs: one entry for each token of the prompt that was read, the first one None, if they were asked
+            for. After a deadline in the prompt there are fewer.
+        end_token: the token that ended the text: an end of text, or one of `stop_tokens`.
+        end_logprobs: of an end of text, which is not among the tokens, if log-probabilities were asked for.
+        stop_text: the stop string that ended the text; of infilling, with LF for its line breaks.
     """
 
     text: str
@@ -99,6 +117,17 @@ class Completion(_Parts):
     timings: Timings
     logprobs: list[TokenLogprobs] | None = None
     healed: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    end_token: int | None = None
+    end_logprobs: TokenLogprobs | None = None
+    stop_text: str | None = None
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """The mean log-probability of the tokens, an end of text included; None if there are none, or none was kept."""
+        entries = [*(self.logprobs or ()), *filter(None, [self.end_logprobs])]
+        with default_fpenv():
+            return math.fsum(entry.logprob for entry in entries) / len(entries) if entries else None
 
     def with_parts(self, start: int, parts: Sequence[str]) -> Completion:
         """Return the completion, after noting the text of each token, and where in the text the first begins."""

@@ -6,6 +6,7 @@ import enum
 from collections import abc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -101,6 +102,7 @@ class Sequence:
         self._sampler: Sampler | None = None  # only while it runs: it takes memory
         self._taken = self._skip = 0  # see `_begin_text`
         self._owed, self._repaid = b"", 0
+        self._end_token: int | None = None
         self._begin_text()
 
     @property
@@ -151,6 +153,12 @@ class Sequence:
         """The generated tokens."""
         tokens: list[int] = self.token_ids[self.prompt.size :].tolist()
         return tokens
+
+    @property
+    def reads_from(self) -> int:
+        """The first position of the prompt that runs even if a cache holds it: its logits are needed."""
+        last, scores = self.prompt.size - 1, self.request.scores
+        return last if scores is None else min(last, scores.rows)
 
     @property
     def blocks(self) -> int:
@@ -238,8 +246,7 @@ class Sequence:
         """
         assert self.cache is not None
         known = self.prompt.size + self._generated
-        if len(self.cache) >= known:
-            self.cache.truncate(known - 1)
+        self.cache.truncate(min(len(self.cache), known - 1 if self._generated else self.reads_from))
         done = len(self.cache)
         if known - done > room:
             return self._ids[done : done + room], 0
@@ -271,14 +278,20 @@ class Sequence:
     ) -> None:
         """Choose tokens from the logits (1 + draft tokens, V) that follow the last known token and each draft token.
 
-        The logits are overwritten. Hooks are asked without the `guard`; with it, results are noted, unless the sequence
-        has ended meanwhile.
+        The logits are overwritten. Where no tokens are wanted, this ends the sequence. Hooks are asked without the
+        `guard`; with it, results are noted, unless the sequence has ended meanwhile.
 
         Raises:
             NumericalError: logits are not finite.
             HookError: a hook failed.
         """
         guard = nullcontext() if guard is None else guard
+        if not self.request.params.max_tokens:
+            with guard:
+                if not self.ended:
+                    self._clock.note_first()
+                    self._emit("", "length")
+            return
         right = 0
         for row, draft_id in zip(logits, (*draft_ids, None), strict=True):
             adjusted = self._processed(row)
@@ -338,7 +351,7 @@ class Sequence:
         self._owed = self._owed[owed:]
         repays = 0 < owed == len(data)  # and nothing else
         if token in self._end_ids and not repays:
-            text, reason = self._stream.finish(), "stop"
+            text, reason, self._end_token = self._stream.finish(), "stop", token
             if token in self._stop_ids:
                 self._append(token)
         else:
@@ -377,6 +390,7 @@ class Sequence:
         request = self.request
         self._owed = request.owed  # bytes that the tokens to come have to begin with
         self._repaid = 0  # tokens that hold nothing but bytes that were owed
+        self._end_token = None  # the token that ended the text
         self._stream = TextStream(request.tokenizer, request.filters(request.params.stop_texts))
         self._taken = sum(len(piece.tokens) for piece in self.pieces)  # tokens in pieces
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters in pieces
@@ -392,9 +406,22 @@ class Sequence:
             self._accept(token)
         self.stale = False
 
-    def echo(self) -> Piece:
-        """Return the piece that repeats the prompt."""
-        return Piece(self.request.echo, (), None, None if self.request.params.logprobs is None else ())
+    # What callers get.
+
+    def opening(self, scored: bool) -> list[Piece]:
+        """Return the piece that comes before all others, if there is one: of a scored prompt once that was read."""
+        request, scores = self.request, self.request.scores
+        if scored is (scores is None) or not (request.echo or scores):
+            return []
+        entries = None if scores is None else (*scores.entries,)
+        return [Piece(request.echo, (), None, None if request.params.logprobs is None else (), entries)]
+
+    def delivered(self, at: int) -> list[Piece]:
+        """Return piece number `at` as callers get it: after the opening, and the last one with the completion."""
+        piece = self.pieces[at]
+        if piece.finish_reason:
+            piece = replace(piece, completion=self.completion())
+        return [piece] if at else [*self.opening(scored=True), piece]
 
     def completion(self) -> Completion:
         """Return the finished completion.
@@ -407,16 +434,22 @@ class Sequence:
             raise self.error
         if self.finish_reason is None:
             raise SantaCoderError("the request was cancelled")
-        tokens = self.tokens
+        tokens, scores = self.tokens, self.request.scores
+        keeps = self.request.params.logprobs is not None
+        ends = keeps and self._end_token is not None and self._end_token not in self._stop_ids
         completion = Completion(
             text=self.request.echo + "".join(piece.text for piece in self.pieces),
             tokens=tokens,
             finish_reason=self.finish_reason,
             seed=self._key[0],
             usage=Usage(self.prompt.size + self.request.taken, len(tokens) - self._repaid),
-            timings=self._clock.timings(self._prompt_read(), self._chosen),
-            logprobs=None if self.request.params.logprobs is None else self._logprobs[: len(tokens)],
+            timings=self._clock.timings(self._prompt_read(), self._chosen, self._reused),
+            logprobs=self._logprobs[: len(tokens)] if keeps else None,
             healed=self.request.taken,
+            prompt_logprobs=None if scores is None else [*scores.entries],
+            end_token=self._end_token,
+            end_logprobs=self._logprobs[len(tokens)] if ends else None,
+            stop_text=self._stream.stop_text,
         )
         if completion.logprobs is None:
             return completion

@@ -186,9 +186,13 @@ class Transformer:
         return logits
 
     def iter_logits_batch(
-        self, parts: Sequence[tuple[Tokens, KVCache]], piece_rows: int
+        self,
+        parts: Sequence[tuple[Tokens, KVCache]],
+        piece_rows: int,
+        outputs: Outputs = "all",
+        abandon: Callable[[], bool] = lambda: False,
     ) -> Iterator[NDArray[np.float32]]:
-        """Run `forward_batch` with all outputs, but yield these in memory for `piece_rows` rows; steps are not smaller.
+        """Run `forward_batch`, but yield the logits in memory for `piece_rows` rows; steps are not smaller.
 
         A step's result stays in the engine, and the lm_head takes it from there piece by piece. So no other step may
         run before the generator has ended or was dropped. It may be dropped at any piece, and leaves each cache with
@@ -199,13 +203,14 @@ class Transformer:
 
         Raises:
             RuntimeError: another step ran in between.
+            StepAbandonedError: `abandon` said so.
         """
         logits = np.empty((piece_rows, self.config.vocab_size), dtype=np.float32)
         filled = 0
-        for step, wanted in self._steps(parts, _ends(parts, "all")):
+        for step, wanted in self._steps(parts, _ends(parts, outputs)):
             while wanted.size or not step.done:
                 room = piece_rows - filled
-                self._run(step, wanted[:room], logits[filled:])
+                self._run(step, wanted[:room], logits[filled:], abandon)
                 filled += min(room, wanted.size)
                 wanted = wanted[room:]
                 if filled == piece_rows:

@@ -41,6 +41,11 @@ class FilterChain:
         """Whether one of them ended the text."""
         return any(each.stopped for each in self._filters)
 
+    @property
+    def ending(self) -> TextFilter | None:
+        """The filter that ended the text: of several the last, which saw what the others had left."""
+        return next((each for each in reversed(self._filters) if each.stopped), None)
+
     def feed(self, text: str) -> str:
         """See `TextFilter.feed`; where one filter ends the text, those after it return what they hold back."""
         ended = False

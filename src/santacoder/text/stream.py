@@ -60,6 +60,7 @@ class StopFilter:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held = ""
+        self.stop_text: str | None = None  # the stop string that ended the text
         self.stopped = False
 
     def feed(self, text: str) -> str:
@@ -67,9 +68,10 @@ class StopFilter:
         held = self._held + text
         found = [(at + len(stop), at) for stop in self._stops if (at := held.find(stop)) >= 0]
         if found:
-            self.stopped = True
+            end, at = min(found)
+            self.stopped, self.stop_text = True, held[at:end]
             self._held = ""
-            return held[: min(found)[1]]
+            return held[:at]
         cut = len(held) - max((_overlap(held, stop) for stop in self._stops), default=0)
         self._held = held[cut:]
         return held[:cut]
@@ -102,6 +104,12 @@ class TextStream:
     def stopped(self) -> bool:
         """Whether a filter ended the text."""
         return self._filter.stopped
+
+    @property
+    def stop_text(self) -> str | None:
+        """The stop string that ended the text; None while it goes on, or if it ended otherwise."""
+        ending = self._filter.ending
+        return ending.stop_text if isinstance(ending, StopFilter) else None
 
     def feed(self, data: bytes) -> str:
         """Return the text that became final with these bytes of a token."""
