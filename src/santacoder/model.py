@@ -105,6 +105,11 @@ class SantaCoder(AsyncRequests):
             deadline (float | tuple[float, float] | None = None, 0 or more): seconds after which the text so far is
                 returned, with the finish reason "deadline"; None is unlimited; of a pair the first holds for the
                 prompt, the second for prompt and completion together.
+            line_deadline (float | None = None, 0 or more): seconds from the first token on after which the text ends
+                with its last whole line, at least the first one, and with the finish reason "deadline"; None is
+                unlimited.
+            min_indent (int = 0, 0 or more): end the text before a line that is not its first, has text, and begins with
+                fewer blanks and tabs; 0 is off.
             logprobs (int | None = None, 0..100): return each token's log-probability, before other options change
                 anything, and those of this many of the most probable tokens; None is off.
             prompt_logprobs (int | None = None, 0..100): return each prompt token's log-probability, too, and those of

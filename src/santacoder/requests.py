@@ -28,6 +28,7 @@ from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
 from santacoder.text.infilling import Mode, fit, healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
+from santacoder.text.line_filters import MakeLineFilters, line_filters
 from santacoder.text.stream import stop_filters
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import PART, Tokenizer
@@ -114,7 +115,7 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
         echo = prompt if isinstance(prompt, str) else tokenizer.decode(ids if len(prompt) else ())
     check_tokens(params, tokenizer.vocab_size)
     kept = token_ids[: token_ids.size - taken]
-    return CheckedRequest(tokenizer, kept, params, stop_filters, echo, taken, owed)
+    return CheckedRequest(tokenizer, kept, params, partial(stop_filters, lines=_lines(params)), echo, taken, owed)
 
 
 def check_infill(
@@ -148,11 +149,16 @@ def check_infill(
         typing=typing,
         heal=params.heals,
     )
-    filters = partial(infill_filters, prefix, suffix, False if single_line is None else single_line)
+    single = False if single_line is None else single_line
+    filters = partial(infill_filters, prefix, suffix, single, lines=_lines(params))
     filters(params.stop_texts)  # checks the arguments before anything runs
     check_tokens(params, tokenizer.vocab_size)
     token_ids = np.array(tokens, dtype=np.int32)
     return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed)
+
+
+def _lines(params: SamplingParams) -> MakeLineFilters:
+    return partial(line_filters, params.min_indent, params.line_deadline)
 
 
 def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> list[Sequence]:

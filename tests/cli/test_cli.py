@@ -105,7 +105,8 @@ class TestComplete:
         assert re.findall(r"(?<= )--[\w-]+(?= )|^-n N, --[\w-]+", text) == [
             "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
             "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
-            "--ignore-eos", "--deadline", "--logprobs", "--no-token-healing", "--truncate",
+            "--ignore-eos", "--deadline", "--line-deadline", "--min-indent", "--logprobs", "--no-token-healing",
+            "--truncate",
         ]  # fmt: skip
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"):

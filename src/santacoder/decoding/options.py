@@ -52,6 +52,8 @@ class SamplingOptions(TypedDict, total=False):
     ignore_eos: bool | None
     any_token: bool | None
     deadline: float | tuple[float, float] | None
+    line_deadline: float | None
+    min_indent: int | None
     logprobs: int | None
     prompt_logprobs: int | None
     lookup: bool | None
@@ -297,6 +299,18 @@ class SamplingParams:
         note="of a pair the first holds for the prompt, the second for prompt and completion together",
         check=_seconds,
     )
+    line_deadline: float | None = _option(
+        None,
+        "seconds from the first token on after which the text ends with its last whole line, at least the first one, "
+        'and with the finish reason "deadline"',
+        low=0,
+        unset="unlimited",
+    )
+    min_indent: int = _option(
+        0,
+        "end the text before a line that is not its first, has text, and begins with fewer blanks and tabs; 0 is off",
+        low=0,
+    )
     logprobs: int | None = _option(
         None,
         "return each token's log-probability, before other options change anything, and those of this many of the most "
@@ -396,6 +410,7 @@ _OTHER_NAMES: Final = {
     "max_new_tokens": "max_tokens",
     "max_time": "deadline",
     "n": "n of complete_many",
+    "n_indent": "min_indent",
     "n_predict": "max_tokens",
     "num_return_sequences": "n of complete_many",
     "prefix_allowed_tokens_fn": "logits_processor",
@@ -407,6 +422,7 @@ _OTHER_NAMES: Final = {
     "stream": "the method stream",
     "suffix": "the method infill",
     "suppress_tokens": "logit_bias",
+    "t_max_predict_ms": "line_deadline, in seconds",
     "timeout": "deadline",
     "truncation": "truncate",
     "truncation_side": "truncate",

@@ -95,7 +95,7 @@ class Completion(_Parts):
         tokens: all generated tokens; those of a stop string and one of `stop_tokens` are included, the end of
             text is not.
         finish_reason: "stop" for a stop string, a stop token, a filter or the end of text, "length" for max_tokens,
-            "deadline".
+            "deadline" for `deadline` or `line_deadline`.
         seed: of the random bits; the same seed, prompt and options give the same completion.
         usage: token counts.
         timings: seconds and speeds.

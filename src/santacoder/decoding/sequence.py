@@ -361,7 +361,7 @@ class Sequence:
             if not self._stream.stopped and self._left == 0:
                 text, reason = text + self._stream.finish(cut_off=True), "length"
             if self._stream.stopped:
-                reason = "stop"
+                reason = "deadline" if self._stream.timed_out else "stop"
         self._emit(text, reason)
 
     @property

@@ -9,6 +9,7 @@ from typing import Final
 from santacoder._util.validation import invalid_argument
 from santacoder.text.filters import TextFilter
 from santacoder.text.line_breaks import ReadLineBreaks, WriteCRLF, as_lf, uses_crlf
+from santacoder.text.line_filters import MakeLineFilters
 from santacoder.text.stream import StopFilter
 
 ENOUGH: Final = 4  # letters, digits and underscores; a repeat with so many is not by chance
@@ -18,8 +19,10 @@ _LINE_BREAK: Final = re.compile(r"[\r\n]")
 _BLANK_LINES: Final = re.compile(r"\A\s*[\r\n]")
 
 
-def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[str]) -> list[TextFilter]:
-    """Make the filters of one infilled text: stop strings act first, then the single line, then the suffix.
+def infill_filters(
+    prefix: str, suffix: str, single_line: bool, stops: Sequence[str], lines: MakeLineFilters = list
+) -> list[TextFilter]:
+    """Make the filters of one infilled text: stop strings act first, then the single line, the suffix, and `lines`.
 
     All of them compare texts with LF for every line break. The result has the line breaks of its file.
 
@@ -32,6 +35,7 @@ def infill_filters(prefix: str, suffix: str, single_line: bool, stops: Sequence[
     if single_line:
         filters.append(FirstLine(as_lf(prefix)))
     filters.append(SuffixTrimmer(as_lf(prefix), as_lf(suffix)))
+    filters += lines()
     if uses_crlf(prefix, suffix):
         filters.append(WriteCRLF())
     return filters

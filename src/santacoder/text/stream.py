@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 from santacoder.text.filters import FilterChain, TextFilter
+from santacoder.text.line_filters import LineDeadline, MakeLineFilters
 from santacoder.text.tokenizer import Tokenizer
 
 
@@ -88,9 +89,9 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
-def stop_filters(stops: Sequence[str]) -> list[TextFilter]:
+def stop_filters(stops: Sequence[str], lines: MakeLineFilters = list) -> list[TextFilter]:
     """Make the filters of a text that ends before a stop string and is otherwise as the model writes it."""
-    return [StopFilter(stops)]
+    return [StopFilter(stops), *lines()]
 
 
 class TextStream:
@@ -110,6 +111,11 @@ class TextStream:
         """The stop string that ended the text; None while it goes on, or if it ended otherwise."""
         ending = self._filter.ending
         return ending.stop_text if isinstance(ending, StopFilter) else None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the text ended because its time was over."""
+        return isinstance(self._filter.ending, LineDeadline)
 
     def feed(self, data: bytes) -> str:
         """Return the text that became final with these bytes of a token."""
