@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__getattr__`; a test compares the two
     from santacoder._version import __version__ as __version__
+    from santacoder.batching.counters import Counters as Counters
+    from santacoder.batching.limits import Limits as Limits
     from santacoder.batching.session import Session as Session
     from santacoder.conversion.convert import convert as convert
     from santacoder.decoding.logprobs import TokenLogprobs as TokenLogprobs
@@ -37,6 +39,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
     from santacoder.errors import ModelFormatError as ModelFormatError
     from santacoder.errors import ModelNotFoundError as ModelNotFoundError
     from santacoder.errors import NumericalError as NumericalError
+    from santacoder.errors import QueueFullError as QueueFullError
+    from santacoder.errors import QueueTimeoutError as QueueTimeoutError
     from santacoder.errors import SantaCoderError as SantaCoderError
     from santacoder.errors import SessionFormatError as SessionFormatError
     from santacoder.errors import UnsupportedISAError as UnsupportedISAError
@@ -53,12 +57,14 @@ _MODULES = {
     "Completion": "decoding.results",
     "Config": "gguf.config",
     "ContextOverflowError": "errors",
+    "Counters": "batching.counters",
     "DeadlockError": "errors",
     "HookError": "errors",
     "HubError": "errors",
     "InvalidRequestError": "errors",
     "IsolationError": "errors",
     "MissingPackageError": "errors",
+    "Limits": "batching.limits",
     "Mode": "text.infilling",
     "ModelClosedError": "errors",
     "ModelFormatError": "errors",
@@ -66,6 +72,8 @@ _MODULES = {
     "NumericalError": "errors",
     "Piece": "decoding.results",
     "Prompt": "requests",
+    "QueueFullError": "errors",
+    "QueueTimeoutError": "errors",
     "Request": "requests",
     "SamplingOptions": "decoding.options",
     "SantaCoder": "model",

@@ -41,6 +41,14 @@ class DeadlockError(SantaCoderError, RuntimeError):
     """The request would wait for its own thread: for an open stream of a session, or for the step it interrupted."""
 
 
+class QueueFullError(SantaCoderError):
+    """So many requests wait already that no more are taken; a later one may be."""
+
+
+class QueueTimeoutError(SantaCoderError):
+    """The request waited too long for its turn; nothing of it ran."""
+
+
 class ModelClosedError(SantaCoderError):
     """The model or its file was used after close()."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer, invalid_argument
 from santacoder.batching.async_requests import AsyncRequests
+from santacoder.batching.capacity import Capacity
 from santacoder.batching.exclusive_steps import ExclusiveSteps
 from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.request_stream import OnError, RequestStream
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class SantaCoder(AsyncRequests):
+class SantaCoder(AsyncRequests, Capacity):
     """A loaded model. Any number of threads may use it at once: their requests go through the model together.
 
     Attributes:

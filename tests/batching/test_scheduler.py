@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import santacoder
 from santacoder.batching.calls import Call
 from santacoder.batching.engine_lock import Waiter
+from santacoder.batching.limits import Limits
 from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
@@ -58,7 +59,7 @@ class TestCompleteMany:
     def test_memory_is_bounded(self, parts: tuple[Transformer, Tokenizer]) -> None:
         transformer, tokenizer = parts
         limit = 5  # blocks: two samples of 2 blocks, and what was kept
-        scheduler = Scheduler(transformer, cache_bytes=limit * transformer.block_bytes)
+        scheduler = Scheduler(transformer, Limits(cache_bytes=limit * transformer.block_bytes))
         params = SamplingParams(max_tokens=60, temperature=1.0, seed=0, ignore_eos=True, lookup=False)
         prompts = [[i + 5] * 20 for i in range(9)]
         samples = [new_sequence(tokenizer, prompt, params) for prompt in prompts]

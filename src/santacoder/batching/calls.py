@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from time import monotonic
 
 from santacoder.batching.engine_lock import Waiter
 from santacoder.decoding.sequence import Sequence
@@ -18,6 +20,8 @@ class Call(Waiter):
         queue: those that have not begun, the next one first.
         has_deadlines: whether the clock may end one of them.
         single: the only sequence of a thread that asks its hooks itself; else threads of the scheduler ask them.
+        begun: whether one of them has begun.
+        turn_limit: when one of them has to begin, by `time.monotonic`.
     """
 
     def __init__(self, single: Sequence | None = None) -> None:
@@ -27,6 +31,8 @@ class Call(Waiter):
         self._left: dict[int, Sequence] = {}  # by identity: those that `take_ended` has not returned
         self._ended: deque[Sequence] = deque()  # an interruption may enter one twice
         self.has_deadlines = False
+        self.begun = False
+        self.turn_limit = math.inf
 
     def __len__(self) -> int:
         """Count the sequences that `take_ended` has not returned."""
@@ -37,8 +43,10 @@ class Call(Waiter):
         self.owner, self.done = threading.get_ident(), lambda: self.has_to_ask or done()
         return self
 
-    def add(self, sequences: list[Sequence]) -> None:
-        """Take over sequences, which begin after those added before."""
+    def add(self, sequences: list[Sequence], patience: float | None = None) -> None:
+        """Take over sequences, which begin after those added before; the first within `patience` seconds, if given."""
+        if patience is not None and not self.begun:
+            self.turn_limit, self.has_deadlines = monotonic() + patience, True
         for sequence in sequences:
             sequence.call = self
             self._left[id(sequence)] = sequence

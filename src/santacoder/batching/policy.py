@@ -16,6 +16,7 @@ from santacoder.text.token_ids import TokenIds, common_prefix
 MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
 PROMPT_ROWS: Final = 128  # rows of prompts in a step where other sequences generate: they should not wait long
 MAX_DRAFTING: Final = 4  # sequences with drafts: with more, the rows of a step are better spent on sequences
+WORTH_ABANDONING: Final = 32  # rows that nobody wants, in a step that is given up for them though others want theirs
 WORTH_WAITING: Final = KV_BLOCK // 4  # tokens: a sequence waits for a prefix being read that is longer by this
 
 T = TypeVar("T")
@@ -119,6 +120,15 @@ def count_dropped(excess: int, kept_blocks: Iterable[int]) -> int | None:
         excess -= size
         dropped += 1
     return dropped
+
+
+def is_unwanted(unwanted: int, rows: int, again: bool) -> bool:
+    """Return whether to give up a step because nobody wants so many of its rows any more.
+
+    The other rows have to run again, so they must be fewer; and not twice in a row: somebody who comes and goes all the
+    time cannot stop the others. `again` says that the step before was given up.
+    """
+    return unwanted == rows or (not again and unwanted >= WORTH_ABANDONING and 2 * unwanted > rows)
 
 
 def plan_step(batch: Iterable[S], chunk: int) -> list[Rows[S]]:

@@ -37,11 +37,17 @@ class PrefixCache:
         if not entry.tokens.size:
             return
         kept = [e for e in self._entries if common_prefix(e.tokens, entry.tokens) < e.tokens.size]
-        self._entries = [*kept, entry][-self._most :]
+        self._entries = [*kept, entry]
+        self.resize(self._most)
+
+    def resize(self, entries: int) -> None:
+        """Keep at most so many from now on."""
+        self._most = entries
+        self.drop_oldest(len(self._entries) - entries)
 
     def drop_oldest(self, count: int) -> None:
-        """Free the memory of the `count` oldest entries."""
-        del self._entries[:count]
+        """Free the memory of the `count` oldest entries, if that is positive."""
+        del self._entries[: max(count, 0)]
 
     @property
     def blocks(self) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from santacoder.batching.calls import Call
 from santacoder.batching.loop_threads import AsyncRunner
-from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.results import Completion
 from santacoder.decoding.sequence import Sequence
@@ -18,8 +17,6 @@ from santacoder.requests import Request
 #: For a request that fails: raise its error once all others that were taken are done, or yield it in the place of the
 #: completion.
 OnError = Literal["raise", "return"]
-
-MOST: Final = 2 * MAX_RUNNING  # requests that run or wait at a time; more are taken when half of them are done
 
 #: Makes a request's sequence.
 MakeSequence = Callable[[Request], Sequence]
@@ -51,7 +48,7 @@ class RequestStream:
         """
         try:
             while True:
-                if self._takes and len(self._waiting) <= MOST // 2:
+                if self._takes and len(self._waiting) <= self._most // 2:
                     self._scheduler.submit(self._call, self._take())
                 while self._failed:
                     yield self._failed.popleft()
@@ -73,7 +70,7 @@ class RequestStream:
         call = threads.begin()
         try:
             while True:
-                if self._takes and len(self._waiting) <= MOST // 2:
+                if self._takes and len(self._waiting) <= self._most // 2:
                     threads.leader.submit(call, self._take())
                     await asyncio.sleep(0)  # other tasks' turn: an iterable may give many bad requests
                 while self._failed:
@@ -88,10 +85,15 @@ class RequestStream:
         if self._error is not None:
             raise self._error
 
+    @property
+    def _most(self) -> int:
+        """Requests that run or wait at a time; more are taken when half of them are done."""
+        return 2 * self._scheduler.limits.max_running
+
     def _take(self) -> list[Sequence]:
         """Make the sequences of the next requests, as many as there is room for."""
         sequences: list[Sequence] = []
-        for _ in range(MOST - len(self._waiting)):
+        for _ in range(self._most - len(self._waiting)):
             try:
                 position, request = next(self._source)
             except StopIteration:

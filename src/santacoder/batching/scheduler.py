@@ -19,26 +19,26 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Final, Generic, TypeVar
+from time import monotonic, perf_counter
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.fork import watch_forks
 from santacoder.batching.calls import Call
+from santacoder.batching.counters import Counters, Meter
 from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.hook_runner import HookRunner
-from santacoder.batching.policy import MAX_RUNNING, Rows, count_dropped, find_prefix, in_turn, plan_step
+from santacoder.batching.limits import Limits
+from santacoder.batching.policy import Rows, count_dropped, find_prefix, in_turn, is_unwanted, plan_step
 from santacoder.batching.prefix_cache import PrefixCache
 from santacoder.batching.step import StepRunner, run_step
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
 from santacoder.engine.kv_cache import KV_BLOCK
-from santacoder.errors import ModelClosedError, SantaCoderError, StepAbandonedError
-
-MAX_CACHE_BYTES: Final = 1 << 30  # of keys and values, all sequences and kept prefixes together
-
+from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, SantaCoderError, StepAbandonedError
 
 E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
@@ -47,10 +47,12 @@ T = TypeVar("T")
 class Scheduler(Generic[E]):
     """Runs sequences on one engine, for any number of threads, until it is closed."""
 
-    def __init__(self, engine: E, cache_bytes: int = MAX_CACHE_BYTES) -> None:
+    def __init__(self, engine: E, limits: Limits | None = None) -> None:
         self._engine: E | None = engine
-        self._most_blocks = max(cache_bytes // engine.block_bytes, 1)
-        self._prefixes = PrefixCache()
+        self._limits = limits or Limits()
+        self._prefixes = PrefixCache(self._limits.prefixes)
+        self._meter = Meter()
+        self._gave_up = False  # the last step
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
@@ -75,6 +77,42 @@ class Scheduler(Generic[E]):
         return self._engine is None
 
     @property
+    def limits(self) -> Limits:
+        """What may run, wait and be kept."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        with self._lock.lock:
+            self._limits = limits
+            self._prefixes.resize(limits.prefixes)
+
+    def counters(self) -> Counters:
+        """Return the counts of this moment.
+
+        Raises:
+            ModelClosedError: the model is closed.
+        """
+        with self._lock.lock:
+            waiting = sum(not sequence.ended for call in self._calls for sequence in call.queue)
+            running = sum(not sequence.ended for sequence in self._running)
+            generated = sum(sequence.generated for sequence in self._running)
+            return self._meter.snapshot(running, waiting, generated, self.blocks * self.engine.block_bytes)
+
+    def check_room(self) -> None:
+        """Check that a call may come now.
+
+        Raises:
+            ModelClosedError: the model is closed.
+            QueueFullError: too many samples wait.
+        """
+        with self._lock.lock:
+            _ = self.engine
+            most = self._limits.max_waiting
+            if most is not None and not self._limits.has_room(sum(not sequence.ended for sequence in self._all())):
+                raise QueueFullError(f"{most} samples wait already, and more may not: try again later")
+
+    @property
     def blocks(self) -> int:
         """Number of kv_blocks that the batch may need and that kept prefixes hold."""
         return sum(sequence.blocks for sequence in self._running) + self._prefixes.blocks
@@ -89,12 +127,17 @@ class Scheduler(Generic[E]):
 
         Raises:
             ModelClosedError: the model is closed.
+            QueueFullError: too many others wait.
         """
         for sequence in sequences:
             sequence.start_clock()
         with self._lock.lock:
             _ = self.engine
-            call.add(sequences)
+            if sequences and not call.begun:
+                self.check_room()
+            if not (self._calls or self._running):
+                self._meter.move()
+            call.add(sequences, self._limits.queue_timeout)
             if call.queue:
                 self._calls[call] = None
                 self._note_news()
@@ -146,6 +189,7 @@ class Scheduler(Generic[E]):
         left = math.inf
         if call.has_deadlines:
             with self._lock.lock:
+                left = min(left, self._turn_left(call))
                 for sequence in call.unfinished():
                     if not sequence.expired:
                         left = min(left, sequence.time_left)
@@ -154,6 +198,16 @@ class Scheduler(Generic[E]):
                         self._end(sequence)
                         left = 0
         return max(left, 0)
+
+    def _turn_left(self, call: Call) -> float:
+        """Return the seconds in which one of a call's sequences has to begin; end them all if that is over."""
+        left = math.inf if call.begun else call.turn_limit - monotonic()
+        if left < 0:
+            for sequence in call.unfinished():
+                limit = f"the request's turn did not come in {self._limits.queue_timeout:g} seconds"
+                sequence.error = QueueTimeoutError(f"{limit}: too many others are running or waiting")
+                self._end(sequence)
+        return left
 
     def _end(self, sequence: Sequence) -> None:
         """Tell a sequence's call that it has ended; with the lock held."""
@@ -242,14 +296,14 @@ class Scheduler(Generic[E]):
                     sequence.error = ModelClosedError("the model is closed")
                 self._end(sequence)
             self._calls, self._running = {}, []
-            self._prefixes = PrefixCache()
+            self._prefixes = PrefixCache(self._limits.prefixes)
             self._lock.wake_all()
             self._lock.await_others()
 
     def forget(self) -> None:
         """Free the memory of kept prefixes."""
         with self._lock.lock:
-            self._prefixes = PrefixCache()
+            self._prefixes = PrefixCache(self._limits.prefixes)
 
     def after_fork(self) -> None:
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
@@ -283,14 +337,19 @@ class Scheduler(Generic[E]):
             if sequence.stale:
                 sequence.restore()
         plan = plan_step(batch, engine.chunk)
+        begin, gave_up = perf_counter(), self._gave_up
+        self._gave_up = True
         try:
-            logits = run_step(engine, plan, lambda: self._unwanted(plan))
+            logits = run_step(engine, plan, lambda: self._unwanted(plan, gave_up))
         except StepAbandonedError:
             return
+        self._gave_up = False
+        self._meter.count_step(plan, perf_counter() - begin)
         self._advance(plan, logits)
 
-    def _unwanted(self, plan: list[Rows[Sequence]]) -> bool:
-        return self.closed or all(rows.sequence.cancelled or rows.sequence.expired for rows in plan)
+    def _unwanted(self, plan: list[Rows[Sequence]], again: bool) -> bool:
+        sizes = [(rows.token_ids.size, rows.sequence.cancelled or rows.sequence.expired) for rows in plan]
+        return self.closed or is_unwanted(sum(n for n, gone in sizes if gone), sum(n for n, _ in sizes), again)
 
     def _retire(self) -> None:
         """Take ended sequences out of the batch; their caches may serve the next ones."""
@@ -298,6 +357,7 @@ class Scheduler(Generic[E]):
             if not sequence.ended and sequence.expired:
                 sequence.expire()
             if sequence.ended:
+                self._meter.generated_tokens += sequence.generated
                 cache = sequence.release()
                 if cache is not None:
                     self._prefixes.add(sequence.token_ids, cache)
@@ -308,10 +368,11 @@ class Scheduler(Generic[E]):
         """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
-        places = MAX_RUNNING - sum(sequence.held is None for sequence in self._running)
+        most = self._limits.max_running
+        places = most - sum(sequence.held is None for sequence in self._running)
         skipped = 0
-        for call, sequence in in_turn(_head(call) for call in tuple(self._calls)):
-            if skipped == MAX_RUNNING or (places <= 0 and not sequence.ended):
+        for call, sequence in in_turn(_head(call, most) for call in tuple(self._calls)):
+            if skipped == most or (places <= 0 and not sequence.ended):
                 break
             if sequence.ended:
                 self._end(sequence)
@@ -320,12 +381,13 @@ class Scheduler(Generic[E]):
                     skipped += 1
                     continue
                 places -= 1
+                call.begun = True
             gone.add(id(sequence))
             changed[call] = None
         for call in changed:
             if len(call.queue) <= len(gone) and gone.issuperset(map(id, call.queue)):
                 self._calls.pop(call, None)  # first: an interruption leaves no empty ones
-            call.drop(gone, MAX_RUNNING)
+            call.drop(gone, most)
         if any(call.queue for call in changed):  # they come after those that still wait for their turn
             order = chain((call for call in self._calls if call not in changed), changed)
             self._calls = {call: None for call in order if call.queue}
@@ -343,8 +405,12 @@ class Scheduler(Generic[E]):
             if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK):
                 return False
             sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
+        self._meter.cached_tokens += sequence.reused
         self._running.append(sequence)
         return True
+
+    def _most_blocks(self) -> int:
+        return max(self._limits.cache_bytes // self.engine.block_bytes, 1)
 
     def _make_room(self, blocks: int) -> bool:
         """Drop kept prefixes as needed; return whether so many kv_blocks fit. A lone sequence runs in any case.
@@ -352,7 +418,7 @@ class Scheduler(Generic[E]):
         Those that wait for a thread to ask their hooks, of streams that nobody reads for example, do not count.
         """
         kept = [entry.cache.blocks for entry in self._prefixes.entries]
-        dropped = count_dropped(self.blocks + blocks - self._most_blocks, kept)
+        dropped = count_dropped(self.blocks + blocks - self._most_blocks(), kept)
         if dropped is None and any(each.held is None or not each.asks_itself for each in self._running):
             return False
         self._prefixes.drop_oldest(len(kept) if dropped is None else dropped)
@@ -386,5 +452,5 @@ class Scheduler(Generic[E]):
             self._lock.wake(calls)
 
 
-def _head(call: Call) -> Iterator[tuple[Call, Sequence]]:
-    return ((call, sequence) for sequence in islice(call.queue, MAX_RUNNING))
+def _head(call: Call, most: int) -> Iterator[tuple[Call, Sequence]]:
+    return ((call, sequence) for sequence in islice(call.queue, most))

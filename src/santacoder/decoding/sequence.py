@@ -72,6 +72,7 @@ class Sequence:
         error: the exception that ended it instead.
         cancelled: nobody waits for it any more.
         held: what its hooks have to be asked about, before steps go on for it.
+        reused: tokens of the prompt that the cache held before it ran.
         call: the call that waits for it; None before it is submitted and after it ended.
         stale: an interruption may have left the choice of a token half done: see `restore`.
     """
@@ -95,7 +96,7 @@ class Sequence:
         self._clock = Clock(request.params.deadlines)
         self._drafter = Drafter() if request.params.lookup else None
         self._borrowed = False  # whether the cache is somebody else's
-        self._reused = 0  # tokens of the prompt that the cache held before it ran
+        self.reused = 0
         self._read = 0  # tokens of the prompt that were run
         self._chosen = 0
         self._shown = 0  # pieces that `stopping` has seen
@@ -179,8 +180,9 @@ class Sequence:
     def use(self, cache: KVCache) -> None:
         """Run from now on, with a cache that holds a prefix of the prompt."""
         prompt = self.prompt
+        cache.truncate(min(len(cache), self.reads_from))
         self.cache = cache
-        self._reused = len(cache)
+        self.reused = len(cache)
         self._ids = np.empty(prompt.size + self._most, dtype=np.int32)
         self._ids[: prompt.size] = prompt
         self._sampler = self._new_sampler()
@@ -204,7 +206,7 @@ class Sequence:
     def _prompt_read(self) -> int:
         """Return how many tokens of the prompt were run so far."""
         cache = self.cache  # read only once: the leader may release it meanwhile
-        return self._read if cache is None else min(len(cache), self.prompt.size) - self._reused
+        return self._read if cache is None else min(len(cache), self.prompt.size) - self.reused
 
     def _new_sampler(self) -> Sampler:
         request = self.request
@@ -443,7 +445,7 @@ class Sequence:
             finish_reason=self.finish_reason,
             seed=self._key[0],
             usage=Usage(self.prompt.size + self.request.taken, len(tokens) - self._repaid),
-            timings=self._clock.timings(self._prompt_read(), self._chosen, self._reused),
+            timings=self._clock.timings(self._prompt_read(), self._chosen, self.reused),
             logprobs=self._logprobs[: len(tokens)] if keeps else None,
             healed=self.request.taken,
             prompt_logprobs=None if scores is None else [*scores.entries],
