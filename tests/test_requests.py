@@ -202,3 +202,37 @@ def test_arguments_are_checked_at_the_call(model: santacoder.SantaCoder) -> None
         model.complete_each([], on_error="skip")  # type: ignore[call-overload]
     with pytest.raises(InvalidRequestError, match=r"^requests is a int"):
         model.complete_each(5)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("healing", [None, False])
+def test_clip_generates_as_many_tokens_as_fit(healing: bool | None) -> None:
+    with santacoder.load(FILE, threads=1) as model:
+        options: Any = {"seed": 1, "temperature": 0.8, "ignore_eos": True, "token_healing": healing}
+        prompt = "def f(" * 20
+        room = model.context - len(model.tokenizer.encode(prompt))
+        expected = model.complete(prompt, max_tokens=room, **options)
+        assert model.complete(prompt, max_tokens=2**62, clip=True, **options).text == expected.text
+        assert expected.usage.total_tokens == model.context
+        short = model.complete(prompt, max_tokens=3, **options)
+        assert model.complete(prompt, max_tokens=3, clip=True, **options).text == short.text
+        rows = model.complete_many([prompt, "a"], max_tokens=2**62, clip=True, **options)
+        assert [row[0].usage.total_tokens for row in rows] == [model.context] * 2
+        with pytest.raises(ContextOverflowError) as error:
+            model.complete_many(["a", [5] * model.context], max_tokens=9, clip=True)
+        assert (error.value.prompt_tokens, error.value.context) == (model.context, model.context)
+        assert str(error.value).startswith("prompts[1]: the prompt has")
+        full = model.complete([5] * model.context, max_tokens=0, clip=True)
+        assert full.usage.prompt_tokens == model.context
+
+
+def test_clip_leaves_a_quarter_of_the_context_for_an_infill() -> None:
+    with santacoder.load(FILE, threads=1) as model:
+        options: Any = {"seed": 1, "temperature": 0.8, "ignore_eos": True}
+        before, after = "x = 1\n" * 300, "y = 2\n" * 300
+        for tokens in (1, model.context - 3):
+            expected = model.infill(before, after, max_tokens=tokens, **options)
+            assert model.infill(before, after, max_tokens=tokens, clip=True, **options).text == expected.text
+        completion = model.infill(before, after, max_tokens=model.context, clip=True, **options)
+        assert model.context // 2 < completion.usage.prompt_tokens <= model.context - model.context // 4
+        short = model.infill("x", "y", max_tokens=2**40, clip=True, **options)
+        assert short.usage.total_tokens == model.context or short.finish_reason == "stop"

@@ -26,7 +26,17 @@ class MissingPackageError(SantaCoderError, ImportError):
 
 
 class ContextOverflowError(SantaCoderError):
-    """The request needs more positions than the model's context has."""
+    """The request needs more positions than the model's context has.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt, or as many as it has at least; 0 where that is not known.
+        context: positions that prompt and completion share; 0 likewise.
+    """
+
+    def __init__(self, message: str, prompt_tokens: int = 0, context: int = 0) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.context = context
 
 
 class InvalidRequestError(SantaCoderError, ValueError):

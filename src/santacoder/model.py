@@ -121,6 +121,8 @@ class SantaCoder(AsyncRequests, Capacity):
                 on for texts, off for token ids and with prompt_logprobs.
             truncate (Literal['left'] | None = None): "left" drops tokens at the beginning of a prompt that is too long,
                 a few hundred at a time, instead of refusing it; infilling always does; None is off.
+            clip (bool = False): where max_tokens is more than the context leaves, generate as many as it leaves,
+                instead of refusing the prompt.
             logits_processor (LogitsProcessor | None = None): a function that is called before each token is chosen,
                 with all tokens so far (an array of int32, prompt and generated) and the model's logits (an array of
                 float32, one for each token of the vocabulary), which it changes in place; None is off.

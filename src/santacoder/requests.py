@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -26,7 +26,7 @@ from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
-from santacoder.text.infilling import Mode, fit, healed_infill_prompt
+from santacoder.text.infilling import MARKERS, Mode, fit, healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.line_filters import MakeLineFilters, line_filters
 from santacoder.text.stream import stop_filters
@@ -101,7 +101,8 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
     """
     if params.token_healing and not isinstance(prompt, str):
         raise InvalidRequestError("token_healing is True, but the prompt is token ids: only a text can be healed")
-    check, room = partial(check_context, params.max_tokens, context), context - params.max_tokens
+    needed = min(params.max_tokens, 1) if params.clip else params.max_tokens
+    check, room = partial(check_context, needed, context), context - params.max_tokens
     cuts = params.truncate is not None and room > 0
     token_ids, piece = _encode_prompt(tokenizer, prompt, None if cuts else check)
     ids = token_ids  # of all that the caller gave
@@ -115,6 +116,7 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
         echo = prompt if isinstance(prompt, str) else tokenizer.decode(ids if len(prompt) else ())
     check_tokens(params, tokenizer.vocab_size)
     kept = token_ids[: token_ids.size - taken]
+    params = _clipped(params, context - token_ids.size)
     return CheckedRequest(tokenizer, kept, params, partial(stop_filters, lines=_lines(params)), echo, taken, owed)
 
 
@@ -140,6 +142,8 @@ def check_infill(
     for text in (prefix, suffix):
         check_text(text)  # an error names a place in the caller's text
     room = context - params.max_tokens
+    if params.clip and room < MARKERS:
+        room = context - context // 4
     tokens, taken, owed = healed_infill_prompt(
         tokenizer,
         as_lf(prefix),
@@ -153,8 +157,14 @@ def check_infill(
     filters = partial(infill_filters, prefix, suffix, single, lines=_lines(params))
     filters(params.stop_texts)  # checks the arguments before anything runs
     check_tokens(params, tokenizer.vocab_size)
+    params = _clipped(params, context - len(tokens) - taken)
     token_ids = np.array(tokens, dtype=np.int32)
     return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed)
+
+
+def _clipped(params: SamplingParams, room: int) -> SamplingParams:
+    """Return the parameters with no more tokens to generate than there is room for."""
+    return replace(params, max_tokens=room) if params.max_tokens > room else params
 
 
 def _lines(params: SamplingParams) -> MakeLineFilters:
@@ -241,8 +251,16 @@ def each_prompt(prompts: Prompts, check: Callable[[Prompt], T]) -> list[T]:
         try:
             results.append(check(prompt))
         except SantaCoderError as error:
-            raise type(error)(f"prompts[{index}]: {error}") from None
+            raise named_error(f"prompts[{index}]", error) from None
     return results
+
+
+def named_error(name: str, error: SantaCoderError) -> SantaCoderError:
+    """Return an error of the same kind, whose message begins with the name of what it is about."""
+    named = type(error)(f"{name}: {error}")
+    named.__dict__.update(error.__dict__)
+    named.__cause__ = error.__cause__
+    return named
 
 
 def _checked(tokenizer: Tokenizer, token: object) -> int:

@@ -51,7 +51,7 @@ class TestComplete:
             "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.1", "--frequency-penalty", "0.2",
             "--presence-penalty", "0.1", "--logit-bias", "7=2.5", "--logit-bias", "9=-1", "--stop", "qq",
             "--stop", "\n", "--seed", "3", "--echo", "--ignore-eos", "--deadline", "60",
-            "--logprobs", "2", "--stop-token", "9", "--no-token-healing", "--truncate", "left",
+            "--logprobs", "2", "--stop-token", "9", "--no-token-healing", "--truncate", "left", "--clip",
         )  # fmt: skip
         assert (code, err) == (0, "")
         with santacoder.load(FILE) as model:
@@ -59,7 +59,7 @@ class TestComplete:
                 PROMPT, max_tokens=20, temperature=1.5, top_k=50, top_p=0.9, min_p=0.01,
                 repetition_penalty=1.1, frequency_penalty=0.2, presence_penalty=0.1,
                 logit_bias={7: 2.5, 9: -1}, stop=["qq", "\n"], seed=3, echo=True, ignore_eos=True, logprobs=2,
-                stop_tokens=[9], token_healing=False, truncate="left",
+                stop_tokens=[9], token_healing=False, truncate="left", clip=True,
             )  # fmt: skip
         result = json.loads(out)
         assert result["text"] == expected.text
@@ -106,7 +106,7 @@ class TestComplete:
             "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
             "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
             "--ignore-eos", "--deadline", "--line-deadline", "--min-indent", "--logprobs", "--no-token-healing",
-            "--truncate",
+            "--truncate", "--clip",
         ]  # fmt: skip
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"):

@@ -163,7 +163,7 @@ class TestDeclaration:
             "'top' is not a keyword (did you mean stop?); the keywords are: max_tokens, temperature, top_k, top_p, "
             "min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, "
             "echo, ignore_eos, any_token, deadline, line_deadline, min_indent, logprobs, prompt_logprobs, lookup, "
-            "token_healing, truncate, logits_processor, stopping"
+            "token_healing, truncate, clip, logits_processor, stopping"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})

@@ -12,7 +12,7 @@ from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.results import Completion
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, ModelClosedError, SantaCoderError
-from santacoder.requests import Request
+from santacoder.requests import Request, named_error
 
 #: For a request that fails: raise its error once all others that were taken are done, or yield it in the place of the
 #: completion.
@@ -143,8 +143,4 @@ class RequestStream:
 
 def _named(position: int, error: SantaCoderError) -> SantaCoderError:
     """Return the error with the request's position in its message; a ModelClosedError as it is."""
-    if isinstance(error, ModelClosedError):
-        return error
-    named = type(error)(f"requests[{position}]: {error}")
-    named.__cause__ = error.__cause__
-    return named
+    return error if isinstance(error, ModelClosedError) else named_error(f"requests[{position}]", error)

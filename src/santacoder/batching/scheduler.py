@@ -394,7 +394,7 @@ class Scheduler(Generic[E]):
 
     def _start(self, engine: StepRunner, sequence: Sequence) -> bool:
         """Give a sequence its cache, if there is room and nothing to wait for."""
-        if sequence.has_hooks and not sequence.asks_itself and len(self._running) >= MAX_RUNNING:
+        if sequence.has_hooks and not sequence.asks_itself and len(self._running) >= self._limits.max_running:
             return False  # hooks that block take no places but each other's
         if sequence.cache is not None:
             sequence.use(sequence.cache)

@@ -59,6 +59,7 @@ class SamplingOptions(TypedDict, total=False):
     lookup: bool | None
     token_healing: bool | None
     truncate: Literal["left"] | None
+    clip: bool | None
     logits_processor: LogitsProcessor | None
     stopping: Stopping | None
 
@@ -340,6 +341,11 @@ class SamplingParams:
         unset="off",
         check=_left,
     )
+    clip: bool = _option(
+        False,
+        "where max_tokens is more than the context leaves, generate as many as it leaves, instead of refusing the "
+        "prompt",
+    )
     logits_processor: LogitsProcessor | None = _option(  # noqa: RUF009
         None,
         "a function that is called before each token is chosen, with all tokens so far (an array of int32, prompt and "
@@ -474,12 +480,16 @@ def check_context(max_tokens: int, context: int, prompt_tokens: int, at_least: b
     least = "at least " if at_least else ""
     if max_tokens == 0 and prompt_tokens > context:
         raise ContextOverflowError(
-            f"the prompt has {least}{prompt_tokens} tokens, but the context has {context} positions"
+            f"the prompt has {least}{prompt_tokens} tokens, but the context has {context} positions",
+            prompt_tokens,
+            context,
         )
     if prompt_tokens + max_tokens > context:
         raise ContextOverflowError(
             f"the prompt has {least}{prompt_tokens} tokens and max_tokens is {max_tokens}, together "
-            f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions"
+            f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions",
+            prompt_tokens,
+            context,
         )
 
 
@@ -495,5 +505,7 @@ def check_scored(context: int, tokens: int, at_least: bool = False) -> None:
         least = "at least " if at_least else ""
         raise ContextOverflowError(
             f"the prompt has {least}{tokens} tokens, but at most {context + 1} can be scored: the context "
-            f"has {context} positions, and the last token needs none"
+            f"has {context} positions, and the last token needs none",
+            tokens,
+            context,
         )
