@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from santacoder._util.progress import progress_bar
 from santacoder._util.validation import check_integer, invalid_argument
-from santacoder.batching.async_requests import AsyncRequests
 from santacoder.batching.capacity import Capacity
 from santacoder.batching.exclusive_steps import ExclusiveSteps
+from santacoder.batching.infill_requests import Gap, GapForm, Gaps, InfillRequests, check_gap, check_gaps
 from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.request_stream import OnError, RequestStream
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
 from santacoder.conversion.find_model import find_model
+from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.options import SamplingOptions, check_context, check_scored, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
@@ -34,6 +35,7 @@ from santacoder.requests import (
     Prompt,
     Prompts,
     Request,
+    check_each,
     check_infill,
     check_request,
     each_prompt,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class SantaCoder(AsyncRequests, Capacity):
+class SantaCoder(InfillRequests, Capacity):
     """A loaded model. Any number of threads may use it at once: their requests go through the model together.
 
     Attributes:
@@ -121,8 +123,8 @@ class SantaCoder(AsyncRequests, Capacity):
                 on for texts, off for token ids and with prompt_logprobs.
             truncate (Literal['left'] | None = None): "left" drops tokens at the beginning of a prompt that is too long,
                 a few hundred at a time, instead of refusing it; infilling always does; None is off.
-            clip (bool = False): where max_tokens is more than the context leaves, generate as many as it leaves,
-                instead of refusing the prompt.
+            clip (bool = False): where max_tokens is more than the context leaves, generate what it leaves instead of
+                refusing the prompt.
             logits_processor (LogitsProcessor | None = None): a function that is called before each token is chosen,
                 with all tokens so far (an array of int32, prompt and generated) and the model's logits (an array of
                 float32, one for each token of the vocabulary), which it changes in place; None is off.
@@ -168,11 +170,7 @@ class SantaCoder(AsyncRequests, Capacity):
             NumericalError: a sample's logits are not finite; the others are given up.
             ModelClosedError: the model is closed.
         """
-        samples = self._samples(prompts, n, options)
-        sequences = [*chain.from_iterable(samples)]
-        with progress_bar(len(sequences), "samples", progress) as bar:
-            self._scheduler.finish(sequences, bar.update)
-        return [[sequence.completion() for sequence in each] for each in samples]
+        return self._finish_many(self._samples(prompts, n, options), progress)
 
     @overload
     def complete_each(
@@ -446,6 +444,23 @@ class SantaCoder(AsyncRequests, Capacity):
         request = check_infill(self.tokenizer, self.context, prefix, suffix, mode, single_line, params)
         [sequence] = new_sequences(request)
         return sequence
+
+    def _gap_samples(self, gaps: Gaps, n: int | None, form: GapForm, options: SamplingOptions) -> list[list[Sequence]]:
+        n = 1 if n is None else check_integer("n", n, 1, None)
+        params, around = sampling_params(options), form.around(self._scheduler)
+
+        def check(gap: Gap) -> CheckedRequest:
+            return check_infill(
+                self.tokenizer, self.context, *check_gap(gap), form.mode, form.single_line, params, around=around
+            )
+
+        return [new_sequences(request, range(n)) for request in check_each("gaps", check_gaps(gaps), check)]
+
+    def _finish_many(self, samples: list[list[Sequence]], progress: bool | None) -> list[list[Completion]]:
+        sequences = [*chain.from_iterable(samples)]
+        with progress_bar(len(sequences), "samples", progress) as bar:
+            self._scheduler.finish(sequences, bar.update)
+        return [[sequence.completion() for sequence in each] for each in samples]
 
     def _finish(self, sequence: Sequence) -> Completion:
         self._scheduler.finish([sequence])

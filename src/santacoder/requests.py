@@ -26,7 +26,7 @@ from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
-from santacoder.text.infilling import MARKERS, Mode, fit, healed_infill_prompt
+from santacoder.text.infilling import MARKERS, Mode, Surroundings, fit, healed_infill_prompt
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.line_filters import MakeLineFilters, line_filters
 from santacoder.text.stream import stop_filters
@@ -34,6 +34,7 @@ from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import PART, Tokenizer
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MAX_INDEX: Final = 2**63 - 1
 
@@ -116,8 +117,10 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
         echo = prompt if isinstance(prompt, str) else tokenizer.decode(ids if len(prompt) else ())
     check_tokens(params, tokenizer.vocab_size)
     kept = token_ids[: token_ids.size - taken]
+    dropped = ids.size - token_ids.size
     params = _clipped(params, context - token_ids.size)
-    return CheckedRequest(tokenizer, kept, params, partial(stop_filters, lines=_lines(params)), echo, taken, owed)
+    filters = partial(stop_filters, lines=_lines(params))
+    return CheckedRequest(tokenizer, kept, params, filters, echo, taken, owed, dropped)
 
 
 def check_infill(
@@ -129,10 +132,11 @@ def check_infill(
     single_line: bool | None,
     params: SamplingParams,
     typing: bool = False,
+    around: Surroundings | None = None,
 ) -> CheckedRequest:
     """Make and check the request for what is between two texts. The model sees LF for every line break of both.
 
-    None for `mode` is "auto", and for `single_line` False.
+    None for `mode` is "auto", and for `single_line` False. `around` says what else to read, and how much.
 
     Raises:
         InvalidRequestError: an argument has a wrong type, a text holds a lone surrogate, the model has no
@@ -144,7 +148,7 @@ def check_infill(
     room = context - params.max_tokens
     if params.clip and room < MARKERS:
         room = context - context // 4
-    tokens, taken, owed = healed_infill_prompt(
+    prompt = healed_infill_prompt(
         tokenizer,
         as_lf(prefix),
         as_lf(suffix),
@@ -152,14 +156,15 @@ def check_infill(
         room,
         typing=typing,
         heal=params.heals,
+        around=around or Surroundings(),
     )
     single = False if single_line is None else single_line
     filters = partial(infill_filters, prefix, suffix, single, lines=_lines(params))
     filters(params.stop_texts)  # checks the arguments before anything runs
     check_tokens(params, tokenizer.vocab_size)
-    params = _clipped(params, context - len(tokens) - taken)
-    token_ids = np.array(tokens, dtype=np.int32)
-    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed)
+    token_ids, taken, owed, dropped = prompt
+    params = _clipped(params, context - token_ids.size - taken)
+    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed, dropped)
 
 
 def _clipped(params: SamplingParams, room: int) -> SamplingParams:
@@ -246,12 +251,21 @@ def each_prompt(prompts: Prompts, check: Callable[[Prompt], T]) -> list[T]:
     if isinstance(prompts, str | bytes | bytearray | Mapping) or not isinstance(prompts, Iterable) or not rows:
         kind = type(prompts).__name__
         raise InvalidRequestError(f"prompts is a {kind}, but it must be a list of texts or of lists of token ids")
+    return check_each("prompts", prompts, check)
+
+
+def check_each(name: str, items: Iterable[U], check: Callable[[U], T]) -> list[T]:
+    """Return `check(item)` for each item; in the messages of errors it is `name[index]`.
+
+    Raises:
+        SantaCoderError: what `check` raised.
+    """
     results = []
-    for index, prompt in enumerate(prompts):
+    for index, item in enumerate(items):
         try:
-            results.append(check(prompt))
+            results.append(check(item))
         except SantaCoderError as error:
-            raise named_error(f"prompts[{index}]", error) from None
+            raise named_error(f"{name}[{index}]", error) from None
     return results
 
 

@@ -1,6 +1,6 @@
 """Infilling and sessions as users write them; checked by mypy and pyright, never run."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from typing_extensions import assert_type
@@ -12,6 +12,12 @@ def infill(model: SantaCoder) -> None:
     assert_type(model.infill("def f():\n", "\n", mode="psm", single_line=True, max_tokens=8), Completion)
     pieces = model.stream_infill("a", "b", mode="spm", temperature=0)
     assert_type(pieces, Generator[Piece, None, Completion])
+
+    assert_type(model.infill_many([("a", "b")], 2, mode="spm", extra=["c"], max_tokens=8), list[list[Completion]])
+    many = model.astream_infill_many(iter([("a", "b")]), context_budget=0.5, temperature=0)
+    assert_type(many, AsyncGenerator[tuple[int, int, Piece], None])
+    model.infill_many("a", "b")  # type: ignore[arg-type]
+    model.infill_many([("a", "b")], max_token=5)  # type: ignore[call-arg]
 
     model.infill("a")  # type: ignore[call-arg]
     model.infill("a", None)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
+from numbers import Real
 from typing import Final, SupportsIndex
 
 from santacoder.errors import InvalidRequestError
@@ -48,6 +49,17 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
     raise invalid_argument(
         name, value, f"an integer of {low} or more" if open_ended else f"an integer in {low}..{most}"
     )
+
+
+def check_number(name: str, value: object, low: float, high: float) -> float:
+    """Return the value as a float. Rejects bool.
+
+    Raises:
+        InvalidRequestError: it is not a number, or not in low..high.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high:  # type: ignore[operator]
+        return float(value)
+    raise invalid_argument(name, value, f"a number in {low:g}..{high:g}")
 
 
 def check_text(text: object) -> bytes:

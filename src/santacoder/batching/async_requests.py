@@ -52,11 +52,7 @@ class AsyncRequests:
         **options: Unpack[SamplingOptions],
     ) -> list[list[Completion]]:
         """Run `complete_many` for asyncio."""
-        samples = self._samples(prompts, n, options)
-        sequences = [*chain.from_iterable(samples)]
-        with progress_bar(len(sequences), "samples", progress) as bar:
-            await self._runner.finish(sequences, bar.update)
-        return [[sequence.completion() for sequence in each] for each in samples]
+        return await self._afinish_many(self._samples(prompts, n, options), progress)
 
     @overload
     def acomplete_each(
@@ -127,6 +123,12 @@ class AsyncRequests:
         sequences = each_prompt(prompts, self._scored)
         with progress_bar(sum(token_ids.size - 1 for token_ids in sequences), "tokens", progress) as bar:
             return await self._runner.work(score_steps(ExclusiveSteps(self._scheduler), sequences, bar.update))
+
+    async def _afinish_many(self, samples: list[list[Sequence]], progress: bool | None) -> list[list[Completion]]:
+        sequences = [*chain.from_iterable(samples)]
+        with progress_bar(len(sequences), "samples", progress) as bar:
+            await self._runner.finish(sequences, bar.update)
+        return [[sequence.completion() for sequence in each] for each in samples]
 
     async def _afinish(self, sequence: Sequence) -> Completion:
         await self._runner.finish([sequence])

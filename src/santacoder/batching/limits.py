@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from santacoder._util.validation import check_integer, invalid_argument
+from santacoder._util.validation import check_integer, check_number
 from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.prefix_cache import ENTRIES
 
@@ -46,13 +46,9 @@ class Limits:
             if value is not None or name != "max_waiting":
                 object.__setattr__(self, name, check_integer(name, value, low, None))
         seconds = self.queue_timeout
-        if seconds is not None and not (_is_number(seconds) and 0 <= seconds <= MAX_SECONDS):
-            raise invalid_argument("queue_timeout", seconds, f"a number in 0..{MAX_SECONDS:g}")
+        if seconds is not None:
+            object.__setattr__(self, "queue_timeout", check_number("queue_timeout", seconds, 0, MAX_SECONDS))
 
     def has_room(self, unfinished: int) -> bool:
         """Return whether a call may come when so many samples run or wait."""
         return self.max_waiting is None or unfinished < self.max_running + self.max_waiting
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

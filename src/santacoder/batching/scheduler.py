@@ -39,6 +39,8 @@ from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
 from santacoder.engine.kv_cache import KV_BLOCK
 from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, SantaCoderError, StepAbandonedError
+from santacoder.text.infilling import Reading
+from santacoder.text.token_ids import TokenIds
 
 E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
@@ -98,6 +100,17 @@ class Scheduler(Generic[E]):
             running = sum(not sequence.ended for sequence in self._running)
             generated = sum(sequence.generated for sequence in self._running)
             return self._meter.snapshot(running, waiting, generated, self.blocks * self.engine.block_bytes)
+
+    def reading(self, seconds: float) -> Reading | None:
+        """Return what may be read in so much time, by the speed of the last prompts; None before the first."""
+        speed = self._meter.prompt_speed
+        return None if speed is None else Reading(int(speed * seconds), self._count_uncached)
+
+    def _count_uncached(self, prompt: TokenIds) -> int:
+        """Count the tokens of a prompt that no cache holds, or will hold when the batch has read them."""
+        with self._lock.lock:
+            prefix = find_prefix(prompt, self._running, self._prefixes.entries)
+        return prompt.size - prefix.length if prefix else 1
 
     def check_room(self) -> None:
         """Check that a call may come now.

@@ -23,6 +23,7 @@ class CheckedRequest:
         taken: tokens of the caller's prompt that token healing took back; they are not in `token_ids`.
         owed: the bytes of these, with which the generated text has to begin.
         echo: the text to begin completions with.
+        dropped: tokens of the caller's text that were cut, since there is no room for them.
         scores: takes the log-probabilities of the prompt's tokens, if they were asked for.
     """
 
@@ -33,6 +34,7 @@ class CheckedRequest:
     echo: str = ""
     taken: int = 0
     owed: bytes = b""
+    dropped: int = 0
     scores: PromptScores | None = field(init=False)
 
     def __post_init__(self) -> None:

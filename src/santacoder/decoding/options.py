@@ -343,8 +343,7 @@ class SamplingParams:
     )
     clip: bool = _option(
         False,
-        "where max_tokens is more than the context leaves, generate as many as it leaves, instead of refusing the "
-        "prompt",
+        "where max_tokens is more than the context leaves, generate what it leaves instead of refusing the prompt",
     )
     logits_processor: LogitsProcessor | None = _option(  # noqa: RUF009
         None,

@@ -102,6 +102,7 @@ class Completion(_Parts):
         logprobs: one entry for each of the tokens, if they were asked for.
         healed: tokens of the prompt that token healing took back. `tokens` stand after the prompt without these, and
             begin with those that spell them again.
+        dropped: tokens of the caller's text that were cut, since there was no room for them. They are not in `usage`.
         prompt_logprobs: one entry for each token of the prompt that was read, the first one None, if they were asked
             for. After a deadline in the prompt there are fewer.
         end_token: the token that ended the text: an end of text, or one of `stop_tokens`.
@@ -117,6 +118,7 @@ class Completion(_Parts):
     timings: Timings
     logprobs: list[TokenLogprobs] | None = None
     healed: int = 0
+    dropped: int = 0
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     end_token: int | None = None
     end_logprobs: TokenLogprobs | None = None

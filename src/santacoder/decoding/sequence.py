@@ -448,6 +448,7 @@ class Sequence:
             timings=self._clock.timings(self._prompt_read(), self._chosen, self.reused),
             logprobs=self._logprobs[: len(tokens)] if keeps else None,
             healed=self.request.taken,
+            dropped=self.request.dropped,
             prompt_logprobs=None if scores is None else [*scores.entries],
             end_token=self._end_token,
             end_logprobs=self._logprobs[len(tokens)] if ends else None,

@@ -5,29 +5,82 @@ docs/reference/infilling.md explains the rules to authors of editors.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
 
 from santacoder._util.validation import invalid_argument
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 from santacoder.text.healing import take_back
+from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import FimMode, Tokenizer
 
 Mode = Literal["auto"] | FimMode
 
 MARKERS: Final = 3  # fill-in-the-middle tokens of a prompt
 CUT: Final = 256  # tokens: the prefix is cut by multiples of this, or of less where there is little room
+LEAST: Final = 256  # tokens that are read whatever it costs
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a prompt may cost.
+
+    Attributes:
+        most: how many tokens that no cache holds may be read.
+        uncached: counts these in a prompt (T,) int32.
+    """
+
+    most: int
+    uncached: Callable[[TokenIds], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """How much is read beside the nearest text.
+
+    Attributes:
+        extra: texts that come before the prefix, the most useful one last.
+        extra_tokens: most tokens of these.
+        reading: a limit; None if there is none.
+    """
+
+    extra: Sequence[str] = ()
+    extra_tokens: int = 0
+    reading: Reading | None = None
+
+
+class InfillPrompt(NamedTuple):
+    """A prompt to infill: its tokens (T,) int32; how many were taken back, and their bytes; how many were cut."""
+
+    token_ids: TokenIds
+    taken: int
+    owed: bytes
+    dropped: int
 
 
 def infill_prompt(
     tokenizer: Tokenizer, prefix: str, suffix: str, mode: Mode, room: int, *, typing: bool = False
 ) -> list[int]:
     """Return the ids of `healed_infill_prompt` with nothing taken back."""
-    return healed_infill_prompt(tokenizer, prefix, suffix, mode, room, typing=typing, heal=False)[0]
+    prompt = healed_infill_prompt(tokenizer, prefix, suffix, mode, room, typing=typing, heal=False)
+    tokens: list[int] = prompt.token_ids.tolist()
+    return tokens
 
 
 def healed_infill_prompt(
-    tokenizer: Tokenizer, prefix: str, suffix: str, mode: Mode, room: int, *, typing: bool, heal: bool | None
-) -> tuple[list[int], int, bytes]:
+    tokenizer: Tokenizer,
+    prefix: str,
+    suffix: str,
+    mode: Mode,
+    room: int,
+    *,
+    typing: bool,
+    heal: bool | None,
+    around: Surroundings = Surroundings(),
+) -> InfillPrompt:
     """Return the ids that ask for the text between `prefix` and `suffix`; what does not fit is cut as `fit` says.
 
     Both texts are plain text, even where they spell special tokens. They are tokenized whole and then cut
@@ -45,9 +98,10 @@ def healed_infill_prompt(
         typing: whether more prompts will follow, with small changes at the end of the prefix.
         heal: whether to take back the last piece of the prefix: the middle then has to begin with it. None is the
             default by measurement: not in "psm" after a line break, where models fill in best as they are.
+        around: what else to read, and how much of it.
 
     Returns:
-        T ids, 3 <= T <= room; how many tokens were taken back; their bytes.
+        3 to `room` tokens. Those that were cut are counted without the markers and the extra texts.
 
     Raises:
         InvalidRequestError: `mode` is unknown, the model has no fill-in-the-middle tokens, or as in `Tokenizer.encode`.
@@ -67,17 +121,47 @@ def healed_infill_prompt(
         )
     head, piece = tokenizer.encode_to_cut(prefix, special=False)
     tail = tokenizer.encode(suffix, special=False)
-    dropped, kept = fit(len(head), len(tail), room - MARKERS)
-    head, tail = head[dropped:], tail[:kept]
     if mode == "auto":
         mode = "spm" if typing else tokenizer.fim_mode
     if heal is None:
         heal = mode == "spm" or not prefix.endswith("\n")
-    taken, owed = take_back(tokenizer, head[max(len(head) - piece, 0) :] if heal else ())
-    head = head[: len(head) - taken]
-    if mode == "psm":
-        return [before, *head, after, *tail, middle], taken, owed
-    return [before, after, *tail, middle, *head], taken, owed
+
+    def cut(dropped: int, kept: int, extra: list[int]) -> InfillPrompt:
+        first = head[dropped:]
+        taken, owed = take_back(tokenizer, first[max(len(first) - piece, 0) :] if heal else ())
+        first = [*extra, *first[: len(first) - taken]]
+        tokens = [before, *first, after, *tail[:kept], middle]
+        if mode == "spm":
+            tokens = [before, after, *tail[:kept], middle, *first]
+        return InfillPrompt(np.array(tokens, dtype=np.int32), taken, owed, dropped + len(tail) - kept)
+
+    room -= MARKERS
+    extra = encode_extra(tokenizer, around, room, room - len(head) - len(tail))
+    whole = cut(*fit(len(head), len(tail), room), extra)
+    reading = around.reading
+    if reading is None or reading.uncached(whole.token_ids) <= reading.most:
+        return whole
+    uncached = lambda dropped, kept: reading.uncached(cut(dropped, kept, []).token_ids)  # noqa: E731
+    return cut(*fit_reading(len(head), len(tail), room, uncached, reading.most), [])
+
+
+def encode_extra(tokenizer: Tokenizer, around: Surroundings, room: int, left: int) -> list[int]:
+    """Return the last tokens of the extra texts, each of which ends with a line break.
+
+    They take a quarter of the room at most, and only what prefix and suffix leave of it: `left`. They lose whole cuts,
+    as `fit` says, so they stay as they are while the prefix grows.
+    """
+    quarter = room // 4
+    most = min(around.extra_tokens, quarter)
+    if left < most:
+        step = _cut(room)
+        most = max(left, 0) // step * step
+    tokens: list[int] = []
+    for text in reversed(around.extra):
+        if len(tokens) >= most:
+            break
+        tokens[:0] = tokenizer.encode(text if text.endswith("\n") else f"{text}\n", special=False)
+    return tokens[max(len(tokens) - most, 0) :]
 
 
 def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
@@ -97,10 +181,37 @@ def fit(prefix: int, suffix: int, room: int) -> tuple[int, int]:
     """
     if prefix + suffix <= room:
         return 0, suffix
-    quarter = room // 4
-    cut = max(1, min(CUT, quarter))
-    kept = min(suffix, max(quarter, room - _round_up(prefix, cut)))
+    cut = _cut(room)
+    kept = min(suffix, max(room // 4, room - _round_up(prefix, cut)))
     return _round_up(max(0, prefix - (room - kept)), cut), kept
+
+
+def fit_reading(prefix: int, suffix: int, room: int, uncached: Callable[[int, int], int], most: int) -> tuple[int, int]:
+    """Cut as `fit` does, and then further until few enough tokens have to be read.
+
+    If what `fit` leaves costs too much, the suffix keeps 64 tokens, or 128, 256, ... as far as that is a quarter of
+    what may be read, or is needed to keep 256 tokens in all. And the prefix loses cuts of 64 tokens, counted from its
+    beginning, but keeps 192, until at most `most` tokens are `uncached(dropped, kept)`. So while a text grows at the
+    end of the prefix, its context begins where it began, in the cache, and grows with it.
+
+    Returns:
+        As in `fit`.
+    """
+    first, whole = fit(prefix, suffix, room)
+    if uncached(first, whole) <= most:
+        return first, whole
+    cut = LEAST // 4
+    kept = cut << (max(LEAST, most) // LEAST).bit_length() - 1
+    while kept < whole and prefix - first + kept < LEAST:
+        kept *= 2
+    kept = min(kept, whole)
+    starts = range(_round_up(first, cut), prefix + min(kept, cut) - LEAST + 1, cut)
+    affordable = (start for start in starts if uncached(start, kept) <= most)
+    return next(affordable, starts[-1] if starts else first), kept
+
+
+def _cut(room: int) -> int:
+    return max(1, min(CUT, room // 4))
 
 
 def _round_up(count: int, cut: int) -> int:
