@@ -116,16 +116,34 @@ class TestCompleteMany:
 requests = st.fixed_dictionaries(
     {
         "prompt": st.sampled_from(PROMPTS),
-        "max_tokens": st.integers(1, 20),
+        "max_tokens": st.integers(0, 20),
         "temperature": st.sampled_from([0.0, 0.7, 1.5]),
         "repetition_penalty": st.sampled_from([1.0, 1.3]),
         "stop": st.lists(st.sampled_from(["\n", "e", "in", "é"]), max_size=2),
         "stop_tokens": st.lists(st.integers(5, 511), max_size=40),
         "seed": st.integers(0, 3),
         "lookup": st.booleans(),
+        "min_indent": st.integers(0, 1),
+        "logprobs": st.sampled_from([None, 0, 1]),
+        "prompt_logprobs": st.sampled_from([None, 0, 1]),
         "pieces": st.integers(0, 30),  # pieces, after which the stream is closed
     }
 )
+
+
+def check_logprobs(job: dict[str, Any], completion: santacoder.Completion, score: list[float | None]) -> None:
+    """Check that a completion has the log-probabilities that were asked for: of the prompt those of `score`."""
+    if job["prompt_logprobs"] is None:
+        assert completion.prompt_logprobs is None
+    else:
+        assert [entry and entry.logprob for entry in completion.prompt_logprobs or ()] == score
+    if job["logprobs"] is None:
+        assert (completion.logprobs, completion.end_logprobs) == (None, None)
+    else:
+        entries = [*(completion.logprobs or ()), *filter(None, [completion.end_logprobs])]
+        ends = [] if completion.end_token is None else [completion.end_token]
+        assert [entry.token for entry in entries] in (completion.tokens, [*completion.tokens, *ends])
+        assert {len(entry.top) for entry in entries} <= {job["logprobs"]}
 
 
 @settings(max_examples=40)
@@ -137,12 +155,16 @@ def test_any_mix_gives_the_serial_answers(model: santacoder.SantaCoder, mix: lis
         prompt, pieces = job.pop("prompt"), job.pop("pieces")
         expected.append(alone(model, prompt, **job))
         streams.append((model.stream(prompt, **job), pieces))
+    scores = {prompt: model.score(prompt).logprobs for prompt in PROMPTS}
     texts = [""] * len(jobs)
     for turn in range(31):  # in turns, so that all run together
         for i, (stream, pieces) in enumerate(streams):
             if turn == pieces:
                 stream.close()
-            texts[i] += getattr(next(stream, None), "text", "")
+            piece = next(stream, None)
+            texts[i] += getattr(piece, "text", "")
+            if piece and piece.completion:
+                check_logprobs(mix[i], piece.completion, scores[mix[i]["prompt"]])
     for text, (_, pieces), (whole, *_) in zip(texts, streams, expected, strict=True):
         assert text == whole if pieces == 30 else whole.startswith(text)
 

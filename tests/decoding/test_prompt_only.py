@@ -108,7 +108,7 @@ class TestPromptLogprobs:
 
     @pytest.mark.parametrize("cached", [False, True])
     def test_samples_of_a_prompt_score_it_once(self, model: santacoder.SantaCoder, cached: bool) -> None:
-        prompt = f"{LONG}{cached}"
+        prompt = f"# {cached}\n{LONG}"[: len(LONG)]
         if cached:
             model.complete(prompt, max_tokens=0, token_healing=False)
         [samples] = model.complete_many([prompt], n=5, max_tokens=3, prompt_logprobs=1, seed=1)
@@ -116,6 +116,27 @@ class TestPromptLogprobs:
         assert [sample.timings.prompt_tokens for sample in samples] == [tokens, 1, 1, 1, 1]
         assert all(sample.prompt_logprobs == samples[0].prompt_logprobs for sample in samples)
         assert logprobs(samples[0]) == model.score(prompt).logprobs
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_prompts_that_begin_alike_score_what_they_share_once(
+        self, model: santacoder.SantaCoder, together: bool
+    ) -> None:
+        """As a harness sends the choices of a question: one after the other, or at the same time."""
+        context = f"{LONG[:300]}# {together}\n"
+        prompts = [model.tokenizer.encode(context + choice) for choice in ("yes", "no", "maybe so", "yes, and no")]
+        shared = len(model.tokenizer.encode(context))
+        if together:
+            found = [row[0] for row in model.complete_many(prompts, max_tokens=1, prompt_logprobs=1)]
+        else:
+            found = [model.complete(prompt, max_tokens=1, prompt_logprobs=1) for prompt in prompts]
+        assert sum(each.timings.prompt_tokens for each in found) < sum(map(len, prompts)) - 3 * (shared - 3)
+        for prompt, completion in zip(prompts, found, strict=True):
+            assert logprobs(completion) == model.score(prompt).logprobs
+        fewer, more = (model.complete(prompts[0], max_tokens=1, prompt_logprobs=k) for k in (0, 2))
+        assert (fewer.timings.prompt_tokens, more.timings.prompt_tokens) == (1, len(prompts[0]))
+        assert logprobs(fewer) == logprobs(more) == logprobs(found[0])
+        assert {len(entry.top) for entry in fewer.prompt_logprobs or () if entry} == {0}
+        assert {len(entry.top) for entry in more.prompt_logprobs or () if entry} == {2}
 
     def test_beside_others_whose_texts_stay_the_same(self, model: santacoder.SantaCoder) -> None:
         options: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "ignore_eos": True}

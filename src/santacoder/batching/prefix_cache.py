@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from santacoder.decoding.prompt_scores import PromptScores
 from santacoder.engine.kv_cache import KVCache
 from santacoder.text.token_ids import TokenIds, common_prefix
 
@@ -13,10 +14,11 @@ ENTRIES: Final = 4
 
 @dataclass(slots=True)
 class Entry:
-    """Tokens (N,) and a cache that holds all of them."""
+    """Tokens (N,), a cache that holds all of them, and the scores of the first ones, if they were asked for."""
 
     tokens: TokenIds
     cache: KVCache
+    scores: PromptScores | None = None
 
 
 class PrefixCache:
@@ -31,9 +33,9 @@ class PrefixCache:
         """All of them, the oldest first."""
         return tuple(self._entries)
 
-    def add(self, tokens: TokenIds, cache: KVCache) -> None:
+    def add(self, tokens: TokenIds, cache: KVCache, scores: PromptScores | None = None) -> None:
         """Keep a cache that holds `tokens`, or the first of them; nobody may write to it from now on."""
-        entry = Entry(tokens[: len(cache)].copy(), cache)
+        entry = Entry(tokens[: len(cache)].copy(), cache, scores)
         if not entry.tokens.size:
             return
         kept = [e for e in self._entries if common_prefix(e.tokens, entry.tokens) < e.tokens.size]

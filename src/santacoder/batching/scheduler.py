@@ -33,6 +33,7 @@ from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
 from santacoder.batching.policy import Rows, count_dropped, find_prefix, in_turn, is_unwanted, plan_step
 from santacoder.batching.prefix_cache import PrefixCache
+from santacoder.batching.shared_scores import share_scores
 from santacoder.batching.step import StepRunner, run_step
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
@@ -373,7 +374,7 @@ class Scheduler(Generic[E]):
                 self._meter.generated_tokens += sequence.generated
                 cache = sequence.release()
                 if cache is not None:
-                    self._prefixes.add(sequence.token_ids, cache)
+                    self._prefixes.add(sequence.token_ids, cache, sequence.request.scores)
                 self._end(sequence)
         self._running = [sequence for sequence in self._running if not sequence.ended]
 
@@ -412,9 +413,9 @@ class Scheduler(Generic[E]):
         if sequence.cache is not None:
             sequence.use(sequence.cache)
         else:
-            scores = sequence.request.scores
-            batch = self._running if scores is None else [s for s in self._running if s.request.scores is scores]
-            prefix = find_prefix(sequence.prompt, batch, self._prefixes.entries, sequence.reads_from)
+            kept = self._prefixes.entries
+            batch = self._running if sequence.request.scores is None else share_scores(sequence, self._running, kept)
+            prefix = find_prefix(sequence.prompt, batch, kept, sequence.reads_from)
             if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK):
                 return False
             sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
