@@ -138,6 +138,15 @@ class TestPromptLogprobs:
         assert {len(entry.top) for entry in fewer.prompt_logprobs or () if entry} == {0}
         assert {len(entry.top) for entry in more.prompt_logprobs or () if entry} == {2}
 
+    def test_a_session_reads_a_scored_prompt_once_more(self, model: santacoder.SantaCoder) -> None:
+        session, prompt = model.session(), model.tokenizer.encode(LONG)
+        session.complete(prompt, max_tokens=2)
+        completion = session.complete(prompt, max_tokens=2, prompt_logprobs=0)
+        assert logprobs(completion) == model.score(prompt).logprobs
+        assert (completion.timings.prompt_tokens, completion.timings.cached_tokens) == (len(prompt), 0)
+        again = session.complete(prompt, max_tokens=2)
+        assert again.timings.prompt_tokens == 1
+
     def test_beside_others_whose_texts_stay_the_same(self, model: santacoder.SantaCoder) -> None:
         options: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "ignore_eos": True}
         expected = [model.complete("a", seed=seed, **options).tokens for seed in range(3)]
