@@ -362,8 +362,12 @@ class Scheduler(Generic[E]):
         self._advance(plan, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], again: bool) -> bool:
-        sizes = [(rows.token_ids.size, rows.sequence.cancelled or rows.sequence.expired) for rows in plan]
-        return self.closed or is_unwanted(sum(n for n, gone in sizes if gone), sum(n for n, _ in sizes), again)
+        if self.closed or all(map(_is_gone, plan)):
+            return True
+        unwanted = sum(
+            n for rows in plan if (n := rows.token_ids.size) > 1 and _is_gone(rows)
+        )  # single rows weigh nothing
+        return unwanted > 0 and is_unwanted(unwanted, sum(rows.token_ids.size for rows in plan), again)
 
     def _retire(self) -> None:
         """Take ended sequences out of the batch; their caches may serve the next ones."""
@@ -464,6 +468,10 @@ class Scheduler(Generic[E]):
                     call.advanced(sequence)
                     calls[call] = None
             self._lock.wake(calls)
+
+
+def _is_gone(rows: Rows[Sequence]) -> bool:
+    return rows.sequence.cancelled or rows.sequence.expired
 
 
 def _head(call: Call, most: int) -> Iterator[tuple[Call, Sequence]]:
