@@ -137,6 +137,7 @@ class TestQueue:
         scheduler.step()
         samples = [sample(tokenizer, 2), sample(tokenizer, 3)]
         scheduler.submit(late, samples)
+        scheduler.limits = Limits(max_running=1)  # for calls to come
         scheduler.run_until(late, lambda: all(each.ended for each in samples))
         for each in samples:
             assert isinstance(each.error, QueueTimeoutError)

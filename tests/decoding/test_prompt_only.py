@@ -101,6 +101,14 @@ class TestPromptLogprobs:
         assert logprobs(completion) == model.score(prompt).logprobs
         assert len(completion.logprobs or ()) + (completion.end_logprobs is not None) == 1
 
+    def test_a_deadline_in_the_prompt_leaves_those_of_what_was_read(self, model: santacoder.SantaCoder) -> None:
+        completion = model.complete(f"# late\n{CODE}", deadline=0, prompt_logprobs=0)
+        assert (completion.finish_reason, completion.tokens) == ("deadline", [])
+        whole = model.score(f"# late\n{CODE}").logprobs
+        found = logprobs(completion)
+        assert found == whole[: len(found)]
+        assert len(found) < len(whole)
+
     def test_taken_back_tokens_have_none(self, model: santacoder.SantaCoder) -> None:
         completion = model.complete(CODE, max_tokens=2, prompt_logprobs=0, token_healing=True)
         assert completion.healed == 1

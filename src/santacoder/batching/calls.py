@@ -21,7 +21,7 @@ class Call(Waiter):
         has_deadlines: whether the clock may end one of them.
         single: the only sequence of a thread that asks its hooks itself; else threads of the scheduler ask them.
         begun: whether one of them has begun.
-        turn_limit: when one of them has to begin, by `time.monotonic`.
+        patience: seconds within which one of them has to begin; infinite if there is no limit.
     """
 
     def __init__(self, single: Sequence | None = None) -> None:
@@ -32,7 +32,8 @@ class Call(Waiter):
         self._ended: deque[Sequence] = deque()  # an interruption may enter one twice
         self.has_deadlines = False
         self.begun = False
-        self.turn_limit = math.inf
+        self.patience = math.inf
+        self._since = 0.0
 
     def __len__(self) -> int:
         """Count the sequences that `take_ended` has not returned."""
@@ -46,12 +47,17 @@ class Call(Waiter):
     def add(self, sequences: list[Sequence], patience: float | None = None) -> None:
         """Take over sequences, which begin after those added before; the first within `patience` seconds, if given."""
         if patience is not None and not self.begun:
-            self.turn_limit, self.has_deadlines = monotonic() + patience, True
+            self.patience, self._since, self.has_deadlines = patience, monotonic(), True
         for sequence in sequences:
             sequence.call = self
             self._left[id(sequence)] = sequence
             self.has_deadlines |= sequence.has_deadline
         self.queue.extend(sequences)
+
+    @property
+    def turn_left(self) -> float:
+        """Seconds in which one of them has to begin, negative after that; infinite once one has."""
+        return math.inf if self.begun else self._since + self.patience - monotonic()
 
     def drop(self, gone: set[int], most: int) -> None:
         """Take sequences, by identity, out of the first `most` of the queue."""

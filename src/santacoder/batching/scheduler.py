@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -215,10 +215,10 @@ class Scheduler(Generic[E]):
 
     def _turn_left(self, call: Call) -> float:
         """Return the seconds in which one of a call's sequences has to begin; end them all if that is over."""
-        left = math.inf if call.begun else call.turn_limit - monotonic()
+        left = call.turn_left
         if left < 0:
             for sequence in call.unfinished():
-                limit = f"the request's turn did not come in {self._limits.queue_timeout:g} seconds"
+                limit = f"the request's turn did not come in {call.patience:g} seconds"
                 sequence.error = QueueTimeoutError(f"{limit}: too many others are running or waiting")
                 self._end(sequence)
         return left
