@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from santacoder.text.tokenizer import Tokenizer
 from tests.support.holding import engine_held
 from tests.support.paths import FILE
 from tests.support.samples import CODE, Counted, facts, new_sequence
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG, wait_for
 
 FULL = "2 samples wait already, and more may not: try again later"
 LATE = "the request's turn did not come in 0 seconds: too many others are running or waiting"
@@ -137,7 +138,6 @@ class TestQueue:
         scheduler.step()
         samples = [sample(tokenizer, 2), sample(tokenizer, 3)]
         scheduler.submit(late, samples)
-        scheduler.limits = Limits(max_running=1)  # for calls to come
         scheduler.run_until(late, lambda: all(each.ended for each in samples))
         for each in samples:
             assert isinstance(each.error, QueueTimeoutError)
@@ -155,6 +155,35 @@ class TestQueue:
         limited.limits = Limits(max_running=1, queue_timeout=0)
         found = limited.complete_many(["a"], n=5, max_tokens=5, seed=1)
         assert [facts(each) for each in found[0]] == [facts(each) for each in expected[0]]
+
+    @pytest.mark.parametrize("before", [None, 1e6])
+    @pytest.mark.parametrize("tasks", [False, True])
+    def test_those_that_wait_give_up_when_the_limit_falls(
+        self, limited: santacoder.SantaCoder, before: float | None, tasks: bool
+    ) -> None:
+        limited.limits = Limits(max_running=1, queue_timeout=before)
+        running = limited.stream("a", max_tokens=200, ignore_eos=True, lookup=False)
+        next(running)
+        errors: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                if tasks:
+                    asyncio.run(limited.acomplete("b", max_tokens=200))
+                else:
+                    limited.complete("b", max_tokens=200)
+            except QueueTimeoutError as error:
+                errors.append(error)
+
+        with engine_held(limited) as released:
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            wait_for(lambda: limited.counters().waiting == 1)
+            limited.limits = Limits(max_running=1, queue_timeout=0)
+            waiting.join(HANG)
+            released.set()
+        assert [str(error) for error in errors] == [LATE]
+        assert sum(len(piece.tokens) for piece in running) == 199
 
     def test_a_turn_that_does_not_come_to_a_task(self, limited: santacoder.SantaCoder) -> None:
         async def work() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +20,7 @@ class Call(Waiter):
         has_deadlines: whether the clock may end one of them.
         single: the only sequence of a thread that asks its hooks itself; else threads of the scheduler ask them.
         begun: whether one of them has begun.
-        patience: seconds within which one of them has to begin; infinite if there is no limit.
+        since: when it began to wait for its turn, by `time.monotonic`.
     """
 
     def __init__(self, single: Sequence | None = None) -> None:
@@ -32,8 +31,7 @@ class Call(Waiter):
         self._ended: deque[Sequence] = deque()  # an interruption may enter one twice
         self.has_deadlines = False
         self.begun = False
-        self.patience = math.inf
-        self._since = 0.0
+        self.since = monotonic()
 
     def __len__(self) -> int:
         """Count the sequences that `take_ended` has not returned."""
@@ -44,20 +42,14 @@ class Call(Waiter):
         self.owner, self.done = threading.get_ident(), lambda: self.has_to_ask or done()
         return self
 
-    def add(self, sequences: list[Sequence], patience: float | None = None) -> None:
-        """Take over sequences, which begin after those added before; the first within `patience` seconds, if given."""
-        if patience is not None and not self.begun:
-            self.patience, self._since, self.has_deadlines = patience, monotonic(), True
+    def add(self, sequences: list[Sequence]) -> None:
+        """Take over sequences, which begin after those added before."""
+        self.since = monotonic()
         for sequence in sequences:
             sequence.call = self
             self._left[id(sequence)] = sequence
             self.has_deadlines |= sequence.has_deadline
         self.queue.extend(sequences)
-
-    @property
-    def turn_left(self) -> float:
-        """Seconds in which one of them has to begin, negative after that; infinite once one has."""
-        return math.inf if self.begun else self._since + self.patience - monotonic()
 
     def drop(self, gone: set[int], most: int) -> None:
         """Take sequences, by identity, out of the first `most` of the queue."""

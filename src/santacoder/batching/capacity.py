@@ -16,7 +16,7 @@ class Capacity:
 
     @property
     def limits(self) -> Limits:
-        """What may run, wait and be kept; a new value holds at once, but takes nothing from what runs or waits.
+        """What may run, wait and be kept; a new value holds at once, also for what waits already; what runs goes on.
 
         Raises:
             InvalidRequestError: the new value is not a `Limits`.

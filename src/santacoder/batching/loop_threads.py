@@ -83,7 +83,7 @@ class LoopLeader(Waiter):
         self._calls: dict[TaskCall, None] = {}
         self._runs = False
         self._timed = 0  # how many times sequences with deadlines came
-        self._look = -1, math.inf  # at which of these times deadlines were read, and when to read them again
+        self._look: tuple[object, float] = None, math.inf  # what deadlines were read for, and when to read them again
 
     def note(self, call: TaskCall) -> None:
         """Note that a call may have news; with the scheduler's lock held."""
@@ -154,7 +154,7 @@ class LoopLeader(Waiter):
 
     def _patience(self, quiet: bool) -> float:
         """Return the seconds to the next deadline of all calls: see `Scheduler.patience`."""
-        timed, now = self._timed, monotonic()
+        timed, now = (self._timed, self._scheduler.limits), monotonic()
         if not quiet and self._look[0] == timed and now < self._look[1]:
             return self._look[1] - now
         calls = [call for call in (*self._calls,) if call.has_deadlines]

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -89,6 +89,9 @@ class Scheduler(Generic[E]):
         with self._lock.lock:
             self._limits = limits
             self._prefixes.resize(limits.prefixes)
+            for call in self._calls:
+                call.has_deadlines |= limits.queue_timeout is not None
+            self._lock.wake_all()  # those that wait may have to give up earlier
 
     def counters(self) -> Counters:
         """Return the counts of this moment.
@@ -151,7 +154,8 @@ class Scheduler(Generic[E]):
                 self.check_room()
             if not (self._calls or self._running):
                 self._meter.move()
-            call.add(sequences, self._limits.queue_timeout)
+            call.add(sequences)
+            call.has_deadlines |= self._limits.queue_timeout is not None
             if call.queue:
                 self._calls[call] = None
                 self._note_news()
@@ -215,11 +219,14 @@ class Scheduler(Generic[E]):
 
     def _turn_left(self, call: Call) -> float:
         """Return the seconds in which one of a call's sequences has to begin; end them all if that is over."""
-        left = call.turn_left
+        limit = self._limits.queue_timeout
+        if limit is None or call.begun:
+            return math.inf
+        left = call.since + limit - monotonic()
         if left < 0:
             for sequence in call.unfinished():
-                limit = f"the request's turn did not come in {call.patience:g} seconds"
-                sequence.error = QueueTimeoutError(f"{limit}: too many others are running or waiting")
+                late = f"the request's turn did not come in {limit:g} seconds"
+                sequence.error = QueueTimeoutError(f"{late}: too many others are running or waiting")
                 self._end(sequence)
         return left
 
