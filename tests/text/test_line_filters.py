@@ -89,6 +89,11 @@ class TestLineDeadline:
     def test_a_text_that_ends_by_itself_is_whole(self) -> None:
         clock = Clock()
         line = LineDeadline(1.0, clock)
+        chain = FilterChain([line])
+        assert chain.feed("a\nb") == "a"
+        clock.now += 5
+        assert (chain.flush(), chain.stopped) == ("\nb", False)
+        line = LineDeadline(1.0, clock)
         assert line.feed("a\nb") == "a"
         clock.now += 5
         assert (line.flush(), line.stopped) == ("\nb", False)

@@ -237,7 +237,7 @@ class Sequence:
             if self.finish_reason is not None:
                 return
         text = self._stream.finish(cut_off=True)
-        self._emit(text, "stop" if self._stream.stopped else "deadline")
+        self._emit(text, "stop" if self._stream.stopped and not self._stream.timed_out else "deadline")
 
     # Steps: what to run next, and the tokens that the logits choose.
 

@@ -73,6 +73,8 @@ class LineDeadline:
         """See `TextFilter.feed`; other than there, the output depends on when the text comes."""
         now = self._clock()
         self._begin = now if self._begin is None else self._begin
+        if not text:
+            return ""  # it may be the end, where nothing is cut
         passed, self._held = _split(self._held + text, _LAST_LINE)
         self.stopped = now - self._begin >= self._seconds and "\n" in self._held
         return passed
