@@ -26,7 +26,7 @@ from tests.support.paths import FILE
 from tests.support.samples import CODE, Counted, facts, new_sequence
 from tests.support.waiting import HANG, wait_for
 
-FULL = "2 samples wait already, and more may not: try again later"
+FULL = "3 samples run or wait already, as many as may: try again later"
 LATE = "the request's turn did not come in 0 seconds: too many others are running or waiting"
 
 

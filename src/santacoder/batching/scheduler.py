@@ -125,9 +125,11 @@ class Scheduler(Generic[E]):
         """
         with self._lock.lock:
             _ = self.engine
-            most = self._limits.max_waiting
-            if most is not None and not self._limits.has_room(sum(not sequence.ended for sequence in self._all())):
-                raise QueueFullError(f"{most} samples wait already, and more may not: try again later")
+            if self._limits.max_waiting is None:
+                return  # nothing to count
+            unfinished = sum(not sequence.ended for sequence in self._all())
+            if not self._limits.has_room(unfinished):
+                raise QueueFullError(f"{unfinished} samples run or wait already, as many as may: try again later")
 
     @property
     def blocks(self) -> int:
