@@ -1,0 +1,168 @@
+"""Every request and its answer: an id, the headers of all answers, errors, one line in the log, and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from santacoder.errors import SantaCoderError
+from santacoder.server.errors import ApiError, internal, of_library
+from santacoder.server.metrics import Metrics, Tally
+from santacoder.server.strict_json import read_object, write_json
+
+#: One line for each request; never a text, a key, a query string or a header.
+log: Final = logging.getLogger("santacoder.server")
+
+KEY: Final = "santacoder.tally"
+COMMON_HEADERS: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+
+
+def new_id() -> str:
+    """Return a name for a request."""
+    return secrets.token_hex(8)
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection; nobody waits for an answer."""
+
+
+class JSONResponse(Response):
+    """An answer of one line of JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return write_json(content)
+
+
+class Exchange:
+    """Runs an application for each request, and turns its errors into answers."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        tally = scope[KEY] = Tally(new_id(), began=perf_counter())
+
+        async def send_noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                tally.status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update({"x-request-id": tally.id, **dict(COMMON_HEADERS)})
+            await send(message)
+
+        try:
+            await self._run(scope, receive, send_noted, tally)
+        except asyncio.CancelledError:
+            tally.outcome = "cancelled"
+            raise
+        finally:
+            self._metrics.add(tally)
+            log.info("%s", _line(scope, tally))
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, tally: Tally) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ClientGoneError:
+            tally.outcome = "cancelled"
+        except Exception as raised:
+            error = api_error(raised, tally.id)
+            tally.outcome = "error" if error.status == 500 else "rejected"
+            if tally.status:  # the answer has begun: the connection can only be closed
+                raise
+            await JSONResponse(error.body(scope["path"]), error.status, error.headers)(scope, receive, send)
+
+
+def api_error(error: Exception, id: str) -> ApiError:
+    """Return what a client gets for any error; one that is nobody's fault is logged with its traceback."""
+    found = error if isinstance(error, ApiError) else internal()
+    if isinstance(error, SantaCoderError):
+        found = of_library(error)
+    if found.status == 500:
+        log.error("%s failed", id, exc_info=error)
+    return found
+
+
+def tally_of(request: Request) -> Tally:
+    """Return what is known of a request so far."""
+    tally: Tally = request.scope[KEY]
+    return tally
+
+
+def _line(scope: Scope, tally: Tally) -> str:
+    seconds = perf_counter() - tally.began
+    path = quote(scope["path"][:80])
+    tokens = f"{tally.prompt_tokens}/{tally.cached_tokens}/{tally.generated_tokens} tokens"
+    ended = tally.outcome or "-"
+    return f"{tally.id} {scope['method'][:16]} {path} {tally.status} {1e3 * seconds:.0f} ms {tokens} {ended}"
+
+
+async def read_body(request: Request, most: int) -> dict[str, Any]:
+    """Return the JSON object of a request's body.
+
+    Raises:
+        ApiError: it is encoded, larger than `most` bytes, or not a JSON object.
+        ClientGoneError: the connection was closed meanwhile.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise ApiError(
+            415,
+            f"Content-Encoding is {ascii(encoding)[:40]}, but bodies must come as they are",
+            code="unsupported_encoding",
+            closes=True,
+        )
+    length = request.headers.get("content-length", "0")
+    size = int(length) if length.isdecimal() else 0
+    parts: list[bytes] = []
+    more = size <= most
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        size = max(size, sum(map(len, parts)))
+        if size > most:
+            break
+    if size > most:
+        raise ApiError(413, f"the body has {size} bytes, but {most} are the most", code="body_too_large", closes=True)
+    return read_object(b"".join(parts))
+
+
+async def while_connected(request: Request, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`, and cancel it when the client closes its connection.
+
+    Raises:
+        ClientGoneError: the client did so.
+    """
+    task = asyncio.ensure_future(work())
+    watch = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        await task
+    finally:
+        for each in (task, watch):
+            each.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,176 @@
+"""What a request asks of the model, and its samples as they come; the only module of the server that runs the model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from santacoder.decoding.results import Completion, Piece
+from santacoder.errors import QueueFullError, QueueTimeoutError, SantaCoderError
+from santacoder.model import SantaCoder
+from santacoder.server.errors import ApiError, bad_request, of_library, shutting_down, unavailable
+from santacoder.server.exchange import ClientGoneError, tally_of
+from santacoder.server.interrupt import Interrupt
+from santacoder.server.prompts import OnePrompt, check_length
+from santacoder.server.service import Progress, Service
+from santacoder.server.settings import Settings
+
+#: Characters that are tokenized in the loop's thread; longer prompts get a thread of their own.
+SHORT: Final = 16384
+
+_TASKS: Final = count()  # numbers of requests
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a request asks of the model: `n` samples of each prompt, or of each gap.
+
+    Attributes:
+        prompts: texts or lists of ids to continue; none where `gaps` are to be filled.
+        gaps: (text before, text after).
+        n: samples of each.
+        options: keywords of `SantaCoder.complete`.
+        infilling: further keywords of `SantaCoder.infill_many`.
+    """
+
+    prompts: list[OnePrompt] = field(default_factory=list)
+    gaps: list[tuple[str, str]] = field(default_factory=list)
+    n: int = 1
+    options: dict[str, Any]
+    infilling: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return (len(self.prompts) + len(self.gaps)) * self.n
+
+    @property
+    def characters(self) -> int:
+        """How much text there is to tokenize."""
+        texts = sum(len(prompt) for prompt in self.prompts if isinstance(prompt, str))
+        return texts + sum(len(before) + len(after) for before, after in self.gaps)
+
+    def check(self, service: Service) -> None:
+        """Check what needs no tokenizer.
+
+        Raises:
+            ApiError: there are too many samples, or a prompt is certainly too long.
+        """
+        most = service.settings.max_samples
+        if self.samples > most:
+            raise bad_request(f"the request has {self.samples} samples, but {most} are the most", "n")
+        for prompt in self.prompts:
+            check_length(prompt, service.model.tokenizer, service.model.context)
+
+    def stream(self, model: SantaCoder) -> AsyncGenerator[tuple[int, int, Piece], None]:
+        """Tokenize and check everything, and return the pieces to come."""
+        if self.gaps:
+            return model.astream_infill_many(self.gaps, self.n, **self.infilling, **self.options)
+        return model.astream_many(self.prompts, self.n, **self.options)
+
+
+def deadline(request: Request, settings: Settings) -> float:
+    """Return the seconds after which a request gets its text so far: its header x-request-timeout-ms may want fewer.
+
+    Raises:
+        ApiError: the header is not a number of milliseconds.
+    """
+    name = "x-request-timeout-ms"
+    given = request.headers.get(name)
+    if given is None:
+        return settings.request_timeout
+    if not given.isascii() or not given.isdecimal() or len(given) > 12:
+        raise bad_request(f"{name} is {ascii(given)[:40]}, but it must be an integer of 0 or more", name)
+    return min(int(given) / 1e3, settings.request_timeout)
+
+
+async def pieces(
+    service: Service, request: Request, ask: Ask, interrupt: Interrupt
+) -> AsyncGenerator[tuple[int, Piece], None]:
+    """Run what a request asks for, and yield each piece with the index of its sample.
+
+    Raises:
+        ApiError: the request is wrong, there is no room for it, or the model failed.
+        ClientGoneError: the client closed its connection.
+    """
+    tally = tally_of(request)
+    watch = asyncio.ensure_future(_watch(request, interrupt))
+    task = next(_TASKS)
+    try:
+        model = service.model
+        ask.check(service)
+        model.check_room()
+        stream = await asyncio.to_thread(ask.stream, model) if ask.characters > SHORT else ask.stream(model)
+        async with aclosing(stream):
+            async for prompt, sample, piece in stream:
+                if piece.tokens or piece.text:
+                    tally.note_first()
+                _note_progress(service, ask, (task, prompt * ask.n + sample), piece)
+                if piece.completion is not None:
+                    _note(tally, piece.completion, sample)
+                yield prompt * ask.n + sample, piece
+    except QueueFullError as error:
+        raise _queue_full(str(error)) from None
+    except QueueTimeoutError as error:
+        if service.state == "stopping":
+            raise shutting_down() from None
+        raise unavailable(str(error), "queue_timeout", 30) from None
+    except SantaCoderError as error:
+        if of_library(error).status == 500:
+            raise
+        raise of_library(error) from None
+    finally:
+        watch.cancel()
+        for index in range(ask.samples):
+            service.progress.pop((task, index), None)
+
+
+async def completions(service: Service, request: Request, ask: Ask) -> list[Completion]:
+    """Run what a request asks for, and return its completions in the order of their indices.
+
+    Raises:
+        ApiError, ClientGoneError: as `pieces`.
+    """
+    found: dict[int, Completion] = {}
+    with service.at_work() as interrupt:
+        async with aclosing(pieces(service, request, ask, interrupt)) as stream:
+            async for index, piece in stream:
+                if piece.completion is not None:
+                    found[index] = piece.completion
+    return [found[index] for index in range(ask.samples)]
+
+
+def _note_progress(service: Service, ask: Ask, key: tuple[int, int], piece: Piece) -> None:
+    progress = service.progress.setdefault(key, Progress(ask.options["max_tokens"]))
+    progress.tokens += len(piece.tokens)
+    progress.has_line_break |= "\n" in piece.text
+    if piece.completion is not None:
+        del service.progress[key]
+        service.metrics.most_tokens = max(service.metrics.most_tokens, piece.completion.usage.total_tokens)
+
+
+async def _watch(request: Request, interrupt: Interrupt) -> None:
+    """End a request's work when its client closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    interrupt.end(ClientGoneError())
+
+
+def _note(tally: Any, completion: Completion, sample: int) -> None:
+    usage = completion.usage
+    if sample == 0:  # the others share its prompt
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.cached_tokens += completion.timings.cached_tokens
+    tally.generated_tokens += usage.completion_tokens
+    if tally.outcome != "deadline":
+        tally.outcome = completion.finish_reason
+
+
+def _queue_full(message: str) -> ApiError:
+    return ApiError(429, message, kind="overloaded_error", code="queue_full", headers={"retry-after": "5"})

@@ -1,0 +1,209 @@
+"""What all endpoints share: the model and whether it can answer, the settings, and the requests that are at work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from santacoder._version import __version__
+from santacoder.batching.limits import Limits
+from santacoder.gguf.config import expected_tensors
+from santacoder.model import SantaCoder
+from santacoder.server.errors import shutting_down, unavailable
+from santacoder.server.interrupt import Interrupt
+from santacoder.server.metrics import Metrics
+from santacoder.server.settings import Settings
+
+State = Literal["loading", "ready", "stopping", "failed"]
+
+STALLED: Final = 30.0  # seconds without a step while work is waiting
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a sample has come."""
+
+    most: int
+    tokens: int = 0
+    has_line_break: bool = False
+
+
+class Service:
+    """One model and what is known of it.
+
+    Attributes:
+        settings: what the server was started with.
+        metrics: counts of requests.
+        state: whether it can answer.
+        file: the file that the model was loaded from, or None.
+        failure: why loading the model failed.
+        name: the model's name in answers.
+        fingerprint: equal ones give equal bytes.
+        created: when the model was loaded, in seconds since 1970.
+        on_failure, on_ready: called when loading failed, and when the model is there.
+        connections: tells how many are open.
+        progress: of the samples that are being written.
+    """
+
+    def __init__(self, source: SantaCoder | Callable[[], SantaCoder], settings: Settings) -> None:
+        self.settings: Final = settings
+        self.metrics: Final = Metrics()
+        self.state: State = "loading"
+        self.failure: BaseException | None = None
+        self.created = int(time.time())
+        self.file = settings.model_file
+        self.license: str | None = None
+        self.on_failure: Callable[[], object] = lambda: None
+        self.on_ready: Callable[[], object] = lambda: None
+        self.connections: Callable[[], int] = lambda: 0
+        self.progress: dict[tuple[int, int], Progress] = {}  # by the number of a request and the index of its sample
+        self._digest = ""
+        self._source = source
+        self._model: SantaCoder | None = None
+        self._owns_model = not isinstance(source, SantaCoder)
+        self._active: dict[Interrupt, None] = {}
+        if isinstance(source, SantaCoder):
+            self._use(source)
+
+    @property
+    def model(self) -> SantaCoder:
+        """The model.
+
+        Raises:
+            ApiError: it is not loaded yet, or the server was told to stop.
+        """
+        if self.state == "stopping":
+            raise shutting_down()
+        if self._model is None:
+            raise unavailable("the model is being loaded", "loading", 5)
+        return self._model
+
+    @property
+    def name(self) -> str:
+        """The model's name in answers."""
+        return self.settings.alias or (Path(self.file).stem if self.file else "") or "santacoder"
+
+    @property
+    def fingerprint(self) -> str:
+        """The version and the digest of the weights: equal ones give equal bytes."""
+        return f"santacoder-{__version__}-{self._digest}"
+
+    def check_health(self) -> None:
+        """Raise ApiError if the server cannot answer."""
+        counters = self.model.counters()
+        if counters.stalled_seconds > STALLED:
+            raise unavailable(f"no step of the model has run for {counters.stalled_seconds:.0f} seconds", "stalled", 5)
+
+    async def load(self) -> None:
+        """Load the model in a thread, if there is none yet; a failure is kept, and told to `on_failure`."""
+        if self._model is None and not isinstance(self._source, SantaCoder):
+            try:
+                self._use(await asyncio.to_thread(self._source))
+            except Exception as error:
+                self.state, self.failure = "failed", error
+                self.on_failure()
+                return
+        self.on_ready()
+
+    def _use(self, model: SantaCoder) -> None:
+        if self.file is None:
+            self._digest = secrets.token_hex(8)  # of weights that are unknown, and equal to none
+        else:
+            self._digest, self.license = _digest(self.file), _license(self.file)
+        limits = self.settings
+        model.limits = replace(
+            Limits(), max_running=limits.max_running, max_waiting=limits.max_queue, queue_timeout=limits.queue_timeout
+        )
+        self._model = model
+        self.created = int(time.time())
+        if self.state == "loading":
+            self.state = "ready"
+
+    def describe(self) -> dict[str, object]:
+        """Return the model's entry in the list of models."""
+        model = self.model
+        shapes = expected_tensors(model.config).values()
+        meta = {
+            "n_vocab": model.config.vocab_size,
+            "n_ctx_train": model.config.context_length,
+            "n_embd": model.config.embedding_length,
+            "n_params": sum(math.prod(shape) for shape in shapes),
+            "size": model.weights_bytes,
+            "license": self.license,
+        }
+        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "santacoder", "meta": meta}
+
+    def slots(self) -> Iterator[dict[str, object]]:
+        """Yield what llama.cpp says of each sample that is being written; no texts."""
+        context = self.model.context
+        for number, ((task, _), progress) in enumerate([*self.progress.items()]):
+            left = max(min(progress.most, context) - progress.tokens, 0)
+            token = {
+                "has_next_token": True,
+                "has_new_line": progress.has_line_break,
+                "n_remain": left,
+                "n_decoded": progress.tokens,
+            }
+            yield {
+                "id": number,
+                "id_task": task,
+                "n_ctx": context,
+                "is_processing": True,
+                "speculative": False,
+                "params": {"n_predict": progress.most},
+                "next_token": [token],
+            }
+
+    # The end.
+
+    @contextmanager
+    def at_work(self) -> Iterator[Interrupt]:
+        """Note that a request is at work; the end of the server may interrupt it."""
+        with Interrupt() as interrupt:
+            self._active[interrupt] = None
+            try:
+                yield interrupt
+            finally:
+                del self._active[interrupt]
+
+    def stop(self) -> None:
+        """Take no more requests, and give up those that wait for their turn."""
+        self.state = "stopping"
+        if self._model is not None:
+            self._model.limits = replace(self._model.limits, queue_timeout=0.0)
+
+    def interrupt(self) -> None:
+        """End all requests that are at work."""
+        for interrupt in (*self._active,):
+            interrupt.end(shutting_down())
+
+    async def close(self) -> None:
+        """Stop, wait for the requests that are at work, and release the model unless the caller gave it."""
+        self.stop()
+        end = time.monotonic() + self.settings.drain
+        while self._active and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        self.interrupt()
+        while self._active:
+            await asyncio.sleep(0.01)
+        if self._model is not None and self._owns_model:
+            self._model.close()
+
+
+def _digest(file: str) -> str:
+    from santacoder.gguf.digest import model_sha256
+
+    return model_sha256(Path(file))[:16]
+
+
+def _license(file: str) -> str | None:
+    from santacoder.gguf.facts import file_facts
+
+    return file_facts(file).license

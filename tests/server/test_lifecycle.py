@@ -1,0 +1,273 @@
+"""The life of a server and of its requests: loading, disconnects, the queue, and the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import santacoder
+from santacoder.model import SantaCoder
+from santacoder.server import Settings
+from tests.support.http_server import GOOD, LiveServer, Reply, serving
+from tests.support.paths import FILE
+from tests.support.waiting import wait_for
+
+LONG = {"prompt": "a", "max_tokens": 1 << 20, "ignore_eos": True, "seed": 1, "temperature": 2.0}
+POST = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}"
+
+
+@pytest.fixture
+def own() -> Iterator[SantaCoder]:
+    """A model of the test's own, whose limits may be changed."""
+    with santacoder.load(FILE, threads=1) as model:
+        yield model
+
+
+def send(server: LiveServer, body: object) -> socket.socket:
+    connection = server.connect()
+    data = json.dumps(body)
+    connection.sendall(POST.format(len(data), data).encode())
+    return connection
+
+
+class Slow:
+    """Stands between a model and its steps: none goes on before the gate is open, or each takes a moment."""
+
+    def __init__(self, model: SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.steps = 0
+        self.creeps = False
+        transformer = model._scheduler.engine
+        forward = transformer.forward_batch
+
+        def slow(*args: Any) -> Any:
+            self.steps += 1
+            while not self.gate.wait(0.01):
+                if self.creeps or args[2]():  # nobody wants it any more
+                    break
+            return forward(*args)
+
+        monkeypatch.setattr(transformer, "forward_batch", slow)
+
+
+@pytest.fixture
+def slow(own: SantaCoder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    slow = Slow(own, monkeypatch)
+    yield slow
+    slow.gate.set()
+
+
+def test_loading(model: SantaCoder) -> None:
+    go = threading.Event()
+
+    def load() -> SantaCoder:
+        go.wait()
+        return santacoder.load(FILE, threads=1)
+
+    with serving(load) as server:
+        for path in ("/health", "/v1/models", "/props"):
+            reply = server.get(path)
+            assert (reply.status, reply.error["type"]) == (503, "unavailable_error")
+            assert 1 <= int(reply.headers["retry-after"]) <= 60
+        assert server.post("/v1/completions", GOOD).error["code"] == "loading"
+        go.set()
+        wait_for(lambda: server.get("/health").status == 200)
+        expected = model.complete(GOOD["prompt"], max_tokens=6, temperature=0.8, seed=7)  # type: ignore[arg-type]
+        assert server.good()[0]["text"] == expected.text
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server() -> None:
+    def load() -> SantaCoder:
+        return santacoder.load("no-such-file.gguf")
+
+    with serving(load) as server:
+        server.thread.join(30)
+        assert not server.thread.is_alive()
+        assert isinstance(server.server.service.failure, FileNotFoundError)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_stops_the_work(own: SantaCoder, slow: Slow, stream: bool) -> None:
+    with serving(own) as server:
+        connection = send(server, {**LONG, "n": 3, "stream": stream})
+        wait_for(lambda: own.counters().running == 3)
+        connection.close()
+        wait_for(lambda: own.counters().running == 0)
+        slow.gate.set()
+        wait_for(lambda: server.server.service.metrics.requests["completions", "cancelled"] == 1)
+        assert server.good()
+
+
+def test_a_client_that_closes_its_half_is_gone(own: SantaCoder, slow: Slow) -> None:
+    with serving(own) as server:
+        connection = send(server, LONG)
+        wait_for(lambda: own.counters().running == 1)
+        connection.shutdown(socket.SHUT_WR)
+        wait_for(lambda: own.counters().running == 0)
+        connection.close()
+
+
+def in_thread(server: LiveServer, body: object, replies: list[Reply]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: replies.append(server.post("/v1/completions", body)))
+    thread.start()
+    return thread
+
+
+def test_a_full_queue(own: SantaCoder, slow: Slow) -> None:
+    with serving(own, Settings(max_running=2, max_queue=1, drain=5)) as server:
+        replies: list[Reply] = []
+        threads = [in_thread(server, {**GOOD, "prompt": "a", "n": 2}, replies)]
+        wait_for(lambda: own.counters().running == 2)
+        threads.append(in_thread(server, GOOD, replies))
+        wait_for(lambda: own.counters().waiting == 1)
+        reply = server.post("/v1/completions", GOOD)
+        assert (reply.status, reply.error["type"], reply.error["code"]) == (429, "overloaded_error", "queue_full")
+        assert 1 <= int(reply.headers["retry-after"]) <= 60
+        assert server.get("/health").status == 200
+        assert server.get("/slots?fail_on_no_slot=1").status == 503
+        slow.gate.set()
+        for thread in threads:
+            thread.join()
+        assert [reply.status for reply in replies] == [200, 200]
+        assert server.get("/slots?fail_on_no_slot=1").status == 200
+
+
+def test_a_request_larger_than_an_empty_queue(own: SantaCoder) -> None:
+    with serving(own, Settings(max_running=2, max_queue=1)) as server:
+        reply = server.post("/v1/completions", {**GOOD, "n": 8})
+        assert len(reply.json["choices"]) == 8
+
+
+def test_a_request_that_waits_too_long(own: SantaCoder) -> None:
+    with serving(own, Settings(max_running=1, queue_timeout=0.05, drain=5)) as server:
+        first = send(server, {**LONG, "n": 64})
+        wait_for(lambda: own.counters().running == 1)
+        reply = server.post("/v1/completions", GOOD)
+        assert (reply.status, reply.error["code"]) == (503, "queue_timeout")
+        first.close()
+        wait_for(lambda: own.counters().running == 0)
+        assert server.good()
+
+
+def test_the_end(own: SantaCoder, slow: Slow) -> None:
+    """What waits is refused, what runs may end, and after the time for that its stream ends with an error."""
+    with serving(own, Settings(max_running=1, drain=0.3)) as server:
+        slow.creeps = True  # the first request would take seconds
+        running = send(server, {**LONG, "stream": True})
+        wait_for(lambda: own.counters().running == 1)
+        replies: list[Reply] = []
+        waiting = in_thread(server, GOOD, replies)
+        wait_for(lambda: own.counters().waiting == 1)
+        server.server.stop()
+        waiting.join()
+        assert (replies[0].status, replies[0].error["code"]) == (503, "shutting_down")
+        received = b""
+        while part := running.recv(1 << 16):
+            received += part
+        assert received.endswith(b"0\r\n\r\n")
+        assert b'data: {"error":{"message":"the server is shutting down"' in received
+        assert b"[DONE]" not in received
+        server.thread.join(30)
+        assert not server.thread.is_alive()
+        running.close()
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+    with serving(own) as again:  # the model is the caller's, and lives on
+        own.limits = santacoder.Limits()
+        assert again.get("/health").status == 200
+
+
+def test_requests_that_run_may_end(own: SantaCoder, slow: Slow) -> None:
+    with serving(own, Settings(drain=30)) as server:
+        replies: list[Reply] = []
+        running = in_thread(server, GOOD, replies)
+        wait_for(lambda: own.counters().running == 1)
+        server.server.stop()
+        slow.gate.set()
+        running.join()
+        assert replies[0].status == 200
+
+
+def test_a_fault_in_a_stream(own: SantaCoder, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error after the first event is an event, without the end of a stream."""
+    transformer = own._scheduler.engine
+    forward, broken = transformer.forward_batch, threading.Event()
+
+    def failing(*args: Any) -> Any:
+        logits = forward(*args)
+        if broken.is_set():
+            logits[:] = float("nan")
+        return logits
+
+    monkeypatch.setattr(transformer, "forward_batch", failing)
+    slow.creeps = True
+    with serving(own) as server:
+        good = server.good()
+        connection = send(server, {**LONG, "stream": True})
+        received = b""
+        while part := connection.recv(1 << 16):
+            received += part
+            if b"data: " in received:
+                broken.set()
+        connection.close()
+        assert b"200 OK" in received
+        *_, last = re.findall(rb"data: (.*)\n\n", received)
+        assert json.loads(last)["error"]["code"] == "internal"
+        reply = server.post("/v1/completions", LONG)
+        assert (reply.status, reply.error["type"]) == (500, "server_error")
+        broken.clear()
+        assert server.good() == good
+
+
+def test_slots_and_metrics(own: SantaCoder, slow: Slow) -> None:
+    with serving(own) as server:
+        slow.gate.set()
+        server.good()
+        connection = send(server, {**LONG, "stream": True, "temperature": 0})
+        wait_for(lambda: server.get("/slots").json != [])
+        [slot] = server.get("/slots").json
+        assert set(slot) == {"id", "id_task", "n_ctx", "is_processing", "speculative", "params", "next_token"}
+        connection.close()
+        wait_for(lambda: server.get("/slots").json == [])
+        text = server.get("/metrics").body.decode()
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        assert lines['santacoder_requests_total{endpoint="completions",outcome="length"}'] == "1"
+        assert float(lines["llamacpp:tokens_predicted_total"]) == float(lines["santacoder_generated_tokens_total"]) >= 6
+    with serving(own, Settings(metrics=False, slots=False, page=False)) as server:
+        assert [server.get(path).status for path in ("/metrics", "/slots", "/")] == [404] * 3
+
+
+def test_silence_is_broken(own: SantaCoder, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    from santacoder.server import events
+
+    monkeypatch.setattr(events, "SILENCE", 0.05)
+    with serving(own) as server:
+        connection = send(server, {**GOOD, "stream": True})
+        received = b""
+        while received.count(b":\n\n") < 2:
+            received += connection.recv(1 << 16)
+        slow.gate.set()
+        while b"[DONE]" not in received:
+            received += connection.recv(1 << 16)
+        connection.close()
+
+
+def test_rejections_and_health_do_not_wait_for_a_step(own: SantaCoder, slow: Slow) -> None:
+    """A step that takes long holds up nobody who needs no step."""
+    with serving(own, Settings(max_running=1, max_queue=0)) as server:
+        connection = send(server, LONG)
+        wait_for(lambda: slow.steps > 0)
+        began = time.monotonic()
+        assert server.post("/v1/completions", GOOD).status == 429
+        assert server.get("/health").status == 200
+        assert server.post("/tokenize", {"content": "a"}).status == 200
+        assert slow.steps == 1
+        assert time.monotonic() >= began
+        connection.close()
