@@ -19,8 +19,8 @@ from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 
 COMMANDS = (
-    "complete", "infill", "models", "download", "cache", "info", "tokenize", "bench", "convert", "quantize", "eval",
-    "completion",
+    "complete", "infill", "serve", "models", "download", "cache", "info", "tokenize", "bench", "convert", "quantize",
+    "eval", "completion",
 )  # fmt: skip
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

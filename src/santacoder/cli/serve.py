@@ -1,0 +1,128 @@
+"""`santacoder serve`: serve a model over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from santacoder.cli import options
+from santacoder.errors import MissingPackageError, SantaCoderError
+from santacoder.server.settings import LOOPBACK, SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from santacoder.model import SantaCoder
+
+HELP = "serve completions and infilling over HTTP, as OpenAI's and llama.cpp's servers do"
+EPILOG = """
+Needs pip install 'santacoder[serve]'. The keys of --api-key are visible to other users of the machine; those of
+--api-key-file and $SANTACODER_API_KEY are not. On SIGTERM or Ctrl-C, requests that run have --drain seconds to end; a
+second signal ends the process at once.
+"""
+KEY_VARIABLE = "SANTACODER_API_KEY"
+_METAVARS = {"int": "N", "float": "X", "alias": "NAME", "cors_origin": "ORIGIN", "allowed_host": "HOST"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EPILOG
+    options.add_model(parser)
+    options.add_threads(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8012, metavar="N", help="the port; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--api-key", action="append", default=[], metavar="KEY", help="a key that requests must have; repeatable"
+    )
+    parser.add_argument("--api-key-file", metavar="FILE", help="a file of such keys, one a line")
+    parser.add_argument("--insecure", action="store_true", help="listen elsewhere than on loopback without a key")
+    parser.add_argument("--quiet", action="store_true", help="log only what failed")
+    group = parser.add_argument_group("limits and defaults")
+    for name, setting in SETTINGS.items():
+        if "help" in setting.metadata:
+            _add_setting(group, name, str(setting.type), setting.default, setting.metadata)
+
+
+def _add_setting(group: Any, name: str, kind: str, default: Any, known: Any) -> None:
+    flag = name.replace("_", "-")
+    if kind == "bool":
+        group.add_argument(f"--no-{flag}", dest=name, action="store_false", help=f"do not {known['help']}")
+        return
+    keywords: dict[str, Any] = {"dest": name, "default": default, "metavar": _METAVARS.get(kind, _METAVARS.get(name))}
+    help = known["help"]
+    if kind.startswith("tuple"):
+        keywords |= {"action": "append", "default": []}
+    elif "choices" in known:
+        keywords |= {"choices": known["choices"], "metavar": None}
+    elif kind in ("int", "float"):
+        keywords["type"] = int if kind == "int" else float
+    if "(default" not in help and not kind.startswith("tuple"):
+        help = f"{help} (default: {default:g})" if kind == "float" else f"{help} (default: {default})"
+    group.add_argument(f"--{flag}", help=help, **keywords)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until a signal comes."""
+    settings = _settings(args)
+    try:
+        from santacoder.server.app import create_app
+        from santacoder.server.log import write_log
+        from santacoder.server.serving import bind, run
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the server needs the package {error.name}, which is not installed: pip install 'santacoder[serve]'"
+        ) from error
+    write_log(args.quiet)
+    try:
+        listener = bind(args.host, args.port)
+    except OSError as error:
+        raise SantaCoderError(f"cannot listen at {args.host}, port {args.port}: {error.strerror}") from error
+
+    def load_model() -> SantaCoder:
+        from santacoder import load
+
+        path = options.model_path(args)
+        app.state.service.file = path
+        return load(path, args.threads, args.context)
+
+    def tell() -> None:
+        host, port = listener.getsockname()[:2]
+        print(f"santacoder: {app.state.service.name} at http://{_in_url(host)}:{port}", file=sys.stderr)
+        for note in vars(args).pop("notes", ()):
+            print(f"santacoder: {note}", file=sys.stderr)
+
+    app = create_app(load_model, settings)
+    with listener:
+        server = run(app, listener, tell)
+    if server.service.failure is not None:
+        raise server.service.failure
+    if server.caught == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """Return what the server is started with.
+
+    Raises:
+        UsageError: it would listen elsewhere than on loopback without a key.
+        InvalidRequestError: a value is out of range.
+        OSError: the file of keys cannot be read.
+    """
+    given = {name: getattr(args, name) for name, setting in SETTINGS.items() if "help" in setting.metadata}
+    lines = options.read_text(args.api_key_file).splitlines() if args.api_key_file else []
+    keys = [*args.api_key, os.environ.get(KEY_VARIABLE, ""), *map(str.strip, lines)]
+    keys = [key for key in keys if key]
+    if not 0 <= args.port <= 65535:
+        raise options.UsageError(f"--port is {args.port}, but it must be in 0..65535")
+    if args.host not in LOOPBACK and not keys and not args.insecure:
+        raise options.UsageError(
+            f"{args.host} can be reached from other machines: set a key with --api-key-file, or add --insecure"
+        )
+    return Settings(api_keys=(*keys,), host=args.host, **given)
