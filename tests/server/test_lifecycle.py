@@ -180,19 +180,25 @@ def test_the_end(own: SantaCoder, slow: Slow) -> None:
         with pytest.raises(ConnectionRefusedError):
             server.connect()
     with serving(own) as again:  # the model is the caller's, and lives on
-        own.limits = santacoder.Limits()
         assert again.get("/health").status == 200
 
 
-def test_requests_that_run_may_end(own: SantaCoder, slow: Slow) -> None:
-    with serving(own, Settings(drain=30)) as server:
+@pytest.mark.parametrize("path", ["/v1/completions", "/completion", "/infill"])
+def test_requests_that_run_may_end(own: SantaCoder, slow: Slow, path: str) -> None:
+    limits = own.limits
+    with serving(own, Settings(drain=30, max_queue=3)) as server:
+        assert own.limits.max_waiting == 3
         replies: list[Reply] = []
-        running = in_thread(server, GOOD, replies)
+        body = {**GOOD, "input_prefix": "", "input_suffix": ""}
+        running = threading.Thread(target=lambda: replies.append(server.post(path, body)))
+        running.start()
         wait_for(lambda: own.counters().running == 1)
         server.server.stop()
+        wait_for(lambda: server.server.service.state == "stopping")
         slow.gate.set()
         running.join()
         assert replies[0].status == 200
+    assert own.limits == limits
 
 
 def test_a_fault_in_a_stream(own: SantaCoder, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,5 +101,7 @@ def test_every_path_is_there(server: LiveServer) -> None:
     assert routes - {"/", "/page.js", "/page.css", "/openapi.json"} == set(description["paths"])
     for path, methods in description["paths"].items():
         for method in methods:
-            reply = server.request(method.upper(), path.replace("{id}", "santacoder"), b"{}" if method == "post" else None)
+            reply = server.request(
+                method.upper(), path.replace("{id}", "santacoder"), b"{}" if method == "post" else None
+            )
             assert reply.status in (200, 400)

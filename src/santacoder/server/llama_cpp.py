@@ -32,8 +32,12 @@ _SAMPLERS: Final[dict[str, dict[str, Any]]] = {
 #: Accepted fields that change no text.
 _FLAGS: Final = ("cache_prompt", "timings_per_token", "return_progress")
 _NUMBERS: Final = ("n_keep", "n_cache_reuse", "min_keep", "sse_ping_interval")
-#: Names of options in this dialect.
-_NAMES: Final = {"max_tokens": "n_predict", "repetition_penalty": "repeat_penalty", "logprobs": "n_probs"}
+#: Options that `generation_settings` shows as they are, and their names in this dialect.
+_SHOWN: Final = {
+    "temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty", "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty", "stop": "stop", "ignore_eos": "ignore_eos", "min_indent": "n_indent",
+}  # fmt: skip
 
 
 class LlamaRequest:
@@ -207,7 +211,8 @@ class Answer:
     """Makes the objects of one answer."""
 
     def __init__(self, service: Service, asked: LlamaRequest) -> None:
-        self._service = service
+        self._name = service.name
+        self._context = service.model.context
         self._asked = asked
         self._tokenizer: Tokenizer = service.model.tokenizer
         self._predicted: dict[int, int] = {}
@@ -247,20 +252,19 @@ class Answer:
 
     def _final(self, index: int, completion: Completion, content: str) -> dict[str, Any]:
         asked, usage = self._asked, completion.usage
-        context = self._service.model.context
         whole_object = {
             "index": index,
             "content": content,
             "tokens": completion.tokens if asked.return_tokens and content == completion.text else [],
             "id_slot": asked.slot,
             "stop": True,
-            "model": self._service.name,
+            "model": self._name,
             "tokens_predicted": usage.completion_tokens,
             "tokens_evaluated": usage.prompt_tokens,
-            "generation_settings": self._settings(completion.seed, context),
+            "generation_settings": self._settings(completion.seed),
             "prompt": "",
             "has_new_line": "\n" in completion.text,
-            "truncated": completion.finish_reason == "length" and usage.total_tokens >= context,
+            "truncated": completion.finish_reason == "length" and usage.total_tokens >= self._context,
             "stop_type": self._stop_type(completion),
             "stopping_word": completion.stop_text or "",
             "tokens_cached": usage.total_tokens,
@@ -271,16 +275,16 @@ class Answer:
             whole_object["completion_probabilities"] = token_list(self._tokenizer, entries(of)) if content else []
         return whole_object if asked.shown is None else picked(whole_object, asked.shown)
 
-    def _settings(self, seed: int, context: int) -> dict[str, Any]:
-        options = {_NAMES.get(name, name): value for name, value in self._asked.options.items()}
-        bans = {token: False if bias == -math.inf else bias for token, bias in options.pop("logit_bias").items()}
-        n_predict = options["n_predict"]
+    def _settings(self, seed: int) -> dict[str, Any]:
+        options = self._asked.options
+        n_predict, biases = options["max_tokens"], options["logit_bias"].items()
         return {
-            **options,
+            **{shown: options[name] for name, shown in _SHOWN.items()},
             "n_predict": -1 if n_predict == _MOST else n_predict,
-            "logit_bias": [[token, bias] for token, bias in bans.items()],
-            "n_probs": options["n_probs"] or 0,
-            "n_ctx": context,
+            "logit_bias": [[token, False if bias == -math.inf else bias] for token, bias in biases],
+            "n_probs": options["logprobs"] or 0,
+            "t_max_predict_ms": 1e3 * (options["line_deadline"] or 0),
+            "n_ctx": self._context,
             "seed": seed,
             "stream": self._asked.stream,
         }

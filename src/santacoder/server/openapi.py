@@ -147,7 +147,7 @@ def _post(summary: str, fields: dict[str, Schema], required: list[str], answer: 
     body = {"type": "object", "properties": fields, "required": required}
     content: Schema = {"application/json": {"schema": answer}}
     if events:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from santacoder._version import __version__
-from santacoder.batching.limits import Limits
 from santacoder.gguf.config import expected_tensors
 from santacoder.model import SantaCoder
 from santacoder.server.errors import shutting_down, unavailable
@@ -105,7 +107,7 @@ class Service:
         """Load the model in a thread, if there is none yet; a failure is kept, and told to `on_failure`."""
         if self._model is None and not isinstance(self._source, SantaCoder):
             try:
-                self._use(await asyncio.to_thread(self._source))
+                await _in_thread(self._source, self._use)
             except Exception as error:
                 self.state, self.failure = "failed", error
                 self.on_failure()
@@ -117,9 +119,13 @@ class Service:
             self._digest = secrets.token_hex(8)  # of weights that are unknown, and equal to none
         else:
             self._digest, self.license = _digest(self.file), _license(self.file)
-        limits = self.settings
+        settings = self.settings
+        self._limits = model.limits
         model.limits = replace(
-            Limits(), max_running=limits.max_running, max_waiting=limits.max_queue, queue_timeout=limits.queue_timeout
+            model.limits,
+            max_running=settings.max_running,
+            max_waiting=settings.max_queue,
+            queue_timeout=settings.queue_timeout,
         )
         self._model = model
         self.created = int(time.time())
@@ -195,6 +201,27 @@ class Service:
             await asyncio.sleep(0.01)
         if self._model is not None and self._owns_model:
             self._model.close()
+        elif self._model is not None:
+            self._model.limits = self._limits
+
+
+async def _in_thread(source: Callable[[], SantaCoder], use: Callable[[SantaCoder], None]) -> None:
+    """Load a model in a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def work() -> None:
+        try:
+            use(source())
+        except Exception as error:
+            finish = partial(done.set_exception, error)
+        else:
+            finish = partial(done.set_result, None)
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(lambda: None if done.done() else finish())
+
+    threading.Thread(target=work, name="santacoder-load", daemon=True).start()
+    await done
 
 
 def _digest(file: str) -> str:
