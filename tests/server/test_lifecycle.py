@@ -277,3 +277,23 @@ def test_rejections_and_health_do_not_wait_for_a_step(own: SantaCoder, slow: Slo
         assert slow.steps == 1
         assert time.monotonic() >= began
         connection.close()
+
+
+def test_a_server_that_is_stopped_while_it_loads() -> None:
+    go = threading.Event()
+
+    def load() -> SantaCoder:
+        go.wait()
+        return santacoder.load(FILE, threads=1)
+
+    with serving(load) as server:
+        assert server.get("/health").status == 503
+    assert not server.thread.is_alive()
+    go.set()
+
+
+def test_a_deadline_is_counted(own: SantaCoder) -> None:
+    with serving(own, Settings(request_timeout=0)) as server:
+        reply = server.post("/completion", {"prompt": "a"})
+        assert (reply.json["content"], reply.json["stop_type"]) == ("", "limit")
+        wait_for(lambda: server.server.service.metrics.requests["completion", "deadline"] == 1)

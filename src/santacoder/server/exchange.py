@@ -24,6 +24,12 @@ from santacoder.server.strict_json import read_object, write_json
 log: Final = logging.getLogger("santacoder.server")
 
 KEY: Final = "santacoder.tally"
+#: In the scope of a request: the web page that may read its answer.
+ORIGIN: Final = "santacoder.origin"
+_EXPOSED: Final = {
+    "access-control-expose-headers": "retry-after, x-request-id, x-santacoder-ignored, x-santacoder-fim, "
+    "x-santacoder-context"
+}
 COMMON_HEADERS: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 
 
@@ -63,6 +69,9 @@ class Exchange:
                 tally.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update({"x-request-id": tally.id, **dict(COMMON_HEADERS)})
+                if origin := scope.get(ORIGIN):
+                    headers.update({"access-control-allow-origin": origin, **_EXPOSED})
+                    headers.add_vary_header("Origin")
             await send(message)
 
         try:

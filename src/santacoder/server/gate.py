@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from santacoder.server.errors import ApiError
+from santacoder.server.exchange import ORIGIN
 from santacoder.server.settings import LOOPBACK, Settings
 
 HEALTH: Final = frozenset({"/health", "/v1/health"})
 #: Paths that need no key.
 OPEN: Final = HEALTH | {"/", "/page.js", "/page.css"}
-#: Headers of our own that a web page may read.
-_EXPOSED: Final = "x-request-id, x-santacoder-ignored, x-santacoder-fim, x-santacoder-context, retry-after"
 
 
 class Gate:
@@ -41,7 +40,7 @@ class Gate:
         if origin and not listed and scope["path"] not in HEALTH and urlsplit(origin).netloc != headers.get("host"):
             raise _forbidden("Origin", origin)
         if listed:
-            send = _with_cors(send, origin)
+            scope[ORIGIN] = origin
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 await _preflight(headers)(scope, receive, send)
                 return
@@ -83,18 +82,6 @@ def _forbidden(header: str, value: str) -> ApiError:
         kind="permission_error",
         code="forbidden",
     )
-
-
-def _with_cors(send: Send, origin: str) -> Send:
-    async def send_with_cors(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = _EXPOSED
-            headers.add_vary_header("Origin")
-        await send(message)
-
-    return send_with_cors
 
 
 def _preflight(headers: Mapping[str, str]) -> Response:
