@@ -117,7 +117,8 @@ def run(app: Starlette, listener: socket.socket, ready: Callable[[], object]) ->
     Returns:
         The server, which says why it stopped.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs its own errors
+    for name in ("uvicorn.error", "asyncio"):  # the application logs its own errors, and clients may leave
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     server = Server(app)
     server.service.on_ready = ready
     asyncio.run(server.serve([listener]))
