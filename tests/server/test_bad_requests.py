@@ -16,17 +16,6 @@ C, L, I = "/v1/completions", "/completion", "/infill"  # noqa: E741
 TOO_LONG = {"kind": "exceed_context_size_error", "code": "context_length_exceeded", "n_prompt_tokens": int}
 
 
-@pytest.fixture(scope="module")
-def server(model: SantaCoder) -> Iterator[LiveServer]:
-    with serving(model) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def good(server: LiveServer) -> Any:
-    return server.good()
-
-
 def check(server: LiveServer, good: Any, reply: Reply, status: int, **members: object) -> None:
     """Check an answer's shape, and that the server goes on as before."""
     assert reply.status == status, reply.body

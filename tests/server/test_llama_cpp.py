@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ TIMINGS = {
     "cache_n", "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second", "predicted_n", "predicted_ms",
     "predicted_per_token_ms", "predicted_per_second",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(model: SantaCoder) -> Iterator[LiveServer]:
-    with serving(model) as server:
-        yield server
 
 
 def answer(server: LiveServer, path: str, **body: object) -> Any:

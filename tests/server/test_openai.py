@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,6 @@ from tests.support.http_server import LiveServer, serving
 C = "/v1/completions"
 SAMPLING = {"temperature": 0.9, "top_p": 0.95, "seed": 11, "max_tokens": 12}
 PROMPT = "def add(a, b):\n    return"
-
-
-@pytest.fixture(scope="module")
-def server(model: SantaCoder) -> Iterator[LiveServer]:
-    with serving(model) as server:
-        yield server
 
 
 def choices(server: LiveServer, **body: object) -> list[Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from santacoder.model import SantaCoder
 from santacoder.server import Settings, fields
 from santacoder.server.openapi import describe
-from tests.support.http_server import LiveServer, serving
+from tests.support.http_server import LiveServer
 
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "a", "max_tokens": 1},
@@ -26,12 +24,6 @@ WITH: dict[str, dict[str, Any]] = {
     "best_of": {"n": 1},
     "content": {"prompt": "a"},
 }
-
-
-@pytest.fixture(scope="module")
-def server(model: SantaCoder) -> Iterator[LiveServer]:
-    with serving(model) as server:
-        yield server
 
 
 def documented(path: str) -> dict[str, Any]:

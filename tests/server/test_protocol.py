@@ -24,17 +24,6 @@ LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 BODY = json.dumps(GOOD).encode()
 
 
-@pytest.fixture(scope="module")
-def server(model: SantaCoder) -> Iterator[LiveServer]:
-    with serving(model) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def good(server: LiveServer) -> Any:
-    return server.good()
-
-
 def statuses(received: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", received)]
 

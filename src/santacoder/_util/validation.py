@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 import os
 from numbers import Real
@@ -52,14 +53,21 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
 
 
 def check_number(name: str, value: object, low: float, high: float) -> float:
-    """Return the value as a float. Rejects bool.
+    """Return a finite number as a float.
 
     Raises:
         InvalidRequestError: it is not a number, or not in low..high.
     """
-    if isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high:  # type: ignore[operator]
-        return float(value)
-    raise invalid_argument(name, value, f"a number in {low:g}..{high:g}")
+    limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise invalid_argument(name, value, limit)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (low <= number <= high and math.isfinite(number)):
+        raise invalid_argument(name, value, limit)
+    return number
 
 
 def check_text(text: object) -> bytes:

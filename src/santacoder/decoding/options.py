@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict, TypeVar, cast
 
-from santacoder._util.validation import check_integer, format_value, invalid_argument
+from santacoder._util.validation import check_integer, check_number, format_value, invalid_argument
 from santacoder.errors import ContextOverflowError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -132,17 +132,7 @@ def _integer(option: Option, value: object) -> int:
 
 def _number(option: Option, value: object, name: str = "") -> float:
     """Check a number of an option, or of a part of it that has the name `name`."""
-    low, high = option.low or 0.0, math.inf if option.high is None else option.high
-    limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise invalid_argument(name or option.name, value, limit)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not (low <= number <= high and math.isfinite(number)):
-        raise invalid_argument(name or option.name, value, limit)
-    return number
+    return check_number(name or option.name, value, option.low or 0.0, math.inf if option.high is None else option.high)
 
 
 def _flag(option: Option, value: object) -> bool:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from santacoder._util.validation import check_integer, format_value
+from santacoder._util.validation import check_integer, check_number, format_value
 from santacoder.errors import InvalidRequestError
 from santacoder.server.errors import bad_request, unsupported
-from santacoder.server.settings import check_number
 
 T = TypeVar("T")
 

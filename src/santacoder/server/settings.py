@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from numbers import Real
 from typing import Any, Final, Literal
 
-from santacoder._util.validation import check_integer, invalid_argument
+from santacoder._util.validation import check_integer, check_number, invalid_argument
 from santacoder.errors import InvalidRequestError
 
 #: Addresses that only this machine can reach.
@@ -41,9 +39,11 @@ class Settings:
     top_p: float = _setting(0.95, "of requests that do not say", low=0, high=1)
     max_running: int = _setting(64, "samples in the batch", low=1, high=1024)
     max_queue: int = _setting(64, "samples that wait for their turn; 1000 for harnesses", low=0, high=1 << 20)
-    queue_timeout: float = _setting(60.0, "seconds that a sample waits for its turn", low=0)
-    request_timeout: float = _setting(600.0, "seconds after which a request gets its text so far", low=0)
-    drain: float = _setting(30.0, "seconds that requests may still run when the server is told to stop", low=0)
+    queue_timeout: float = _setting(60.0, "seconds that a sample waits for its turn", low=0, high=1e6)
+    request_timeout: float = _setting(600.0, "seconds after which a request gets its text so far", low=0, high=1e6)
+    drain: float = _setting(
+        30.0, "seconds that requests may still run when the server is told to stop", low=0, high=1e6
+    )
     max_body: int = _setting(4 << 20, "bytes of a request", low=1, high=1 << 30)
     max_n: int = _setting(64, "samples of one prompt", low=1, high=1 << 16)
     max_samples: int = _setting(256, "samples of one request", low=1, high=1 << 16)
@@ -83,7 +83,7 @@ def _checked(name: str, value: object, setting: Field[Any]) -> object:
     if kind == "int":
         return check_integer(name, value, limits["low"], limits["high"])
     if kind == "float":
-        return check_number(name, value, limits["low"], limits.get("high", math.inf))
+        return check_number(name, value, limits["low"], limits["high"])
     if kind == "bool":
         if not isinstance(value, bool):
             raise invalid_argument(name, value, "True or False")
@@ -99,21 +99,3 @@ def _checked(name: str, value: object, setting: Field[Any]) -> object:
     elif not isinstance(value, str) and not (value is None and kind.endswith("None")):
         raise invalid_argument(name, value, "a text")
     return value
-
-
-def check_number(name: str, value: object, low: float, high: float) -> float:
-    """Return a finite number as a float.
-
-    Raises:
-        InvalidRequestError: it is not a number, or not in low..high.
-    """
-    limit = f"a number in {low:g}..{high:g}" if high < math.inf else f"a finite number of {low:g} or more"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise invalid_argument(name, value, limit)
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not (low <= number <= high and math.isfinite(number)):
-        raise invalid_argument(name, value, limit)
-    return number
