@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from time import perf_counter
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from santacoder.model import SantaCoder
 from santacoder.server.errors import ApiError, bad_request, of_library, shutting_down, unavailable
 from santacoder.server.exchange import ClientGoneError, tally_of
 from santacoder.server.interrupt import Interrupt
+from santacoder.server.metrics import Tally
 from santacoder.server.prompts import OnePrompt, check_length
 from santacoder.server.service import Progress, Service
 from santacoder.server.settings import Settings
@@ -51,10 +53,10 @@ class Ask:
         return (len(self.prompts) + len(self.gaps)) * self.n
 
     @property
-    def characters(self) -> int:
-        """How much text there is to tokenize."""
+    def is_long(self) -> bool:
+        """Whether the loop's thread has other things to do than to tokenize it."""
         texts = sum(len(prompt) for prompt in self.prompts if isinstance(prompt, str))
-        return texts + sum(len(before) + len(after) for before, after in self.gaps)
+        return texts + sum(len(before) + len(after) for before, after in self.gaps) > SHORT
 
     def check(self, service: Service) -> None:
         """Check what needs no tokenizer.
@@ -74,6 +76,12 @@ class Ask:
             return model.astream_infill_many(self.gaps, self.n, **self.infilling, **self.options)
         return model.astream_many(self.prompts, self.n, **self.options)
 
+    async def finish(self, model: SantaCoder) -> list[list[Completion]]:
+        """Return the completions, [prompt or gap][sample]: with less work than all pieces take."""
+        if self.gaps:
+            return await model.ainfill_many(self.gaps, self.n, progress=False, **self.infilling, **self.options)
+        return await model.acomplete_many(self.prompts, self.n, progress=False, **self.options)
+
 
 def deadline(request: Request, settings: Settings) -> float:
     """Return the seconds after which a request gets its text so far: its header x-request-timeout-ms may want fewer.
@@ -90,31 +98,15 @@ def deadline(request: Request, settings: Settings) -> float:
     return min(int(given) / 1e3, settings.request_timeout)
 
 
-async def pieces(
-    service: Service, request: Request, ask: Ask, interrupt: Interrupt
-) -> AsyncGenerator[tuple[int, Piece], None]:
-    """Run what a request asks for, and yield each piece with the index of its sample.
-
-    Raises:
-        ApiError: the request is wrong, there is no room for it, or the model failed.
-        ClientGoneError: the client closed its connection.
-    """
-    tally = tally_of(request)
+@asynccontextmanager
+async def _running(service: Service, request: Request, ask: Ask, interrupt: Interrupt) -> AsyncIterator[Work]:
+    """Run the block for a request: check the request, end the block if the client leaves, and translate its errors."""
     watch = asyncio.ensure_future(_watch(request, interrupt))
-    task = next(_TASKS)
+    work = Work(service, tally_of(request), ask)
     try:
-        model = service.model
         ask.check(service)
-        model.check_room()
-        stream = await asyncio.to_thread(ask.stream, model) if ask.characters > SHORT else ask.stream(model)
-        async with aclosing(stream):
-            async for prompt, sample, piece in stream:
-                if piece.tokens or piece.text:
-                    tally.note_first()
-                _note_progress(service, ask, (task, prompt * ask.n + sample), piece)
-                if piece.completion is not None:
-                    _note(tally, piece.completion, sample)
-                yield prompt * ask.n + sample, piece
+        work.model.check_room()
+        yield work
     except QueueFullError as error:
         raise _queue_full(str(error)) from None
     except QueueTimeoutError as error:
@@ -127,8 +119,66 @@ async def pieces(
         raise of_library(error) from None
     finally:
         watch.cancel()
-        for index in range(ask.samples):
-            service.progress.pop((task, index), None)
+        work.end()
+
+
+class Work:
+    """A request that is at work: what is known of it so far."""
+
+    def __init__(self, service: Service, tally: Tally, ask: Ask) -> None:
+        self.model = service.model
+        self._service = service
+        self._tally = tally
+        self._task = next(_TASKS)
+        most = ask.options["max_tokens"]
+        self._progress = {(self._task, index): Progress(most) for index in range(ask.samples)}
+        service.progress.update(self._progress)
+
+    def note(self, index: int, first: bool, piece: Piece) -> None:
+        """Note a piece of sample `index`, which is the `first` of its prompt or another."""
+        if piece.tokens or piece.text:
+            self._tally.note_first(perf_counter() - self._tally.began)
+        progress = self._progress[self._task, index]
+        progress.tokens += len(piece.tokens)
+        progress.has_line_break |= "\n" in piece.text
+        if piece.completion is not None:
+            self.note_end(index, first, piece.completion)
+
+    def note_end(self, index: int, first: bool, completion: Completion) -> None:
+        """Note that sample `index` has ended."""
+        tally, usage, metrics = self._tally, completion.usage, self._service.metrics
+        self._service.progress.pop((self._task, index), None)
+        metrics.most_tokens = max(metrics.most_tokens, usage.total_tokens)
+        tally.note_first(completion.timings.prompt_seconds)
+        if first:  # the others share its prompt
+            tally.prompt_tokens += usage.prompt_tokens
+            tally.cached_tokens += completion.timings.cached_tokens
+        tally.generated_tokens += usage.completion_tokens
+        if tally.outcome != "deadline":
+            tally.outcome = completion.finish_reason
+
+    def end(self) -> None:
+        """Forget its samples."""
+        for key in self._progress:
+            self._service.progress.pop(key, None)
+
+
+async def pieces(
+    service: Service, request: Request, ask: Ask, interrupt: Interrupt
+) -> AsyncGenerator[tuple[int, Piece], None]:
+    """Run what a request asks for, and yield each piece with the index of its sample.
+
+    Raises:
+        ApiError: the request is wrong, there is no room for it, or the model failed.
+        ClientGoneError: the client closed its connection.
+    """
+    async with _running(service, request, ask, interrupt) as work:
+        stream = await asyncio.to_thread(ask.stream, work.model) if ask.is_long else ask.stream(work.model)
+        async with aclosing(stream):
+            async for prompt, sample, piece in stream:
+                index = prompt * ask.n + sample
+                work.note(index, sample == 0, piece)
+                yield index, piece
 
 
 async def completions(service: Service, request: Request, ask: Ask) -> list[Completion]:
@@ -137,22 +187,20 @@ async def completions(service: Service, request: Request, ask: Ask) -> list[Comp
     Raises:
         ApiError, ClientGoneError: as `pieces`.
     """
-    found: dict[int, Completion] = {}
     with service.at_work() as interrupt:
-        async with aclosing(pieces(service, request, ask, interrupt)) as stream:
-            async for index, piece in stream:
-                if piece.completion is not None:
-                    found[index] = piece.completion
-    return [found[index] for index in range(ask.samples)]
-
-
-def _note_progress(service: Service, ask: Ask, key: tuple[int, int], piece: Piece) -> None:
-    progress = service.progress.setdefault(key, Progress(ask.options["max_tokens"]))
-    progress.tokens += len(piece.tokens)
-    progress.has_line_break |= "\n" in piece.text
-    if piece.completion is not None:
-        del service.progress[key]
-        service.metrics.most_tokens = max(service.metrics.most_tokens, piece.completion.usage.total_tokens)
+        if ask.is_long:  # a stream can be tokenized in a thread
+            found: dict[int, Completion] = {}
+            async with aclosing(pieces(service, request, ask, interrupt)) as stream:
+                async for index, piece in stream:
+                    if piece.completion is not None:
+                        found[index] = piece.completion
+            return [found[index] for index in range(ask.samples)]
+        async with _running(service, request, ask, interrupt) as work:
+            rows = await ask.finish(work.model)
+            samples = [each for row in rows for each in row]
+            for index, completion in enumerate(samples):
+                work.note_end(index, index % ask.n == 0, completion)
+            return samples
 
 
 async def _watch(request: Request, interrupt: Interrupt) -> None:
@@ -160,16 +208,6 @@ async def _watch(request: Request, interrupt: Interrupt) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     interrupt.end(ClientGoneError())
-
-
-def _note(tally: Any, completion: Completion, sample: int) -> None:
-    usage = completion.usage
-    if sample == 0:  # the others share its prompt
-        tally.prompt_tokens += usage.prompt_tokens
-        tally.cached_tokens += completion.timings.cached_tokens
-    tally.generated_tokens += usage.completion_tokens
-    if tally.outcome != "deadline":
-        tally.outcome = completion.finish_reason
 
 
 def _queue_full(message: str) -> ApiError:

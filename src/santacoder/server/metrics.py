@@ -37,10 +37,10 @@ class Tally:
     began: float = 0.0
     first_token: float | None = None
 
-    def note_first(self) -> None:
-        """Note that text was sent, or is ready to be."""
+    def note_first(self, seconds: float) -> None:
+        """Note when the first text was there, unless that is known."""
         if self.first_token is None:
-            self.first_token = perf_counter() - self.began
+            self.first_token = seconds
 
 
 class Histogram:

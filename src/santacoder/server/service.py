@@ -51,7 +51,7 @@ class Service:
         created: when the model was loaded, in seconds since 1970.
         on_failure, on_ready: called when loading failed, and when the model is there.
         connections: tells how many are open.
-        progress: of the samples that are being written.
+        progress: of the samples of requests that are at work, the oldest first.
     """
 
     def __init__(self, source: SantaCoder | Callable[[], SantaCoder], settings: Settings) -> None:

@@ -7,12 +7,17 @@ import math
 import re
 from typing import Any, Final, NoReturn
 
-from santacoder.server.errors import bad_request
+from santacoder.server.errors import ApiError, bad_request
 
 DEPTH: Final = 64  # of nested arrays and objects
 DIGITS: Final = 20  # of an integer
 
-_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_TEXT: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+_ONE_KIND: Final = str.maketrans("{}", "[]")
+#: What a text has if it holds a number that is too long or too large; looking at each number would take far longer.
+_LONG_INTEGER: Final = re.compile(rf"[0-9]{{{DIGITS + 1}}}")
+_LARGE_FLOAT: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 #: Characters that some clients take for the end of a line; JSON may hold them only within texts.
 _LINE_ENDS: Final = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -30,17 +35,19 @@ def read_json(data: bytes) -> object:
         raise bad_request(f"the body is not UTF-8: its byte {error.start} is 0x{data[error.start]:02x}") from None
     if not text.strip():
         raise bad_request("the body is empty, but it must be a JSON object")
-    _check_depth(text)
     try:
         value: object = json.loads(
             text,
             object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
+            parse_int=_integer if _LONG_INTEGER.search(text) else None,
+            parse_float=_float if _LARGE_FLOAT.search(text) else None,
             parse_constant=_constant,
         )
     except json.JSONDecodeError as error:
         raise bad_request(f"the body is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(text)
     if _SURROGATE.search(text):
         _check_texts(value)
     return value
@@ -66,17 +73,18 @@ def write_json(value: object) -> bytes:
 
 
 def _check_depth(text: str) -> None:
+    """Refuse JSON that is nested too deep: each step takes away the innermost pairs of brackets."""
     if text.count("[") + text.count("{") <= DEPTH:
         return
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        if first in "[{":
-            depth += 1
-            if depth > DEPTH:
-                raise bad_request(f"the body is nested more than {DEPTH} deep")
-        elif first in "]}":
-            depth -= 1
+    brackets = _NO_BRACKETS.sub("", _TEXT.sub("", text)).translate(_ONE_KIND)
+    for _ in range(DEPTH):
+        brackets = brackets.replace("[]", "")
+    if brackets:
+        raise _too_deep()
+
+
+def _too_deep() -> ApiError:
+    return bad_request(f"the body is nested more than {DEPTH} deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
