@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+import santacoder
 from santacoder.model import SantaCoder
 from tests.support.http_server import LiveServer, serving
+from tests.support.paths import FILE
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +22,10 @@ def server(model: SantaCoder) -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def good(server: LiveServer) -> Any:
     return server.good()
+
+
+@pytest.fixture
+def own() -> Iterator[SantaCoder]:
+    """A model of the test's own, whose limits may be changed."""
+    with santacoder.load(FILE, threads=1) as model:
+        yield model

@@ -23,13 +23,6 @@ LONG = {"prompt": "a", "max_tokens": 1 << 20, "ignore_eos": True, "seed": 1, "te
 POST = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}"
 
 
-@pytest.fixture
-def own() -> Iterator[SantaCoder]:
-    """A model of the test's own, whose limits may be changed."""
-    with santacoder.load(FILE, threads=1) as model:
-        yield model
-
-
 def send(server: LiveServer, body: object) -> socket.socket:
     connection = server.connect()
     data = json.dumps(body)
@@ -297,3 +290,18 @@ def test_a_deadline_is_counted(own: SantaCoder) -> None:
         reply = server.post("/completion", {"prompt": "a"})
         assert (reply.json["content"], reply.json["stop_type"]) == ("", "limit")
         wait_for(lambda: server.server.service.metrics.requests["completion", "deadline"] == 1)
+
+
+def test_health_tells_when_nothing_moves(own: SantaCoder, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    from santacoder.server import service
+
+    monkeypatch.setattr(service, "STALLED", 0.0)
+    with serving(own, Settings(drain=5)) as server:
+        assert server.get("/health").json == {"status": "ok"}
+        connection = send(server, GOOD)
+        wait_for(lambda: slow.steps > 0)
+        wait_for(lambda: server.get("/health").status == 503)
+        assert server.get("/v1/health").error["type"] == "unavailable_error"
+        slow.gate.set()
+        wait_for(lambda: server.get("/health").status == 200)
+        connection.close()

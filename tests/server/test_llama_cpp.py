@@ -190,6 +190,33 @@ def test_texts_of_other_files_change_the_answer(server: LiveServer, model: Santa
         assert found["content"] == alone["content"]
 
 
+def test_a_model_without_markers(own: SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own.tokenizer, "fim_suffix_id", None)
+    with serving(own) as server:
+        reply = server.post("/infill", {"input_prefix": "a", "input_suffix": "b"})
+        assert (reply.status, reply.error["type"], reply.error["code"]) == (400, "not_supported_error", 400)
+        assert server.post("/v1/completions", {"prompt": "a", "suffix": "b"}).status == 400
+        assert server.post("/completion", {"prompt": "a", "n_predict": 1}).status == 200
+
+
+def test_lines_that_are_indented_less_end_the_text(server: LiveServer, model: SantaCoder) -> None:
+    options: Any = {"temperature": 0, "max_tokens": 60, "logit_bias": {model.tokenizer.encode("\n")[0]: 5.0}}
+    expected = model.complete(PROMPT, min_indent=4, **options)
+    bias = [[token, value] for token, value in options["logit_bias"].items()]
+    found = answer(server, "/completion", prompt=PROMPT, temperature=0, n_predict=60, n_indent=4, logit_bias=bias)
+    assert found["content"] == expected.text
+    assert found["generation_settings"]["n_indent"] == 4
+
+
+def test_a_line_is_shown_whatever_the_time(server: LiveServer, model: SantaCoder) -> None:
+    """Milliseconds for the text count from its first line break on."""
+    newline = model.tokenizer.encode("\n")[0]
+    bias = [[newline, False]]
+    body = {"prompt": PROMPT, "n_predict": 40, "ignore_eos": True, "logit_bias": bias, "stop": []}
+    whole = answer(server, "/completion", **body)
+    assert answer(server, "/completion", **body, t_max_predict_ms=1)["content"] == whole["content"]
+
+
 def test_props(server: LiveServer, model: SantaCoder) -> None:
     found = server.get("/props").json
     assert found["default_generation_settings"]["n_ctx"] == model.context

@@ -137,20 +137,18 @@ async def read_body(request: Request, most: int) -> dict[str, Any]:
         )
     length = request.headers.get("content-length", "0")
     size = int(length) if length.isdecimal() else 0
-    parts: list[bytes] = []
-    more = size <= most
-    while more:
+    body = bytearray()
+    more = True
+    while more and size <= most:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts.append(message.get("body", b""))
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-        size = max(size, sum(map(len, parts)))
-        if size > most:
-            break
+        size = max(size, len(body))
     if size > most:
         raise ApiError(413, f"the body has {size} bytes, but {most} are the most", code="body_too_large", closes=True)
-    return read_object(b"".join(parts))
+    return read_object(bytes(body))
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[None]]) -> None:
