@@ -175,8 +175,8 @@ def _objects(*names: str) -> Schema:
     return {"type": "object", "required": [*names]}
 
 
-def describe(settings: Settings) -> Schema:
-    """Return the description of a server with these settings."""
+def _paths(settings: Settings) -> dict[str, Schema]:
+    """Return what each path takes and returns."""
     final = {"type": ["object", "array"]}
     paths: dict[str, Schema] = {
         "/v1/completions": {
@@ -217,24 +217,28 @@ def describe(settings: Settings) -> Schema:
         paths["/slots"] = {"get": _get("List the samples that are being written")}
     if settings.metrics:
         paths["/metrics"] = {"get": _get("Count what the server did, for Prometheus", "text/plain")}
+    return paths
+
+
+def _error_schema() -> Schema:
+    """Return the shape of every error."""
     member = {"message": {"type": "string"}, "type": {"type": "string"}, "param": _TEXT}
-    error = {
+    inner = {
         "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["message", "type", "param", "code"],
-                "properties": {**member, "code": {"type": ["string", "integer", "null"]}},
-            }
-        },
+        "required": ["message", "type", "param", "code"],
+        "properties": {**member, "code": {"type": ["string", "integer", "null"]}},
     }
+    return {"type": "object", "required": ["error"], "properties": {"error": inner}}
+
+
+def describe(settings: Settings) -> Schema:
+    """Return the description of a server with these settings."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "santacoder", "version": __version__, "license": {"name": "Apache-2.0"}},
-        "paths": paths,
+        "paths": _paths(settings),
         "components": {
-            "schemas": {"Error": error},
+            "schemas": {"Error": _error_schema()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"key": []}] if settings.api_keys else [],
