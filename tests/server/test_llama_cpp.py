@@ -128,6 +128,8 @@ def test_streams(server: LiveServer, path: str, n: int) -> None:
     for index, expected in enumerate(objects):
         *parts, last = [event for event in events if event["index"] == index]
         assert [part["stop"] for part in parts] == [False] * len(parts)
+        if path == "/completion":
+            assert {part["tokens_evaluated"] for part in parts} == {expected["tokens_evaluated"]}
         assert "".join(part["content"] for part in parts) == expected["content"]
         assert [token for part in parts for token in part["tokens"]] == expected["tokens"]
         found = [each for part in parts for each in part["completion_probabilities"]]

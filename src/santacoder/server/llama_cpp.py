@@ -216,6 +216,7 @@ class Answer:
         self._asked = asked
         self._tokenizer: Tokenizer = service.model.tokenizer
         self._predicted: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
 
     def whole(self, found: list[Completion]) -> Any:
         """Return the final object, or an array of several."""
@@ -245,10 +246,16 @@ class Answer:
         return events
 
     def _prompt_tokens(self, index: int) -> int:
-        """Return the tokens of a prompt of ids; of others they are known at the end."""
+        """Return the number of a prompt's tokens; of gaps, whose texts may be cut, it is known at the end."""
         ask = self._asked.ask
-        prompt = ask.prompts[index // ask.n] if ask.prompts else ""
-        return 0 if isinstance(prompt, str) else len(prompt)
+        if ask.gaps:
+            return 0
+        number = index // ask.n
+        if number not in self._sizes:
+            prompt = ask.prompts[number]
+            ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+            self._sizes[number] = max(len(ids), 1)  # an empty one starts from the end of text
+        return self._sizes[number]
 
     def _final(self, index: int, completion: Completion, content: str) -> dict[str, Any]:
         asked, usage = self._asked, completion.usage
