@@ -10,7 +10,7 @@ from santacoder.errors import ContextOverflowError, InvalidRequestError, ModelCl
 INVALID: Final = "invalid_request_error"
 
 #: Endpoints of llama.cpp, whose errors have the HTTP status as their code.
-NUMERIC: Final = frozenset({"/completion", "/completions", "/infill", "/health", "/v1/health", "/props", "/slots"})
+NUMERIC: Final = frozenset({"/completion", "/completions", "/infill", "/health", "/props", "/slots"})
 
 
 class ApiError(Exception):

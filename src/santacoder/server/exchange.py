@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final
 from urllib.parse import quote
@@ -136,7 +135,7 @@ async def read_body(request: Request, most: int) -> dict[str, Any]:
             closes=True,
         )
     length = request.headers.get("content-length", "0")
-    size = int(length) if length.isdecimal() else 0
+    size = int(length[:20]) if length.isdecimal() else 0
     body = bytearray()
     more = True
     while more and size <= most:
@@ -149,27 +148,3 @@ async def read_body(request: Request, most: int) -> dict[str, Any]:
     if size > most:
         raise ApiError(413, f"the body has {size} bytes, but {most} are the most", code="body_too_large", closes=True)
     return read_object(bytes(body))
-
-
-async def while_connected(request: Request, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`, and cancel it when the client closes its connection.
-
-    Raises:
-        ClientGoneError: the client did so.
-    """
-    task = asyncio.ensure_future(work())
-    watch = asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        await task
-    finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
