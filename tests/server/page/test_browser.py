@@ -21,8 +21,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="the command chromium is not there"),
 ]
+PATIENCE = 120_000  # milliseconds, for hangs only
 expect = playwright.expect
-expect.set_options(timeout=HANG * 1000)
+expect.set_options(timeout=PATIENCE)
 FAILED = "Failed to load resource"  # what Chromium writes of every answer with an error
 CODE = "def add(a, b):\n"
 
@@ -54,7 +55,7 @@ def visit(browser: Any, server: PageServer) -> Iterator[Callable[..., Any]]:
 
     def visit(fragment: str = "", **options: Any) -> Any:
         context = browser.new_context(**options)
-        context.set_default_timeout(HANG * 1000)
+        context.set_default_timeout(PATIENCE)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()

@@ -487,8 +487,7 @@ window.addEventListener("hashchange", openLink);
 async function untilLoaded() {
   for (;;) {
     try {
-      await ask("health");
-      return $("model").textContent;
+      return await ask("health");
     } catch (error) {
       if (error.code !== "loading") throw error;
       $("model").textContent = "The model is being loaded…";
