@@ -190,7 +190,10 @@ function describe() {
   const tokens = usage?.completion_tokens ?? count;
   if (!tokens && state === "running") return "Reading the code…";
   const said = [`${tokens} ${tokens === 1 ? "token" : "tokens"}`];
-  if (first && last > first[0]) said.push(`${(((tokens - first[1]) * 1000) / (last - first[0])).toFixed(1)} a second`);
+  if (first && last > first[0]) {
+    const rate = ((tokens - first[1]) * 1000) / (last - first[0]);
+    said.push(`${rate.toFixed(rate < 100 ? 1 : 0)} a second`);
+  }
   if (state !== "running") said.push(`seed ${run.request.seed}`);
   const { finish, chars } = samples[shown];
   const ended = chars.length ? "ended by itself" : "ended at once, nothing to add";
