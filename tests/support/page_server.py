@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import santacoder
+from santacoder.server.page_files import PAGE, POLICY
 from tests.support.waiting import HANG
 
-PAGE: Final = Path(santacoder.__file__).parent / "server" / "page"
-TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
+FOLDER: Final = Path(santacoder.__file__).parent / "server" / "page"
 MODEL: Final = {"id": "some-model", "meta": {"n_params": 1124886528, "license": "some-license"}}
 
 
@@ -67,9 +63,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send a file of the page, or what the server says of itself."""
         self.server.headers.append((self.path, self.headers))
-        name = self.path.removeprefix("/") or "index.html"
-        if (PAGE / name).is_file():
-            return self._send(200, TYPES[Path(name).suffix], (PAGE / name).read_bytes())
+        if self.path in PAGE:
+            name, kind = PAGE[self.path]
+            return self._send(200, kind, (FOLDER / name).read_bytes())
         if self.path == "/health":
             if self.server.loading:
                 self.server.loading -= 1
@@ -129,11 +125,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send_json(refusal.status, {"error": refusal.error})
 
     def _send_json(self, status: int, value: Any) -> None:
-        self._send(status, "application/json", json.dumps(value).encode())
+        self._send(status, "application/json; charset=utf-8", json.dumps(value).encode())
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("Cache-Control", "no-store")

@@ -83,6 +83,11 @@ def generate(page: Any) -> None:
     page.locator("#code").press("Control+Enter")
 
 
+def generate_all(page: Any) -> None:
+    generate(page)
+    expect(page.locator("#done")).to_be_visible()
+
+
 def clipboard(page: Any) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
@@ -136,11 +141,13 @@ def test_gap(page: Any, server: PageServer, gap: str) -> None:
     server.script = [*events(["b"], at=11), *ending(1)]
     page.fill("#code", f"return a + {gap}\n")
     page.locator("#single_line").check()
-    generate(page)
+    generate_all(page)
     expect(page.locator("#result")).to_have_text("return a + b\n", use_inner_text=False)
+    expect(page.locator("#status")).to_contain_text("ended by itself")
     body = json.loads(server.bodies[0])
     assert (body["prompt"], body["suffix"], body["single_line"], "stop" in body) == ("return a + ", "\n", True, False)
     page.keyboard.press("Escape")
+    expect(page.locator("#code")).to_be_focused()
     expect(page.locator("#code")).to_have_value(f"return a + {gap}\n")
     assert page.evaluate("getSelection().toString()") == gap
 
@@ -163,7 +170,7 @@ def test_without_a_gap_the_line_ends_at_a_line_break(page: Any, server: PageServ
     server.script = ending(0)
     page.locator("#single_line").check()
     page.select_option("#shade", "never")
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("0 tokens")
     body = json.loads(server.bodies[0])
     assert (body["stop"], "single_line" in body, "logprobs" in body) == (["\n"], False, False)
@@ -193,7 +200,7 @@ def test_samples(page: Any, server: PageServer) -> None:
     (one, two), (three, four) = events(["a", "b"]), events(["c", "d"], index=1, finish="length")
     server.script = [one, three, two, four, *ending(4)]
     page.fill("#n", "2")
-    generate(page)
+    generate_all(page)
     expect(page.locator("#which")).to_have_text("Sample 1 of 2")
     expect(page.locator("#made")).to_have_text("ab")
     page.get_by_role("button", name="Next sample").click()
@@ -210,7 +217,7 @@ def test_keep(page: Any, server: PageServer) -> None:
     """The text becomes code, which can be undone."""
     server.script = [*events(["b"], at=11), *ending(1)]
     page.fill("#code", "return a + <FILL-HERE>\n")
-    generate(page)
+    generate_all(page)
     page.get_by_role("button", name="Keep").click()
     expect(page.locator("#code")).to_have_value("return a + b\n")
     page.keyboard.type("c")
@@ -223,7 +230,7 @@ def test_keep(page: Any, server: PageServer) -> None:
 def test_tokens_are_shaded_by_probability(page: Any, server: PageServer) -> None:
     """On hover only, or always; what is certain is not."""
     server.script = [*events(["a", "b", "c", "d", "e"], at=len(CODE), logprob=-0.8), *ending(5)]
-    generate(page)
+    generate_all(page)
     spans = page.locator("#made span")
     expect(spans).to_have_count(5)
     assert [spans.nth(i).get_attribute("class") for i in range(5)] == ["p2", "p2", "p3", "p4", "p4"]
@@ -242,7 +249,7 @@ def test_tokens_are_shaded_by_probability(page: Any, server: PageServer) -> None
 def test_tokens_are_explained(page: Any, server: PageServer) -> None:
     """By keys and by hovering: the alternatives, the best first; blanks are visible."""
     server.script = [*events([" a", "\n"], at=len(CODE)), *ending(2)]
-    generate(page)
+    generate_all(page)
     expect(page.locator("#made span")).to_have_count(2)
     page.locator("#result").press("ArrowRight")
     cells = page.locator("#token td")
@@ -273,7 +280,7 @@ def test_offsets_count_characters(page: Any, server: PageServer) -> None:
     }  # fmt: skip
     server.script = [{"choices": [choice]}, *ending(4)]
     page.fill("#code", code)
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("ended by itself")
     assert page.locator("#made span").all_inner_texts() == ["", "", "🎄", "x", ""]
     page.locator("#result").press("ArrowRight")
@@ -285,7 +292,7 @@ def test_text_is_text(page: Any, server: PageServer) -> None:
     markup = "<img src=x onerror=alert(1)></pre><b>"
     server.script = [*events([markup]), *ending(1)]
     page.fill("#code", markup)
-    generate(page)
+    generate_all(page)
     expect(page.locator("#result")).to_have_text(markup * 2)
     page.locator("#result").press("ArrowRight")
     assert page.locator("#token td").all_inner_texts()[0] == markup.replace(" ", "·")
@@ -300,7 +307,7 @@ def test_link_reproduces_the_text(page: Any, visit: Callable[..., Any], server: 
         page.fill(f"#{name}", value)
     page.fill("#n", "2")
     page.locator("#single_line").check()
-    generate(page)
+    generate_all(page)
     page.get_by_role("button", name="Next sample").click()
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#link")).to_have_text("Copied")
@@ -336,7 +343,7 @@ def test_curl_asks_the_same(page: Any, server: PageServer) -> None:
     server.script = [*events(["x"]), *ending(1)]
     page.fill("#code", "it's \"$HOME\" `id` \\n !! %s\n\t🎅<FILL-HERE>' \\\n'")
     page.get_by_text("The same with curl").click()
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("ended by itself")
     page.locator("#copy-curl").click()
     expect(page.locator("#copy-curl")).to_have_text("Copied")
@@ -370,7 +377,7 @@ def test_key(visit: Callable[..., Any], server: PageServer) -> None:
     expect(page.locator("#ask")).to_be_hidden()
     expect(page.get_by_role("alert")).to_be_hidden()
     server.script = [*events(["x"]), *ending(1)]
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("ended by itself")
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#link")).to_have_text("Copied")
@@ -465,7 +472,7 @@ def test_keyboard_reaches_everything(page: Any, server: PageServer) -> None:
     """In the order of the page, and with a visible mark."""
     server.script = [*events(["a"]), *events(["b"], index=1), *ending(2)]
     page.fill("#n", "2")
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("ended by itself")
     look = """() => {
         const {id, ariaLabel, textContent} = document.activeElement;
@@ -496,7 +503,7 @@ def test_narrow_screens(visit: Callable[..., Any], server: PageServer, scheme: s
     page.get_by_text("The same with curl").click()
     width = "document.documentElement.scrollWidth"
     assert page.evaluate(width) == 360
-    generate(page)
+    generate_all(page)
     expect(page.locator("#status")).to_contain_text("ended by itself")
     page.locator("#result").press("ArrowRight")
     assert page.evaluate(width) == 360
