@@ -6,6 +6,7 @@ const GAP = "<FILL-HERE>";
 const GAPS = /<FILL[-_]HERE>/;
 const TOP = 5; // alternatives that are shown for each token
 const DOUBTS = [0.8, 0.5, 0.2, 0.05]; // a token below the k-th of these probabilities has the shade k
+const SOON = 250; // ms; events that come closer together say little of the speed: then reading the code counts, too
 const NUMBERS = ["max_tokens", "temperature", "top_p", "repetition_penalty", "n"];
 const EXAMPLES = {
   Python: 'def is_palindrome(text: str) -> bool:\n    """Say whether a text reads the same backwards, but for case and spaces."""\n',
@@ -103,8 +104,9 @@ async function generate() {
   }
   request.seed ??= String(crypto.getRandomValues(new Uint32Array(1))[0]);
   const focused = document.activeElement;
-  const mine = { request, code: $("code").value, samples: [], stop: new AbortController(), state: "running", count: 0 };
-  mine.samples = Array.from({ length: request.n }, () => ({ chars: [], tokens: [], finish: null, drawn: 0 }));
+  const samples = Array.from({ length: request.n }, () => ({ chars: [], tokens: [], finish: null, drawn: 0 }));
+  const mine = { request, samples, code: $("code").value, stop: new AbortController(), state: "running", count: 0 };
+  mine.start = performance.now();
   [run, shown, current] = [mine, Math.min(shown, request.n - 1), -1];
   show();
   if (focused === $("code")) $("result").focus({ preventScroll: true });
@@ -186,12 +188,12 @@ function showStatus() {
 }
 
 function describe() {
-  const { state, samples, usage, first, last, count } = run;
+  const { state, samples, usage, start, first, last, count } = run;
   const tokens = usage?.completion_tokens ?? count;
   if (!tokens && state === "running") return "Reading the code…";
   const said = [`${tokens} ${tokens === 1 ? "token" : "tokens"}`];
-  if (first && last > first[0]) {
-    const rate = ((tokens - first[1]) * 1000) / (last - first[0]);
+  if (last > start) {
+    const rate = 1000 * (last - first[0] < SOON ? tokens / (last - start) : (tokens - first[1]) / (last - first[0]));
     said.push(`${rate.toFixed(rate < 100 ? 1 : 0)} a second`);
   }
   if (state !== "running") said.push(`seed ${run.request.seed}`);
