@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,18 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support.browser import expect, new_page, open_browser, read_clipboard
 from tests.support.page_server import Cut, PageServer, Refusal, ending, events
 from tests.support.waiting import HANG, wait_for
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="the command chromium is not there"),
-]
-PATIENCE = 120_000  # milliseconds, for hangs only
-expect = playwright.expect
-expect.set_options(timeout=PATIENCE)
+pytestmark = pytest.mark.browser
 FAILED = "Failed to load resource"  # what Chromium writes of every answer with an error
 CODE = "def add(a, b):\n"
 
@@ -31,10 +23,8 @@ CODE = "def add(a, b):\n"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """One browser for all tests of this file."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -51,22 +41,19 @@ def server() -> Iterator[PageServer]:
 @pytest.fixture
 def visit(browser: Any, server: PageServer) -> Iterator[Callable[..., Any]]:
     """Open the page anew, as another person would; in the end, nothing was wrong in any of them."""
-    contexts, mistakes = [], list[str]()
+    pages, mistakes = [], list[str]()
 
     def visit(fragment: str = "", **options: Any) -> Any:
-        context = browser.new_context(**options)
-        context.set_default_timeout(PATIENCE)
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        contexts.append(context)
-        page = context.new_page()
+        page = new_page(browser, **options)
+        pages.append(page)
         page.on("pageerror", lambda error: mistakes.append(str(error)))
         page.on("console", lambda message: mistakes.append(message.text) if FAILED not in message.text else None)
         page.goto(server.address + fragment)
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
     assert mistakes == []
 
 
@@ -86,10 +73,6 @@ def generate(page: Any) -> None:
 def generate_all(page: Any) -> None:
     generate(page)
     expect(page.locator("#done")).to_be_visible()
-
-
-def clipboard(page: Any) -> str:
-    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
 def digest(text: str) -> str:
@@ -169,11 +152,12 @@ def test_gap_is_marked_once(page: Any, server: PageServer) -> None:
 def test_without_a_gap_the_line_ends_at_a_line_break(page: Any, server: PageServer) -> None:
     server.script = ending(0)
     page.locator("#single_line").check()
+    page.fill("#seed", "007")
     page.select_option("#shade", "never")
     generate_all(page)
     expect(page.locator("#status")).to_contain_text("0 tokens")
     body = json.loads(server.bodies[0])
-    assert (body["stop"], "single_line" in body, "logprobs" in body) == (["\n"], False, False)
+    assert (body["stop"], body["seed"], "single_line" in body, "logprobs" in body) == (["\n"], 7, False, False)
 
 
 @pytest.mark.parametrize("stop", ["button", "Escape"])
@@ -311,7 +295,7 @@ def test_link_reproduces_the_text(page: Any, visit: Callable[..., Any], server: 
     page.get_by_role("button", name="Next sample").click()
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#link")).to_have_text("Copied")
-    link = urlsplit(clipboard(page))
+    link = urlsplit(read_clipboard(page))
     assert f"{link.scheme}://{link.netloc}{link.path}" == server.address
     fields = parse_qs(link.fragment)
     assert fields["code"] == [code]
@@ -350,7 +334,7 @@ def test_curl_asks_the_same(page: Any, server: PageServer) -> None:
     show = "curl() { for word; do printf '%s\\0' \"$word\"; done; }\n"
     for shell in ("sh", "bash"):
         done = subprocess.run(
-            [shell, "-c", show + clipboard(page)], capture_output=True, text=True, check=True, timeout=HANG
+            [shell, "-c", show + read_clipboard(page)], capture_output=True, text=True, check=True, timeout=HANG
         )
         address, flag, kind, data, body, end = done.stdout.split("\0")
         assert (address, flag, kind, data, end) == (
@@ -382,7 +366,7 @@ def test_key(visit: Callable[..., Any], server: PageServer) -> None:
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator("#link")).to_have_text("Copied")
     assert '-H "Authorization: Bearer $SANTACODER_API_KEY"' in page.text_content("#curl")
-    kept = [clipboard(page), page.content(), page.url, page.input_value("#key")]
+    kept = [read_clipboard(page), page.content(), page.url, page.input_value("#key")]
     kept += [
         str(page.evaluate(f"JSON.stringify({place})"))
         for place in ("localStorage", "sessionStorage", "document.cookie")

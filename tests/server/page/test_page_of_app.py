@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,15 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 import santacoder
+from tests.support.browser import new_page, open_browser, read_clipboard
 from tests.support.http_server import LiveServer, serving
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="the command chromium is not there"),
-]
-PATIENCE = 120_000  # milliseconds, for hangs only
+pytestmark = pytest.mark.browser
 SETTINGS: dict[str, Any] = {"max_tokens": 24, "temperature": 0.9, "top_p": 0.95, "seed": 18446744073709551615}
 
 
@@ -37,17 +31,12 @@ def server(model: santacoder.SantaCoder) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 def visit(browser: Any, server: LiveServer, fragment: str = "") -> Any:
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
+    page = new_page(browser)
     page.goto(f"http://127.0.0.1:{server.port}/{fragment}")
     page.locator("#model", has_text="parameters").wait_for()
     return page
@@ -88,7 +77,7 @@ def test_texts_are_those_of_the_library(
     assert [span for span in spans if span][1:-1] == [token for token in tokens if token][-len(spans) :][1:-1]
     page.get_by_role("button", name="Copy link").click()
     page.get_by_text("Copied").first.wait_for()
-    link = urlsplit(page.evaluate("navigator.clipboard.readText()"))
+    link = urlsplit(read_clipboard(page))
 
     other = visit(browser, server, f"#{link.fragment}")
     other.select_option("#shade", "never")

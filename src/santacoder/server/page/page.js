@@ -74,7 +74,9 @@ function readForm() {
   const request = { prompt: parts[0] };
   if (parts.length === 2) request.suffix = parts[1];
   for (const name of NUMBERS) request[name] = Number($(name).value);
-  request.seed = $("seed").value || undefined;
+  const seed = $("seed").value;
+  if (/\D/.test(seed)) throw new Error(`the seed is ${seed}, but it must be a whole number`);
+  request.seed = seed ? String(BigInt(seed)) : undefined; // JSON has no leading zeros
   if ($("single_line").checked) Object.assign(request, parts.length === 2 ? { single_line: true } : { stop: ["\n"] });
   if ($("shade").value) request.logprobs = TOP;
   return request;
@@ -213,15 +215,14 @@ function draw() {
   const start = [...run.request.prompt].length;
   const from = (i) => Math.min(chars.length, Math.max(0, tokens[i].at - start));
   while (made.childNodes.length > sample.drawn) made.lastChild.remove();
-  let at = 0;
   for (let i = sample.drawn; i < tokens.length; i++) {
     const last = i + 1 === tokens.length;
-    at = last ? chars.length : from(i + 1);
+    const end = last ? chars.length : from(i + 1);
     if (!last && tokens[i + 1].at - start <= chars.length) run.samples[shown].drawn = i + 1;
     const span = document.createElement("span");
     const doubt = DOUBTS.findLastIndex((limit) => Math.exp(tokens[i].logprob) < limit) + 1;
     span.className = `p${doubt}`;
-    span.textContent = chars.slice(i ? from(i) : 0, at).join("");
+    span.textContent = chars.slice(i ? from(i) : 0, end).join("");
     made.append(span);
   }
   if (!tokens.length) made.textContent = chars.join("");
