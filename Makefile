@@ -70,7 +70,7 @@ UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/t
 	engine/test_sharing gguf/test_types hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
 	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen process/test_exit \
 	process/test_numpy_errors process/test_process process/test_stalled_thread process/test_affinity process/test_other_systems quantize/test_mixes scoring/test_perplexity sources/test_hub \
-	sources/test_packaged text/test_infill_filters util/test_atomic_file util/test_regular_file
+	server/test_http_clients sources/test_packaged text/test_infill_filters util/test_atomic_file util/test_regular_file
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/%.py),$(wildcard tests/test_*.py tests/*/test_*.py))
 sanitize-extension:
 	$(call extension,$(SANITIZERS),sanitize)
