@@ -140,10 +140,8 @@ def ask(model: santacoder.SantaCoder, cursor: Cursor, call: str, way: str, room:
             return ids[: len(ids) - taken], owed
         mode: Any = call
         room = model.context - MAX_TOKENS
-        ids, _, owed = healed_infill_prompt(
-            tokenizer, cursor.before, cursor.after, mode, room, typing=False, heal=heals
-        )
-    return ids, owed
+        asked = healed_infill_prompt(tokenizer, cursor.before, cursor.after, mode, room, typing=False, heal=heals)
+    return asked.token_ids.tolist(), asked.owed
 
 
 def rest_bits(model: santacoder.SantaCoder, cursor: Cursor, call: str, way: str) -> float:

@@ -22,6 +22,7 @@ import santacoder
 from santacoder.batching.calls import Call
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.policy import MAX_RUNNING
+from santacoder.batching.limits import Limits
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.sequence import State
@@ -165,7 +166,7 @@ class TestAHookThatBlocks:
 
     def test_streams_that_nobody_reads_take_no_memory_of_others(self, parts: tuple[Transformer, Tokenizer]) -> None:
         transformer, tokenizer = parts
-        scheduler = Scheduler(transformer, cache_bytes=3 * transformer.block_bytes)
+        scheduler = Scheduler(transformer, Limits(cache_bytes=3 * transformer.block_bytes))
         params = SamplingParams(max_tokens=4, ignore_eos=True, logits_processor=disfavour)
         streams = [scheduler.stream(new_sequence(tokenizer, [5 + i] * 20, params)) for i in range(6)]
         for stream in streams:

@@ -23,7 +23,7 @@ from santacoder.errors import QueueFullError, QueueTimeoutError
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.holding import engine_held
 from tests.support.paths import FILE
-from tests.support.samples import CODE, Counted, facts, new_sequence
+from tests.support.samples import CODE, Counted, facts, new_sequence, run_until
 from tests.support.waiting import HANG, wait_for
 
 FULL = "3 samples run or wait already, as many as may: try again later"
@@ -138,7 +138,7 @@ class TestQueue:
         scheduler.step()
         samples = [sample(tokenizer, 2), sample(tokenizer, 3)]
         scheduler.submit(late, samples)
-        scheduler.run_until(late, lambda: all(each.ended for each in samples))
+        run_until(scheduler, late, lambda: all(each.ended for each in samples))
         for each in samples:
             assert isinstance(each.error, QueueTimeoutError)
             assert str(each.error) == LATE

@@ -19,7 +19,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.requests import check_request, new_sequences
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
-from tests.support.samples import CODE, PROMPTS, facts, new_sequence
+from tests.support.samples import CODE, PROMPTS, facts, new_sequence, run_until
 
 LONG = CODE * 5
 
@@ -208,7 +208,7 @@ class TestPromptLogprobs:
         good = new_sequence(tokenizer, "import os", SamplingParams(max_tokens=8, seed=1))
         scheduler, call = Scheduler(Faulty()), Call()
         scheduler.submit(call, [bad, good])
-        scheduler.run_until(call, lambda: bad.ended and good.ended)
+        run_until(scheduler, call, lambda: bad.ended and good.ended)
         assert str(bad.error) == "the logits of position 3 hold a NaN or an infinity"
         alone = new_sequence(tokenizer, "import os", SamplingParams(max_tokens=8, seed=1))
         Scheduler(transformer).finish([alone])
