@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 import santacoder
 from santacoder.batching.calls import Call
 from santacoder.batching.hook_runner import HookRunner
-from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.limits import Limits
+from santacoder.batching.policy import MAX_RUNNING
 from santacoder.batching.scheduler import Scheduler
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.sequence import State

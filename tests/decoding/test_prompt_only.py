@@ -60,6 +60,12 @@ class TestNoTokens:
         then = session.infill("def f(a):\n    return ", "\n", max_tokens=4)
         assert then.timings.cached_tokens == kept - 1
 
+    def test_hooks_are_not_asked(self, model: santacoder.SantaCoder) -> None:
+        asked: list[str] = []
+        options: dict[str, Any] = {"logits_processor": lambda ids, logits: asked.append("a"), "stopping": asked.append}
+        assert model.complete(CODE, max_tokens=0, **options).finish_reason == "length"
+        assert asked == []
+
     def test_less_is_refused(self, model: santacoder.SantaCoder) -> None:
         with pytest.raises(
             santacoder.InvalidRequestError, match=r"^max_tokens is -1, but it must be an integer of 0 or"
@@ -154,6 +160,17 @@ class TestPromptLogprobs:
         assert (completion.timings.prompt_tokens, completion.timings.cached_tokens) == (len(prompt), 0)
         again = session.complete(prompt, max_tokens=2)
         assert again.timings.prompt_tokens == 1
+
+    def test_hooks_see_the_text_only(self, model: santacoder.SantaCoder) -> None:
+        lengths: list[int] = []
+
+        def process(ids: Any, logits: Any) -> None:
+            lengths.append(len(ids))
+
+        completion = model.complete(LONG, max_tokens=3, prompt_logprobs=0, logits_processor=process, ignore_eos=True)
+        assert logprobs(completion) == model.score(LONG).logprobs
+        first = completion.usage.prompt_tokens
+        assert lengths == [first, first + 1, first + 2]
 
     def test_beside_others_whose_texts_stay_the_same(self, model: santacoder.SantaCoder) -> None:
         options: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "ignore_eos": True}

@@ -26,19 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.fork import watch_forks
+from santacoder.batching.cache_room import CacheRoom
 from santacoder.batching.calls import Call
 from santacoder.batching.counters import Counters, Meter
 from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
-from santacoder.batching.policy import Rows, count_dropped, find_prefix, in_turn, is_unwanted, plan_step
-from santacoder.batching.prefix_cache import PrefixCache
-from santacoder.batching.shared_scores import share_scores
-from santacoder.batching.step import StepRunner, run_step
+from santacoder.batching.policy import Rows, in_turn, is_unwanted, plan_step
+from santacoder.batching.step import StepRunner, parts_of, run_scoring, scores_prompts
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
-from santacoder.engine.kv_cache import KV_BLOCK
 from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, SantaCoderError, StepAbandonedError
 from santacoder.text.infilling import Reading
 from santacoder.text.token_ids import TokenIds
@@ -53,7 +51,7 @@ class Scheduler(Generic[E]):
     def __init__(self, engine: E, limits: Limits | None = None) -> None:
         self._engine: E | None = engine
         self._limits = limits or Limits()
-        self._prefixes = PrefixCache(self._limits.prefixes)
+        self._room = CacheRoom(self._limits, engine.block_bytes)
         self._meter = Meter()
         self._gave_up = False  # the last step
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
@@ -88,7 +86,8 @@ class Scheduler(Generic[E]):
     def limits(self, limits: Limits) -> None:
         with self._lock.lock:
             self._limits = limits
-            self._prefixes.resize(limits.prefixes)
+            self._room.limit(limits)
+            self._note_news()
             for call in self._calls:
                 call.has_deadlines |= limits.queue_timeout is not None
             self._lock.wake_all()  # those that wait may have to give up earlier
@@ -111,10 +110,8 @@ class Scheduler(Generic[E]):
         return None if speed is None else Reading(int(speed * seconds), self._count_uncached)
 
     def _count_uncached(self, prompt: TokenIds) -> int:
-        """Count the tokens of a prompt that no cache holds, or will hold when the batch has read them."""
         with self._lock.lock:
-            prefix = find_prefix(prompt, self._running, self._prefixes.entries)
-        return prompt.size - prefix.length if prefix else 1
+            return self._room.count_uncached(prompt, self._running)
 
     def check_room(self) -> None:
         """Check that a call may come now.
@@ -134,7 +131,7 @@ class Scheduler(Generic[E]):
     @property
     def blocks(self) -> int:
         """Number of kv_blocks that the batch may need and that kept prefixes hold."""
-        return sum(sequence.blocks for sequence in self._running) + self._prefixes.blocks
+        return self._room.blocks(self._running)
 
     @property
     def sequences(self) -> list[Sequence]:
@@ -319,14 +316,14 @@ class Scheduler(Generic[E]):
                     sequence.error = ModelClosedError("the model is closed")
                 self._end(sequence)
             self._calls, self._running = {}, []
-            self._prefixes = PrefixCache(self._limits.prefixes)
+            self._room.forget()
             self._lock.wake_all()
             self._lock.await_others()
 
     def forget(self) -> None:
         """Free the memory of kept prefixes."""
         with self._lock.lock:
-            self._prefixes = PrefixCache(self._limits.prefixes)
+            self._room.forget()
 
     def after_fork(self) -> None:
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
@@ -362,8 +359,12 @@ class Scheduler(Generic[E]):
         plan = plan_step(batch, engine.chunk)
         begin, gave_up = perf_counter(), self._gave_up
         self._gave_up = True
+        abandon = partial(self._unwanted, plan, gave_up)
         try:
-            logits = run_step(engine, plan, lambda: self._unwanted(plan, gave_up))
+            if scores_prompts(plan):
+                logits = run_scoring(engine, plan, abandon)
+            else:
+                logits = engine.forward_batch(parts_of(plan), [rows.wanted for rows in plan], abandon)
         except StepAbandonedError:
             return
         self._gave_up = False
@@ -373,9 +374,8 @@ class Scheduler(Generic[E]):
     def _unwanted(self, plan: list[Rows[Sequence]], again: bool) -> bool:
         if self.closed or all(map(_is_gone, plan)):
             return True
-        unwanted = sum(
-            n for rows in plan if (n := rows.token_ids.size) > 1 and _is_gone(rows)
-        )  # single rows weigh nothing
+        parts = [rows for rows in plan if rows.token_ids.size > 1]  # single rows weigh nothing
+        unwanted = sum(rows.token_ids.size for rows in parts if _is_gone(rows))
         return unwanted > 0 and is_unwanted(unwanted, sum(rows.token_ids.size for rows in plan), again)
 
     def _retire(self) -> None:
@@ -385,9 +385,7 @@ class Scheduler(Generic[E]):
                 sequence.expire()
             if sequence.ended:
                 self._meter.generated_tokens += sequence.generated
-                cache = sequence.release()
-                if cache is not None:
-                    self._prefixes.add(sequence.token_ids, cache, sequence.request.scores)
+                self._room.keep(sequence)
                 self._end(sequence)
         self._running = [sequence for sequence in self._running if not sequence.ended]
 
@@ -395,9 +393,8 @@ class Scheduler(Generic[E]):
         """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
-        most = self._limits.max_running
+        skipped, most = 0, self._limits.max_running
         places = most - sum(sequence.held is None for sequence in self._running)
-        skipped = 0
         for call, sequence in in_turn(_head(call, most) for call in tuple(self._calls)):
             if skipped == most or (places <= 0 and not sequence.ended):
                 break
@@ -407,8 +404,8 @@ class Scheduler(Generic[E]):
                 if not self._start(engine, sequence):
                     skipped += 1
                     continue
-                places -= 1
                 call.begun = True
+                places -= 1
             gone.add(id(sequence))
             changed[call] = None
         for call in changed:
@@ -426,29 +423,12 @@ class Scheduler(Generic[E]):
         if sequence.cache is not None:
             sequence.use(sequence.cache)
         else:
-            kept = self._prefixes.entries
-            batch = self._running if sequence.request.scores is None else share_scores(sequence, self._running, kept)
-            prefix = find_prefix(sequence.prompt, batch, kept, sequence.reads_from)
-            if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK):
+            cache = self._room.cache_for(sequence, self._running, engine.new_cache)
+            if cache is None:
                 return False
-            sequence.use(engine.new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length))
+            sequence.use(cache)
         self._meter.cached_tokens += sequence.reused
         self._running.append(sequence)
-        return True
-
-    def _most_blocks(self) -> int:
-        return max(self._limits.cache_bytes // self.engine.block_bytes, 1)
-
-    def _make_room(self, blocks: int) -> bool:
-        """Drop kept prefixes as needed; return whether so many kv_blocks fit. A lone sequence runs in any case.
-
-        Those that wait for a thread to ask their hooks, of streams that nobody reads for example, do not count.
-        """
-        kept = [entry.cache.blocks for entry in self._prefixes.entries]
-        dropped = count_dropped(self.blocks + blocks - self._most_blocks(), kept)
-        if dropped is None and any(each.held is None or not each.asks_itself for each in self._running):
-            return False
-        self._prefixes.drop_oldest(len(kept) if dropped is None else dropped)
         return True
 
     def _advance(self, plan: list[Rows[Sequence]], logits: NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""One pass of a model for the sequences of a step, and what becomes of its logits where prompts are scored."""
+"""What a step needs of a model, and what becomes of its logits where prompts are scored."""
 
 from __future__ import annotations
 
@@ -38,20 +38,27 @@ class StepRunner(Protocol):
     ) -> Iterator[NDArray[np.float32]]: ...
 
 
-def run_step(engine: StepRunner, plan: list[Rows[Sequence]], abandon: Callable[[], bool]) -> NDArray[np.float32]:
-    """Run a step and return the logits that `plan` wants, (rows, V); score prompts where that was asked for.
+def parts_of(plan: list[Rows[Sequence]]) -> list[tuple[TokenIds, KVCache]]:
+    """Return what the model runs."""
+    return [(rows.token_ids, _cache(rows.sequence)) for rows in plan]
+
+
+def scores_prompts(plan: list[Rows[Sequence]]) -> bool:
+    """Return whether a step has rows whose logits score the next token of a prompt."""
+    return any(map(_count_scored, plan))
+
+
+def run_scoring(engine: StepRunner, plan: list[Rows[Sequence]], abandon: Callable[[], bool]) -> NDArray[np.float32]:
+    """Run a step that scores prompts, and return the logits that `plan` wants, (rows, V).
 
     Raises:
         StepAbandonedError: `abandon` said so; the caches may be longer than what was scored.
     """
-    parts = [(rows.token_ids, _cache(rows.sequence)) for rows in plan]
     scored = [_count_scored(rows) for rows in plan]
-    if not any(scored):
-        return engine.forward_batch(parts, [rows.wanted for rows in plan], abandon)
     outputs = [count + rows.wanted for count, rows in zip(scored, plan, strict=True)]
     uses = iter(_uses(plan, scored))  # by the caches' lengths before the step
     wanted: list[NDArray[np.float32]] = []
-    for piece in engine.iter_logits_batch(parts, PIECE_ROWS, outputs, abandon):
+    for piece in engine.iter_logits_batch(parts_of(plan), PIECE_ROWS, outputs, abandon):
         for row in piece:
             sequence, position = next(uses)
             if sequence is None:

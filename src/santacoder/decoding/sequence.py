@@ -264,7 +264,7 @@ class Sequence:
     @property
     def has_hooks(self) -> bool:
         """Whether functions of the caller are asked before its tokens are chosen."""
-        return self.request.params.has_hooks
+        return self.request.params.has_hooks and self.request.params.max_tokens > 0
 
     @property
     def asks_itself(self) -> bool:
@@ -287,13 +287,11 @@ class Sequence:
             NumericalError: logits are not finite.
             HookError: a hook failed.
         """
-        guard = nullcontext() if guard is None else guard
         if not self.request.params.max_tokens:
-            with guard:
-                if not self.ended:
-                    self._clock.note_first()
-                    self._emit("", "length")
+            self._clock.note_first()
+            self._emit("", "length")
             return
+        guard = nullcontext() if guard is None else guard
         right = 0
         for row, draft_id in zip(logits, (*draft_ids, None), strict=True):
             adjusted = self._processed(row)
