@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
 
@@ -39,8 +40,9 @@ HERE = Path(__file__).parent
 BEGIN, END = "<!-- made by `make soak`: -->", "<!-- end -->"
 HANG_SECONDS = 10.0
 MAX_MILLISECONDS, MAX_KB = 100.0, 16 << 10  # what a refusal may cost
+MAX_LEAK = 1024  # bytes that a request may leave behind
 #: Each section's share of the time; time left over goes to the next ones.
-SHARES = {"mutants": 0.3, "checkpoints": 0.2, "load": 0.3, "peer": 0.15, "bugs": 1.0}
+SHARES = {"mutants": 0.25, "checkpoints": 0.2, "load": 0.3, "server": 0.4, "peer": 0.2, "bugs": 1.0}
 
 
 class Worker:
@@ -241,8 +243,34 @@ class Soak:
     def load(self) -> None:
         """Run concurrent requests, dropped streams and forks."""
         seconds = self.deadline("load") - time.monotonic()
-        command = [sys.executable, str(HERE / "soak_load.py"), str(FILE), f"{seconds:.0f}"]
-        last = ""
+        completions, wrong, forks, slope = self._last_line("soak_load.py", seconds, "[0, 0, 0, null]")
+        self.row("completions by 8 threads at once", f"{completions}, with {forks} forks in the middle")
+        self.row("wrong answers", str(wrong))
+        self._leak("memory left behind by a completion", slope)
+        if wrong or (slope or 0) > MAX_LEAK:
+            self.findings.append(f"load: {wrong} wrong answers, {slope} bytes a call")
+
+    def server(self) -> None:
+        """Run good, bad, slow and cut clients of a server, which is killed and started again in the middle."""
+        seconds = self.deadline("server") - time.monotonic()
+        good, refused, bad, slow, cut, wrong, hung, kills, slope = self._last_line(
+            "soak_server.py", seconds, "[0, 0, 0, 0, 0, 0, 0, 0, null]"
+        )
+        clients = f"{good} answered, {refused} came too early, {bad} bad, {slow} slow, {cut} cut off"
+        self.row("requests to a server by 12 clients", f"{clients}, with {kills} kill and restart of the server")
+        self.row("server: wrong answers, hangs", f"{wrong}, {hung}")
+        self._leak("server: memory left behind by a request", slope)
+        if wrong or hung or (slope or 0) > MAX_LEAK:
+            self.findings.append(f"server: {wrong} wrong answers, {hung} hangs, {slope} bytes a request")
+
+    def _leak(self, name: str, slope: float | None) -> None:
+        grown = "too little was seen to tell" if slope is None else f"{slope:.0f} bytes (limit {MAX_LEAK})"
+        self.row(name, grown)
+
+    def _last_line(self, script: str, seconds: float, nothing: str) -> list[Any]:
+        """Run a script that reports its progress, and return its last report."""
+        command = [sys.executable, str(HERE / script), str(FILE), f"{seconds:.0f}"]
+        last = nothing
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
@@ -251,14 +279,10 @@ class Soak:
             except BaseException:
                 process.kill()
                 raise
-            finally:
-                completions, wrong, forks, slope = json.loads(last or "[0, 0, 0, null]")
-                self.row("completions by 8 threads at once", f"{completions}, with {forks} forks in the middle")
-                self.row("wrong answers", str(wrong))
-                grown = "too little was seen to tell" if slope is None else f"{slope:.0f} bytes (limit 1024)"
-                self.row("memory left behind by a completion", grown)
-        if process.returncode or wrong or (slope or 0) > 1024:
-            self.findings.append(f"load: status {process.returncode}, {wrong} wrong answers, {slope} bytes a call")
+        if process.returncode:
+            self.findings.append(f"{script}: status {process.returncode}")
+        report: list[Any] = json.loads(last)
+        return report
 
     def peer(self, python: str) -> None:
         """Try llama-cpp-python in such processes: all malformed files, and mutants as far as time allows."""
@@ -363,6 +387,7 @@ def run(soak: Soak, peer: str | None) -> None:
         worker.stop()
     soak.checkpoints()
     soak.load()
+    soak.server()
     if peer is not None:
         soak.peer(peer)
     soak.bugs()

@@ -84,17 +84,17 @@ class Load:
         resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
         if self.completions >= WARM_UP:
             self.memory.append((self.completions, resident))
-        print(json.dumps([self.completions, self.wrong, self.forks, self.slope()]), flush=True)
+        print(json.dumps([self.completions, self.wrong, self.forks, slope(self.memory)]), flush=True)
 
-    def slope(self) -> float | None:
-        """Return the bytes that a completion leaks, by least squares; None while there is too little data."""
-        if len(self.memory) < 3:
-            return None
-        calls = [call for call, _ in self.memory]
-        bytes_ = [resident for _, resident in self.memory]
-        mean_calls, mean_bytes = sum(calls) / len(calls), sum(bytes_) / len(bytes_)
-        spread = sum((call - mean_calls) ** 2 for call in calls)
-        return sum((c - mean_calls) * (b - mean_bytes) for c, b in self.memory) / spread if spread else None
+
+def slope(memory: list[tuple[int, int]]) -> float | None:
+    """Return the bytes that a call leaks, by least squares over (calls, resident bytes); None with too little data."""
+    if len(memory) < 3:
+        return None
+    mean_calls = sum(calls for calls, _ in memory) / len(memory)
+    mean_bytes = sum(resident for _, resident in memory) / len(memory)
+    spread = sum((calls - mean_calls) ** 2 for calls, _ in memory)
+    return sum((c - mean_calls) * (b - mean_bytes) for c, b in memory) / spread if spread else None
 
 
 def main() -> None:
