@@ -132,15 +132,33 @@ def test_a_full_queue(own: SantaCoder, slow: Slow) -> None:
         assert server.get("/slots?fail_on_no_slot=1").status == 200
 
 
+def test_requests_that_come_at_once_are_counted_before_they_wait(own: SantaCoder, slow: Slow) -> None:
+    with serving(own, Settings(max_running=2, max_queue=3, drain=5)) as server:
+        connections = [server.connect() for _ in range(20)]
+        data = json.dumps({**GOOD, "prompt": "a"})
+        for connection in connections:
+            connection.sendall(POST.format(len(data), data).encode())
+        wait_for(lambda: server.server.service.metrics.requests["completions", "rejected"] == 15)
+        wait_for(lambda: own.counters().running + own.counters().waiting == 5)
+        slow.gate.set()
+        statuses = sorted(connection.recv(1 << 16).split()[1] for connection in connections)
+        assert statuses == [b"200"] * 5 + [b"429"] * 15
+        for connection in connections:
+            connection.close()
+        wait_for(lambda: own.counters().running == 0)
+        assert server.good()
+
+
 def test_a_request_larger_than_an_empty_queue(own: SantaCoder) -> None:
     with serving(own, Settings(max_running=2, max_queue=1)) as server:
         reply = server.post("/v1/completions", {**GOOD, "n": 8})
         assert len(reply.json["choices"]) == 8
 
 
-def test_a_request_that_waits_too_long(own: SantaCoder) -> None:
+def test_a_request_that_waits_too_long(own: SantaCoder, slow: Slow) -> None:
+    slow.creeps = True  # the first request would take seconds
     with serving(own, Settings(max_running=1, queue_timeout=0.05, drain=5)) as server:
-        first = send(server, {**LONG, "n": 64})
+        first = send(server, LONG)
         wait_for(lambda: own.counters().running == 1)
         reply = server.post("/v1/completions", GOOD)
         assert (reply.status, reply.error["code"]) == (503, "queue_timeout")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -105,8 +105,8 @@ async def _running(service: Service, request: Request, ask: Ask, interrupt: Inte
     work = Work(service, tally_of(request), ask)
     try:
         ask.check(service)
-        work.model.check_room()
-        yield work
+        async with service.admission.let_in(work.model, ask.samples) as work.let_go:
+            yield work
     except QueueFullError as error:
         raise _queue_full(str(error)) from None
     except QueueTimeoutError as error:
@@ -123,10 +123,16 @@ async def _running(service: Service, request: Request, ask: Ask, interrupt: Inte
 
 
 class Work:
-    """A request that is at work: what is known of it so far."""
+    """A request that is at work: what is known of it so far.
+
+    Attributes:
+        model: the model.
+        let_go: to be called right before its samples are queued.
+    """
 
     def __init__(self, service: Service, tally: Tally, ask: Ask) -> None:
         self.model = service.model
+        self.let_go: Callable[[], None] = lambda: None
         self._service = service
         self._tally = tally
         self._task = next(_TASKS)
@@ -174,6 +180,7 @@ async def pieces(
     """
     async with _running(service, request, ask, interrupt) as work:
         stream = await asyncio.to_thread(ask.stream, work.model) if ask.is_long else ask.stream(work.model)
+        work.let_go()
         async with aclosing(stream):
             async for prompt, sample, piece in stream:
                 index = prompt * ask.n + sample
@@ -196,6 +203,7 @@ async def completions(service: Service, request: Request, ask: Ask) -> list[Comp
                         found[index] = piece.completion
             return [found[index] for index in range(ask.samples)]
         async with _running(service, request, ask, interrupt) as work:
+            work.let_go()
             rows = await ask.finish(work.model)
             samples = [each for row in rows for each in row]
             for index, completion in enumerate(samples):

@@ -18,6 +18,7 @@ from typing import Final, Literal
 from santacoder._version import __version__
 from santacoder.gguf.config import expected_tensors
 from santacoder.model import SantaCoder
+from santacoder.server.admission import Admission
 from santacoder.server.errors import shutting_down, unavailable
 from santacoder.server.interrupt import Interrupt
 from santacoder.server.metrics import Metrics
@@ -43,6 +44,7 @@ class Service:
     Attributes:
         settings: what the server was started with.
         metrics: counts of requests.
+        admission: who may wait.
         state: whether it can answer.
         file: the file that the model was loaded from, or None.
         failure: why loading the model failed.
@@ -57,6 +59,7 @@ class Service:
     def __init__(self, source: SantaCoder | Callable[[], SantaCoder], settings: Settings) -> None:
         self.settings: Final = settings
         self.metrics: Final = Metrics()
+        self.admission: Final = Admission()
         self.state: State = "loading"
         self.failure: BaseException | None = None
         self.created = int(time.time())
