@@ -97,10 +97,16 @@ class LiveServer:
 
 
 @contextmanager
-def serving(model: SantaCoder | Callable[[], SantaCoder], settings: Settings | None = None) -> Iterator[LiveServer]:
-    """Serve a model until the block ends."""
+def serving(
+    model: SantaCoder | Callable[[], SantaCoder], settings: Settings | None = None, stops: bool = True
+) -> Iterator[LiveServer]:
+    """Serve a model until the block ends, or, if it `stops`, until the model cannot be loaded."""
     listener = bind("127.0.0.1", 0)
-    server = Server(create_app(model, settings or Settings(drain=5)))
+    app = create_app(model, settings or Settings(drain=5))
+    on_failure = app.state.service.on_failure
+    server = Server(app)
+    if not stops:
+        server.service.on_failure = on_failure
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), name="server")
     thread.start()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from time import perf_counter
 from typing import Any, Final
@@ -16,11 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from santacoder.errors import SantaCoderError
 from santacoder.server.errors import ApiError, internal, of_library
+from santacoder.server.log import log
 from santacoder.server.metrics import Metrics, Tally
 from santacoder.server.strict_json import read_object, write_json
-
-#: One line for each request; never a text, a key, a query string or a header.
-log: Final = logging.getLogger("santacoder.server")
 
 KEY: Final = "santacoder.tally"
 #: In the scope of a request: the web page that may read its answer.

@@ -18,7 +18,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from santacoder.server.errors import ApiError
 from santacoder.server.events import CLOSES
-from santacoder.server.exchange import COMMON_HEADERS, log, new_id
+from santacoder.server.exchange import COMMON_HEADERS, new_id
+from santacoder.server.log import log
 from santacoder.server.strict_json import write_json
 
 HEAD_BYTES: Final = 32 << 10

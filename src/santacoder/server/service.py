@@ -21,6 +21,7 @@ from santacoder.model import SantaCoder
 from santacoder.server.admission import Admission
 from santacoder.server.errors import shutting_down, unavailable
 from santacoder.server.interrupt import Interrupt
+from santacoder.server.log import log
 from santacoder.server.metrics import Metrics
 from santacoder.server.settings import Settings
 
@@ -51,7 +52,8 @@ class Service:
         name: the model's name in answers.
         fingerprint: equal ones give equal bytes.
         created: when the model was loaded, in seconds since 1970.
-        on_failure, on_ready: called when loading failed, and when the model is there.
+        on_failure: called when loading failed; unless it is set, the log gets the reason.
+        on_ready: called when the model is there.
         connections: tells how many are open.
         progress: of the samples of requests that are at work, the oldest first.
     """
@@ -65,7 +67,7 @@ class Service:
         self.created = int(time.time())
         self.file = settings.model_file
         self.license: str | None = None
-        self.on_failure: Callable[[], object] = lambda: None
+        self.on_failure: Callable[[], object] = self._log_failure
         self.on_ready: Callable[[], object] = lambda: None
         self.connections: Callable[[], int] = lambda: 0
         self.progress: dict[tuple[int, int], Progress] = {}  # by the number of a request and the index of its sample
@@ -82,10 +84,12 @@ class Service:
         """The model.
 
         Raises:
-            ApiError: it is not loaded yet, or the server was told to stop.
+            ApiError: it is not loaded, or the server was told to stop.
         """
         if self.state == "stopping":
             raise shutting_down()
+        if self.state == "failed":
+            raise unavailable("the model could not be loaded", "load_failed", 60)
         if self._model is None:
             raise unavailable("the model is being loaded", "loading", 5)
         return self._model
@@ -116,6 +120,9 @@ class Service:
                 self.on_failure()
                 return
         self.on_ready()
+
+    def _log_failure(self) -> None:
+        log.error("the model could not be loaded: %s", self.failure)
 
     def _use(self, model: SantaCoder) -> None:
         if self.file is None:
