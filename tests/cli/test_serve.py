@@ -82,6 +82,13 @@ def test_keys(tmp_path: Path) -> None:
         assert ask(port, "a") == 401
 
 
+def test_keys_that_are_empty(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("\n \n")
+    assert fails("serve", "--api-key", "", status=2).startswith("--api-key is empty")
+    assert "holds no key" in fails("serve", "--api-key-file", str(tmp_path / "keys"), status=2)
+    assert "No such file" in fails("serve", "--api-key-file", str(tmp_path / "none"))
+
+
 def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "bad.gguf").write_bytes(b"GGUF")
     message = fails("serve", "--port", "0", "--model", str(tmp_path / "bad.gguf"))

@@ -103,6 +103,24 @@ def run(args: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
+def _keys(args: argparse.Namespace) -> list[str]:
+    """Return the keys of all sources.
+
+    Raises:
+        UsageError: a source that was named has none.
+        OSError: the file of keys cannot be read.
+    """
+    if not all(args.api_key):
+        raise options.UsageError("--api-key is empty")
+    keys = [*args.api_key, *filter(None, [os.environ.get(KEY_VARIABLE)])]
+    if args.api_key_file is not None:
+        lines = [*filter(None, map(str.strip, options.read_text(args.api_key_file).splitlines()))]
+        if not lines:
+            raise options.UsageError(f"{args.api_key_file} holds no key")
+        keys += lines
+    return keys
+
+
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -111,14 +129,12 @@ def _settings(args: argparse.Namespace) -> Settings:
     """Return what the server is started with.
 
     Raises:
-        UsageError: it would listen elsewhere than on loopback without a key.
+        UsageError: it would listen elsewhere than on loopback without a key, or as in `_keys`.
         InvalidRequestError: a value is out of range.
         OSError: the file of keys cannot be read.
     """
     given = {name: getattr(args, name) for name, setting in SETTINGS.items() if "help" in setting.metadata}
-    lines = options.read_text(args.api_key_file).splitlines() if args.api_key_file else []
-    keys = [*args.api_key, os.environ.get(KEY_VARIABLE, ""), *map(str.strip, lines)]
-    keys = [key for key in keys if key]
+    keys = _keys(args)
     if not 0 <= args.port <= 65535:
         raise options.UsageError(f"--port is {args.port}, but it must be in 0..65535")
     if args.host not in LOOPBACK and not keys and not args.insecure:
