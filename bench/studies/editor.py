@@ -40,7 +40,7 @@ from typing import Any
 import santacoder
 
 ROWS, COLUMNS = 50, 140
-PATIENCE = 10.0  # seconds until a key counts as one without a suggestion
+PATIENCE = 5.0  # seconds until a key counts as one without a suggestion
 HINT = "ff772f"  # the color of suggestions in llama.vim
 SETTINGS = """\
 set nocompatible noswapfile nobackup shortmess+=IF noshowmode laststatus=0 noruler termguicolors t_RV= t_RS= t_RB= t_RF=
@@ -175,9 +175,6 @@ def press_keys(terminal: Terminal, relay: Relay, text: str, pause: float) -> dic
         shown, asked, line = terminal.hint(), len(relay.lines), typed
         start = time.perf_counter()
         terminal.type("\r" if key == "\n" else key)
-        if not line.strip():  # a line that holds nothing is asked about by its own rules
-            terminal.wait(pause)
-            continue
         came = terminal.wait(PATIENCE, partial(suggests, terminal, line, shown))
         spent = 1000 * (time.perf_counter() - start)
         kind = "server" if any(each.strip() == line.strip() for each in relay.lines[asked:]) else "plugin"
