@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, Final
@@ -60,19 +60,27 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._begin_to_stop)
 
     def _begin_to_stop(self) -> None:
+        self._told_to_stop.set()
         self.service.stop()
         assert self._loop is not None
         self._loop.call_later(self.service.settings.drain, self.service.interrupt)
 
+    async def main_loop(self) -> None:
+        """Wait until the server is told to stop; once a second, where uvicorn does ten times, look at the clock."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), 1.0)
+
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until it is told to stop."""
         self._loop = asyncio.get_running_loop()
+        self._told_to_stop = asyncio.Event()
         try:
             await super().serve(sockets)
         finally:
             self._loop = None
 
-    @contextmanager
+    @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals, where the process lets this thread; a second one ends the process at once."""
         try:
