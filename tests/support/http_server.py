@@ -102,6 +102,7 @@ def serving(
 ) -> Iterator[LiveServer]:
     """Serve a model until the block ends, or, if it `stops`, until the model cannot be loaded."""
     listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
     app = create_app(model, settings or Settings(drain=5))
     on_failure = app.state.service.on_failure
     server = Server(app)
@@ -111,7 +112,7 @@ def serving(
     thread.start()
     try:
         wait_for(lambda: server.started)
-        yield LiveServer(server, listener.getsockname()[1], thread)
+        yield LiveServer(server, port, thread)
     finally:
         server.stop()
         thread.join(30)
