@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, default=8012, metavar="N", help="the port; 0 takes a free one (default: %(default)s)"
     )
     parser.add_argument(
-        "--api-key", action="append", default=[], metavar="KEY", help="a key that requests must have; repeatable"
-    )
+        "--api-key", action="append", default=[], metavar="KEY",
+        help="a key that requests must have; repeatable; other users of this machine can see it",
+    )  # fmt: skip
     parser.add_argument("--api-key-file", metavar="FILE", help="a file of such keys, one a line")
     parser.add_argument("--insecure", action="store_true", help="listen elsewhere than on loopback without a key")
     parser.add_argument("--quiet", action="store_true", help="log only what failed")
