@@ -102,7 +102,10 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str], message: str) -> 
 
 def test_options_are_those_of_complete() -> None:
     fields = set(llm_plugin.Model.Options.model_fields)
-    others = {"logit_bias", "logprobs", "any_token", "lookup", "stop_tokens"}
+    others = {
+        "logit_bias", "logprobs", "prompt_logprobs", "any_token", "lookup", "stop_tokens", "logits_processor",
+        "stopping",
+    }  # fmt: skip
     assert fields == {*santacoder.SamplingOptions.__annotations__, *llm_plugin._MODEL_FIELDS} - others
 
 

@@ -139,10 +139,11 @@ def test_arguments_of_generation_are_passed_on(lm: Any) -> None:
         "frequency_penalty": 0.5, "presence_penalty": 0.25, "seed": 9,
     }  # fmt: skip
     options = lm._options({**sampled, "max_gen_toks": None, "max_new_tokens": 7, "max_tokens": 9, "until": ["a", ""]})
-    assert options == {**sampled, "max_tokens": 7, "stop": ["a"]}
+    assert options == {**sampled, "max_tokens": 7, "stop": ["a"], "token_healing": False}
     found = lm.generate_until(instances(("def f(", {**sampled, "max_gen_toks": 8})), disable_tqdm=True)
-    assert found == [lm.model.complete("def f(", max_tokens=8, **sampled).text]
-    defaults = {"stop": [], "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 1234}
+    assert found == [lm.model.complete("def f(", max_tokens=8, token_healing=False, **sampled).text]
+    defaults: dict[str, Any] = {"stop": [], "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "seed": 1234}
+    defaults["token_healing"] = False
     assert lm._options({}) == defaults
     assert lm._options(dict.fromkeys([*sampled, "until", "do_sample", "max_gen_toks", "max_tokens"])) == defaults
     assert lm._options({"do_sample": True}) == {**defaults, "temperature": 1.0}
