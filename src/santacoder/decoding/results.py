@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from santacoder.engine.fpenv import default_fpenv
-
 if TYPE_CHECKING:
     from santacoder.decoding.logprobs import TokenLogprobs
 
@@ -127,6 +125,8 @@ class Completion(_Parts):
     @property
     def mean_logprob(self) -> float | None:
         """The mean log-probability of the tokens, an end of text included; None if there are none, or none was kept."""
+        from santacoder.engine.fpenv import default_fpenv  # needs the extension, which a parser of the command does not
+
         entries = [*(self.logprobs or ()), *filter(None, [self.end_logprobs])]
         with default_fpenv():
             return math.fsum(entry.logprob for entry in entries) / len(entries) if entries else None
