@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import santacoder
+from santacoder.batching import hook_runner
 from santacoder.batching.calls import Call
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
@@ -30,7 +31,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.hook_mixes import WAYS, Answer, jobs, serially
 from tests.support.interrupting import interrupt
-from tests.support.samples import CODE, alone, facts, new_sequence, run_until
+from tests.support.samples import CODE, Counted, alone, facts, new_sequence, run_until
 from tests.support.waiting import HANG, wait_for
 
 OPTIONS: dict[str, Any] = {"max_tokens": 8, "temperature": 1.0, "seed": 3, "ignore_eos": True}
@@ -82,6 +83,35 @@ def test_any_mix_gives_the_serial_answers(
 ) -> None:
     """With `--hypothesis-profile=thorough` 10,000 mixes, 2,500 each way."""
     assert way(packaged, mix) == [serially(packaged, job) for job in mix]
+
+
+def test_hooks_that_answer_soon_share_steps(
+    parts: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_runner, "GATHERING", 1e9)
+    monkeypatch.setattr(hook_runner, "MOST_SECONDS", HANG)
+    engine = Counted(parts[0])
+    params = SamplingParams(max_tokens=9, ignore_eos=True, lookup=False, logits_processor=disfavour)
+    Scheduler(engine).finish([new_sequence(parts[1], [5 + i] * 3, params) for i in range(5)])
+    assert engine.rows == [5 * 3] + [5] * 8
+
+
+def test_a_request_that_comes_while_a_step_waits_for_hooks(
+    parts: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = Scheduler(parts[0])
+    params = SamplingParams(max_tokens=4, ignore_eos=True, logits_processor=disfavour)
+    held, late = (new_sequence(parts[1], [token], params) for token in (5, 6))
+    scheduler.submit(Call(single=held), [held])
+    scheduler.step()
+    assert held.state is State.HELD
+    call = Call(single=late)
+    monkeypatch.setattr(HookRunner, "gather", lambda *_: scheduler.submit(call, [late]))
+    scheduler.step()
+    monkeypatch.undo()
+    assert scheduler._is_due()
+    run_until(scheduler, call, lambda: late.ended)
+    assert late.generated == 4
 
 
 class TestAHookThatBlocks:

@@ -11,13 +11,16 @@ import _thread
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final
 
-from santacoder.batching.engine_lock import EngineLock
+from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import SantaCoderError
 
 IDLE: Final = 1.0  # seconds after which a thread that has nothing to do ends
+GATHERING: Final = 0.25  # of the time of a step that the next one waits for hooks: another step takes longer
+MOST_SECONDS: Final = 0.02  # that it waits
 
 
 class HookRunner:
@@ -35,6 +38,7 @@ class HookRunner:
         self._bell = threading.Condition(self._guard)
         self._queue = deque[Sequence]()
         self._idle = 0  # threads that wait for the bell
+        self._gathering = Waiter()  # a leader that waits for answers
 
     def ask(self, sequence: Sequence) -> None:
         """Ask the hooks of a sequence that is held, and note what they say; an error is that of the sequence."""
@@ -50,12 +54,14 @@ class HookRunner:
             raise
         finally:
             with self._lock.lock:
-                sequence.held = None
+                sequence.held, held.answered = None, True
                 call = sequence.call
                 if call is not None:
                     call.advanced(sequence)
                     self._lock.wake([call])
                 self._resume()
+                if self._gathering.done():
+                    self._gathering.wake()
 
     def hand_over(self, sequences: Iterable[Sequence]) -> None:
         """Have threads ask the hooks of those that are held and have no thread; with the lock held."""
@@ -65,6 +71,25 @@ class HookRunner:
                 if not sequence.asks_itself:
                     self._submit(sequence)
                 held.handed_over = True
+
+    def gather(self, sequences: Iterable[Sequence], step_seconds: float) -> None:
+        """Wait, as the leader and with the lock held, for hooks that answer soon, so that their sequences share a step.
+
+        What is held for longer than a part of the time of a step is not waited for: a hook that blocks delays others
+        once for each of its tokens, and by no more than that.
+        """
+        patience = min(GATHERING * step_seconds, MOST_SECONDS)
+        begin = monotonic()
+        fresh = [held for each in sequences if (held := each.held) is not None and held.since > begin - patience]
+        self._gathering.done = lambda: all(held.answered for held in fresh)
+        try:
+            while not self._gathering.done():
+                left = max(held.since for held in fresh if not held.answered) + patience - monotonic()
+                if left <= 0:
+                    return
+                self._gathering.sleep(self._lock.lock, left)
+        finally:
+            self._gathering.done = lambda: False
 
     def _submit(self, sequence: Sequence) -> None:
         with self._guard:

@@ -54,6 +54,7 @@ class Scheduler(Generic[E]):
         self._room = CacheRoom(self._limits, engine.block_bytes)
         self._meter = Meter()
         self._gave_up = False  # the last step
+        self._step_seconds = 0.0  # that it took
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
@@ -349,8 +350,10 @@ class Scheduler(Generic[E]):
             self._retire()
             self._admit(engine)
             self._hooks.hand_over(self._running)
-            batch = [sequence for sequence in self._running if sequence.held is None]
-            self._has_news = bool(batch)
+            self._has_news = False
+            self._hooks.gather(self._running, self._step_seconds)  # requests may come while it waits
+            batch = [sequence for sequence in self._running if sequence.held is None and not sequence.ended]
+            self._has_news |= bool(batch)
         if not batch:
             return
         for sequence in batch:
@@ -368,7 +371,8 @@ class Scheduler(Generic[E]):
         except StepAbandonedError:
             return
         self._gave_up = False
-        self._meter.count_step(plan, perf_counter() - begin)
+        self._step_seconds = perf_counter() - begin
+        self._meter.count_step(plan, self._step_seconds)
         self._advance(plan, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], again: bool) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,14 +26,18 @@ class Held:
     Attributes:
         logits: (1 + draft tokens, V) float32, as in `Sequence.advance`.
         draft_ids: the draft tokens.
+        since: when the step ended, by `time.monotonic`.
         handed_over: whether a thread has been told to ask the hooks, or knows it.
         taken: whether one of several that may have been told does.
+        answered: whether the hooks have been asked.
     """
 
     logits: NDArray[np.float32]
     draft_ids: list[int]
+    since: float = field(default_factory=monotonic)
     handed_over: bool = False
     taken: bool = False
+    answered: bool = False
 
 
 def process_logits(processor: LogitsProcessor, token_ids: TokenIds, logits: NDArray[np.float32]) -> NDArray[np.float32]:
