@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -276,6 +277,28 @@ class TestWhoAsks:
         expected = facts(model.complete(CODE, **OPTIONS, logits_processor=contrast))
         [[first], [second]] = model.complete_many([CODE, CODE], **OPTIONS, logits_processor=contrast)
         assert facts(first) == facts(second) == expected
+
+    def test_one_at_a_time_while_they_answer_soon(
+        self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("santacoder.batching.hook_runner.SLOW", HANG)
+        alone = threading.Lock()
+
+        def note(*_: Any) -> None:
+            assert alone.acquire(blocking=False)
+            time.sleep(0.001)  # lets others run
+            alone.release()
+
+        model.complete_many([CODE] * 8, **OPTIONS, logits_processor=note)
+
+    def test_others_join_when_hooks_block(self, model: santacoder.SantaCoder) -> None:
+        """Each waits for all."""
+        barrier = threading.Barrier(8, timeout=HANG)
+
+        def meet(*_: Any) -> None:
+            barrier.wait()
+
+        model.complete_many([CODE] * 8, **OPTIONS, logits_processor=meet)
 
     def test_threads_end(self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("santacoder.batching.hook_runner.IDLE", 0.001)

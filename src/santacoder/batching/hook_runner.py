@@ -1,8 +1,8 @@
 """Asks the hooks of sequences between two steps, without the lock: one that blocks delays its own sequence only.
 
 A thread that waits for a single sequence asks its hooks itself. For calls with several sequences, and for tasks of an
-event loop, there are threads of their own: as many as hooks are at work at the same time, each there only while there
-is work.
+event loop, there are threads of their own: one while hooks answer soon, and more when some block, each there only while
+there is work.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import _thread
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -18,6 +19,7 @@ from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import SantaCoderError
 
+SLOW: Final = 0.002  # seconds after which a hook has another thread ask the next one
 IDLE: Final = 1.0  # seconds after which a thread that has nothing to do ends
 GATHERING: Final = 0.25  # of the time of a step that the next one waits for hooks: another step takes longer
 MOST_SECONDS: Final = 0.02  # that it waits
@@ -37,7 +39,10 @@ class HookRunner:
         self._guard = threading.Lock()  # taken by its own methods: those of the condition are Python
         self._bell = threading.Condition(self._guard)
         self._queue = deque[Sequence]()
-        self._idle = 0  # threads that wait for the bell
+        self._idle = 0  # threads that wait for the bell, or are about to
+        self._watching = 0  # those of them that wait for a hook to be slow
+        self._asking = 0  # threads that ask a hook
+        self._asked = 0.0  # when the last of them began
         self._gathering = Waiter()  # a leader that waits for answers
 
     def ask(self, sequence: Sequence) -> None:
@@ -94,27 +99,69 @@ class HookRunner:
     def _submit(self, sequence: Sequence) -> None:
         with self._guard:
             self._queue.append(sequence)
-            starts = self._idle < len(self._queue)
-            if not starts:
-                self._bell.notify()
+            starts = self._call_thread()
         if starts:
+            self._start_thread()
+
+    def _call_thread(self) -> bool:
+        """See, with the guard held, that a thread looks after the queue; return whether one has to be started for it.
+
+        That one counts as idle from now on.
+        """
+        if not self._queue or (self._asking and self._watching):
+            return False
+        if self._idle:
+            self._bell.notify()
+            return False
+        self._idle += 1
+        return True
+
+    def _start_thread(self) -> None:
+        try:
             _thread.start_new_thread(self._run, ())  # an interruption of threading's own, in Python, breaks its locks
+        except BaseException:
+            with self._guard:
+                self._idle -= 1
+            raise
 
     def _run(self) -> None:
         while True:
             with self._guard:
-                self._idle += 1
-                self._bell.wait_for(lambda: self._queue, IDLE)
-                self._idle -= 1
-                if not self._queue:
+                sequence = self._next()
+                if sequence is None:
                     return
-                sequence = self._queue.popleft()
-            if self._take(sequence):
-                try:
+                starts = self._call_thread()
+            if starts:
+                with suppress(RuntimeError):  # no thread is to be had: this one asks them all, in turn
+                    self._start_thread()
+            try:
+                if self._take(sequence):
                     self.ask(sequence)
-                except BaseException as error:
-                    self._fail(sequence, error)
+            except BaseException as error:
+                self._fail(sequence, error)
+            with self._guard:
+                self._asking -= 1
+                self._idle += 1
             del sequence  # its memory, while the thread waits
+
+    def _next(self) -> Sequence | None:
+        """Wait for a sequence whose hooks are this thread's to ask; return None if none came for a while.
+
+        Threads that ask at the same time only take the interpreter from each other. So one asks as long as hooks
+        answer soon, and another joins when one does not.
+        """
+        while not (self._queue and (not self._asking or monotonic() >= self._asked + SLOW)):
+            if self._queue:
+                self._watching += 1
+                self._bell.wait(SLOW)
+                self._watching -= 1
+            elif not self._bell.wait(IDLE) and not self._queue:
+                self._idle -= 1
+                return None
+        self._idle -= 1
+        self._asking += 1
+        self._asked = monotonic()
+        return self._queue.popleft()
 
     def _take(self, sequence: Sequence) -> bool:
         """Return whether it is this thread that has to ask: an interruption may hand a sequence over twice."""
