@@ -330,28 +330,31 @@ static float apply_top_p_min_p(const sc_kernels *kernels, candidates *all, float
     return least;
 }
 
-static int32_t sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p,
-                      float min_p, uint64_t random)
+static int sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p,
+                  float min_p, const uint64_t *random, int32_t count, int32_t *tokens)
 {
     buckets s;
     float kept[MAX_CANDIDATES], least = 0;
     int32_t ids[MAX_CANDIDATES];
     const float max = largest(kernels, all.x, all.n, &s);
-    if (max == -INFINITY) return -1;
+    if (max == -INFINITY) return 0;
     if (top_k > 0 && top_k < all.n) /* by logit: distinct logits may have equal weights */
         all = apply_top_k(kernels, all, top_k, &s, kept, ids);
     weigh(kernels, all, max, temperature, &s);
     if (top_p < 1 || min_p > 0) least = apply_top_p_min_p(kernels, &all, top_p, min_p, &s, kept, ids);
-    const int32_t chosen = draw(all.x, &s, least, random);
-    return all.ids ? all.ids[chosen] : chosen;
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t chosen = draw(all.x, &s, least, random[i]);
+        tokens[i] = all.ids ? all.ids[chosen] : chosen;
+    }
+    return 1;
 }
 
-int32_t sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-                  uint64_t random)
+int sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
+              const uint64_t *random, int32_t count, int32_t *tokens)
 {
     const unsigned long long state = sc_fpenv_default();
     const candidates all = {logits, NULL, n};
-    const int32_t token = sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random);
+    const int done = sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random, count, tokens);
     sc_fpenv_restore(state);
-    return token;
+    return done;
 }

@@ -53,17 +53,20 @@ def test_sampling(fence: Fenced, isa: str, at_end: bool) -> None:
             (0.7, 0, 0.9, 0.01),
             (2.0, n // 2, 0.5, 0.1),
         ):
-            bits = int(random.integers(0, 1 << 63))
+            bits = ffi.new("uint64_t[]", random.integers(0, 1 << 63, 3).tolist())
             logits[:] = plain
-            found = [
-                lib.sc_sample(LEVELS[isa], ffi.from_buffer("float[]", values), n, t, k, p, least, bits)
-                for values in (logits, plain.copy())
-            ]
-            assert found[0] == found[1] != -1
+            found = []
+            for values in (logits, plain.copy()):
+                tokens = ffi.new("int32_t[]", 3)
+                assert lib.sc_sample(
+                    LEVELS[isa], ffi.from_buffer("float[]", values), n, t, k, p, least, bits, 3, tokens
+                )
+                found.append(list(tokens))
+            assert found[0] == found[1]
         logits[:] = plain
         fenced = ffi.from_buffer("float[]", logits)
         assert lib.sc_argmax(LEVELS[isa], fenced, n) == int(plain.argmax())
         place = int(random.integers(0, n))
         logits[place] = np.nan  # wherever it is, nothing is drawn
         assert lib.sc_argmax(LEVELS[isa], fenced, n) == -1
-        assert lib.sc_sample(LEVELS[isa], fenced, n, 1.0, 0, 1.0, 0.0, 1) == -1
+        assert not lib.sc_sample(LEVELS[isa], fenced, n, 1.0, 0, 1.0, 0.0, ffi.new("uint64_t[]", [1]), 1, tokens)

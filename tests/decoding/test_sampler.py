@@ -34,9 +34,11 @@ def c_sample(
     """Call sc_sample on a copy, since it overwrites its input, and check that it stays in bounds."""
     memory = np.append(logits, np.float32(42))
     source = ffi.from_buffer("float[]", memory)
-    token = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, bits)
+    random, tokens = ffi.new("uint64_t[]", [bits]), ffi.new("int32_t[]", [-1])
+    drawn = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, random, 1, tokens)
     assert memory[-1] == 42
-    return int(token)
+    assert drawn == (tokens[0] >= 0)
+    return int(tokens[0])
 
 
 def c_argmax(logits: Logits) -> int:

@@ -138,8 +138,8 @@ def test_a_sequence_restores_after_any_token(parts: tuple[Transformer, Tokenizer
     Scheduler(transformer).finish([whole])
 
     class Restoring(Sequence):
-        def advance(self, *arguments: Any) -> None:
-            super().advance(*arguments)
+        def advance(self, *arguments: Any, **options: Any) -> None:
+            super().advance(*arguments, **options)
             if not self.ended:
                 self.restore()
 

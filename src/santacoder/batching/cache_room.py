@@ -53,6 +53,10 @@ class CacheRoom:
             return None
         return new_cache() if prefix.cache is None else prefix.cache.fork(prefix.length)
 
+    def has_room(self, sequence: Sequence, batch: Several[Sequence]) -> bool:
+        """Return whether there is room for what a sequence may generate after a prompt that others have read."""
+        return self._make_room(sequence.blocks - sequence.reads_from // KV_BLOCK, batch)
+
     def count_uncached(self, prompt: TokenIds, batch: Several[Sequence]) -> int:
         """Count the tokens of a prompt that no cache holds, or will hold when the batch has read them."""
         prefix = find_prefix(prompt, batch, self._kept.entries)

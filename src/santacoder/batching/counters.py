@@ -24,6 +24,7 @@ class Counters:
         prompt_tokens: tokens of prompts that were run.
         cached_tokens: tokens of prompts that a cache held.
         generated_tokens: tokens that were generated.
+        generating_rows: rows of steps that generated: fewer than tokens where samples share some
         prompt_seconds: time that prompts took: of each step the share of their rows.
         generated_seconds: time that generation took, likewise.
         prompt_speed: tokens of prompts per second in the last steps with 64 or more of them; None before the first.
@@ -37,6 +38,7 @@ class Counters:
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    generating_rows: int
     prompt_seconds: float
     generated_seconds: float
     prompt_speed: float | None
@@ -69,7 +71,7 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.steps = self.prompt_tokens = self.cached_tokens = self.generated_tokens = 0
+        self.steps = self.prompt_tokens = self.cached_tokens = self.generated_tokens = self.generating_rows = 0
         self.prompt_seconds = self.generated_seconds = 0.0
         self.prompt_speed: float | None = None
         self.moved = monotonic()
@@ -86,6 +88,7 @@ class Meter:
             read += 0 if part.sequence.generated else part.token_ids.size
         self.steps += 1
         self.prompt_tokens += read
+        self.generating_rows += rows - read
         self.prompt_seconds += seconds * read / rows
         self.generated_seconds += seconds * (rows - read) / rows
         if read >= MEASURED_ROWS:
@@ -102,6 +105,7 @@ class Meter:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             generated_tokens=self.generated_tokens + generated,
+            generating_rows=self.generating_rows,
             prompt_seconds=self.prompt_seconds,
             generated_seconds=self.generated_seconds,
             prompt_speed=self.prompt_speed,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from santacoder._util.validation import check_integer, check_number
-from santacoder.batching.policy import MAX_RUNNING
+from santacoder.batching.policy import ALIKE, MAX_RUNNING
 from santacoder.batching.prefix_cache import ENTRIES
 
 MAX_CACHE_BYTES: Final = 1 << 30
@@ -18,7 +18,8 @@ class Limits:
     """What the requests of a model may take; set them with `SantaCoder.limits`.
 
     Attributes:
-        max_running: most samples in a batch, at least 1.
+        max_running: most samples in a step, at least 1. Samples of one prompt count as one while their tokens are the
+            same; up to four times as many may take turns.
         max_waiting: samples that may wait for a place in the batch. A call that comes when so many wait is refused with
             `QueueFullError`; a call that comes before may bring any number. None sets no limit.
         queue_timeout: seconds after which a call none of whose samples has begun ends with `QueueTimeoutError`. None
@@ -48,6 +49,11 @@ class Limits:
         seconds = self.queue_timeout
         if seconds is not None:
             object.__setattr__(self, "queue_timeout", check_number("queue_timeout", seconds, 0, MAX_SECONDS))
+
+    @property
+    def max_samples(self) -> int:
+        """Most samples in the batch."""
+        return ALIKE * self.max_running
 
     def has_room(self, unfinished: int) -> bool:
         """Return whether a call may come when so many samples run or wait."""

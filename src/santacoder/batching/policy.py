@@ -13,7 +13,8 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.text.token_ids import TokenIds, common_prefix
 
-MAX_RUNNING: Final = 64  # sequences in a batch: more gain little speed
+MAX_RUNNING: Final = 64  # sequences in a step: more gain little speed
+ALIKE: Final = 4  # as many in the batch: those with the same tokens so far need one row of a step
 PROMPT_ROWS: Final = 128  # rows of prompts in a step where other sequences generate: they should not wait long
 MAX_DRAFTING: Final = 4  # sequences with drafts: with more, the rows of a step are better spent on sequences
 WORTH_ABANDONING: Final = 32  # rows that nobody wants, in a step that is given up for them though others want theirs
@@ -131,10 +132,13 @@ def is_unwanted(unwanted: int, rows: int, again: bool) -> bool:
     return unwanted == rows or (not again and unwanted >= WORTH_ABANDONING and 2 * unwanted > rows)
 
 
-def plan_step(batch: Iterable[S], chunk: int) -> list[Rows[S]]:
-    """Return what to run in at most `chunk` rows: first generating sequences, then prompts while rows are left."""
+def plan_step(batch: Iterable[S], chunk: int, most: int = MAX_RUNNING) -> list[Rows[S]]:
+    """Return what to run in at most `chunk` rows: first generating sequences, then prompts while rows are left.
+
+    The first `most` of those that generate run, and the others later.
+    """
     members = list(batch)
-    generating = [sequence for sequence in members if sequence.generated][:chunk]
+    generating = [sequence for sequence in members if sequence.generated][: min(chunk, most)]
     draft = len(members) <= MAX_DRAFTING
     plan: list[Rows[S]] = []
     room = chunk

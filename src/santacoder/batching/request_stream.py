@@ -88,7 +88,7 @@ class RequestStream:
     @property
     def _most(self) -> int:
         """Requests that run or wait at a time; more are taken when half of them are done."""
-        return 2 * self._scheduler.limits.max_running
+        return 2 * self._scheduler.limits.max_samples
 
     def _take(self) -> list[Sequence]:
         """Make the sequences of the next requests, as many as there is room for."""

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.fork import watch_forks
+from santacoder.batching.alike import advance, followers, part, readers
 from santacoder.batching.cache_room import CacheRoom
 from santacoder.batching.calls import Call
 from santacoder.batching.counters import Counters, Meter
@@ -37,9 +38,11 @@ from santacoder.batching.step import StepRunner, parts_of, run_scoring, scores_p
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
-from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, SantaCoderError, StepAbandonedError
+from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, StepAbandonedError
 from santacoder.text.infilling import Reading
 from santacoder.text.token_ids import TokenIds
+
+Followers = dict[Sequence, list[Sequence]]
 
 E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
@@ -347,22 +350,26 @@ class Scheduler(Generic[E]):
         """Run one step, as the leader, for all sequences."""
         engine = self.engine
         with self._lock.lock:
-            self._retire()
+            self._retire(engine)
             self._admit(engine)
             self._hooks.hand_over(self._running)
             self._has_news = False
             self._hooks.gather(self._running, self._step_seconds)  # requests may come while it waits
-            batch = [sequence for sequence in self._running if sequence.held is None and not sequence.ended]
-            self._has_news |= bool(batch)
-        if not batch:
+            going = [sequence for sequence in self._running if sequence.held is None and not sequence.ended]
+            self._has_news |= bool(going)
+        if not going:
             return
-        for sequence in batch:
+        for sequence in going:
             if sequence.stale:
                 sequence.restore()
-        plan = plan_step(batch, engine.chunk)
+        leading = [sequence for sequence in going if sequence.follows is None]
+        if len(leading) > self._limits.max_running:
+            leading = _by_turns(leading)
+        plan = plan_step(leading, engine.chunk, self._limits.max_running)
+        alike = followers(going)
         begin, gave_up = perf_counter(), self._gave_up
         self._gave_up = True
-        abandon = partial(self._unwanted, plan, gave_up)
+        abandon = partial(self._unwanted, plan, alike, gave_up)
         try:
             if scores_prompts(plan):
                 logits = run_scoring(engine, plan, abandon)
@@ -373,20 +380,25 @@ class Scheduler(Generic[E]):
         self._gave_up = False
         self._step_seconds = perf_counter() - begin
         self._meter.count_step(plan, self._step_seconds)
-        self._advance(plan, logits)
+        self._advance(plan, alike, logits)
 
-    def _unwanted(self, plan: list[Rows[Sequence]], again: bool) -> bool:
-        if self.closed or all(map(_is_gone, plan)):
+    def _unwanted(self, plan: list[Rows[Sequence]], alike: Followers, again: bool) -> bool:
+        def is_gone(rows: Rows[Sequence]) -> bool:
+            return all(map(_is_unwanted, (rows.sequence, *alike.get(rows.sequence, ()))))
+
+        if self.closed or all(map(is_gone, plan)):
             return True
         parts = [rows for rows in plan if rows.token_ids.size > 1]  # single rows weigh nothing
-        unwanted = sum(rows.token_ids.size for rows in parts if _is_gone(rows))
+        unwanted = sum(rows.token_ids.size for rows in parts if is_gone(rows))
         return unwanted > 0 and is_unwanted(unwanted, sum(rows.token_ids.size for rows in plan), again)
 
-    def _retire(self) -> None:
+    def _retire(self, engine: StepRunner) -> None:
         """Take ended sequences out of the batch; their caches may serve the next ones."""
         for sequence in self._running:
             if not sequence.ended and sequence.expired:
                 sequence.expire()
+        part(self._running, engine.new_cache)
+        for sequence in self._running:
             if sequence.ended:
                 self._meter.generated_tokens += sequence.generated
                 self._room.keep(sequence)
@@ -397,19 +409,26 @@ class Scheduler(Generic[E]):
         """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
-        skipped, most = 0, self._limits.max_running
-        places = most - sum(sequence.held is None for sequence in self._running)
+        skipped, most = 0, self._limits.max_samples
+        places = self._limits.max_running - sum(each.held is None and each.follows is None for each in self._running)
+        parted = places < 0  # more rows than run at a time: calls take turns, so that a new one need not wait
+        served = {each.call for each in self._running} if parted else set()
+        read = readers(self._running)
         for call, sequence in in_turn(_head(call, most) for call in tuple(self._calls)):
-            if skipped == most or (places <= 0 and not sequence.ended):
+            has_place = places > 0 or (parted and call not in served)
+            if skipped == most or not (has_place or parted or read or sequence.ended):
                 break
             if sequence.ended:
                 self._end(sequence)
             elif id(sequence) not in gone:
-                if not self._start(engine, sequence):
+                if not (self._follow(sequence, read) or (has_place and self._start(engine, sequence))):
                     skipped += 1
                     continue
                 call.begun = True
-                places -= 1
+                if sequence.follows is None:
+                    places -= 1
+                    served.add(call)
+                    read |= readers([sequence])
             gone.add(id(sequence))
             changed[call] = None
         for call in changed:
@@ -419,6 +438,18 @@ class Scheduler(Generic[E]):
         if any(call.queue for call in changed):  # they come after those that still wait for their turn
             order = chain((call for call in self._calls if call not in changed), changed)
             self._calls = {call: None for call in order if call.queue}
+
+    def _follow(self, sequence: Sequence, read: dict[bytes, Sequence]) -> bool:
+        """Let a sequence share the rows of one that reads the same prompt, if there is one and room."""
+        leader = read.get(sequence.prompt.tobytes()) if read and sequence.may_share else None
+        if leader is None or len(self._running) >= self._limits.max_samples:
+            return False
+        if not self._room.has_room(sequence, self._running):
+            return False
+        sequence.follow(leader)
+        self._meter.cached_tokens += sequence.reused
+        self._running.append(sequence)
+        return True
 
     def _start(self, engine: StepRunner, sequence: Sequence) -> bool:
         """Give a sequence its cache, if there is room and nothing to wait for."""
@@ -435,36 +466,45 @@ class Scheduler(Generic[E]):
         self._running.append(sequence)
         return True
 
-    def _advance(self, plan: list[Rows[Sequence]], logits: NDArray[np.float32]) -> None:
+    def _advance(self, plan: list[Rows[Sequence]], alike: Followers, logits: NDArray[np.float32]) -> None:
         """Give each sequence its logits (rows, V)."""
         row = 0
+        chosen: list[Sequence] = []
         for sequence, _, wanted in plan:
-            sequence.stale = wanted > 0
+            for each in (sequence, *alike.get(sequence, ())) if wanted else ():
+                each.stale = True
+                chosen.append(each)
         for sequence, token_ids, wanted in plan:
-            if wanted and not sequence.ended:
+            if wanted:
                 rows = logits[row : row + wanted]
                 draft_ids = token_ids[token_ids.size - wanted + 1 :].tolist()  # tokens are written where they stand
-                if sequence.has_hooks:
+                if not sequence.has_hooks:
+                    advance([sequence, *alike.get(sequence, ())], rows, draft_ids)
+                elif not sequence.ended:
                     sequence.held = Held(rows.copy(), draft_ids)
-                else:
-                    try:
-                        sequence.advance(rows, draft_ids)
-                    except SantaCoderError as error:
-                        sequence.error = error
-            sequence.stale = False
             row += wanted
+        for sequence in chosen:
+            sequence.stale = False
         with self._lock.lock:
             calls = dict[Owner, None]()
-            for sequence, _, wanted in plan:
+            for sequence in chosen:
                 call = sequence.call  # read only once: a request that is given up loses it
-                if wanted and call is not None:
+                if call is not None:
                     call.advanced(sequence)
                     calls[call] = None
             self._lock.wake(calls)
 
 
-def _is_gone(rows: Rows[Sequence]) -> bool:
-    return rows.sequence.cancelled or rows.sequence.expired
+def _is_unwanted(sequence: Sequence) -> bool:
+    return sequence.cancelled or sequence.expired
+
+
+def _by_turns(batch: list[Sequence]) -> list[Sequence]:
+    """Return the first sequence of each call, then the second of each, and so on."""
+    calls: dict[Owner | None, list[Sequence]] = {}
+    for sequence in batch:
+        calls.setdefault(sequence.call, []).append(sequence)
+    return [*in_turn(map(iter, calls.values()))]
 
 
 def _head(call: Call, most: int) -> Iterator[tuple[Call, Sequence]]:

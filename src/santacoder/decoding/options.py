@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from numbers import Real
@@ -371,6 +371,26 @@ class SamplingParams:
     def biases(self) -> Mapping[int, float]:
         """What `logit_bias` adds to the logits, by token id."""
         return cast("Mapping[int, float]", self.logit_bias or {})
+
+    @property
+    def choice(self) -> tuple[Hashable, ...]:
+        """What decides a token beside the logits, the tokens so far and the random bits."""
+        return (
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            self.min_p,
+            self.repetition_penalty,
+            self.frequency_penalty,
+            self.presence_penalty,
+            tuple(self.biases.items()),
+            self.any_token,
+        )
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether a token's logit depends on the tokens before it."""
+        return self.repetition_penalty != 1.0 or bool(self.frequency_penalty or self.presence_penalty)
 
     @property
     def has_hooks(self) -> bool:

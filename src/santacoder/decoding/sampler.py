@@ -56,12 +56,12 @@ class Sampler:
         biases = params.biases
         self._bias_ids = np.array(list(biases), dtype=np.intp)
         self._biases = np.array(list(biases.values()), dtype=np.float32)
-        self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or generated
+        size = vocab_size if params.has_penalties else 0
+        self._seen = np.zeros(size, dtype=np.bool_)  # in the prompt or generated
         if params.repetition_penalty != 1.0:
             self._seen[np.asarray(prompt, dtype=np.int32)] = True
-        self._counts = np.zeros(vocab_size, dtype=np.float32)  # generated
+        self._counts = np.zeros(size, dtype=np.float32)  # generated
 
-    @default_fpenv()
     def next(self, logits: NDArray[np.float32], agreeing: Agreeing | None = None) -> int:
         """Choose the token for the next position from its logits (V,), which are contiguous and are overwritten.
 
@@ -70,13 +70,7 @@ class Sampler:
         Raises:
             NumericalError: a logit is NaN or +infinity, or none is left.
         """
-        self._adjust(logits)
-        if agreeing is not None:
-            _restrict(logits, agreeing)
-        token = self._choose(logits)
-        if token < 0:
-            raise self._why_none(logits, agreeing)
-        self.follow(token)
+        [token] = next_tokens([self], logits, agreeing)
         return token
 
     def _why_none(self, logits: NDArray[np.float32], agreeing: Agreeing | None) -> NumericalError:
@@ -87,9 +81,10 @@ class Sampler:
 
     def follow(self, token: int) -> None:
         """Take a token as chosen for the next position."""
-        self._seen[token] = True
-        self._counts[token] += 1
         self._position += 1
+        if self._params.has_penalties:
+            self._seen[token] = True
+            self._counts[token] += 1
 
     def _adjust(self, logits: NDArray[np.float32]) -> None:
         """Apply penalties, biases and bans, in place."""
@@ -107,24 +102,49 @@ class Sampler:
             logits[self._bias_ids] += self._biases
         logits[self._banned] = -np.inf
 
-    def _choose(self, logits: NDArray[np.float32]) -> int:
+    def _choose(self, logits: NDArray[np.float32], random: list[int]) -> list[int]:
+        """Return a token for each of so many random bits; an empty list if none can be chosen."""
         params = self._params
         n = logits.size
         logits_c = ffi.from_buffer("float[]", logits, require_writable=True)
         if params.temperature == 0:
-            return lib.sc_argmax(self._isa, logits_c, n)
-        return int(
-            lib.sc_sample(
-                self._isa,
-                logits_c,
-                n,
-                params.temperature,
-                min(params.top_k, n),
-                params.top_p,
-                params.min_p,
-                self._random.at(self._position),
-            )
+            token = lib.sc_argmax(self._isa, logits_c, n)
+            return [token] * len(random) if token >= 0 else []
+        tokens_c = ffi.new("int32_t[]", len(random))
+        drawn = lib.sc_sample(
+            self._isa,
+            logits_c,
+            n,
+            params.temperature,
+            min(params.top_k, n),
+            params.top_p,
+            params.min_p,
+            ffi.new("uint64_t[]", random),
+            len(random),
+            tokens_c,
         )
+        return list(tokens_c) if drawn else []
+
+
+@default_fpenv()
+def next_tokens(alike: Sequence[Sampler], logits: NDArray[np.float32], agreeing: Agreeing | None = None) -> list[int]:
+    """Choose a token for each of several samplers that differ in seed and index of the sample only, as `next` does.
+
+    The logits (V,) are adjusted and filtered once.
+
+    Raises:
+        NumericalError: a logit is NaN or +infinity, or none is left.
+    """
+    first = alike[0]
+    first._adjust(logits)
+    if agreeing is not None:
+        _restrict(logits, agreeing)
+    tokens = first._choose(logits, [sampler._random.at(sampler._position) for sampler in alike])
+    if not tokens:
+        raise first._why_none(logits, agreeing)
+    for sampler, token in zip(alike, tokens, strict=True):
+        sampler.follow(token)
+    return tokens
 
 
 def _restrict(logits: NDArray[np.float32], agreeing: Agreeing) -> None:

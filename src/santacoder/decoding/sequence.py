@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from santacoder.decoding.drafting import Drafter
 from santacoder.decoding.hooks import Held, process_logits, wants_to_stop
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
-from santacoder.decoding.sampler import Sampler
+from santacoder.decoding.sampler import Sampler, next_tokens
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SantaCoderError
 from santacoder.text.stream import TextStream, token_texts
@@ -74,6 +74,9 @@ class Sequence:
         held: what its hooks have to be asked about, before steps go on for it.
         reused: tokens of the prompt that the cache held before it ran.
         call: the call that waits for it; None before it is submitted and after it ended.
+        follows: another of the same prompt, in place of a cache, and how many of their tokens are known to be the same;
+            see batching/alike.py.
+        kind: sequences of one kind choose from one distribution where they have the same tokens; set when it begins.
         stale: an interruption may have left the choice of a token half done: see `restore`.
     """
 
@@ -87,6 +90,8 @@ class Sequence:
         self.held: Held | None = None
         self.call: Owner | None = None
         self.stale = False
+        self.follows: tuple[Sequence, int] | None = None
+        self.kind: Hashable = None
         self._key = seed, index
         self._end_ids, self._stop_ids = request.end_ids, request.params.stop_ids
         self._ids = request.token_ids  # once it runs: with room for generated tokens and drafts
@@ -179,10 +184,41 @@ class Sequence:
 
     def use(self, cache: KVCache) -> None:
         """Run from now on, with a cache that holds a prefix of the prompt."""
-        prompt = self.prompt
         cache.truncate(min(len(cache), self.reads_from))
+        self.follows = None
         self.cache = cache
         self.reused = len(cache)
+        self._begin()
+
+    def follow(self, leader: Sequence) -> None:
+        """Run from now on, while tokens are the same, with another that has read no more than the same prompt."""
+        self.follows = leader, 0
+        self.reused = self.prompt.size
+        self._begin()
+
+    def still_follows(self) -> bool:
+        """Return whether it has the tokens of the one that it follows, which goes on."""
+        assert self.follows is not None
+        leader, agreed = self.follows
+        known = self._generated
+        if leader.ended or leader._generated != known:
+            return False
+        if known > agreed:
+            new = slice(self.prompt.size + agreed, self.prompt.size + known)
+            if (self._ids[new] != leader._ids[new]).any():
+                return False
+            self.follows = leader, known
+        return True
+
+    def lead(self, cache: KVCache) -> None:
+        """Go on with a cache of its own, which holds some of its first tokens."""
+        self.cache = cache
+        self.reused = min(self.reused, len(cache))
+        self.follows = None
+
+    def _begin(self) -> None:
+        prompt, params = self.prompt, self.request.params
+        self.kind = params.choice, params.max_tokens == 0, params.logprobs is None, self.request.owed
         self._ids = np.empty(prompt.size + self._most, dtype=np.int32)
         self._ids[: prompt.size] = prompt
         self._sampler = self._new_sampler()
@@ -193,7 +229,7 @@ class Sequence:
         Returns:
             Its cache, unless it was borrowed.
         """
-        self._sampler = None
+        self._sampler = self.follows = None
         self._read = self._prompt_read()
         if self.cache is not None:  # the place of the last token may hold a draft token that was not chosen
             known = self.prompt.size + max(self._generated - 1, 0)
@@ -207,6 +243,12 @@ class Sequence:
         """Return how many tokens of the prompt were run so far."""
         cache = self.cache  # read only once: the leader may release it meanwhile
         return self._read if cache is None else min(len(cache), self.prompt.size) - self.reused
+
+    @property
+    def sampler(self) -> Sampler:
+        """What chooses its tokens, while it runs."""
+        assert self._sampler is not None
+        return self._sampler
 
     def _new_sampler(self) -> Sampler:
         request = self.request
@@ -267,6 +309,11 @@ class Sequence:
         return self.request.params.has_hooks and self.request.params.max_tokens > 0
 
     @property
+    def may_share(self) -> bool:
+        """Whether others with the same prompt may use its logits and its cache."""
+        return not (self._borrowed or self.has_hooks or self.request.scores)
+
+    @property
     def asks_itself(self) -> bool:
         """Whether the thread that waits for it asks its hooks."""
         call = self.call  # read only once: a request that is given up loses it
@@ -277,32 +324,38 @@ class Sequence:
         logits: NDArray[np.float32],
         draft_ids: abc.Sequence[int] = (),
         guard: AbstractContextManager[Any] | None = None,
+        alike: abc.Sequence[Sequence] = (),
     ) -> None:
         """Choose tokens from the logits (1 + draft tokens, V) that follow the last known token and each draft token.
 
         The logits are overwritten. Where no tokens are wanted, this ends the sequence. Hooks are asked without the
-        `guard`; with it, results are noted, unless the sequence has ended meanwhile.
+        `guard`; with it, results are noted, unless the sequence has ended meanwhile. `alike` are others
+        of its kind, without hooks, that have the same tokens so far: each chooses for itself.
 
         Raises:
             NumericalError: logits are not finite.
             HookError: a hook failed.
         """
+        choosing = [self, *alike]
         if not self.request.params.max_tokens:
-            self._clock.note_first()
-            self._emit("", "length")
+            for each in choosing:
+                each._clock.note_first()
+                each._emit("", "length")
             return
         guard = nullcontext() if guard is None else guard
         right = 0
         for row, draft_id in zip(logits, (*draft_ids, None), strict=True):
             adjusted = self._processed(row)
             with guard:
-                if self.ended:
+                choosing = [each for each in choosing if not each.ended]
+                if not choosing:
                     break
-                token = self._choose(row, adjusted)
+                tokens = _choose(choosing, row, adjusted)
             self._ask_to_stop(guard)
-            if self.ended or token != draft_id:
+            choosing = [each for each, token in zip(choosing, tokens, strict=True) if token == draft_id]
+            if not choosing:
                 break
-            right += 1
+            right += self in choosing
         if draft_ids and self._drafter:
             self._drafter.learn(len(draft_ids), right)
 
@@ -312,15 +365,6 @@ class Sequence:
         if params.logits_processor is not None:
             return process_logits(params.logits_processor, self.token_ids, row)
         return row if params.logprobs is None else row.copy()
-
-    def _choose(self, row: NDArray[np.float32], adjusted: NDArray[np.float32]) -> int:
-        """Choose a token, given the model's logits and those that a processor has changed."""
-        assert self._sampler is not None
-        agreeing = self.request.tokenizer.table.agreeing(self._owed) if self._owed else None
-        token = self._sampler.next(adjusted, agreeing)
-        self._note(row, token)
-        self._accept(token)
-        return token
 
     def _ask_to_stop(self, guard: AbstractContextManager[Any]) -> None:
         """End with the text so far, if it has grown and the caller's function says so."""
@@ -402,7 +446,7 @@ class Sequence:
         self._begin_text()
         self._sampler = self._new_sampler()
         for token in tokens:
-            self._sampler.follow(token)
+            self.sampler.follow(token)
             self._accept(token)
         self.stale = False
 
@@ -457,3 +501,14 @@ class Sequence:
         return completion.with_parts(
             len(self.request.echo), token_texts(self.request.tokenizer, tokens, len(self.request.owed))
         )
+
+
+def _choose(alike: list[Sequence], row: NDArray[np.float32], adjusted: NDArray[np.float32]) -> list[int]:
+    """Choose a token for each, given the model's logits and those that a processor has changed."""
+    first = alike[0]
+    agreeing = first.request.tokenizer.table.agreeing(first._owed) if first._owed else None
+    tokens = next_tokens([sequence.sampler for sequence in alike], adjusted, agreeing)
+    for sequence, token in zip(alike, tokens, strict=True):
+        sequence._note(row, token)
+        sequence._accept(token)
+    return tokens
