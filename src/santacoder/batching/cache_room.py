@@ -47,7 +47,8 @@ class CacheRoom:
     ) -> KVCache | None:
         """Return a cache with as much of the prompt as there is; None if there is no room or it is being read."""
         kept = self._kept.entries
-        readers = batch if sequence.request.scores is None else share_scores(sequence, batch, kept)
+        leaders = [each for each in batch if each.follows is None]  # the others have no caches
+        readers = leaders if sequence.request.scores is None else share_scores(sequence, leaders, kept)
         prefix = find_prefix(sequence.prompt, readers, kept, sequence.reads_from)
         if prefix is None or not self._make_room(sequence.blocks - prefix.length // KV_BLOCK, batch):
             return None

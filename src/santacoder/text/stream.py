@@ -60,6 +60,7 @@ class StopFilter:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
+        self._firsts = frozenset(stop[0] for stop in stops)
         self._held = ""
         self.stop_text: str | None = None  # the stop string that ended the text
         self.stopped = False
@@ -73,20 +74,19 @@ class StopFilter:
             self.stopped, self.stop_text = True, held[at:end]
             self._held = ""
             return held[:at]
-        cut = len(held) - max((_overlap(held, stop) for stop in self._stops), default=0)
+        cut = next(
+            (at for at, first in enumerate(held) if first in self._firsts and self._may_begin(held[at:])), len(held)
+        )
         self._held = held[cut:]
         return held[:cut]
+
+    def _may_begin(self, text: str) -> bool:
+        return any(stop.startswith(text) for stop in self._stops)
 
     def flush(self, cut_off: bool = False) -> str:
         """See `TextFilter.flush`."""
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that begins `stop` without completing it."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def stop_filters(stops: Sequence[str], lines: MakeLineFilters = list) -> list[TextFilter]:
