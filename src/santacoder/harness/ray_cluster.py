@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.validation import check_integer
-from santacoder.batching.policy import MAX_RUNNING
+from santacoder.batching.policy import ALIKE, MAX_RUNNING
 from santacoder.conversion.find_model import DEFAULTS, ModelOptions, find_model
 from santacoder.engine.cpus import default_threads
 from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
@@ -138,7 +138,8 @@ class RaySamples:
         )(RayWorker)  # fmt: skip
         model = (self.name or ModelName(str(self.path)), self.options, self.sha256)
         actors = [kind.remote(*model, threads, self.context) for _ in range(self.actors)]
-        portions = (wanted[start : start + MAX_RUNNING] for start in range(0, len(wanted), MAX_RUNNING))
+        size = ALIKE * MAX_RUNNING // PORTIONS
+        portions = (wanted[start : start + size] for start in range(0, len(wanted), size))
         working: dict[Any, Any] = {}
         for actor in actors * PORTIONS:
             if portion := next(portions, None):
