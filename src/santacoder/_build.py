@@ -9,19 +9,23 @@ from cffi import FFI
 CSRC = Path("csrc")  # setup.py runs in the project's root
 
 
-def _declarations() -> str:
-    """Return the part of santacoder.h that cffi mirrors."""
-    header = (CSRC / "santacoder.h").read_text(encoding="utf-8")
+HEADERS = ("santacoder.h", "attribution/attribution.h")  # what Python calls
+
+
+def _declarations(name: str) -> str:
+    """Return the part of a header that cffi mirrors."""
+    header = (CSRC / name).read_text(encoding="utf-8")
     _, _, rest = header.partition("/* cffi reads the declarations from here on. */")
     declarations, _, _ = rest.partition("/* cffi stops here. */")
     return declarations
 
 
 ffi = FFI()
-ffi.cdef(_declarations())
+for name in HEADERS:
+    ffi.cdef(_declarations(name))
 ffi.set_source(
     "santacoder._native",
-    '#include "santacoder.h"',
+    "".join(f'#include "{name}"\n' for name in HEADERS),
     sources=[path.as_posix() for path in sorted(CSRC.rglob("*.c"))],
     depends=[path.as_posix() for path in sorted(CSRC.rglob("*.h"))],
     include_dirs=[CSRC.as_posix()],

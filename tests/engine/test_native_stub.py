@@ -22,6 +22,10 @@ PYTHON = {
     "float *": "Floats",
     "double *": "Doubles",
     "int32_t *": "Int32s",
+    "uint8_t *": "Uint8s",
+    "uint32_t *": "Uint32s",
+    "uint64_t *": "Uint64s",
+    "size_t *": "Sizes",
     "void * *": "Pointers",
 }
 STRUCTS = ffi.list_types()[0]

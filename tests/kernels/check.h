@@ -11,11 +11,12 @@
 
 #include "isa/isa.h"
 
-/* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. */
+/* Every slot of sc_kernels has a line here, and a function check_NAME; primitives come first. The last has no slot: it
+ * checks what is the same code at every level. */
 #define CHECKS(X) \
     X(primitives) X(linear) X(quantize) X(quantize_pairs) X(layer_norm) X(gelu) X(add_residual) X(scale) \
     X(f16_clamped) X(widen) X(attend) X(attend_merge) X(logit_maxima) X(softmax_weights) X(weight_masses) \
-    X(fit_affine) X(fit_signed) X(fit_plain) X(peak_read) X(peak_dot)
+    X(fit_affine) X(fit_signed) X(fit_plain) X(peak_read) X(peak_dot) X(attribution)
 
 /* `kernels` is the table under test; sc_kernels_scalar is the reference. */
 #define DECLARE(name) void check_##name(int level, const sc_kernels *kernels);

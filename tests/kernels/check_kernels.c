@@ -198,8 +198,9 @@ static const check checks[] = {
 };
 
 _Static_assert(
-    sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 3 + SC_FORMATS + 2) * sizeof(void (*)(void)),
-    "every slot of sc_kernels has a check: all but `primitives` and the arrays `linear` and `attend` are one slot");
+    sizeof(sc_kernels) == sizeof(sc_kernels *) + 8 + (COUNT(checks) - 4 + SC_FORMATS + 2) * sizeof(void (*)(void)),
+    "every slot of sc_kernels has a check: all but `primitives`, `attribution`, and the arrays `linear` and `attend`, "
+    "are one slot");
 
 /* Runs a check both ways: buffers that end at the inaccessible page, then buffers that begin there. */
 static int run_check(const check *c, int level, const sc_kernels *kernels)
