@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__getattr__`; a test compares the two
     from santacoder._version import __version__ as __version__
+    from santacoder.attribution.index import AttributionIndex as AttributionIndex
+    from santacoder.attribution.matches import Match as Match
+    from santacoder.attribution.matches import Source as Source
     from santacoder.batching.counters import Counters as Counters
     from santacoder.batching.limits import Limits as Limits
     from santacoder.batching.session import Session as Session
@@ -28,6 +31,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
     from santacoder.decoding.results import Timings as Timings
     from santacoder.decoding.results import Usage as Usage
     from santacoder.engine.isa import isa as isa
+    from santacoder.errors import AttributionIndexError as AttributionIndexError
     from santacoder.errors import ContextOverflowError as ContextOverflowError
     from santacoder.errors import DeadlockError as DeadlockError
     from santacoder.errors import HookError as HookError
@@ -54,6 +58,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot follow `__ge
 
 #: Every public name that another module defines -> that module.
 _MODULES = {
+    "AttributionIndex": "attribution.index",
+    "AttributionIndexError": "errors",
     "Completion": "decoding.results",
     "Config": "gguf.config",
     "ContextOverflowError": "errors",
@@ -63,6 +69,7 @@ _MODULES = {
     "HubError": "errors",
     "InvalidRequestError": "errors",
     "IsolationError": "errors",
+    "Match": "attribution.matches",
     "MissingPackageError": "errors",
     "Limits": "batching.limits",
     "Mode": "text.infilling",
@@ -81,6 +88,7 @@ _MODULES = {
     "Score": "scoring.score",
     "Session": "batching.session",
     "SessionFormatError": "errors",
+    "Source": "attribution.matches",
     "Timings": "decoding.results",
     "TokenLogprobs": "decoding.logprobs",
     "Tokenizer": "text.tokenizer",

@@ -17,6 +17,10 @@ class SessionFormatError(SantaCoderError):
     """The file is not a session of this model."""
 
 
+class AttributionIndexError(SantaCoderError):
+    """The file is not an attribution index that this package can read, or it is damaged."""
+
+
 class HubError(SantaCoderError, OSError):
     """The hub cannot give the file, and its local cache lacks it; `__cause__` is the hub's own error."""
 

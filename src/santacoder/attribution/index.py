@@ -1,0 +1,128 @@
+"""An index that is open for searching."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from santacoder._util.fork import watch_forks
+from santacoder._util.validation import check_integer
+from santacoder.attribution.lexemes import MAX_TEXT
+from santacoder.attribution.matches import Match
+from santacoder.attribution.search import ContentCache, Search
+from santacoder.attribution.state import EXACT, State
+from santacoder.attribution.store import index_errors, open_index, read_state
+from santacoder.errors import InvalidRequestError
+
+
+class AttributionIndex:
+    """An attribution index, open for searching. Threads may share it; it is also a context manager.
+
+    Another process may write the index meanwhile: each search sees it as it was before or after a transaction.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], connection: sqlite3.Connection, state: State) -> None:
+        """Use `open` instead."""
+        self._path = os.fspath(path)
+        self._connection: sqlite3.Connection | None = connection
+        self._state = state
+        self._version: Any = None  # of the file, as this connection has seen it
+        self._cache = ContentCache()
+        self._lock = threading.Lock()
+        watch_forks(self)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> AttributionIndex:
+        """Open an index to search it.
+
+        Raises:
+            AttributionIndexError: the file is damaged, or is no index of this format.
+            InvalidRequestError: the path is no file.
+            OSError: it cannot be read.
+        """
+        connection = open_index(path)
+        with index_errors(path):
+            try:
+                return cls(path, connection, read_state(connection))
+            except BaseException:
+                connection.close()
+                raise
+
+    @property
+    def guarantee(self) -> int:
+        """Lexemes of the shortest span that is always found, unless it has hardly any variety."""
+        return self._state.exact.guarantee
+
+    def find(self, text: str, min_length: int = EXACT.guarantee) -> list[Match]:
+        """Return the spans of a text that stand in the corpus, by their start; also common ones, marked as such.
+
+        Args:
+            text: of at most 4 MiB in UTF-8.
+            min_length: of a span in lexemes, from the length of a gram on (16). Below `guarantee`, spans may be missed.
+
+        Raises:
+            InvalidRequestError: an argument is not what it must be, or the index is closed.
+            AttributionIndexError: the index is damaged.
+        """
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"the text is a {type(text).__name__}, but it must be a str")
+        data = text.encode("utf-8", "surrogatepass")
+        if len(data) > MAX_TEXT:
+            raise InvalidRequestError(f"the text has {len(data)} bytes, but at most {MAX_TEXT} can be checked")
+        with self._lock, index_errors(self._path), self._transaction() as connection:
+            check_integer("min_length", min_length, self._state.exact.gram, None)
+            return Search(connection, self._state, self._cache, data).matches(min_length)
+
+    def state(self) -> State:
+        """Return what the index says of itself."""
+        with self._lock, index_errors(self._path), self._transaction():
+            return self._state
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Read everything as it is now, also if another process goes on writing."""
+        if self._connection is None:
+            raise InvalidRequestError(f"the index {self._path} is closed")
+        connection = self._connection
+        connection.execute("BEGIN")
+        try:
+            version = connection.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._state = read_state(connection)
+                self._cache.clear()
+                self._version = version
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+
+    def after_fork(self) -> None:
+        """Open the file anew: SQLite forbids to use a connection in a child process."""
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            _abandoned.append(self._connection)
+            self._connection = open_index(self._path)
+            self._version = None
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __enter__(self) -> AttributionIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+#: Connections of a parent process. To close them here would release its locks.
+_abandoned: list[sqlite3.Connection] = []
