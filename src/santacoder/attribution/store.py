@@ -59,7 +59,7 @@ def index_errors(path: str | os.PathLike[str]) -> Iterator[None]:
             if part in said:
                 raise OSError(number, os.strerror(number), os.fspath(path)) from None
         raise AttributionIndexError(f"{name}: the index is damaged ({said})") from None
-    except (OverflowError, MemoryError) as error:
+    except (UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise AttributionIndexError(f"{name}: the index is damaged ({error or 'a value is too large'})") from None
 
 
