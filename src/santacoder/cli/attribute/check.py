@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         options.write(_escaped(as_text(name, shown)))
         if hidden := len(found) - len(shown):
-            options.add_note(args, f"{hidden} common matches are hidden: --all shows them")
+            options.add_note(args, f"common matches that are not shown: {hidden} (see --all)")
         if not found:
             options.add_note(args, "nothing was found")
     if args.fail_on_match and shown:
