@@ -1,6 +1,6 @@
 /* Where a text comes from: lexemes, the hashes of runs of them that stand for it in an index, and runs that two texts
  * share. Python has checked every number; nothing here allocates, prints or raises. Texts have less than 2^31 bytes.
- * Every result depends on the text alone, not on the machine. */
+ * Every result depends only on the text, not on the machine. */
 #ifndef SC_ATTRIBUTION_H
 #define SC_ATTRIBUTION_H
 

@@ -1,5 +1,5 @@
 /* Hashes of lexemes to the grams that stand for a text: winnowing (Schleimer, Wilkerson and Aiken, 2003), in which a
- * window's choice depends on that window alone, so that two texts that share a window share its choice. */
+ * window's choice depends only on that window, so that two texts that share a window share its choice. */
 #include <string.h>
 
 #include "attribution.h"

@@ -115,7 +115,7 @@ def test_many_lots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -
 @pytest.mark.parametrize("parts", [2, 7])
 @pytest.mark.parametrize("renamed", [False, True])
 def test_merge(tmp_path: Path, parts: int, renamed: bool) -> None:
-    """The merged index answers as one that was built alone, also of files that several have."""
+    """The merged index answers as one that was built at once, also of files that several have."""
     expected = make_index(tmp_path, FILES, renamed=renamed)
     names = list(FILES)
     indexes = []
@@ -238,7 +238,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ),
         (lambda: add_to_index(database, [corpus]), f"{database}: this SQLite file is not an attribution index"),
         (lambda: AttributionIndex.open(database), f"{database}: this SQLite file is not an attribution index"),
-        (lambda: AttributionIndex.open(corpus), f"{corpus} is not a file, so it is no index"),
+        (lambda: AttributionIndex.open(corpus), f"{corpus} is not a file, so it is not an index"),
         (
             lambda: AttributionIndex.open(newer),
             f"{newer}: the index has format 2, but this version reads format 1",

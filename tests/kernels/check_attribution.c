@@ -11,7 +11,7 @@ static int is_word(uint8_t c)
            c >= 0x80;
 }
 
-/* Bytes of code, of words alone, or any. */
+/* Bytes of code, of words only, or any. */
 static void fill_text(int fill, uint8_t *text, size_t size)
 {
     static const char code[] = "ab cd_ef(x1, 22)\n\treturn if $y; \r\n";

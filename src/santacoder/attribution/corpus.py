@@ -18,7 +18,7 @@ from santacoder.attribution.origins import Origin, SourceFile, is_unicode
 from santacoder.attribution.package_metadata import MAX_BYTES, read_package
 
 MAX_LINE: Final = 100_000  # bytes of the longest line
-BINARY_BYTES: Final = 8192  # in which a NUL says that a file is no text
+BINARY_BYTES: Final = 8192  # in which a NUL says that a file is binary
 
 _STORES: Final = frozenset({".git", ".hg", ".svn", "__pycache__"})
 _METADATA: Final = ("PKG-INFO", "package.json", "pom.xml")

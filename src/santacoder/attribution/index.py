@@ -41,8 +41,8 @@ class AttributionIndex:
         """Open an index to search it.
 
         Raises:
-            AttributionIndexError: the file is damaged, or is no index of this format.
-            InvalidRequestError: the path is no file.
+            AttributionIndexError: the file is damaged, or not an index of this format.
+            InvalidRequestError: the path is not one of a file.
             OSError: it cannot be read.
         """
         connection = open_index(path)

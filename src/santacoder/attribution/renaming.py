@@ -7,7 +7,7 @@ from typing import Final
 from santacoder.attribution.lexemes import Lexemes
 
 MOST_UNEXPLAINED: Final = 0.05  # of the lexemes
-LEAST_EQUAL: Final = 0.30  # of the lexemes, signs and keywords included: else the shape alone is alike
+LEAST_EQUAL: Final = 0.30  # of the lexemes, signs and keywords included: else only the shape is alike
 LEAST_CONFIRMED: Final = 0.02  # of the lexemes: names that stand for each other once more
 
 

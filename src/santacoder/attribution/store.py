@@ -41,7 +41,7 @@ def index_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file in errors of an index, and turn SQLite's own into ours.
 
     Raises:
-        AttributionIndexError: the file is damaged, or is no index.
+        AttributionIndexError: the file is damaged, or not an index.
         InvalidRequestError: another process is writing it.
         OSError: it cannot be read or written.
     """
@@ -77,7 +77,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "there is no such index", os.fspath(path)) from None
     if not stat.S_ISREG(mode):
-        raise InvalidRequestError(f"{printable(os.fspath(path))} is not a file, so it is no index")
+        raise InvalidRequestError(f"{printable(os.fspath(path))} is not a file, so it is not an index")
 
 
 def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:

@@ -31,7 +31,7 @@ MOST_IDS: Final = 10_000  # of rows that are kept in memory
 
 @dataclass
 class Writer:
-    """An index that this process alone is writing; a transaction is always open.
+    """An index that only this process is writing; a transaction is always open.
 
     Attributes:
         connection: to its file.
@@ -128,11 +128,11 @@ def open_writer(path: Path, new: State | None = None) -> Iterator[Writer]:
 
     Args:
         path: of the index.
-        new: what to create if there is no index; None needs one.
+        new: what to create if the index is missing; None needs one.
 
     Raises:
-        InvalidRequestError: another process is writing it, or the path is no file.
-        AttributionIndexError: the file is damaged, or is no index.
+        InvalidRequestError: another process is writing it, or the path is not one of a file.
+        AttributionIndexError: the file is damaged, or not an index.
         OSError: it cannot be written.
     """
     with _sole_writer(path), index_errors(path):
