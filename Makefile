@@ -65,7 +65,8 @@ sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 # instrumented C code runs, or none that others do not run, those whose many processes would each load the sanitizer, and
 # the one that measures memory, of which freed pieces stay in the sanitizer's hands.
 SANITIZED = $(BUILD)/sanitize/package
-UNSANITIZED = bench/test_compare bench/test_infilling bench/test_measure bench/test_scripts cli/test_cli \
+UNSANITIZED = attribution/test_corpus attribution/test_parquet bench/test_compare bench/test_infilling bench/test_measure \
+	bench/test_scripts cli/test_cli \
 	cli/test_completion cli/test_models cli/test_prompts engine/test_peer engine/test_reference \
 	engine/test_sharing gguf/test_types hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
 	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen process/test_exit \
@@ -127,7 +128,7 @@ soak: build
 # Coverage-guided fuzzing of what reads files, FUZZ_SECONDS for each target; needs atheris.
 FUZZ_SECONDS ?= 60
 fuzz: build
-	for target in reader tokenizer session checkpoint; do \
+	for target in reader tokenizer session checkpoint lexemes attribution; do \
 		PYTHONPATH=src:. $(PYTHON) tools/fuzz.py $$target --seconds $(FUZZ_SECONDS) --seed $(SEED) || exit; done
 
 # Registers that each hot loop spills to the stack: see the limits in the script.

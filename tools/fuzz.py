@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session|checkpoint --seconds 60`.
+"""Coverage-guided fuzzing: `python tools/fuzz.py reader|tokenizer|session|checkpoint|lexemes|attribution --seconds 60`.
 
 Needs atheris (`pip install '.[fuzz]'`); for checkpoints also safetensors (PyTorch's files are tried if torch is
 installed); and `tests` on the path beside the package, which `make fuzz` arranges. Findings are written to

@@ -199,3 +199,15 @@ def test_metadata_that_makes_no_sense(tmp_path: Path) -> None:
     ):
         path = write_tar(tmp_path / "p.tgz", {f"package/{name}": text, "package/x.js": "x"})
         assert read(path)["package/x.js"] == Origin("p.tgz")
+
+
+def test_expressions() -> None:
+    """What license-expression understands becomes SPDX; anything else stays, in one line."""
+    pytest.importorskip("license_expression")
+    assert Origin("r").with_licence("mit or\n apache-2.0", "x").licence == "MIT OR Apache-2.0"
+    assert Origin("r").with_licence("My own  licence (see\nthere", "x").licence == "My own licence (see there"
+
+
+def test_long_licence() -> None:
+    assert Origin("r").with_licence("y" * 1000, "x") == Origin("r", "", "y" * 200, "x")
+    assert Origin("r").with_licence(" \n", "x") == Origin("r")

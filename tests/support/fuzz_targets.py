@@ -6,20 +6,28 @@ finding.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
+import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import santacoder
+from santacoder.attribution.lexemes import split, winnow
+from santacoder.attribution.state import EXACT
 from santacoder.batching.session_file import HEADER, MAGIC, read_session
 from santacoder.conversion.convert import convert
 from santacoder.engine.kv_cache import KVCache
 from santacoder.gguf.metadata import Metadata
 from santacoder.text.stream import StreamDecoder
 from santacoder.text.tokenizer import Tokenizer
-from tests.support import malformed, small_checkpoint
+from tests.support import lexeme_oracle, malformed, small_checkpoint
+from tests.support.attribution_corpus import code, make_index
+from tests.support.index_mutants import TABLES
 
 _FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else "/tmp")
 _PATH = _FOLDER / f"santacoder-fuzz-{os.getpid()}"
@@ -105,6 +113,52 @@ def checkpoint(data: bytes) -> None:
         _PATH.unlink()
 
 
+def lexemes(data: bytes) -> None:
+    """A byte of flags, and a text: the same lexemes and grams as in the oracle."""
+    renamed, text = bool(data[:1] and data[0] & 1), data[1:]
+    found = split(text, renamed=renamed)
+    hashed = lexeme_oracle.renamed_hash if renamed else lexeme_oracle.lexeme_hash
+    hashes = [hashed(lexeme) for _, lexeme in lexeme_oracle.lexemes(text)]
+    assert found.hashes.tolist() == hashes
+    keys, firsts = winnow(found.hashes, EXACT)
+    assert list(zip(keys.tolist(), firsts.tolist(), strict=True)) == lexeme_oracle.winnow(hashes, *EXACT)
+
+
+def attribution(data: bytes) -> None:
+    """Bytes that pick a table, a row, a column and a type, and a value for it: an error, or the right answers."""
+    table, row, column, kind = (*data[:4], 0, 0, 0, 0)[:4]
+    value: bytes | str | int = data[4:]
+    if kind % 3:
+        value = data[4:].decode("utf-8", "replace") if kind % 3 == 1 else int.from_bytes(data[4:12], "big", signed=True)
+    index = _PATH.with_suffix(".scidx")
+    index.write_bytes(_index())
+    connection = sqlite3.connect(index)
+    name = TABLES[table % len(TABLES)]
+    columns = [each[1] for each in connection.execute(f"PRAGMA table_info({name})")]
+    chosen = columns[column % len(columns)]
+    with contextlib.suppress(sqlite3.IntegrityError):
+        connection.execute(
+            f"UPDATE {name} SET {chosen} = ? WHERE id IN (SELECT id FROM {name} LIMIT 1 OFFSET ?)", (value, row)
+        )
+    connection.commit()
+    connection.close()
+    try:
+        with santacoder.AttributionIndex.open(index) as opened:
+            [match] = opened.find(code(1))
+        assert match.sources[0].path == "a.py"
+    except santacoder.AttributionIndexError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (either outcome is right)
+    finally:
+        index.unlink()
+
+
+@functools.cache
+def _index() -> bytes:
+    """An index of two files."""
+    with tempfile.TemporaryDirectory() as folder:
+        return make_index(Path(folder), {"a.py": code(1), "b.py": code(2)}).read_bytes()
+
+
 def seeds(name: str) -> list[bytes]:
     """Inputs for a fuzzer to begin with."""
     if name == "session":
@@ -116,6 +170,10 @@ def seeds(name: str) -> list[bytes]:
             b"1113\n3\ta b\na\tb\tab\t<|endoftext|>\nabab",
             "1114\n0\nĠ Ġ\ta b\na\tĠ\tĠĠ\tab\na  ab".encode(),
         ]
+    if name == "lexemes":
+        return [b"\0def f(a):\n\treturn a[0] + 1.5\n" * 4, b"\1" + "if (é) { $x = 0x1F; }\r\n".encode() * 9]
+    if name == "attribution":
+        return [bytes([table, 0, column, kind]) for table in range(7) for column in range(8) for kind in range(3)]
     if name == "checkpoint":
         return [
             bytes([small_checkpoint.NAMES.index(name)]) + small_checkpoint.files(name)[name]
@@ -129,4 +187,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "tokenizer": tokenizer,
     "session": session,
     "checkpoint": checkpoint,
+    "lexemes": lexemes,
+    "attribution": attribution,
 }
