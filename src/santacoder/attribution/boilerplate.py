@@ -87,9 +87,7 @@ def _by_content(runs: Iterable[Run]) -> dict[int, list[Run]]:
     return groups
 
 
-def is_common(text: Lexemes, first: int, end: int, common: NDArray[np.bool_], min_length: int) -> bool:
-    """Return whether a span is common: what is not common in it would be no match, and is less than half of it."""
-    if len(np.unique(text.hashes[first:end])) < LEAST_VARIETY:
-        return True
-    own = int((~common[first:end]).sum())
-    return own < min_length and 2 * own < end - first
+def is_common(text: Lexemes, first: int, end: int, own: int, min_length: int) -> bool:
+    """Return whether a span is common, of which `own` lexemes are not: too few for a match, and less than half."""
+    varied = len(np.unique(text.hashes[first:end])) >= LEAST_VARIETY
+    return not varied or (own < min_length and 2 * own < end - first)

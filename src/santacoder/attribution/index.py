@@ -14,7 +14,7 @@ from santacoder._util.fork import watch_forks
 from santacoder._util.validation import check_integer
 from santacoder.attribution.lexemes import MAX_TEXT
 from santacoder.attribution.matches import Match
-from santacoder.attribution.search import ContentCache, Search
+from santacoder.attribution.search import ContentCache, Search, has_gram
 from santacoder.attribution.state import EXACT, State
 from santacoder.attribution.store import index_errors, open_index, read_state
 from santacoder.errors import InvalidRequestError
@@ -58,12 +58,28 @@ class AttributionIndex:
         """Lexemes of the shortest span that is always found, unless it has hardly any variety."""
         return self._state.exact.guarantee
 
-    def find(self, text: str, min_length: int = EXACT.guarantee) -> list[Match]:
+    @property
+    def gram(self) -> int:
+        """Lexemes of the shortest span that can be found."""
+        return self._state.exact.gram
+
+    def has_gram(self, hashes: list[int]) -> bool:
+        """Return whether a gram of lexemes, by their hashes, may be stored: then a search will say where.
+
+        Raises:
+            InvalidRequestError: the index is closed.
+            AttributionIndexError: the index is damaged.
+        """
+        with self._lock, index_errors(self._path), self._transaction() as connection:
+            return has_gram(connection, self._state, hashes)
+
+    def find(self, text: str, min_length: int = EXACT.guarantee, *, renamed: bool = True) -> list[Match]:
         """Return the spans of a text that stand in the corpus, by their start; also common ones, marked as such.
 
         Args:
             text: of at most 4 MiB in UTF-8.
             min_length: of a span in lexemes, from the length of a gram on (16). Below `guarantee`, spans may be missed.
+            renamed: whether to look for copies with other names, if the index was made for it.
 
         Raises:
             InvalidRequestError: an argument is not what it must be, or the index is closed.
@@ -76,7 +92,7 @@ class AttributionIndex:
             raise InvalidRequestError(f"the text has {len(data)} bytes, but at most {MAX_TEXT} can be checked")
         with self._lock, index_errors(self._path), self._transaction() as connection:
             check_integer("min_length", min_length, self._state.exact.gram, None)
-            return Search(connection, self._state, self._cache, data).matches(min_length)
+            return Search(connection, self._state, self._cache, data).matches(min_length, renamed=renamed)
 
     def state(self) -> State:
         """Return what the index says of itself."""

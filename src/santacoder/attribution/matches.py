@@ -48,7 +48,8 @@ class Match:
         end_line: the line of its last character.
         lexemes: how many it has.
         kind: how it is the same as in the first source; others may be less alike.
-        common: whether most of it is what many files share, or a licence header, or has hardly any variety.
+        own: how many of these are not common: not what many files share, nor in a comment that a file begins with.
+        common: whether these are few, or the span has hardly any variety.
         files: how many files hold it; of common ones, at least so many.
         sources: up to MAX_SOURCES of these, the most alike first.
     """
@@ -58,6 +59,7 @@ class Match:
     start_line: int
     end_line: int
     lexemes: int
+    own: int
     kind: Kind
     common: bool
     files: int

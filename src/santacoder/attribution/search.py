@@ -95,6 +95,23 @@ def _weight(lexemes: Lexemes) -> int:
     return len(lexemes.text) + lexemes.starts.nbytes + lexemes.hashes.nbytes
 
 
+def has_gram(connection: sqlite3.Connection, state: State, hashes: list[int]) -> bool:
+    """Return whether the index holds the key of a gram of lexemes, by their hashes.
+
+    Raises:
+        AttributionIndexError, sqlite3.Error: the index is damaged.
+    """
+    keys, _ = winnow(np.array(hashes, np.uint64), state.exact._replace(window=1))
+    return any(_positions(connection, shard, key) for shard in state.of_kind(False) for key in keys.tolist())
+
+
+def _positions(connection: sqlite3.Connection, shard: Shard, key: int) -> list[int]:
+    """Return the positions of a key in a shard."""
+    bucket = (shard.number << 32) + (key >> (32 - shard.bits))
+    (data,) = connection.execute("SELECT data FROM posting WHERE id = ?", (bucket,)).fetchone() or (None,)
+    return find_positions(data, shard.bits, key)
+
+
 class Search:
     """Searches for one text, in one transaction of the reader."""
 
@@ -105,18 +122,17 @@ class Search:
         self._removed = dict(state.removed)
         self._places: dict[int, list[Place]] = {}
 
-    def matches(self, min_length: int) -> list[Match]:
+    def matches(self, min_length: int, *, renamed: bool = True) -> list[Match]:
         """Return the spans of at least `min_length` lexemes that stand in the index, by their start.
 
         Raises:
             AttributionIndexError, sqlite3.Error: the index is damaged.
         """
         text = split(self._text)
-        found = self._spans(text, self._runs(text, False), min_length, ())
-        if self._state.renamed is not None:
+        found = self._spans(text, self._runs(text, False), min_length)
+        if renamed and self._state.renamed is not None:
             text = split(self._text, renamed=True)
-            verbatim = [(match.lexemes, first, end) for match, first, end in found]
-            found += self._spans(text, self._runs(text, True), min_length, [each[1:] for each in verbatim])
+            found += self._spans(text, self._runs(text, True), min_length, [(first, end) for _, first, end in found])
         return [match for match, *_ in sorted(found, key=lambda each: (each[1], -each[2]))]
 
     def _runs(self, text: Lexemes, renamed: bool) -> list[Run]:
@@ -158,11 +174,8 @@ class Search:
         keys, firsts = winnow(text.hashes, how._replace(window=min(PROBE_WINDOW, how.window)))
         hits: dict[_Diagonal, list[int]] = {}
         for number, shard in enumerate(shards):
-            base, shift = shard.number << 32, 32 - shard.bits
             for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
-                row = self._connection.execute("SELECT data FROM posting WHERE id = ?", (base + (key >> shift),))
-                (data,) = row.fetchone() or (None,)
-                for position in find_positions(data, shard.bits, key)[:MOST_POSITIONS]:
+                for position in _positions(self._connection, shard, key)[:MOST_POSITIONS]:
                     hits.setdefault(_Diagonal(number, position - first), []).append(first)
         return hits
 
@@ -191,11 +204,11 @@ class Search:
         return Run(first, end, content, source, shift)
 
     def _spans(
-        self, text: Lexemes, runs: list[Run], min_length: int, verbatim: Sequence[tuple[int, int]]
+        self, text: Lexemes, runs: list[Run], min_length: int, verbatim: Sequence[tuple[int, int]] | None = None
     ) -> list[tuple[Match, int, int]]:
         """Return matches, each with its first and end lexeme: the longest runs, none within another.
 
-        `verbatim` are spans of matches that others, with other names, must not repeat.
+        The runs are of renamed lexemes if there are spans of `verbatim` matches, which are not to be repeated.
         """
         common = common_lexemes(len(text), runs, self._places)
         found: list[tuple[Match, int, int]] = []
@@ -205,16 +218,29 @@ class Search:
                 break
             if any(m <= first and end <= n for _, m, n in found):
                 continue
-            if 2 * sum(max(0, min(end, n) - max(first, m)) for m, n in verbatim) > end - first:
+            if 2 * sum(max(0, min(end, n) - max(first, m)) for m, n in verbatim or ()) > end - first:
                 continue
             sources = [each for each in runs if each.covers(first, end)]
-            dull = is_common(text, first, end, common, min_length)
-            found.append((self._match(text, first, end, sources, dull, renamed=verbatim != ()), first, end))
+            own = int((~common[first:end]).sum())
+            start, stop = int(text.starts[first]), text.end(end - 1)
+            named = self._sources(text.text[start:stop], first, end, sources, renamed=verbatim is not None)
+            match = Match(
+                start=characters(text.text, start),
+                end=characters(text.text, stop),
+                start_line=line_of(text.text, start),
+                end_line=line_of(text.text, stop - 1),
+                lexemes=end - first,
+                own=own,
+                kind=named[0].kind,
+                common=is_common(text, first, end, own, min_length),
+                files=len(named),
+                sources=tuple(named[:MAX_SOURCES]),
+            )
+            found.append((match, first, end))
         return found
 
-    def _match(self, text: Lexemes, first: int, end: int, runs: Sequence[Run], common: bool, *, renamed: bool) -> Match:
-        start, stop = int(text.starts[first]), text.end(end - 1)
-        span = text.text[start:stop]
+    def _sources(self, span: bytes, first: int, end: int, runs: Sequence[Run], *, renamed: bool) -> list[Source]:
+        """Return the files in which lexemes first..end-1 stand, whose text is `span`: exact copies first."""
         contents: dict[int, tuple[Kind, tuple[int, int]]] = {}
         for run in runs:
             kind: Kind = "unverified"
@@ -236,11 +262,7 @@ class Search:
             for place in self._places[number]
         ]  # fmt: skip
         sources.sort(key=lambda source: (source.kind != "exact", source.repository, source.path))
-        return Match(
-            characters(text.text, start), characters(text.text, stop), line_of(text.text, start),
-            line_of(text.text, stop - 1), end - first, sources[0].kind, common, len(sources),
-            tuple(sources[:MAX_SOURCES]),
-        )  # fmt: skip
+        return sources
 
 
 def characters(text: bytes, end: int) -> int:
