@@ -130,6 +130,12 @@ class SantaCoder(InfillRequests, Capacity):
                 float32, one for each token of the vocabulary), which it changes in place; None is off.
             stopping (Stopping | None = None): a function that is called with the generated text so far, each time that
                 more of it is final; if it returns True, the completion ends with this text; None is off.
+            attribution (AttributionIndex | None = None): an index of code in which the text is looked up; None is off.
+            on_match (Literal['report', 'stop'] = 'report'): with an index, "report" says what of the text stands there,
+                and "stop" also ends the text before it would be a copy that is not common, with the finish reason
+                "attribution".
+            match_length (int = 40, 16 or more): with an index, the lexemes of the shortest span to report, or not to
+                write.
 
         Raises:
             InvalidRequestError: an argument is unknown, has a wrong type or is out of range.

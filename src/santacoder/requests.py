@@ -24,6 +24,7 @@ from santacoder.decoding.options import (
 )
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
+from santacoder.text.filters import TextFilter
 from santacoder.text.healing import take_back
 from santacoder.text.infill_filters import infill_filters
 from santacoder.text.infilling import MARKERS, Mode, Surroundings, fit, healed_infill_prompt
@@ -37,6 +38,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 MAX_INDEX: Final = 2**63 - 1
+LOOKED_AT: Final = 512  # tokens of a prompt of ids in whose text a copy may begin
 
 
 class Tensor(Protocol):
@@ -120,7 +122,10 @@ def check_request(tokenizer: Tokenizer, context: int, prompt: Prompt, params: Sa
     dropped = ids.size - token_ids.size
     params = _clipped(params, context - token_ids.size)
     filters = partial(stop_filters, lines=_lines(params))
-    return CheckedRequest(tokenizer, kept, params, filters, echo, taken, owed, dropped)
+    request = CheckedRequest(tokenizer, kept, params, filters, echo, taken, owed, dropped)
+    if params.attribution is None:
+        return request
+    return attributed(request, prompt if isinstance(prompt, str) else tokenizer.decode(ids[-LOOKED_AT:]))
 
 
 def check_infill(
@@ -164,7 +169,24 @@ def check_infill(
     check_tokens(params, tokenizer.vocab_size)
     token_ids, taken, owed, dropped = prompt
     params = _clipped(params, context - token_ids.size - taken)
-    return CheckedRequest(tokenizer, token_ids, params, filters, prefix if params.echo else "", taken, owed, dropped)
+    echo = prefix if params.echo else ""
+    request = CheckedRequest(tokenizer, token_ids, params, filters, echo, taken, owed, dropped)
+    return request if params.attribution is None else attributed(request, as_lf(prefix), as_lf(suffix))
+
+
+def attributed(request: CheckedRequest, before: str, after: str = "") -> CheckedRequest:
+    """Return a request with an index as one that looks up its text, which stands between two others."""
+    from santacoder.attribution.generated import EnclosingText, MatchFilter
+
+    params, others = request.params, request.filters
+    index = params.attribution
+    assert index is not None
+
+    def filters(stops: abc.Sequence[str]) -> list[TextFilter]:
+        return [*others(stops), MatchFilter(index, before, params.match_length)]
+
+    stops = params.on_match == "stop"
+    return replace(request, enclosing=EnclosingText(before, after), filters=filters if stops else others)
 
 
 def _clipped(params: SamplingParams, room: int) -> SamplingParams:

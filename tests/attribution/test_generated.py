@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import santacoder
-from santacoder.attribution.generated import MatchFilter, Surroundings
+from santacoder.attribution.generated import EnclosingText, MatchFilter
 from santacoder.attribution.index import AttributionIndex
 from santacoder.attribution.lexemes import split
 from tests.support.attribution_corpus import code, make_index
@@ -36,7 +36,7 @@ def filtered(index: AttributionIndex, before: str, text: str, source: random.Ran
 
 
 def matches(index: AttributionIndex, before: str, text: str) -> list[santacoder.Match]:
-    return [match for match in Surroundings(before).matches(index, text) if not match.common]
+    return [match for match in EnclosingText(before).matches(index, text) if not match.common]
 
 
 def span(text: str, first: int, lexemes: int) -> str:
@@ -99,7 +99,7 @@ def test_surroundings(index: AttributionIndex) -> None:
     lexemes = split(text.encode())
     for generated, found in ((15, 0), (16, 1), (40, 1)):
         cut = int(lexemes.starts[100]), int(lexemes.starts[100 + generated])
-        around = Surroundings(text[: cut[0]], text[cut[1] :])
+        around = EnclosingText(text[: cut[0]], text[cut[1] :])
         assert len(split(around.before.encode())) == len(split(around.after.encode())) == 64
         made = around.matches(index, text[cut[0] : cut[1]])
         assert len(made) == found

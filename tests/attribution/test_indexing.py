@@ -50,6 +50,8 @@ def assert_consistent(index: Path) -> None:
     assert connection.execute(count + "file").fetchone() == (now.files,)
     rows = connection.execute("SELECT COUNT(*), TOTAL(size), TOTAL(lexemes), TOTAL(files) FROM content").fetchone()
     assert rows == (now.contents, now.size, now.lexemes, now.files)
+    (pages,), (free,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count"))
+    assert free <= 0.02 * pages + 1
     buckets = sum(1 << shard.bits for shard in now.shards)
     assert connection.execute(count + "posting").fetchone() == (buckets,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -149,3 +149,24 @@ def test_bad_input(index: Path, tmp_path: Path) -> None:
         (("merge", index, index), 1, f"{index} cannot be merged into itself"),
     ):
         assert message_of(run_here("attribute", *map(str, words)), status) == said
+
+
+def test_complete(tmp_path: Path) -> None:
+    """`complete --attribution`: a report, or a text that ends before it is a copy; the output is only the text."""
+    words = ["complete", "-n", "120", "--temperature", "0.9", "--seed", "3", "import os\n\n\ndef main():\n"]
+    plain = run_here(*words, model=None)[1].decode()
+    index = make_index(tmp_path, {"source.py": f"own = 1\n{plain}\nown\n"})
+    reporting = [*words[:-1], "--attribution", str(index), words[-1]]
+    status, out, err = run_here(*reporting, model=None)
+    assert (status, out.decode()) == (0, plain)
+    assert "completion:1-" in err
+    assert " corpus source.py:2-" in err
+    status, out, err = run_here(*reporting[:-1], "--on-match", "stop", words[-1], model=None)
+    assert status == 0
+    assert plain.startswith(out.decode())
+    assert len(out) < len(plain.encode())
+    assert "the text ends here because it would have become a copy of a file in the index" in err
+    found = json.loads(run_here(*reporting, "--json", model=None)[1])
+    assert found["attribution"][0]["sources"][0]["path"] == "source.py"
+    said = message_of(run_here("complete", "--prompts", "x.jsonl", "--attribution", str(index)), 2)
+    assert said.startswith("--prompts and --attribution exclude each other: check the results instead")

@@ -106,7 +106,7 @@ class TestComplete:
             "-n N, --max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
             "--frequency-penalty", "--presence-penalty", "--logit-bias", "--stop", "--stop-token", "--seed", "--echo",
             "--ignore-eos", "--deadline", "--line-deadline", "--min-indent", "--logprobs", "--no-token-healing",
-            "--truncate", "--clip",
+            "--truncate", "--clip", "--attribution", "--on-match", "--match-length",
         ]  # fmt: skip
         for option in OPTIONS.values():
             if option.name not in ("any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"):

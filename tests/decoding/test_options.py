@@ -151,7 +151,7 @@ class TestDeclaration:
             "min_p": "0..1", "repetition_penalty": "0.01..100", "frequency_penalty": "-2..2",
             "presence_penalty": "-2..2", "logit_bias": "-100..100", "stop_tokens": "0 or more", "seed": "0..2^64-1",
             "deadline": "0 or more", "line_deadline": "0 or more", "min_indent": "0 or more",
-            "logprobs": "0..100", "prompt_logprobs": "0..100",
+            "logprobs": "0..100", "prompt_logprobs": "0..100", "match_length": "16 or more",
         }  # fmt: skip
 
     def test_type_checkers_see_the_same_keywords(self) -> None:
@@ -163,7 +163,7 @@ class TestDeclaration:
             "'top' is not a keyword (did you mean stop?); the keywords are: max_tokens, temperature, top_k, top_p, "
             "min_p, repetition_penalty, frequency_penalty, presence_penalty, logit_bias, stop, stop_tokens, seed, "
             "echo, ignore_eos, any_token, deadline, line_deadline, min_indent, logprobs, prompt_logprobs, lookup, "
-            "token_healing, truncate, clip, logits_processor, stopping"
+            "token_healing, truncate, clip, logits_processor, stopping, attribution, on_match, match_length"
         )
         with pytest.raises(InvalidRequestError) as error:
             sampling_params({"max_tokens": 3, "top": 1})

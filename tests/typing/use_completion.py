@@ -61,7 +61,7 @@ def complete(model: SantaCoder, halves: NDArray[np.float32]) -> None:
     assert_type(completion, Completion)
     assert_type(completion.text, str)
     assert_type(completion.tokens, list[int])
-    assert_type(completion.finish_reason, Literal["stop", "length", "deadline"])
+    assert_type(completion.finish_reason, Literal["stop", "length", "deadline", "attribution"])
     assert_type(completion.seed, int)
     assert_type(completion.usage, Usage)
     assert_type(completion.usage.total_tokens, int)
@@ -136,7 +136,7 @@ def stream(model: SantaCoder) -> None:
     for piece in pieces:
         assert_type(piece, Piece)
         assert_type((piece.text, piece.tokens), tuple[str, tuple[int, ...]])
-        assert_type(piece.finish_reason, Literal["stop", "length", "deadline"] | None)
+        assert_type(piece.finish_reason, Literal["stop", "length", "deadline", "attribution"] | None)
         assert_type(piece.logprobs, tuple[TokenLogprobs, ...] | None)
     pieces.close()
 

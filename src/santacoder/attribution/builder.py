@@ -132,7 +132,7 @@ class Builder:
                 pool.shutdown(cancel_futures=True)
         self._end_lot()
         merge_shards(self.writer, whole=True)
-        self.writer.commit()
+        self.writer.shrink()
 
     def _chunks(self, files: Iterable[SourceFile]) -> Iterator[list[_New]]:
         """Yield new texts, about CHUNK_BYTES at a time; record files whose text is there."""

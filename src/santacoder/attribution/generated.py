@@ -17,7 +17,7 @@ MIN_LENGTH: Final = EXACT.guarantee
 MOST_CHARACTERS: Final = 10_000  # at the end of a generated text in which a match is looked for while it grows
 
 
-class Surroundings:
+class EnclosingText:
     """The text around a generated one, as far as it is looked at."""
 
     def __init__(self, before: str = "", after: str = "") -> None:
@@ -88,7 +88,7 @@ class MatchFilter:
         self.stopped = False
         self._index = index
         self._min_length = min_length
-        self._before = Surroundings(before).before
+        self._before = EnclosingText(before).before
         self._text = ""  # generated so far, also what is held back
         self._passed = 0  # characters of it that are out
         self._checked = 0  # characters of it whose lexemes complete no match

@@ -41,7 +41,7 @@ def remove_repository(path: Path, repository: str) -> int:
         writer.connection.execute("DELETE FROM origin WHERE repository = ?", row)
         writer.connection.execute("DELETE FROM repository WHERE id = ?", row)
         merge_shards(writer, whole=True)
-        writer.commit()
+        writer.shrink()
     return len(rows)
 
 
@@ -71,7 +71,7 @@ def merge_indexes(target: Path, sources: Sequence[Path]) -> None:
             _Merge(writer, source).run()
             writer.commit()
         merge_shards(writer, whole=True)
-        writer.commit()
+        writer.shrink()
 
 
 def _check_settings(source: Path, state: State, other: Path, wanted: State) -> None:

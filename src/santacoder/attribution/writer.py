@@ -27,6 +27,7 @@ from santacoder.attribution.store import (
 from santacoder.errors import AttributionIndexError, InvalidRequestError
 
 MOST_IDS: Final = 10_000  # of rows that are kept in memory
+MOST_FREE: Final = 0.02  # of the pages of an index
 
 
 @dataclass
@@ -51,6 +52,17 @@ class Writer:
         write_state(self.connection, self.state)
         self.connection.execute("COMMIT")
         self.begin()
+
+    def shrink(self) -> None:
+        """Commit, and give back to the system what merged shards and removed texts have left free, if it is much."""
+        self.commit()
+        (free,), (pages,) = (
+            self.connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_count")
+        )
+        if free > MOST_FREE * pages:
+            self.connection.execute("COMMIT")
+            self.connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free only one page
+            self.begin()
 
     def add_place(self, place: Place, *, new: bool = False) -> bool:
         """Add a file, in place of the one that its repository had at this path; return whether anything changed.
@@ -163,6 +175,7 @@ def _create(path: Path, state: State) -> None:
         connection = connect(temporary, "rw")
         try:
             connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("BEGIN IMMEDIATE")
             create_tables(connection, state)
             connection.execute("COMMIT")

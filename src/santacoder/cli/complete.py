@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from santacoder import load
 from santacoder.cli import options
 from santacoder.cli.prompt_request import PromptRequest
-from santacoder.cli.sampling import add_sampling, sampling
+from santacoder.cli.sampling import add_sampling, note_attribution, sampling
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
                 part = breaks.feed(piece.text)
                 if piece.finish_reason:
                     part += breaks.flush(piece.finish_reason != "stop")
+                    note_attribution(args, piece)
                 options.write(part)
                 text = part or text
             options.end_line(text)
@@ -77,6 +78,8 @@ def _check(args: argparse.Namespace) -> None:
         raise options.UsageError(f"--samples is {args.samples}, but it must be 1 or more")
     if sum(given is not None for given in (args.prompt, args.file, args.prompts)) > 1:
         raise options.UsageError("PROMPT, --file and --prompts exclude each other")
+    if args.prompts is not None and "attribution" in args:
+        raise options.UsageError("--prompts and --attribution exclude each other: check the results instead")
     if args.out is not None and args.prompts is None:
         raise options.UsageError("--out needs --prompts; the completion of one prompt goes to standard output")
 

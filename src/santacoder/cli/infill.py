@@ -11,7 +11,7 @@ from santacoder import load
 from santacoder._util.atomic_file import atomic_file, is_file
 from santacoder._util.text_file import decode_text
 from santacoder.cli import options
-from santacoder.cli.sampling import add_sampling, sampling
+from santacoder.cli.sampling import add_sampling, note_attribution, sampling
 from santacoder.cli.stopping import orderly
 from santacoder.decoding.results import Completion
 from santacoder.errors import InvalidRequestError
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         options.write(completion.text)
         options.end_line(completion.text)
+        note_attribution(args, completion)
 
 
 def _infill(args: argparse.Namespace, prefix: str, suffix: str) -> Completion:
@@ -88,7 +89,8 @@ def _edit(args: argparse.Namespace) -> None:
         file.write(mark + f"{prefix}{completion.text}{suffix}".encode())
     if args.json:
         options.print_json(completion)
-    if completion.finish_reason != "stop":
+    note_attribution(args, completion)
+    if completion.finish_reason in ("length", "deadline"):
         limit = {"length": "--max-tokens", "deadline": "--deadline"}[completion.finish_reason]
         options.add_note(args, f"the text in {args.file} is cut off by {limit}")
 

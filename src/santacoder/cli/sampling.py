@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from santacoder.cli.options import UsageError, plain_text
+from santacoder.cli.options import UsageError, add_note, escaped, plain_text
 from santacoder.decoding.options import OPTIONS, Option
+
+if TYPE_CHECKING:
+    from santacoder.decoding.results import Completion, Piece
 
 #: Useful only in programs.
 _NO_FLAG: Final = frozenset({"any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"})
@@ -57,17 +60,34 @@ def flags(option: Option) -> list[str]:
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the sampling options that were given, as keywords of `complete`.
+    """Return the sampling options that were given, as keywords of `complete`; open the index of --attribution.
 
     Raises:
         UsageError: --logprobs without --json, which would not print them.
+        SantaCoderError, OSError: the index cannot be used.
     """
     given = {name: value for name, value in vars(args).items() if name in OPTIONS}
     if "logprobs" in given and not args.json:
         raise UsageError("--logprobs needs --json: only JSON has a place for them")
     if "logit_bias" in given:
         given["logit_bias"] = dict(given["logit_bias"])
+    if "attribution" in given:
+        from santacoder.attribution.index import AttributionIndex
+
+        given["attribution"] = AttributionIndex.open(given["attribution"])
     return given
+
+
+def note_attribution(args: argparse.Namespace, completion: Completion | Piece) -> None:
+    """Have the matches of a finished text that are not common printed to standard error, after its output."""
+    if completion.attribution is None:
+        return
+    from santacoder.attribution.report import as_text
+
+    if completion.finish_reason == "attribution":
+        add_note(args, "the text ends here because it would have become a copy of a file in the index")
+    for line in as_text("completion", [match for match in completion.attribution if not match.common]).splitlines():
+        add_note(args, escaped(line))
 
 
 def _behaviour(option: Option) -> dict[str, Any]:
@@ -82,6 +102,10 @@ def _behaviour(option: Option) -> dict[str, Any]:
         return {"action": "append", "help": f"{option.help}{escapes}; repeatable{limits}", **_REPEATED[option.name]}
     if option.name == "truncate":
         return {"choices": ["left"], "help": f"{option.help} (default: {option.unset})"}
+    if option.name == "attribution":
+        return {"metavar": "INDEX", "help": f"{option.help}: see santacoder attribute (default: {option.unset})"}
+    if option.name == "on_match":
+        return {"choices": ["report", "stop"], "help": f"{option.help} (default: {option.default})"}
     kind, metavar = _NUMBERS[option.kind]
     condition = "with --json: " if option.name == "logprobs" else ""
     limits = f"({option.range}, default: {option.unset or option.default})"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.prompt_scores import PromptScores
 from santacoder.text.filters import MakeFilters
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from santacoder.attribution.generated import EnclosingText
+    from santacoder.attribution.matches import Match
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +30,7 @@ class CheckedRequest:
         echo: the text to begin completions with.
         dropped: tokens of the caller's text that were cut, since there is no room for them.
         scores: takes the log-probabilities of the prompt's tokens, if they were asked for.
+        enclosing: the text around the generated one, in which copies may begin and end; None without an index.
     """
 
     tokenizer: Tokenizer
@@ -35,11 +41,23 @@ class CheckedRequest:
     taken: int = 0
     owed: bytes = b""
     dropped: int = 0
+    enclosing: EnclosingText | None = None
     scores: PromptScores | None = field(init=False)
 
     def __post_init__(self) -> None:
         k = self.params.prompt_logprobs
         object.__setattr__(self, "scores", None if k is None else PromptScores(self.token_ids, k))
+
+    def attribution(self, text: str) -> tuple[Match, ...] | None:
+        """Return what of a generated text stands in the index; None without one.
+
+        Raises:
+            AttributionIndexError: the index is damaged.
+            InvalidRequestError: it was closed.
+        """
+        if self.enclosing is None or self.params.attribution is None:
+            return None
+        return tuple(self.enclosing.matches(self.params.attribution, text, self.params.match_length))
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from santacoder.attribution.index import AttributionIndex
+
     #: Takes all tokens so far (N,) int32 and the logits of the next one (V,) float32, which it changes in place.
     LogitsProcessor = Callable[[NDArray[np.int32], NDArray[np.float32]], object]
 else:
@@ -62,6 +64,9 @@ class SamplingOptions(TypedDict, total=False):
     clip: bool | None
     logits_processor: LogitsProcessor | None
     stopping: Stopping | None
+    attribution: AttributionIndex | None
+    on_match: Literal["report", "stop"] | None
+    match_length: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,20 @@ def _function(option: Option, value: object) -> object:
     return value
 
 
+def _index(option: Option, value: object) -> object:
+    from santacoder.attribution.index import AttributionIndex
+
+    if not isinstance(value, AttributionIndex):
+        raise invalid_argument(option.name, value, "an AttributionIndex")
+    return value
+
+
+def _report_or_stop(option: Option, value: object) -> str:
+    if not isinstance(value, str) or value not in ("report", "stop"):
+        raise invalid_argument(option.name, value, "'report' or 'stop'")
+    return value
+
+
 _CHECKS: Final[Mapping[str, Callable[[Option, object], object]]] = {"int": _integer, "float": _number, "bool": _flag}
 
 
@@ -350,10 +369,28 @@ class SamplingParams:
         unset="off",
         check=_function,
     )
+    attribution: AttributionIndex | None = _option(  # noqa: RUF009
+        None, "an index of code in which the text is looked up", unset="off", check=_index
+    )
+    on_match: Literal["report", "stop"] = _option(
+        "report",
+        'with an index, "report" says what of the text stands there, and "stop" also ends the text before it would be '
+        'a copy that is not common, with the finish reason "attribution"',
+        check=_report_or_stop,
+    )
+    match_length: int = _option(
+        40, "with an index, the lexemes of the shortest span to report, or not to write", low=16
+    )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
             object.__setattr__(self, name, option.checked(getattr(self, name)))
+        if self.attribution is not None and self.on_match == "stop" and self.match_length < self.attribution.guarantee:
+            raise invalid_argument(
+                "match_length",
+                self.match_length,
+                f"{self.attribution.guarantee} or more with on_match 'stop': shorter spans are not always found",
+            )
 
     @property
     def deadlines(self) -> tuple[float, float]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from santacoder.attribution.matches import Match
     from santacoder.decoding.logprobs import TokenLogprobs
 
 
-FinishReason = Literal["stop", "length", "deadline"]
+FinishReason = Literal["stop", "length", "deadline", "attribution"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Piece:
         finish_reason: that of the completion, in the last piece.
         logprobs: one entry for each of the tokens, if they were asked for.
         prompt_logprobs: those of the completion, if they were asked for, in a first piece that has no tokens.
+        attribution: that of the whole text, in the last piece, if there is an index.
         completion: the whole completion, in the last piece.
     """
 
@@ -74,6 +76,7 @@ class Piece:
     finish_reason: FinishReason | None
     logprobs: tuple[TokenLogprobs, ...] | None = None
     prompt_logprobs: tuple[TokenLogprobs | None, ...] | None = None
+    attribution: tuple[Match, ...] | None = None
     completion: Completion | None = field(default=None, compare=False, repr=False)
 
 
@@ -93,7 +96,7 @@ class Completion(_Parts):
         tokens: all generated tokens; those of a stop string and one of `stop_tokens` are included, the end of
             text is not.
         finish_reason: "stop" for a stop string, a stop token, a filter or the end of text, "length" for max_tokens,
-            "deadline" for `deadline` or `line_deadline`.
+            "deadline" for `deadline` or `line_deadline`, "attribution" for a copy that `on_match` "stop" prevented.
         seed: of the random bits; the same seed, prompt and options give the same completion.
         usage: token counts.
         timings: seconds and speeds.
@@ -106,6 +109,8 @@ class Completion(_Parts):
         end_token: the token that ended the text: an end of text, or one of `stop_tokens`.
         end_logprobs: of an end of text, which is not among the tokens, if log-probabilities were asked for.
         stop_text: the stop string that ended the text; of infilling, with LF for its line breaks.
+        attribution: what of the text stands in the index, if there is one: positions are those of the text without an
+            echo, and negative where a span begins in the prompt.
     """
 
     text: str
@@ -121,6 +126,7 @@ class Completion(_Parts):
     end_token: int | None = None
     end_logprobs: TokenLogprobs | None = None
     stop_text: str | None = None
+    attribution: list[Match] | None = None
 
     @property
     def mean_logprob(self) -> float | None:

@@ -7,7 +7,7 @@ from collections import abc
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -279,7 +279,7 @@ class Sequence:
             if self.finish_reason is not None:
                 return
         text = self._stream.finish(cut_off=True)
-        self._emit(text, "stop" if self._stream.stopped and not self._stream.timed_out else "deadline")
+        self._emit(text, self._stop_reason if self._stream.stopped else "deadline")
 
     # Steps: what to run next, and the tokens that the logits choose.
 
@@ -404,9 +404,14 @@ class Sequence:
             self._repaid += repays
             if not self._stream.stopped and self._left == 0:
                 text, reason = text + self._stream.finish(cut_off=True), "length"
-            if self._stream.stopped:
-                reason = "deadline" if self._stream.timed_out else "stop"
+        if self._stream.stopped:
+            reason = self._stop_reason
         self._emit(text, reason)
+
+    @property
+    def _stop_reason(self) -> FinishReason:
+        """Why a filter ended the text."""
+        return cast("FinishReason", self._stream.stop_reason)
 
     @property
     def _left(self) -> int:
@@ -426,7 +431,10 @@ class Sequence:
         tokens = tuple(self._ids[first + self._taken : first + self._generated].tolist())
         keep = self.request.params.logprobs is not None
         logprobs = tuple(self._logprobs[self._taken : self._generated]) if keep else None
-        self.pieces.append(Piece(text, tokens, reason, logprobs))
+        attribution = None
+        if reason and self.request.enclosing is not None:
+            attribution = self.request.attribution("".join(piece.text for piece in self.pieces) + text)
+        self.pieces.append(Piece(text, tokens, reason, logprobs, attribution=attribution))
         self._taken = self._generated
 
     def _begin_text(self) -> None:
@@ -478,7 +486,7 @@ class Sequence:
             raise self.error
         if self.finish_reason is None:
             raise SantaCoderError("the request was cancelled")
-        tokens, scores = self.tokens, self.request.scores
+        tokens, scores, attribution = self.tokens, self.request.scores, self.pieces[-1].attribution
         keeps = self.request.params.logprobs is not None
         ends = keeps and self._end_token is not None and self._end_token not in self._stop_ids
         completion = Completion(
@@ -495,6 +503,7 @@ class Sequence:
             end_token=self._end_token,
             end_logprobs=self._logprobs[len(tokens)] if ends else None,
             stop_text=self._stream.stop_text,
+            attribution=None if attribution is None else list(attribution),
         )
         if completion.logprobs is None:
             return completion

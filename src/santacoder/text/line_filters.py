@@ -62,6 +62,8 @@ class LineDeadline:
     text that is fed, if it is only "".
     """
 
+    reason: Final = "deadline"
+
     def __init__(self, seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self._seconds = seconds
         self._clock = clock

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
 from santacoder.text.filters import FilterChain, TextFilter
-from santacoder.text.line_filters import LineDeadline, MakeLineFilters
+from santacoder.text.line_filters import MakeLineFilters
 from santacoder.text.tokenizer import Tokenizer
 
 
@@ -113,9 +113,9 @@ class TextStream:
         return ending.stop_text if isinstance(ending, StopFilter) else None
 
     @property
-    def timed_out(self) -> bool:
-        """Whether the text ended because its time was over."""
-        return isinstance(self._filter.ending, LineDeadline)
+    def stop_reason(self) -> str:
+        """What the filter that ended the text calls its `reason`, if it has one, else "stop"."""
+        return getattr(self._filter.ending, "reason", "stop")
 
     def feed(self, data: bytes) -> str:
         """Return the text that became final with these bytes of a token."""
