@@ -63,8 +63,8 @@ def check_bucket(data: object, bits: int) -> tuple[bytes, int]:
     raise AttributionIndexError("a bucket of postings is damaged or missing")
 
 
-def find_positions(data: object, bits: int, key: int) -> list[int]:
-    """Return the positions of a key in its bucket, rising."""
+def find_positions(data: object, bits: int, key: int, most: int) -> list[int]:
+    """Return the first `most` positions of a key in its bucket, rising."""
     body, count = check_bucket(data, bits)
     width = key_bytes(bits)
     wanted = (key & ((1 << (32 - bits)) - 1)).to_bytes(width, "big")
@@ -75,7 +75,8 @@ def find_positions(data: object, bits: int, key: int) -> list[int]:
     if at < 0:
         return []
     end = at + width
-    while body.startswith(wanted, end) and end < limit:
+    farthest = min(limit, at + most * width)
+    while end < farthest and body.startswith(wanted, end):
         end += width
     found: list[int] = np.frombuffer(body, "<u4", (end - at) // width, limit + at // width * 4).tolist()
     return found

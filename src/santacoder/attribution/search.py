@@ -44,6 +44,7 @@ class _Depth:
         self._files = np.zeros(count, np.int64)
         self._repositories = np.zeros(count, np.int64)
         self._seen: dict[str, NDArray[np.bool_]] = {}
+        self._common = bytes(count)  # 1 for lexemes that are common: so they can be asked in no time
 
     def add(self, first: int, end: int, places: Sequence[Place]) -> None:
         """Count files in which lexemes first..end-1 stand."""
@@ -52,11 +53,12 @@ class _Depth:
             seen = self._seen.setdefault(name, np.zeros(len(self._files), np.bool_))
             self._repositories[first:end] += ~seen[first:end]
             seen[first:end] = True
+        common = (self._files >= COMMON_FILES) | (self._repositories >= COMMON_REPOSITORIES)
+        self._common = common.tobytes()
 
     def is_common(self, first: int, end: int) -> bool:
         """Return whether all of the lexemes first..end-1 are known to be common."""
-        files, repositories = self._files[first:end], self._repositories[first:end]
-        return bool(((files >= COMMON_FILES) | (repositories >= COMMON_REPOSITORIES)).all())
+        return self._common.find(0, first, end) < 0
 
 
 class ContentCache:
@@ -106,10 +108,10 @@ def has_gram(connection: sqlite3.Connection, state: State, hashes: list[int]) ->
 
 
 def _positions(connection: sqlite3.Connection, shard: Shard, key: int) -> list[int]:
-    """Return the positions of a key in a shard."""
+    """Return the first positions of a key in a shard."""
     bucket = (shard.number << 32) + (key >> (32 - shard.bits))
     (data,) = connection.execute("SELECT data FROM posting WHERE id = ?", (bucket,)).fetchone() or (None,)
-    return find_positions(data, shard.bits, key)
+    return find_positions(data, shard.bits, key, MOST_POSITIONS)
 
 
 class Search:
@@ -175,7 +177,7 @@ class Search:
         hits: dict[_Diagonal, list[int]] = {}
         for number, shard in enumerate(shards):
             for key, first in zip(keys.tolist(), firsts.tolist(), strict=True):
-                for position in _positions(self._connection, shard, key)[:MOST_POSITIONS]:
+                for position in _positions(self._connection, shard, key):
                     hits.setdefault(_Diagonal(number, position - first), []).append(first)
         return hits
 
