@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from santacoder.attribution.lexemes import fingerprint
 from santacoder.attribution.origins import SourceFile
+from santacoder.attribution.postings import Postings
 from santacoder.attribution.rows import BLOCK_BYTES, Content, Place, add_content, compress, content_of
 from santacoder.attribution.shards import merge_shards, write_shard
 from santacoder.attribution.state import Lot, State
@@ -74,6 +75,30 @@ class _New:
 
 
 @dataclass
+class _Chosen:
+    """The chosen grams of the texts of a lot: keys and first lexemes (n) of each text, and the lexemes before it."""
+
+    keys: list[NDArray[np.uint32]] = field(default_factory=list)
+    firsts: list[NDArray[np.uint32]] = field(default_factory=list)
+    before: list[int] = field(default_factory=list)
+
+    def add(self, keys: NDArray[np.uint32], firsts: NDArray[np.uint32], before: int) -> None:
+        """Add a text."""
+        self.keys.append(keys)
+        self.firsts.append(firsts)
+        self.before.append(before)
+
+    def postings(self) -> Postings:
+        """Return all of them as postings."""
+        if not self.keys:
+            return np.empty(0, np.uint64)
+        keys = np.concatenate(self.keys).astype(np.uint64)
+        positions = np.concatenate(self.firsts).astype(np.uint64)
+        positions += np.repeat(np.array(self.before, np.uint64), [len(each) for each in self.keys])
+        return keys << np.uint64(32) | positions
+
+
+@dataclass
 class Added:
     """What a run did.
 
@@ -108,7 +133,7 @@ class Builder:
 
     def __post_init__(self) -> None:
         self._new: dict[bytes, _New] = {}  # on their way into the lot, by digest
-        self._postings: dict[bool, list[NDArray[np.uint64]]] = {False: [], True: []}
+        self._chosen: dict[bool, _Chosen] = {False: _Chosen(), True: _Chosen()}
         self._lexemes = self._bytes = self._blocks = 0  # of the lot
 
     def add(self, files: Iterable[SourceFile]) -> None:
@@ -199,8 +224,7 @@ class Builder:
         add_content(self.writer.connection, content)
         for renamed, chosen in ((False, prints.exact), (True, prints.renamed)):
             if chosen is not None:
-                keys, firsts = (each.astype(np.uint64) for each in chosen)
-                self._postings[renamed].append(keys << np.uint64(32) | firsts + np.uint64(self._lexemes))
+                self._chosen[renamed].add(*chosen, self._lexemes)
         self._lexemes += content.lexemes
         self._bytes += content.size
         state = self.writer.state
@@ -213,11 +237,11 @@ class Builder:
         """Write the postings of the lot, and commit."""
         if self._lexemes:
             lot = Lot(self.writer.state.lots, self._lexemes)
-            for renamed, parts in self._postings.items():
-                if parts:
-                    postings = np.concatenate(parts)
-                    parts.clear()
+            for renamed, chosen in self._chosen.items():
+                postings = chosen.postings()
+                if len(postings):
                     write_shard(self.writer, postings, renamed, [lot])
+                self._chosen[renamed] = _Chosen()
             self.writer.state.lots += 1
             self._lexemes = self._bytes = self._blocks = 0
         if len(self.writer.state.shards) >= MOST_SHARDS:

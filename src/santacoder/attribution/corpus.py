@@ -118,19 +118,22 @@ class Corpus:
             else:
                 self.skipped.add(path, "cannot be read", error.strerror or "")
             return
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 self.skipped.add(path, "is not a regular file")
             elif not is_unicode(relative):
                 self.skipped.add(path, "has a name that is not UTF-8")
             elif is_archive(relative):
-                yield from archive_files(path, file, self.given, self.skipped, self.usable)
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    yield from archive_files(path, file, self.given, self.skipped, self.usable)
             elif status.st_size > MAX_TEXT:
                 self.skipped.add(path, "is too large", f"{status.st_size} bytes, the limit is {MAX_TEXT}")
-            elif self.usable(path, data := file.read(MAX_TEXT + 1)):
+            elif self.usable(path, data := os.read(descriptor, MAX_TEXT + 1)):
                 yield SourceFile(origin.of_file(data), relative, data)
             self.advance(status.st_size)
+        finally:
+            os.close(descriptor)
 
     def usable(self, path: str, data: bytes) -> bool:
         """Return whether a file can be indexed; if not, count it."""
