@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import santacoder
-from santacoder.attribution.generated import Surroundings, generated_lexemes
+from santacoder.attribution.generated import EnclosingText, generated_lexemes
 
 LETTERS = 300  # of a prompt
 TOKENS = 128
@@ -36,8 +36,8 @@ def prompts(corpus: Path, names: str, count: int, *, middle: bool) -> Iterator[t
 
 def count_matches(index: santacoder.AttributionIndex, path: str, prompt: str, text: str) -> Counter[str]:
     """Count what one completion repeats."""
-    found = Surroundings().matches(index, text)
-    around = Surroundings(prompt).matches(index, text)
+    found = EnclosingText().matches(index, text)
+    around = EnclosingText(prompt).matches(index, text)
     return Counter(
         {
             "40": any(match.lexemes >= 40 for match in found),

@@ -31,7 +31,7 @@ VARIABLE: Final = "SANTACODER_MODEL"
 #: Types of the options that llm can pass, from Python or as text from its command line.
 _TYPES: Final[dict[str, Any]] = {"int": int, "float": float, "bool": bool, "stop": str | list[str], "truncate": str}
 #: Options of programs, or whose results llm has no place for.
-_LEFT_OUT: Final = frozenset({"logprobs", "prompt_logprobs", "any_token", "lookup", "stop_tokens"})
+_LEFT_OUT: Final = frozenset({"logprobs", "prompt_logprobs", "any_token", "lookup", "stop_tokens", "match_length"})
 #: What says which model, and how it is loaded.
 _MODEL_FIELDS: Final[dict[str, Any]] = {
     "model": str, "revision": str, "type": str, "threads": int, "context": int
