@@ -28,10 +28,49 @@ typedef struct {
  * for which both arrays have room. */
 size_t sc_winnow(const uint64_t *hashes, size_t count, const sc_winnowing *how, uint32_t *keys, uint32_t *firsts);
 
+/* Where winnowing stands in a text. */
+typedef struct {
+    uint64_t lexemes;                /* that were read */
+    uint64_t rolling, leaving;       /* the hash of the last gram; what a lexeme that leaves it is multiplied by */
+    uint64_t grams[SC_MAX_WINDOW];   /* hashes of the last ones, in a ring */
+    uint64_t window, best, minimum;  /* in grams; the last gram with the least hash; that hash */
+    uint64_t last;                   /* the gram that was chosen last */
+    uint32_t gram, least, different; /* the last of the last gram */
+    uint8_t counts[4096];            /* of the lexemes of the last gram, by 12 bits of their hashes */
+} sc_winnower;
+
+/* The same for a text that is still written. */
+typedef struct {
+    sc_winnower winnower;
+    uint64_t recent[SC_MAX_GRAM]; /* hashes of the last lexemes, in a ring */
+    size_t start;                 /* of the lexeme that was read last */
+    uint32_t due;                 /* how many lexemes to read; 0 for all */
+    uint32_t key;                 /* of the gram that was chosen */
+    int chosen, is_due;           /* why reading paused */
+} sc_follower;
+
+/* Begins a text. */
+void sc_begin_following(sc_follower *f, const sc_winnowing *how);
+
+/* Reads lexemes from byte `at` of a part of the text, whose words before have all been read: pauses after one that makes
+ * its window choose a gram, or with which `due` becomes 0. The word at the end is read only if the text has `ended`:
+ * it may go on. Returns the end of the lexeme after which it paused, or else where the word begins, or `size`. A text
+ * of less than a window has no choices yet. */
+size_t sc_follow(sc_follower *f, const uint8_t *text, size_t size, size_t at, int ended);
+
 /* Lexemes around a[i] and b[j] that are the same in both: returns how many, and writes how many of them come before.
  * i < n and j < m; none if those two differ. */
 size_t sc_shared_run(const uint64_t *a, size_t n, const uint64_t *b, size_t m, size_t i, size_t j, size_t *before);
 
 /* cffi stops here. */
+
+typedef struct {
+    size_t start, end; /* bytes */
+    uint64_t hash;
+    int is_word;
+} sc_lexeme;
+
+/* The first lexeme from byte `at` on; returns 0 if there is none. */
+int sc_next_lexeme(const uint8_t *text, size_t size, size_t at, sc_lexeme *lexeme);
 
 #endif

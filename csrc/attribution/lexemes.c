@@ -86,6 +86,17 @@ size_t sc_lexeme_end(const uint8_t *text, size_t size, size_t start)
     return end;
 }
 
+int sc_next_lexeme(const uint8_t *text, size_t size, size_t at, sc_lexeme *lexeme)
+{
+    while (at < size && kinds[text[at]] == SPACE) at++;
+    if (at == size) return 0;
+    lexeme->start = at;
+    lexeme->end = sc_lexeme_end(text, size, at);
+    lexeme->is_word = kinds[text[at]] == WORD;
+    lexeme->hash = hash(text + at, size - at, lexeme->end - at);
+    return 1;
+}
+
 size_t sc_lexemes(const uint8_t *text, size_t size, int renamed, uint32_t *starts, uint64_t *hashes)
 {
     size_t count = 0;

@@ -7,16 +7,11 @@
 #define BASE UINT64_C(0x5851f42d4c957f2d) /* of the rolling hash, modulo 2^64 */
 #define NEVER UINT64_MAX                  /* the hash of a gram that must not be chosen */
 
-/* The lexemes of a gram, counted by 12 bits of their hashes. */
-enum { COUNTERS = 4096 };
-typedef struct {
-    uint8_t of[COUNTERS];
-    uint32_t different;
-} variety;
 _Static_assert(SC_MAX_GRAM < 256, "a counter holds all lexemes of a gram");
 
-static void count_in(variety *v, uint64_t hash) { v->different += v->of[hash >> 52]++ == 0; }
-static void count_out(variety *v, uint64_t hash) { v->different -= --v->of[hash >> 52] == 0; }
+/* The lexemes of a gram are counted by 12 bits of their hashes. */
+static void count_in(sc_winnower *w, uint64_t hash) { w->different += w->counts[hash >> 52]++ == 0; }
+static void count_out(sc_winnower *w, uint64_t hash) { w->different -= --w->counts[hash >> 52] == 0; }
 
 /* The finalizer of splitmix64 (Steele, Lea and Flood, 2014). */
 static uint64_t mix(uint64_t x)
@@ -26,54 +21,89 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* The last grams, in a ring, and the one that their window chooses. */
-typedef struct {
-    uint64_t hashes[SC_MAX_WINDOW];
-    size_t window;    /* in grams */
-    size_t best;      /* the last gram with the least hash */
-    uint64_t minimum; /* its hash */
-} ring;
-
-static void put(ring *r, size_t gram, uint64_t hash)
+static void put(sc_winnower *w, uint64_t gram, uint64_t hash)
 {
-    r->hashes[gram % r->window] = hash;
-    if (gram == 0 || hash <= r->minimum) {
-        r->best = gram;
-        r->minimum = hash;
-    } else if (gram - r->best >= r->window) {
-        r->minimum = NEVER;
-        for (size_t each = gram + 1 - r->window; each <= gram; each++)
-            if (r->hashes[each % r->window] <= r->minimum) {
-                r->best = each;
-                r->minimum = r->hashes[each % r->window];
+    w->grams[gram % w->window] = hash;
+    if (gram == 0 || hash <= w->minimum) {
+        w->best = gram;
+        w->minimum = hash;
+    } else if (gram - w->best >= w->window) {
+        w->minimum = NEVER;
+        for (uint64_t each = gram + 1 - w->window; each <= gram; each++)
+            if (w->grams[each % w->window] <= w->minimum) {
+                w->best = each;
+                w->minimum = w->grams[each % w->window];
             }
     }
 }
 
+static void start(sc_winnower *w, const sc_winnowing *how, uint64_t window)
+{
+    memset(w, 0, sizeof *w);
+    w->gram = how->gram;
+    w->least = how->least;
+    w->window = window;
+    w->last = UINT64_MAX;
+    w->leaving = 1;
+    for (uint32_t i = 0; i < how->gram; i++) w->leaving *= BASE;
+}
+
+/* Goes on by a lexeme, `left` being the one a gram before it; returns whether its window chooses another gram. */
+static int take(sc_winnower *w, uint64_t hash, uint64_t left)
+{
+    const uint64_t i = w->lexemes++;
+    w->rolling = w->rolling * BASE + hash;
+    count_in(w, hash);
+    if (i >= w->gram) {
+        w->rolling -= left * w->leaving;
+        count_out(w, left);
+    }
+    if (i + 1 < w->gram) return 0;
+    const uint64_t gram = i + 1 - w->gram;
+    put(w, gram, w->different < w->least ? NEVER : mix(w->rolling));
+    if (gram + 1 < w->window || w->best == w->last || w->minimum == NEVER) return 0;
+    w->last = w->best;
+    return 1;
+}
+
+/* Least hashes are not uniform, their hashes are. */
+static uint32_t key_of(const sc_winnower *w) { return (uint32_t)(mix(w->minimum) >> 32); }
+
 size_t sc_winnow(const uint64_t *hashes, size_t count, const sc_winnowing *how, uint32_t *keys, uint32_t *firsts)
 {
-    const size_t gram = how->gram;
-    if (count < gram) return 0;
-    const size_t grams = count - gram + 1;
-    ring r = {.window = grams < how->window ? grams : how->window};
-    variety seen = {.different = 0};
-    uint64_t rolling = 0, leaving = 1; /* BASE^gram: what the lexeme that leaves is multiplied by */
-    for (size_t i = 0; i < gram; i++) leaving *= BASE;
-    size_t chosen = 0, last = SIZE_MAX;
-    for (size_t i = 0; i < count; i++) {
-        rolling = rolling * BASE + hashes[i];
-        count_in(&seen, hashes[i]);
-        if (i >= gram) {
-            rolling -= hashes[i - gram] * leaving;
-            count_out(&seen, hashes[i - gram]);
+    if (count < how->gram) return 0;
+    const size_t grams = count - how->gram + 1;
+    sc_winnower w;
+    start(&w, how, grams < how->window ? grams : how->window);
+    size_t chosen = 0;
+    for (size_t i = 0; i < count; i++)
+        if (take(&w, hashes[i], i >= how->gram ? hashes[i - how->gram] : 0)) {
+            keys[chosen] = key_of(&w);
+            firsts[chosen++] = (uint32_t)w.best;
         }
-        if (i + 1 < gram) continue;
-        const size_t at = i + 1 - gram;
-        put(&r, at, seen.different < how->least ? NEVER : mix(rolling));
-        if (at + 1 < r.window || r.best == last || r.minimum == NEVER) continue;
-        last = r.best;
-        keys[chosen] = (uint32_t)(mix(r.minimum) >> 32); /* least hashes are not uniform, their hashes are */
-        firsts[chosen++] = (uint32_t)last;
-    }
     return chosen;
+}
+
+void sc_begin_following(sc_follower *f, const sc_winnowing *how)
+{
+    memset(f, 0, sizeof *f);
+    start(&f->winnower, how, how->window);
+}
+
+size_t sc_follow(sc_follower *f, const uint8_t *text, size_t size, size_t at, int ended)
+{
+    sc_lexeme lexeme;
+    f->chosen = f->is_due = 0;
+    while (!f->chosen && !f->is_due) {
+        if (!sc_next_lexeme(text, size, at, &lexeme)) return size;
+        if (lexeme.is_word && lexeme.end == size && !ended) return lexeme.start;
+        uint64_t *place = &f->recent[f->winnower.lexemes % f->winnower.gram];
+        f->chosen = take(&f->winnower, lexeme.hash, *place);
+        *place = lexeme.hash;
+        f->is_due = f->due && --f->due == 0;
+        at = lexeme.end;
+    }
+    f->key = key_of(&f->winnower);
+    f->start = lexeme.start;
+    return at;
 }

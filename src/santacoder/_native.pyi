@@ -140,6 +140,31 @@ class Winnowing(CData):
     least: int
 
 @type_check_only
+class Winnower(CData):
+    lexemes: int
+    rolling: int
+    leaving: int
+    grams: Uint64s
+    window: int
+    best: int
+    minimum: int
+    last: int
+    gram: int
+    least: int
+    different: int
+    counts: Uint8s
+
+@type_check_only
+class Follower(CData):
+    winnower: Winnower
+    recent: Uint64s
+    start: int
+    due: int
+    key: int
+    chosen: int
+    is_due: int
+
+@type_check_only
 class Lib:
     SC_OK: Final[int]
     SC_NOT_FINITE: Final[int]
@@ -226,6 +251,8 @@ class Lib:
     def sc_lexemes(self, text: Uint8s, size: int, renamed: int, starts: Uint32s, hashes: Uint64s, /) -> int: ...
     def sc_lexeme_end(self, text: Uint8s, size: int, start: int, /) -> int: ...
     def sc_winnow(self, hashes: Uint64s, count: int, how: Winnowing, keys: Uint32s, firsts: Uint32s, /) -> int: ...
+    def sc_begin_following(self, f: Follower, how: Winnowing, /) -> None: ...
+    def sc_follow(self, f: Follower, text: Uint8s, size: int, at: int, ended: int, /) -> int: ...
     def sc_shared_run(self, a: Uint64s, n: int, b: Uint64s, m: int, i: int, j: int, before: Sizes, /) -> int: ...
 
 @type_check_only
@@ -261,6 +288,8 @@ class FFI:
     def new(self, cdecl: Literal["uint64_t[]"], init: Sequence[int], /) -> Uint64s: ...
     @overload
     def new(self, cdecl: Literal["sc_winnowing *"], init: _Initializer, /) -> Winnowing: ...
+    @overload
+    def new(self, cdecl: Literal["sc_follower *"], /) -> Follower: ...
     @overload
     def new(self, cdecl: Literal["size_t *"], /) -> Sizes: ...
     @overload

@@ -179,14 +179,13 @@ def attributed(request: CheckedRequest, before: str, after: str = "") -> Checked
     from santacoder.attribution.generated import EnclosingText, MatchFilter
 
     params, others = request.params, request.filters
-    index = params.attribution
+    index, enclosing = params.attribution, EnclosingText(before, after)
     assert index is not None
 
     def filters(stops: abc.Sequence[str]) -> list[TextFilter]:
-        return [*others(stops), MatchFilter(index, before, params.match_length)]
+        return [*others(stops), MatchFilter(index, enclosing, params.match_length)]
 
-    stops = params.on_match == "stop"
-    return replace(request, enclosing=EnclosingText(before, after), filters=filters if stops else others)
+    return replace(request, enclosing=enclosing, filters=filters if params.on_match == "stop" else others)
 
 
 def _clipped(params: SamplingParams, room: int) -> SamplingParams:

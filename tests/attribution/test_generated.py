@@ -25,7 +25,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> AttributionIndex:
 
 def filtered(index: AttributionIndex, before: str, text: str, source: random.Random) -> tuple[str, bool]:
     """What passes, cut up at random, and whether the text was ended."""
-    made = MatchFilter(index, before)
+    made = MatchFilter(index, EnclosingText(before))
     out, at = "", 0
     while at < len(text) and not made.stopped:
         step = source.choice((1, 2, 3, 5, 20, 200))
@@ -74,6 +74,20 @@ def test_the_prompt_is_a_copy_already(index: AttributionIndex, known: int) -> No
         assert matches(index, before, out) == []
 
 
+def test_goes_on_with_a_word_of_the_prompt(index: AttributionIndex) -> None:
+    """Half of a word is no lexeme of a copy, but the whole word is."""
+    for path in list(FILES)[:8]:
+        text = FILES[path]
+        lexemes = split(text.encode())
+        at = next(at for at in range(100, 200) if len(lexemes.words(at, at + 1)[0]) > 3)
+        cut = int(lexemes.starts[at]) + 2
+        before = "own\n" + text[int(lexemes.starts[at - 30]) : cut]
+        out, stopped = filtered(index, before, text[cut:], random.Random(1))
+        assert stopped
+        assert matches(index, before, out) == []
+        assert len(split(out.encode())) == 15
+
+
 def test_goes_on_in_what_is_common(index: AttributionIndex) -> None:
     header = code(900, 12)
     assert filtered(index, "", "x\n" + header + "y\n", random.Random(1)) == ("x\n" + header + "y\n", False)
@@ -88,7 +102,7 @@ def test_all_else_passes(index: AttributionIndex) -> None:
     """Unchanged, and soon: at most a word is held back."""
     for text in (code(5000), "", "é" * 50, "word" * 20 + "\n\n", " \t\n", "\U0001f600 = '\u00df' # \u0000\n" * 30):
         assert filtered(index, "def ", text, random.Random(1)) == (text, False)
-    made = MatchFilter(index, "")
+    made = MatchFilter(index, EnclosingText())
     assert made.feed("for item in ite") == "for item in "
     assert made.feed("ms:\n    ") == "items:\n    "
 
@@ -111,7 +125,7 @@ def test_surroundings(index: AttributionIndex) -> None:
 
 def test_index_is_closed_meanwhile(tmp_path: Path) -> None:
     index = AttributionIndex.open(make_index(tmp_path, {"a.py": code(1)}))
-    made = MatchFilter(index, "")
+    made = MatchFilter(index, EnclosingText())
     made.feed("x = 1\n")
     index.close()
     with pytest.raises(santacoder.InvalidRequestError, match="is closed"):

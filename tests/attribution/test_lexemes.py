@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from santacoder.attribution.lexemes import Winnowing, fingerprint, split, winnow
+from santacoder.attribution.lexemes import Follower, Winnowing, fingerprint, split, winnow
 from santacoder.attribution.state import EXACT, RENAMED
 from santacoder.errors import InvalidRequestError
 from tests.support import lexeme_oracle as oracle
@@ -79,6 +79,37 @@ def test_fingerprint() -> None:
     count, keys, firsts = fingerprint(text, EXACT, renamed=False)
     assert count == len(lexemes)
     assert [keys.tolist(), firsts.tolist()] == [each.tolist() for each in winnow(lexemes.hashes, EXACT)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(ALPHABET), max_size=300), st.randoms(use_true_random=False))
+def test_follower(parts: list[bytes], source: random.Random) -> None:
+    """A text that is still written has the choices of the whole text, each as soon as its window is there."""
+    text = b"".join(parts)
+    how = Winnowing(3, 5, 2)
+    chosen = [key for key, _ in oracle.winnow(split(text).hashes.tolist(), *how)]
+    follower = Follower(how)
+    found = []
+    begin = end = 0
+    while end < len(text):
+        end = min(source.randrange(end, end + 40) + 1, len(text))
+        while True:
+            begin += follower.read(text[begin:end], 0, ended=end == len(text))
+            if follower.key is None:
+                break
+            found.append(follower.key)
+    assert found == (chosen if len(split(text)) >= how.guarantee else [])
+
+
+def test_follower_waits() -> None:
+    """For so many lexemes, of which the last may go on."""
+    follower = Follower(EXACT)
+    follower.wait(3)
+    assert follower.read(b" one two(x", 0, ended=False) == 9
+    assert follower.is_due
+    assert follower.start == 8
+    assert follower.read(b"x", 0, ended=False) == 0
+    assert not follower.paused
 
 
 def test_shared_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,9 @@ FUNCTIONS = sorted(name for name in dir(lib) if callable(getattr(lib, name)))
 
 
 def python_type(ctype: object) -> str:
-    """`struct sc_team *` and `sc_team_counts` are Team and TeamCounts."""
+    """`struct sc_team *` and `sc_team_counts` are Team and TeamCounts; an array is read as a pointer is."""
     name = str(ctype).removeprefix("<ctype '").removesuffix("'>").removeprefix("struct ")
+    name = re.sub(r"\[\d+\]$", " *", name)
     return PYTHON[name] if name in PYTHON else class_name(name.removesuffix(" *"))
 
 

@@ -43,6 +43,30 @@ static void check_chosen(const uint32_t *firsts, size_t chosen, size_t count, co
     if (!how->least && count >= how->gram) expect(chosen > 0, "a text has no gram");
 }
 
+/* A text that is followed in parts of any size has the choices of the whole text, if it has a window. */
+static void check_following(const uint8_t *text, size_t size, size_t count, const sc_winnowing *how,
+                            const uint32_t *keys, size_t chosen)
+{
+    static sc_follower f;
+    sc_begin_following(&f, how);
+    size_t found = 0, begin = 0;
+    for (size_t end = 0, at = 0; at < size;) {
+        end += (size_t)random_int(end < size, end + 90 < size ? 90 : (int)(size - end));
+        uint8_t *part = buffer(6, end - begin);
+        memcpy(part, text + begin, end - begin);
+        at = begin + sc_follow(&f, part, end - begin, at - begin, end == size);
+        expect(at <= end, "a follower reads beyond its text");
+        if (f.chosen) {
+            expect(found < chosen && keys[found] == f.key, "a follower chooses another gram");
+            expect(begin + f.start < at, "a lexeme begins after its end");
+            found++;
+        }
+        begin = at;
+    }
+    expect(f.winnower.lexemes == count, "a follower skips lexemes");
+    if (count + 1 >= how->gram + how->window) expect(found == chosen, "a follower misses a gram");
+}
+
 static uint64_t digest(uint64_t seed, const void *bytes, size_t size)
 {
     const uint8_t *p = bytes;
@@ -99,6 +123,8 @@ void check_attribution(int level, const sc_kernels *kernels)
                 memcpy(exact, hashes, count * sizeof *exact);
                 const size_t chosen = sc_winnow(exact, count, &hows[h], keys, firsts);
                 check_chosen(firsts, chosen, count, &hows[h]);
+                if (h % 2 == 0 && count + 1 >= hows[h].gram + hows[h].window)
+                    check_following(text, size, count, &hows[h], keys, chosen);
                 size_t before = 0;
                 if (count) {
                     const size_t at = (size_t)random_int(0, (int)count - 1);

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from santacoder.attribution.index import AttributionIndex
-from santacoder.attribution.lexemes import Lexemes, split
+from santacoder.attribution.lexemes import Follower, Lexemes, split
 from santacoder.attribution.matches import Match
 from santacoder.attribution.state import EXACT
 from santacoder.errors import AttributionIndexError
 
 AROUND: Final = 64  # lexemes of the text before and after that are looked at
 LEAST_GENERATED: Final = 16  # lexemes of a match that are generated: else it is the caller's own text
+UTF8: Final = "utf-8", "surrogatepass"
 MIN_LENGTH: Final = EXACT.guarantee
 MOST_CHARACTERS: Final = 10_000  # at the end of a generated text in which a match is looked for while it grows
 
@@ -53,7 +54,7 @@ def generated_lexemes(text: str, match: Match) -> int:
 
 
 def _lexemes(text: str) -> Lexemes:
-    return split(text.encode("utf-8", "surrogatepass"))
+    return split(text.encode(*UTF8))
 
 
 def _last_lexemes(text: str) -> str:
@@ -62,7 +63,7 @@ def _last_lexemes(text: str) -> str:
     lexemes = _lexemes(part)
     if len(lexemes) <= AROUND:
         return part
-    return lexemes.text[int(lexemes.starts[-AROUND]) :].decode("utf-8", "surrogatepass")
+    return lexemes.text[int(lexemes.starts[-AROUND]) :].decode(*UTF8)
 
 
 def _first_lexemes(text: str) -> str:
@@ -71,29 +72,36 @@ def _first_lexemes(text: str) -> str:
     lexemes = _lexemes(part)
     if len(lexemes) <= AROUND:
         return part
-    return lexemes.text[: lexemes.end(AROUND - 1)].decode("utf-8", "surrogatepass")
+    return lexemes.text[: lexemes.end(AROUND - 1)].decode(*UTF8)
 
 
 class MatchFilter:
     """A text filter that ends the text before a span becomes a verbatim match: before the lexeme that completes it.
 
-    Each lexeme that has ended is the last of a gram, which is looked up. A span that is long enough for a match holds a
-    stored gram, so nothing else needs to be searched; from then on it is known how many lexemes must come before it may
-    be a match. Only an unfinished word is held back.
+    A span that is long enough for a match holds a window, whose chosen gram is stored. So the text is winnowed as the
+    index was, and only chosen grams are looked up. Where one is stored, a search says how many lexemes must come, at
+    least, before there may be a match. Only an unfinished word is held back.
     """
 
     reason: Final = "attribution"
 
-    def __init__(self, index: AttributionIndex, before: str, min_length: int = MIN_LENGTH) -> None:
+    def __init__(self, index: AttributionIndex, enclosing: EnclosingText, min_length: int = MIN_LENGTH) -> None:
         self.stopped = False
         self._index = index
+        self._before = enclosing.before
         self._min_length = min_length
-        self._before = EnclosingText(before).before
-        self._text = ""  # generated so far, also what is held back
-        self._passed = 0  # characters of it that are out
-        self._checked = 0  # characters of it whose lexemes complete no match
-        self._due: int | None = 1  # lexemes until a span may be a match; the first one may go on with the prompt's
-        self._recent = _lexemes(self._before).hashes.tolist()
+        self._passed: list[str] = []  # of the generated text
+        self._follower = Follower(index.winnowing)
+        self._held = self._before.encode(*UTF8)  # not read yet, or not passed on
+        self._keys: list[int] = []  # of grams that are not looked up yet
+        self._copies = False  # whether a search found what may become a match
+        at = self._follower.read(self._held, 0, ended=False)
+        while self._follower.key is not None:
+            self._keys.append(self._follower.key)
+            at = self._follower.read(self._held, at, ended=False)
+        self._held = self._held[at:]  # a word that the generated text may go on with
+        self._foreign = len(self._held)  # bytes of it that are not generated
+        self._follower.wait(1 if self._keys else 0)
 
     def feed(self, text: str) -> str:
         """See `TextFilter.feed`."""
@@ -104,45 +112,45 @@ class MatchFilter:
         return self._advance("", ended=True)
 
     def _advance(self, text: str, *, ended: bool) -> str:
-        self._text += text
-        begin = self._checked
-        lexemes = _lexemes(self._text[begin:])
-        count = len(lexemes)
-        if count and not ended and lexemes.end(count - 1) == len(lexemes.text) and _is_word(self._text[-1]):
-            count -= 1  # it may go on
-        starts = [begin + _characters(lexemes, int(place)) for place in lexemes.starts]
-        for number in range(count):
-            end = begin + _characters(lexemes, lexemes.end(number))
-            if self._completes_match(int(lexemes.hashes[number]), end):
+        data = self._held + text.encode(*UTF8)
+        follower, foreign = self._follower, self._foreign
+        at = follower.read(data, 0, ended=ended)
+        while follower.paused:
+            if self._completes_match(data[foreign:at]):
                 self.stopped = True
-                return self._pass(starts[number])
-            self._checked = end
-        return self._pass(starts[count] if count < len(lexemes) else len(self._text))
-
-    def _pass(self, end: int) -> str:
-        out = self._text[self._passed : end]
-        self._passed = max(self._passed, end)
+                at = follower.start
+                break
+            at = follower.read(data, at, ended=ended)
+        self._held, self._foreign = data[at:], max(foreign - at, 0)
+        out = data[foreign:at].decode(*UTF8)
+        self._passed.append(out)
         return out
 
-    def _completes_match(self, lexeme: int, end: int) -> bool:
-        """Return whether the lexeme of this hash, which ends at a character, makes a match."""
-        gram = self._index.gram
-        self._recent = [*self._recent[1 - gram :], lexeme]
-        self._due = None if self._due is None else self._due - 1
-        if self._due != 0 and not self._index.has_gram(self._recent):
-            return False
-        part = self._text[max(end - MOST_CHARACTERS, 0) : end]
-        before = self._before if len(part) == end else ""
+    def _completes_match(self, last: bytes) -> bool:
+        """Return whether the lexeme for which the follower paused makes a match; the text ends with `last`."""
+        follower = self._follower
+        keys, self._keys = self._keys, []
+        if follower.key is not None:
+            keys.append(follower.key)
         try:
-            matches = self._index.find(before + part, gram, renamed=False)
+            if not (follower.is_due and self._copies) and not self._index.holds(keys):
+                return False
+            return self._search("".join(self._passed) + last.decode(*UTF8))
         except OSError as error:
             raise AttributionIndexError(f"the index cannot be read: {error}") from None
+
+    def _search(self, text: str) -> bool:
+        """Return whether the text ends with a match; if not, note when to look again."""
+        part = text[-MOST_CHARACTERS:]
+        before = self._before if part == text else ""
+        matches = self._index.find(before + part, self._index.winnowing.gram, renamed=False)
         waits = []
         for match in matches:
             if match.end == len(before) + len(part):
                 generated = generated_lexemes(part, replace(match, start=match.start - len(before), end=len(part)))
                 waits.append(self._wait(match, generated))
-        self._due = max(min(waits), 1) if waits else None
+        self._copies = bool(waits)
+        self._follower.wait(max(min(waits), 1) if waits else 0)
         return any(wait <= 0 for wait in waits)
 
     def _wait(self, match: Match, generated: int) -> int:
@@ -152,12 +160,3 @@ class MatchFilter:
         if half > 0:
             return max(wait, min(self._min_length - match.own, half))
         return max(wait, 1) if match.common else wait  # it has hardly any variety so far
-
-
-def _characters(lexemes: Lexemes, place: int) -> int:
-    """Return how many characters come before a byte of a text."""
-    return len(lexemes.text[:place].decode("utf-8", "surrogatepass"))
-
-
-def _is_word(character: str) -> bool:
-    return character in "_$" or not character.isascii() or character.isalnum()

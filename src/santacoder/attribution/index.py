@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from santacoder._util.fork import watch_forks
 from santacoder._util.validation import check_integer
-from santacoder.attribution.lexemes import MAX_TEXT
+from santacoder.attribution.lexemes import MAX_TEXT, Winnowing
 from santacoder.attribution.matches import Match
-from santacoder.attribution.search import ContentCache, Search, has_gram
+from santacoder.attribution.search import ContentCache, Search, holds
 from santacoder.attribution.state import EXACT, State
 from santacoder.attribution.store import index_errors, open_index, read_state
 from santacoder.errors import InvalidRequestError
@@ -59,19 +59,19 @@ class AttributionIndex:
         return self._state.exact.guarantee
 
     @property
-    def gram(self) -> int:
-        """Lexemes of the shortest span that can be found."""
-        return self._state.exact.gram
+    def winnowing(self) -> Winnowing:
+        """How the grams of lexemes were chosen."""
+        return self._state.exact
 
-    def has_gram(self, hashes: list[int]) -> bool:
-        """Return whether a gram of lexemes, by their hashes, may be stored: then a search will say where.
+    def holds(self, keys: Iterable[int]) -> bool:
+        """Return whether a gram with one of these keys is stored: then a search will say where.
 
         Raises:
             InvalidRequestError: the index is closed.
-            AttributionIndexError: the index is damaged.
+            AttributionIndexError: the index is damaged, or cannot be read.
         """
         with self._lock, index_errors(self._path), self._transaction() as connection:
-            return has_gram(connection, self._state, hashes)
+            return any(holds(connection, self._state, key) for key in keys)
 
     def find(self, text: str, min_length: int = EXACT.guarantee, *, renamed: bool = True) -> list[Match]:
         """Return the spans of a text that stand in the corpus, by their start; also common ones, marked as such.

@@ -83,6 +83,46 @@ class Lexemes:
         return at - before[0], at - before[0] + length
 
 
+class Follower:
+    """Winnows a text while it is written: pauses where a window chooses a gram."""
+
+    def __init__(self, how: Winnowing) -> None:
+        self._state = ffi.new("sc_follower *")
+        lib.sc_begin_following(self._state, ffi.new("sc_winnowing *", how))
+
+    def read(self, text: bytes, at: int, *, ended: bool) -> int:
+        """Go on from a byte of a part of the text, whose words before were read; the last one may go on until it ends.
+
+        Return the end of the lexeme with which a gram is chosen or `wait` is over; if there is none, where the text
+        ends that was read, white space included.
+        """
+        return lib.sc_follow(self._state, ffi.from_buffer("uint8_t *", text), len(text), at, ended)
+
+    def wait(self, lexemes: int) -> None:
+        """Pause after so many lexemes, too; 0 takes back what was said before."""
+        self._state.due = lexemes
+
+    @property
+    def paused(self) -> bool:
+        """Whether `read` returned before the end."""
+        return bool(self._state.chosen or self._state.is_due)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it paused since `wait` is over."""
+        return bool(self._state.is_due)
+
+    @property
+    def start(self) -> int:
+        """The first byte, in the part, of the lexeme after which it paused."""
+        return self._state.start
+
+    @property
+    def key(self) -> int | None:
+        """That of the gram for which it paused; None if it paused for another reason."""
+        return self._state.key if self._state.chosen else None
+
+
 class _Scratch(threading.local):
     """Buffers of this thread, for texts of up to `size` bytes."""
 

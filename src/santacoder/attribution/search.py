@@ -97,14 +97,13 @@ def _weight(lexemes: Lexemes) -> int:
     return len(lexemes.text) + lexemes.starts.nbytes + lexemes.hashes.nbytes
 
 
-def has_gram(connection: sqlite3.Connection, state: State, hashes: list[int]) -> bool:
-    """Return whether the index holds the key of a gram of lexemes, by their hashes.
+def holds(connection: sqlite3.Connection, state: State, key: int) -> bool:
+    """Return whether the index holds a gram of this key.
 
     Raises:
         AttributionIndexError, sqlite3.Error: the index is damaged.
     """
-    keys, _ = winnow(np.array(hashes, np.uint64), state.exact._replace(window=1))
-    return any(_positions(connection, shard, key) for shard in state.of_kind(False) for key in keys.tolist())
+    return any(_positions(connection, shard, key) for shard in state.of_kind(False))
 
 
 def _positions(connection: sqlite3.Connection, shard: Shard, key: int) -> list[int]:
@@ -131,11 +130,19 @@ class Search:
             AttributionIndexError, sqlite3.Error: the index is damaged.
         """
         text = split(self._text)
-        found = self._spans(text, self._runs(text, False), min_length)
+        found = self._spans(text, self._runs(text, False), min_length) if self._may_match(text, min_length) else []
         if renamed and self._state.renamed is not None:
             text = split(self._text, renamed=True)
             found += self._spans(text, self._runs(text, True), min_length, [(first, end) for _, first, end in found])
         return [match for match, *_ in sorted(found, key=lambda each: (each[1], -each[2]))]
+
+    def _may_match(self, text: Lexemes, min_length: int) -> bool:
+        """Return False if there is no verbatim match: none of the grams is stored that each would have to share."""
+        how = self._state.exact
+        if min_length < how.guarantee or not self._state.texts:
+            return True
+        keys, _ = winnow(text.hashes, how)
+        return any(holds(self._connection, self._state, key) for key in keys.tolist())
 
     def _runs(self, text: Lexemes, renamed: bool) -> list[Run]:
         """Return the runs of a kind, of a gram or more."""
