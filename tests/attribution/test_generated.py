@@ -75,7 +75,7 @@ def test_the_prompt_is_a_copy_already(index: AttributionIndex, known: int) -> No
 
 
 def test_goes_on_with_a_word_of_the_prompt(index: AttributionIndex) -> None:
-    """Half of a word is no lexeme of a copy, but the whole word is."""
+    """Half of a word is not a lexeme of a copy, but the whole word is."""
     for path in list(FILES)[:8]:
         text = FILES[path]
         lexemes = split(text.encode())

@@ -22,7 +22,14 @@ Needs pip install 'santacoder[serve]'. The keys of --api-key are visible to othe
 second signal ends the process at once.
 """
 KEY_VARIABLE = "SANTACODER_API_KEY"
-_METAVARS = {"int": "N", "float": "X", "alias": "NAME", "cors_origin": "ORIGIN", "allowed_host": "HOST"}
+_METAVARS = {
+    "int": "N",
+    "float": "X",
+    "alias": "NAME",
+    "cors_origin": "ORIGIN",
+    "allowed_host": "HOST",
+    "attribution": "INDEX",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

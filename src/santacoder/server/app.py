@@ -13,16 +13,17 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from santacoder.model import SantaCoder
-from santacoder.server import llama_cpp, openai, page_files, status, tokenizing
+from santacoder.server import attribution, llama_cpp, openai, page_files, status, tokenizing
 from santacoder.server.errors import ApiError
 from santacoder.server.exchange import Exchange
 from santacoder.server.gate import Gate
 from santacoder.server.service import Service
 from santacoder.server.settings import Settings
 
-#: Endpoints of others that clients look for, and the one that is here.
+#: Endpoints that clients look for, and why they are not here.
 _ELSEWHERE = {
     "/v1/chat/completions": "this is not a chat model; POST /v1/completions continues and infills texts",
+    "/attribute": "the server was started without --attribution",
     "/v1/embeddings": "this model has no embeddings; POST /v1/completions continues and infills texts",
 }
 
@@ -37,6 +38,9 @@ def create_app(model_or_loader: SantaCoder | Callable[[], SantaCoder], settings:
 
     Returns:
         The application; `app.state.service` is what its endpoints share.
+
+    Raises:
+        AttributionIndexError, InvalidRequestError, OSError: the index of the settings cannot be used.
     """
     settings = settings or Settings()
     service = Service(model_or_loader, settings)
@@ -53,6 +57,7 @@ def create_app(model_or_loader: SantaCoder | Callable[[], SantaCoder], settings:
             *openai.ROUTES,
             *llama_cpp.ROUTES,
             *tokenizing.ROUTES,
+            *attribution.routes(settings),
             *status.routes(settings),
             *(page_files.page_routes() if settings.page else []),
         ],

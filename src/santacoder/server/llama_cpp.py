@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from santacoder.decoding.results import Completion, Piece
+from santacoder.server.attribution import matches_member
 from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream
 from santacoder.server.exchange import JSONResponse, read_body, tally_of
@@ -62,6 +63,7 @@ class LlamaRequest:
         self.shown = _response_fields(fields)
         self.options = self._read_options(fields)
         self.options["deadline"] = deadline(request, service.settings)
+        self.options |= service.index_options
         budget = fields.integer("t_max_prompt_ms", 0, _MOST, 0)
         self.warms_up = False
         if infills:
@@ -276,6 +278,7 @@ class Answer:
             "stopping_word": completion.stop_text or "",
             "tokens_cached": usage.total_tokens,
             "timings": timings(completion),
+            **matches_member(completion),
         }
         if asked.options["logprobs"]:
             of = Piece("", (), None, tuple(completion.logprobs or ()), completion=completion)
@@ -301,8 +304,8 @@ class Answer:
             return "word"
         if completion.end_token is not None:
             return "eos"
-        by_limit = completion.finish_reason in ("length", "deadline") or self._asked.options["min_indent"]
-        return "limit" if by_limit else "none"
+        by_limit = completion.finish_reason in ("length", "deadline", "attribution")
+        return "limit" if by_limit or self._asked.options["min_indent"] else "none"
 
 
 def timings(completion: Completion) -> dict[str, float]:

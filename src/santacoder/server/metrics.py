@@ -20,7 +20,8 @@ class Tally:
     Attributes:
         id: names it in the log, and in the header x-request-id.
         endpoint: its fixed name in the metrics.
-        outcome: how it ended: stop, length, deadline, cancelled, rejected or error; "" where nothing was generated.
+        outcome: how it ended: stop, length, deadline, attribution, cancelled, rejected or error; "" where nothing
+            was generated.
         status: the HTTP status that was sent, or 0.
         prompt_tokens, cached_tokens, generated_tokens: of all its prompts and samples.
         began: when, by `perf_counter`.

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from santacoder.decoding.results import Completion, Piece
+from santacoder.server.attribution import matches_member
 from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream, event
 from santacoder.server.exchange import JSONResponse, read_body, tally_of
@@ -58,6 +59,7 @@ class CompletionRequest:
         options["clip"] = settings.overflow == "clip"
         options["deadline"] = deadline(request, settings)
         options["echo"] = self.echo
+        options |= service.index_options
         if self.logprobs is not None or best_of > self.n:
             options["logprobs"] = self.logprobs or 0
         if self.logprobs is not None and self.echo:
@@ -173,6 +175,7 @@ class Answer:
             "logprobs": self._logprobs(index, prompt, piece, completion.prompt_logprobs),
             "finish_reason": _reason(completion.finish_reason),
             "seed": completion.seed,
+            **matches_member(completion),
         }
 
     def events(self, index: int, piece: Piece) -> list[dict[str, Any]]:
@@ -186,6 +189,7 @@ class Answer:
             "logprobs": self._logprobs(index, index // self._asked.n, piece, piece.prompt_logprobs),
             "finish_reason": _reason(piece.finish_reason),
             "seed": self._asked.seed if completion is None else completion.seed,
+            **matches_member(completion),
         }
         return [{**self._head, "choices": [choice], **self._no_usage()}]
 
@@ -224,7 +228,8 @@ def _badness(completion: Completion) -> float:
 
 
 def _reason(reason: str | None) -> str | None:
-    return "length" if reason == "deadline" else reason
+    """Return what OpenAI calls a reason to end."""
+    return {"deadline": "length", "attribution": "content_filter"}.get(reason or "", reason)
 
 
 def usage(rows: list[list[Completion]]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import dataclasses
+from typing import Any, Final, get_args
 
 from santacoder._version import __version__
+from santacoder.attribution.matches import Kind, Match, Source
+from santacoder.server.attribution import MOST_CHARACTERS, MOST_LEXEMES
 from santacoder.server.fields import MAX_SEED
-from santacoder.server.settings import Settings
+from santacoder.server.settings import LEAST_MATCH, Settings
 
 Schema = dict[str, Any]
 
@@ -143,6 +146,27 @@ def _tokenize_fields() -> dict[str, Schema]:
     return {"content": _TEXT, "prompt": _TEXT, "model": _TEXT, **dict.fromkeys(flags, _FLAG)}
 
 
+def _attribute_fields() -> dict[str, Schema]:
+    return {"text": {"type": "string", "maxLength": MOST_CHARACTERS}, "min_length": _integer(LEAST_MATCH, MOST_LEXEMES)}
+
+
+def _names(kind: type[Match | Source]) -> list[str]:
+    return [each.name for each in dataclasses.fields(kind)]
+
+
+def _match_schema() -> Schema:
+    """Return the shape of a match, as choices and /attribute have it."""
+    word, number = {"type": "string"}, {"type": "integer"}
+    source = {name: number if name.endswith("_line") else word for name in _names(Source)}
+    fields: dict[str, Schema] = {
+        **dict.fromkeys(_names(Match), number),
+        "kind": {"enum": [*get_args(Kind)]},
+        "common": {"type": "boolean"},
+        "sources": {"type": "array", "items": {"type": "object", "required": [*source], "properties": source}},
+    }
+    return {"type": "object", "required": [*fields], "properties": fields}
+
+
 def _post(summary: str, fields: dict[str, Schema], required: list[str], answer: Schema, events: bool = False) -> Schema:
     body = {"type": "object", "properties": fields, "required": required}
     content: Schema = {"application/json": {"schema": answer}}
@@ -213,6 +237,10 @@ def _paths(settings: Settings) -> dict[str, Schema]:
         "/props": {"get": _get("Describe the server, as llama.cpp does")},
     }  # fmt: skip
     paths["/completions"] = paths["/completion"]
+    if settings.attribution is not None:
+        matches = {"type": "array", "items": {"$ref": "#/components/schemas/Match"}}
+        answer = {**_objects("matches"), "properties": {"matches": matches}}
+        paths["/attribute"] = {"post": _post("Say what of a text is a copy", _attribute_fields(), ["text"], answer)}
     if settings.slots:
         paths["/slots"] = {"get": _get("List the samples that are being written")}
     if settings.metrics:
@@ -238,7 +266,7 @@ def describe(settings: Settings) -> Schema:
         "info": {"title": "santacoder", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": _paths(settings),
         "components": {
-            "schemas": {"Error": _error_schema()},
+            "schemas": {"Error": _error_schema(), "Match": _match_schema()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"key": []}] if settings.api_keys else [],

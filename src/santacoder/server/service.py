@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from santacoder._version import __version__
+from santacoder.attribution.index import AttributionIndex
+from santacoder.decoding.options import SamplingParams
 from santacoder.gguf.config import expected_tensors
 from santacoder.model import SantaCoder
 from santacoder.server.admission import Admission
@@ -55,11 +57,20 @@ class Service:
         on_failure: called when loading failed; unless it is set, the log gets the reason.
         on_ready: called when the model is there.
         connections: tells how many are open.
+        index_options: keywords of `SantaCoder.complete` that look up what is generated, if there is an index.
+        checks: the index again, for texts of clients, or None: a long one must not keep the model waiting.
         progress: of the samples of requests that are at work, the oldest first.
     """
 
     def __init__(self, source: SantaCoder | Callable[[], SantaCoder], settings: Settings) -> None:
+        """Open the index, and begin with a model or with nothing.
+
+        Raises:
+            AttributionIndexError, InvalidRequestError, OSError: the index cannot be used.
+        """
         self.settings: Final = settings
+        self.index_options: Final = _index_options(settings)
+        self.checks = None if settings.attribution is None else AttributionIndex.open(settings.attribution)
         self.metrics: Final = Metrics()
         self.admission: Final = Admission()
         self.state: State = "loading"
@@ -209,10 +220,31 @@ class Service:
         self.interrupt()
         while self._active:
             await asyncio.sleep(0.01)
+        for index in (self.index_options.get("attribution"), self.checks):
+            if index is not None:
+                await asyncio.to_thread(index.close)  # it may wait for a check
         if self._model is not None and self._owns_model:
             self._model.close()
         elif self._model is not None:
             self._model.limits = self._limits
+
+
+def _index_options(settings: Settings) -> dict[str, Any]:
+    """Open the index for what is generated, and check it with the settings."""
+    if settings.attribution is None:
+        return {}
+    index = AttributionIndex.open(settings.attribution)
+    options: dict[str, Any] = {
+        "attribution": index,
+        "on_match": settings.on_match,
+        "match_length": settings.match_length,
+    }
+    try:
+        SamplingParams(**options)
+    except BaseException:
+        index.close()
+        raise
+    return options
 
 
 async def _in_thread(source: Callable[[], SantaCoder], use: Callable[[SantaCoder], None]) -> None:

@@ -13,6 +13,9 @@ from santacoder.errors import InvalidRequestError
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+LEAST_MATCH: Final = 16  # lexemes of the shortest span that an index can find
+
+
 def _setting(default: object, help: str, **limits: object) -> Any:
     """Declare a setting: `low` and `high` are the limits of a number, `choices` those of a text."""
     return field(default=default, metadata={"help": help, **limits})
@@ -60,6 +63,13 @@ class Settings:
     extra_context: int = _setting(512, "tokens of other files in an infilling prompt", low=0, high=1 << 20)
     cors_origin: tuple[str, ...] = _setting((), "a web page's origin that may ask from a browser; repeatable")
     allowed_host: tuple[str, ...] = _setting((), "a host name that requests may name beside loopback's; repeatable")
+    attribution: str | None = _setting(None, "an index of code in which texts are looked up (default: none)")
+    on_match: Literal["report", "stop"] = _setting(
+        "report", "with an index: stop ends a text before it would be a copy", choices=("report", "stop")
+    )
+    match_length: int = _setting(
+        40, "with an index: lexemes of the shortest span to report, or not to write", low=LEAST_MATCH, high=1 << 20
+    )
     metrics: bool = _setting(True, "serve /metrics")
     slots: bool = _setting(True, "serve /slots")
     page: bool = _setting(True, "serve the page")

@@ -46,8 +46,23 @@ async def props(request: Request) -> Response:
             "modalities": {"vision": False, "audio": False},
             "build_info": f"santacoder-{__version__}",
             "is_sleeping": False,
+            "attribution": _attribution(service),
         }
     )
+
+
+def _attribution(service: Service) -> dict[str, object] | None:
+    """Return how texts are looked up, and in how much; None if they are not. Not where the index is."""
+    if service.checks is None:
+        return None
+    settings, state = service.settings, service.checks.state()
+    return {
+        "on_match": settings.on_match,
+        "match_length": settings.match_length,
+        "guarantee": state.exact.guarantee,
+        "files": state.files,
+        "size": state.size,
+    }
 
 
 async def slots(request: Request) -> Response:

@@ -282,6 +282,36 @@ def test_text_is_text(page: Any, server: PageServer) -> None:
     assert page.locator("#token td").all_inner_texts()[0] == markup.replace(" ", "·")
 
 
+@pytest.mark.parametrize("shade", ["hover", ""])
+def test_copies_are_marked(page: Any, server: PageServer, shade: str) -> None:
+    """With where they stand, and whether probabilities are asked for or not; common ones are not."""
+    source = {
+        "repository": "pkg:pypi/<b>", "revision": "1.0", "path": "a.py", "start_line": 3, "end_line": 4,
+        "licence": "MIT", "licence_source": "file", "kind": "exact",
+    }  # fmt: skip
+    match = {"start": -2, "end": 2, "lexemes": 40, "common": False, "files": 3, "sources": [source]}
+    last = {**match, "start": 3, "end": 4, "files": 1, "sources": [{**source, "licence": "NOASSERTION"}]}
+    script = events(["a", "b", "c", "d"], at=len(CODE), finish="content_filter")
+    script[-1]["choices"][0]["attribution"] = [match, last, {**match, "start": 2, "end": 3, "common": True}]
+    if not shade:
+        for event in script:
+            event["choices"][0]["logprobs"] = None
+    server.script = [*script, *ending(4)]
+    page.select_option("#shade", shade)
+    generate_all(page)
+    expect(page.locator("#status")).to_contain_text("ended before it would be a copy")
+    assert "".join(page.locator("#made .copied").all_inner_texts()) == "abd"
+    assert page.locator("#made").inner_text() == "abcd"
+    assert page.locator("#copies li").all_inner_texts() == [
+        "40 words and signs, with “ab”, stand in a.py of pkg:pypi/<b>@1.0, lines 3 to 4 (MIT); and 2 more",
+        "40 words and signs, with “d”, stand in a.py of pkg:pypi/<b>@1.0, lines 3 to 4 (no licence named)",
+    ]
+    page.locator("#made .copied").first.hover()
+    page.locator("#result").press("ArrowRight")
+    page.click("#edit")
+    expect(page.locator("#copies")).to_be_hidden()
+
+
 def test_link_reproduces_the_text(page: Any, visit: Callable[..., Any], server: PageServer) -> None:
     """Elsewhere, the same request; the page says whether the text is the same to the byte."""
     server.script = [*events(["é\n", "b"]), *events(["c", "d"], index=1), *ending(4)]

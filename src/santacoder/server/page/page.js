@@ -106,7 +106,7 @@ async function generate() {
   }
   request.seed ??= String(crypto.getRandomValues(new Uint32Array(1))[0]);
   const focused = document.activeElement;
-  const samples = Array.from({ length: request.n }, () => ({ chars: [], tokens: [], finish: null, drawn: 0 }));
+  const samples = Array.from({ length: request.n }, () => ({ chars: [], tokens: [], copies: [], finish: null, drawn: 0 }));
   const mine = { request, samples, code: $("code").value, stop: new AbortController(), state: "running", count: 0 };
   mine.start = performance.now();
   [run, shown, current] = [mine, Math.min(shown, request.n - 1), -1];
@@ -134,6 +134,7 @@ function take(mine, event) {
   const sample = mine.samples[choice.index];
   sample.chars.push(...choice.text); // characters, not UTF-16 units: offsets count these
   sample.finish = choice.finish_reason;
+  sample.copies = (choice.attribution ?? []).filter((match) => !match.common);
   const { tokens = [], token_logprobs, top_logprobs, text_offset } = choice.logprobs ?? {};
   tokens.forEach((text, i) => sample.tokens.push({ text, logprob: token_logprobs[i], top: top_logprobs[i], at: text_offset[i] }));
   mine.count += mine.request.logprobs === undefined ? 1 : tokens.length;
@@ -172,6 +173,7 @@ function show() {
   $("gap").hidden = Boolean(run);
   $("result").className = $("shade").value;
   showStatus();
+  listCopies();
   showCurl();
   if (!run) return;
   const { request, samples } = run;
@@ -201,8 +203,9 @@ function describe() {
   if (state !== "running") said.push(`seed ${run.request.seed}`);
   const { finish, chars } = samples[shown];
   const ended = chars.length ? "ended by itself" : "ended at once, nothing to add";
+  const reasons = { length: "ended at the limit", content_filter: "ended before it would be a copy" };
   if (state === "stopped") said.push("stopped");
-  else if (finish) said.push((samples.length > 1 ? "this sample " : "") + (finish === "length" ? "ended at the limit" : ended));
+  else if (finish) said.push((samples.length > 1 ? "this sample " : "") + (reasons[finish] ?? ended));
   if (state === "done" && expected) said.push(compare());
   return said.join(" · ");
 }
@@ -210,7 +213,7 @@ function describe() {
 // Puts the shown sample's text into place: tokens that are whole stay, what may still grow is drawn anew.
 function draw() {
   if (!run) return;
-  const { chars, tokens, ...sample } = run.samples[shown];
+  const { chars, tokens, copies, ...sample } = run.samples[shown];
   const made = $("made");
   const start = [...run.request.prompt].length;
   const from = (i) => Math.min(chars.length, Math.max(0, tokens[i].at - start));
@@ -221,12 +224,49 @@ function draw() {
     if (!last && tokens[i + 1].at - start <= chars.length) run.samples[shown].drawn = i + 1;
     const span = document.createElement("span");
     const doubt = DOUBTS.findLastIndex((limit) => Math.exp(tokens[i].logprob) < limit) + 1;
+    const begin = i ? from(i) : 0;
     span.className = `p${doubt}`;
-    span.textContent = chars.slice(i ? from(i) : 0, end).join("");
+    span.classList.toggle("copied", copies.some((copy) => copy.start < end && begin < copy.end));
+    span.textContent = chars.slice(begin, end).join("");
     made.append(span);
   }
-  if (!tokens.length) made.textContent = chars.join("");
+  if (!tokens.length) made.replaceChildren(...marked(chars, copies));
   if (run.state === "running") follow();
+}
+
+// The text as nodes: what is a copy is marked.
+function marked(chars, copies) {
+  const parts = [];
+  let at = 0;
+  for (const { start, end } of copies) {
+    const begin = Math.max(at, start);
+    if (begin >= end) continue;
+    const mark = Object.assign(document.createElement("mark"), { textContent: chars.slice(begin, end).join("") });
+    mark.className = "copied";
+    parts.push(chars.slice(at, begin).join(""), mark);
+    at = end;
+  }
+  return [...parts, chars.slice(at).join("")];
+}
+
+// Lists where the copies in the shown sample stand.
+function listCopies() {
+  const { chars, copies } = run?.samples[shown] ?? { copies: [] };
+  $("copies").hidden = !copies.length;
+  $("copies").replaceChildren(...copies.map((copy) => {
+    const begin = chars.slice(Math.max(copy.start, 0), copy.end).join("").trim().split("\n")[0];
+    const others = copy.files - copy.sources.length;
+    const item = document.createElement("li");
+    item.append(`${copy.lexemes} words and signs, with “${begin}”, stand in `, copy.sources.map(place).join("; "));
+    if (others > 0) item.append(`; and ${others} more`);
+    return item;
+  }));
+}
+
+function place({ repository, revision, path, start_line, end_line, licence }) {
+  const version = revision && `@${revision}`;
+  const lines = start_line ? `, lines ${start_line} to ${end_line}` : "";
+  return `${path} of ${repository}${version}${lines} (${licence === "NOASSERTION" ? "no licence named" : licence})`;
 }
 
 // Keeps the end of the new text in view.
@@ -259,7 +299,7 @@ function point(index) {
   spans[current]?.classList.remove("chosen");
   current = index;
   const box = $("token");
-  box.hidden = !spans[index];
+  box.hidden = !run?.samples[shown].tokens[index] || !spans[index];
   if (box.hidden) return;
   const { text, logprob, top } = run.samples[shown].tokens[index];
   const others = Object.entries({ ...top, [text]: logprob }).sort((a, b) => b[1] - a[1]);
@@ -293,7 +333,7 @@ function step(direction) {
   let index = current < 0 && direction < 0 ? spans.length : current;
   do index += direction;
   while (spans[index] && !spans[index].textContent);
-  if (!spans[index]) return;
+  if (!spans[index] || !run.samples[shown].tokens[index]) return;
   spans[index].scrollIntoView({ block: "nearest" });
   point(index);
   const { text, logprob } = run.samples[shown].tokens[index];
@@ -514,7 +554,8 @@ async function introduce() {
     const { id, meta } = models.data[0];
     const context = props.default_generation_settings.n_ctx;
     $("model").textContent = [id, size(meta.n_params), meta.license ? `license ${meta.license}` : "its file names no license"].join(" · ");
-    $("limits").textContent = `Code and new text together have ${context} tokens at most.`;
+    const index = props.attribution ? ` New text is compared with ${props.attribution.files} files; what is a copy is underlined.` : "";
+    $("limits").textContent = `Code and new text together have ${context} tokens at most.${index}`;
     document.title = `${id} - santacoder`;
     say("");
   } catch (error) {
