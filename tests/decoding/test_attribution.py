@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,14 @@ def plain(model: santacoder.SantaCoder) -> santacoder.Completion:
 @pytest.fixture(scope="module")
 def index(plain: santacoder.Completion, tmp_path_factory: pytest.TempPathFactory) -> AttributionIndex:
     """An index in which that text is a part of a file."""
-    lexemes = split(plain.text.encode())
+    return index_of(plain.text, tmp_path_factory.mktemp("index"))
+
+
+def index_of(text: str, folder: Path) -> AttributionIndex:
+    """An index of a file of which a text, but for its first three lexemes, is a part."""
+    lexemes = split(text.encode())
     copied = lexemes.part(3, len(lexemes)).decode()
-    return AttributionIndex.open(
-        make_index(tmp_path_factory.mktemp("index"), {"source.py": f"own = 1\n{copied}\nown\n"})
-    )
-
-
-def test_report(model: santacoder.SantaCoder, plain: santacoder.Completion, index: AttributionIndex) -> None:
-    """The text is the same, and its match is there."""
-    completion = model.complete(PROMPT, attribution=index, **OPTIONS)
-    assert (completion.text, completion.tokens) == (plain.text, plain.tokens)
-    assert completion.finish_reason == plain.finish_reason
-    assert completion.attribution is not None
-    [match] = completion.attribution
-    assert (match.sources[0].path, match.lexemes) == ("source.py", len(split(plain.text.encode())) - 3)
-    assert plain.text[match.start : match.end] == plain.text.rstrip()[match.start :]
-    assert plain.attribution is None
+    return AttributionIndex.open(make_index(folder, {"source.py": f"own = 1\n{copied}\nown\n"}))
 
 
 def test_nothing_to_report(model: santacoder.SantaCoder, index: AttributionIndex) -> None:
@@ -66,22 +58,105 @@ def stopped(completion: santacoder.Completion, index: AttributionIndex, plain: s
     return completion.finish_reason == "attribution" and len(split(completion.text.encode())) == 3 + 39
 
 
-def test_stop(model: santacoder.SantaCoder, plain: santacoder.Completion, index: AttributionIndex) -> None:
-    """In every way to ask for a completion."""
-    keywords: dict[str, Any] = {**OPTIONS, "attribution": index, "on_match": "stop"}
-    assert stopped(model.complete(PROMPT, **keywords), index, plain)
-    for completions in model.complete_many([PROMPT] * 2, **keywords):
-        assert stopped(completions[0], index, plain)
-    pieces = list(model.stream(PROMPT, **keywords))
-    assert plain.text.startswith("".join(piece.text for piece in pieces))
-    assert (pieces[-1].finish_reason, pieces[-1].attribution) == ("attribution", ())
+def joined(pieces: list[santacoder.Piece]) -> santacoder.Completion:
+    """The completion of a stream, of which only the last piece says what is a copy."""
     assert all(piece.attribution is None for piece in pieces[:-1])
-    assert stopped(asyncio.run(model.acomplete(PROMPT, **keywords)), index, plain)
-    assert stopped(model.session().complete(PROMPT, **keywords), index, plain)
-    requests = [santacoder.Request(PROMPT, keywords), santacoder.Request(PROMPT, OPTIONS)]  # type: ignore[arg-type]
-    answers = dict(model.complete_each(requests))
-    assert stopped(answers[0], index, plain)
-    assert answers[1].text == plain.text
+    completion = pieces[-1].completion
+    assert completion is not None
+    assert "".join(piece.text for piece in pieces) == completion.text
+    assert pieces[-1].attribution == tuple(completion.attribution or ())
+    return completion
+
+
+async def gathered(stream: Any) -> list[Any]:
+    return [each async for each in stream]
+
+
+def first(rows: Any) -> santacoder.Completion:
+    """One of several completions that are the same."""
+    [[one], [other]] = rows
+    assert (one.text, one.attribution) == (other.text, other.attribution)
+    found: santacoder.Completion = one
+    return found
+
+
+def of_many(found: list[tuple[int, int, santacoder.Piece]]) -> santacoder.Completion:
+    return first([[joined([piece for prompt, _, piece in found if prompt == each])] for each in (0, 1)])
+
+
+def two_requests(keywords: dict[str, Any]) -> list[santacoder.Request]:
+    return [santacoder.Request(PROMPT, each) for each in (keywords, OPTIONS)]  # type: ignore[arg-type]
+
+
+def each_of(requests: Any) -> santacoder.Completion:
+    """One of several whose other one has no index."""
+    answers = dict(requests)
+    assert answers[1].attribution is None
+    found: santacoder.Completion = answers[0]
+    return found
+
+
+COMPLETE: dict[str, Callable[[santacoder.SantaCoder, dict[str, Any]], santacoder.Completion]] = {
+    "complete": lambda model, k: model.complete(PROMPT, **k),
+    "complete_many": lambda model, k: first(model.complete_many([PROMPT] * 2, **k)),
+    "complete_each": lambda model, k: each_of(model.complete_each(two_requests(k))),
+    "stream": lambda model, k: joined(list(model.stream(PROMPT, **k))),
+    "session": lambda model, k: model.session().complete(PROMPT, **k),
+    "session.stream": lambda model, k: joined(list(model.session().stream(PROMPT, **k))),
+    "acomplete": lambda model, k: asyncio.run(model.acomplete(PROMPT, **k)),
+    "astream": lambda model, k: joined(asyncio.run(gathered(model.astream(PROMPT, **k)))),
+    "acomplete_each": lambda model, k: each_of(asyncio.run(gathered(model.acomplete_each(two_requests(k))))),
+    "session.acomplete": lambda model, k: asyncio.run(model.session().acomplete(PROMPT, **k)),
+    "session.astream": lambda model, k: joined(asyncio.run(gathered(model.session().astream(PROMPT, **k)))),
+    "acomplete_many": lambda model, k: first(asyncio.run(model.acomplete_many([PROMPT] * 2, **k))),
+    "astream_many": lambda model, k: of_many(asyncio.run(gathered(model.astream_many([PROMPT] * 2, **k)))),
+}
+GAP = PROMPT, "\n\nmain()\n"
+INFILL: dict[str, Callable[[santacoder.SantaCoder, dict[str, Any]], santacoder.Completion]] = {
+    "infill": lambda model, k: model.infill(*GAP, **k),
+    "infill_many": lambda model, k: first(model.infill_many([GAP] * 2, **k)),
+    "stream_infill": lambda model, k: joined(list(model.stream_infill(*GAP, **k))),
+    "session": lambda model, k: model.session().infill(*GAP, **k),
+    "session.stream": lambda model, k: joined(list(model.session().stream_infill(*GAP, **k))),
+    "ainfill": lambda model, k: asyncio.run(model.ainfill(*GAP, **k)),
+    "astream_infill": lambda model, k: joined(asyncio.run(gathered(model.astream_infill(*GAP, **k)))),
+    "session.ainfill": lambda model, k: asyncio.run(model.session().ainfill(*GAP, **k)),
+    "session.astream_infill": lambda model, k: joined(asyncio.run(gathered(model.session().astream_infill(*GAP, **k)))),
+    "ainfill_many": lambda model, k: first(asyncio.run(model.ainfill_many([GAP] * 2, **k))),
+    "astream_infill_many": lambda model, k: of_many(asyncio.run(gathered(model.astream_infill_many([GAP] * 2, **k)))),
+}
+
+
+@pytest.mark.parametrize("door", COMPLETE)
+def test_every_call_that_completes(
+    model: santacoder.SantaCoder, plain: santacoder.Completion, index: AttributionIndex, door: str
+) -> None:
+    check_door(COMPLETE[door], model, plain, index)
+
+
+@pytest.mark.parametrize("door", INFILL)
+def test_every_call_that_infills(model: santacoder.SantaCoder, door: str, tmp_path: Path) -> None:
+    plain = model.infill(*GAP, ignore_eos=True, **OPTIONS)
+    with index_of(plain.text, tmp_path) as index:
+        check_door(lambda model, k: INFILL[door](model, {"ignore_eos": True, **k}), model, plain, index)
+
+
+def check_door(
+    door: Callable[[santacoder.SantaCoder, dict[str, Any]], santacoder.Completion],
+    model: santacoder.SantaCoder,
+    plain: santacoder.Completion,
+    index: AttributionIndex,
+) -> None:
+    """A report leaves the text as it is; "stop" ends it, as late as possible, before the match."""
+    reported = door(model, {**OPTIONS, "attribution": index})
+    assert (reported.text, reported.tokens, reported.finish_reason) == (plain.text, plain.tokens, plain.finish_reason)
+    assert reported.attribution is not None
+    [match] = reported.attribution
+    assert (match.sources[0].path, match.lexemes) == ("source.py", len(split(plain.text.encode())) - 3)
+    stopped = door(model, {**OPTIONS, "attribution": index, "on_match": "stop"})
+    assert plain.text.startswith(stopped.text)
+    assert (stopped.finish_reason, stopped.attribution) == ("attribution", [])
+    assert len(split(stopped.text.encode())) == 3 + 39
 
 
 def test_longer_matches(model: santacoder.SantaCoder, plain: santacoder.Completion, index: AttributionIndex) -> None:
@@ -97,12 +172,6 @@ def test_the_prompt_counts(model: santacoder.SantaCoder, plain: santacoder.Compl
         keywords: dict[str, Any] = {**OPTIONS, **more, "attribution": index, "on_match": "stop"}
         assert model.complete(given, **keywords).attribution == []
     assert EnclosingText(prompt).matches(index, "") == []
-
-
-def test_infilling(model: santacoder.SantaCoder, plain: santacoder.Completion, index: AttributionIndex) -> None:
-    completion = model.infill(PROMPT, "\n", max_tokens=20, temperature=0, attribution=index)
-    assert completion.attribution is not None
-    assert completion.text == model.infill(PROMPT, "\n", max_tokens=20, temperature=0).text
 
 
 def test_damaged_index(model: santacoder.SantaCoder, plain: santacoder.Completion, tmp_path: Path) -> None:
