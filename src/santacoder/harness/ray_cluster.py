@@ -6,17 +6,17 @@ When an actor dies, its unfinished portions are generated again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from santacoder._util.ray_cluster import ray_cluster
 from santacoder._util.validation import check_integer
 from santacoder.batching.policy import ALIKE, MAX_RUNNING
 from santacoder.conversion.find_model import DEFAULTS, ModelOptions, find_model
 from santacoder.engine.cpus import default_threads
-from santacoder.errors import InvalidRequestError, MissingPackageError, SantaCoderError
+from santacoder.errors import InvalidRequestError
 from santacoder.gguf.digest import model_sha256
 from santacoder.harness.record import SampleRecord
 from santacoder.harness.sampling_run import Sampling, sample_problems
@@ -26,8 +26,20 @@ from santacoder.sources.model_name import ModelName
 
 #: Portions in an actor at a time. They share its batch, so the second keeps it full while the first runs out.
 PORTIONS: Final = 2
-LOCAL: Final = "local"  # Ray's address of a new cluster on this machine
 RETRIES: Final = 100  # restarts of an actor, and of a portion
+
+
+def same_file(name: ModelName, options: ModelOptions, sha256: str) -> Path:
+    """Return the file that a model's name means on this machine of a cluster.
+
+    Raises:
+        InvalidRequestError: its bytes have another SHA-256.
+        SantaCoderError: there is none, or the download or the conversion failed.
+    """
+    path = Path(find_model(name, options))
+    if model_sha256(path) != sha256:
+        raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
+    return path
 
 
 class RayWorker:
@@ -39,10 +51,7 @@ class RayWorker:
         Raises:
             InvalidRequestError: its file differs from the run's.
         """
-        path = find_model(name, options)
-        if model_sha256(Path(path)) != sha256:
-            raise InvalidRequestError(f"{path} is not the same file on every machine of the cluster")
-        self._model = SantaCoder.load(Path(path), threads, context)
+        self._model = SantaCoder.load(same_file(name, options, sha256), threads, context)
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[SampleRecord]:
         """Generate the wanted samples."""
@@ -86,49 +95,9 @@ class RaySamples:
         check_integer("actors", self.actors, 1, None)
         if self.threads is not None:
             check_integer("threads", self.threads, 1, None)
-        ray = _import_ray()
-        connected = ray.is_initialized()
-        if not connected:
-            self._connect(ray)
-        try:
-            yield from self._run(ray, self._threads(ray, connected), wanted, sampling)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            raise (
-                cause if isinstance(cause, SantaCoderError) else SantaCoderError(f"an actor failed: {cause}")
-            ) from None
-        except ray.exceptions.RayError as error:
-            raise SantaCoderError(f"the Ray cluster failed: {str(error).strip().splitlines()[-1]}") from None
-        finally:
-            if not connected:
-                ray.shutdown()
-
-    @property
-    def _address(self) -> str:
-        """The address for Ray, which without one would join any cluster that runs on this machine."""
-        return self.address or os.environ.get("RAY_ADDRESS") or LOCAL
-
-    def _connect(self, ray: Any) -> None:
-        address = self._address
-        try:
-            ray.init(address=address, log_to_driver=False, include_dashboard=False if address == LOCAL else None)
-        except (ValueError, ConnectionError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InvalidRequestError(f"no Ray cluster can be used at the address {address!r}: {reason}") from None
-
-    def _threads(self, ray: Any, connected: bool) -> int:
-        """Return the threads of each actor; check that all fit at once, since Ray would wait forever for room."""
-        threads = self.threads
-        if threads is None:
-            started = not connected and self._address == LOCAL
-            threads = max(1, default_threads() // self.actors) if started else default_threads()
-        cpus = ray.cluster_resources().get("CPU", 0)
-        if cpus < self.actors * threads:
-            raise InvalidRequestError(
-                f"{self.actors} actors of {threads} threads need {self.actors * threads} CPUs, "
-                f"but the cluster has {cpus:g}"
-            )
-        return threads
+        with ray_cluster(self.address, "--engine ray") as cluster:
+            threads = cluster.threads_of_each(self.actors, "actors", self.threads, default_threads())
+            yield from self._run(cluster.ray, threads, wanted, sampling)
 
     def _run(
         self, ray: Any, threads: int, wanted: Sequence[tuple[Problem, int]], sampling: Sampling
@@ -150,11 +119,3 @@ class RaySamples:
                 if portion := next(portions, None):
                     working[actor.run.remote(portion, sampling)] = actor
                 yield from ray.get(done)
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise MissingPackageError("--engine ray needs Ray: `pip install santacoder[ray]`") from None
-    return ray
