@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -54,6 +55,14 @@ Prompt = str | abc.Sequence[int] | NDArray[np.integer] | Tensor
 
 #: Several: a list, a generator, a column of a table, the values of a dict, an array of texts or of rows of token ids.
 Prompts = Iterable[Prompt] | NDArray[np.integer]
+
+
+def _draw() -> int:
+    return secrets.randbits(64)
+
+
+#: Draws a seed for each prompt that has none. Who may run requests again sets it, so that they draw the same ones.
+draw_seed: Final[ContextVar[Callable[[], int]]] = ContextVar("draw_seed", default=_draw)
 
 #: Takes the number of a prompt's tokens, and whether it may have more; raises ContextOverflowError if they do not fit.
 CheckLength = Callable[[int, bool], None]
@@ -199,7 +208,7 @@ def _lines(params: SamplingParams) -> MakeLineFilters:
 
 def new_sequences(request: CheckedRequest, indices: Iterable[int] = (0,)) -> list[Sequence]:
     """Make the samples of a request with these numbers; without a seed in its options one is drawn for all."""
-    seed = secrets.randbits(64) if request.params.seed is None else request.params.seed
+    seed = draw_seed.get()() if request.params.seed is None else request.params.seed
     return [Sequence(request, seed, index) for index in indices]
 
 

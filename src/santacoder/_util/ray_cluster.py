@@ -19,7 +19,7 @@ class RayCluster:
 
     Attributes:
         ray: the module `ray`.
-        is_new: whether it was started for this process alone, on this machine.
+        is_new: whether it was started for this process, on this machine.
     """
 
     ray: Any

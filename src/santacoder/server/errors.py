@@ -76,6 +76,11 @@ def unavailable(message: str, code: str, retry_after: int) -> ApiError:
     )
 
 
+def queue_full(message: str) -> ApiError:
+    """Return the error of a server where too many requests wait."""
+    return ApiError(429, message, kind="overloaded_error", code="queue_full", headers={"retry-after": "5"})
+
+
 def internal() -> ApiError:
     """Return the error of a request that failed for a reason that is not the client's."""
     return ApiError(

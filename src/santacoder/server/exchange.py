@@ -20,6 +20,8 @@ from santacoder.server.metrics import Metrics, Tally
 from santacoder.server.strict_json import read_object, write_json
 
 KEY: Final = "santacoder.tally"
+#: In the scope of a request: its id, where another server before this one gave it one.
+REQUEST_ID: Final = "santacoder.id"
 #: In the scope of a request: the web page that may read its answer.
 ORIGIN: Final = "santacoder.origin"
 _EXPOSED: Final = {
@@ -58,7 +60,7 @@ class Exchange:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        tally = scope[KEY] = Tally(new_id(), began=perf_counter())
+        tally = scope[KEY] = Tally(scope.get(REQUEST_ID) or new_id(), began=perf_counter())
 
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from santacoder.decoding.results import Completion, Piece
 from santacoder.errors import QueueFullError, QueueTimeoutError, SantaCoderError
 from santacoder.model import SantaCoder
-from santacoder.server.errors import ApiError, bad_request, of_library, shutting_down, unavailable
+from santacoder.server.errors import bad_request, of_library, queue_full, shutting_down, unavailable
 from santacoder.server.exchange import ClientGoneError, tally_of
 from santacoder.server.interrupt import Interrupt
 from santacoder.server.metrics import Tally
@@ -108,7 +108,7 @@ async def _running(service: Service, request: Request, ask: Ask, interrupt: Inte
         async with service.admission.let_in(work.model, ask.samples) as work.let_go:
             yield work
     except QueueFullError as error:
-        raise _queue_full(str(error)) from None
+        raise queue_full(str(error)) from None
     except QueueTimeoutError as error:
         if service.state == "stopping":
             raise shutting_down() from None
@@ -216,7 +216,3 @@ async def _watch(request: Request, interrupt: Interrupt) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     interrupt.end(ClientGoneError())
-
-
-def _queue_full(message: str) -> ApiError:
-    return ApiError(429, message, kind="overloaded_error", code="queue_full", headers={"retry-after": "5"})

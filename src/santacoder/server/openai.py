@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from santacoder.decoding.results import Completion, Piece
+from santacoder.requests import draw_seed
 from santacoder.server.attribution import matches_member
 from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream, event
@@ -65,7 +66,7 @@ class CompletionRequest:
         if self.logprobs is not None and self.echo:
             options["prompt_logprobs"] = self.logprobs
         if options.get("seed") is None and len(prompts) == 1:
-            options["seed"] = secrets.randbits(64)  # here, so that every event can name it
+            options["seed"] = draw_seed.get()()  # here, so that every event can name it
         self.seed: int | None = options.get("seed")
         if suffix is None:
             if settings.fim_aliases:
