@@ -22,6 +22,7 @@ from santacoder.harness.sampling_run import LocalSamples, generate
 from santacoder.sources.model_name import parse_name
 from santacoder.sources.packaged import packaged_model
 from tests.support.harness_samples import FILES, SAMPLING, problems_of, settings_of
+from tests.support.ray_processes import ray_processes
 from tests.support.waiting import HANG
 
 ray: Any = pytest.importorskip("ray")
@@ -63,27 +64,6 @@ def ray_samples(actors: int, sha256: str | None = None, path: Path | None = None
     return RaySamples(model, sha256 or file_sha256(packaged_model()), actors, threads=1)
 
 
-def working_actors() -> list[int]:
-    """Process ids of this test's actors that are at work: Ray names a process after what it does."""
-    parents, actors = {}, []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if (process / "cmdline").read_bytes().startswith(b"ray::RayWorker.run"):
-                actors.append(int(process.name))
-        except OSError:
-            continue  # it has ended
-    return [pid for pid in actors if os.getpid() in ancestors(pid, parents)]
-
-
-def ancestors(pid: int, parents: dict[int, int]) -> list[int]:
-    """The ancestors of a process."""
-    found = []
-    while (pid := parents.get(pid, 0)) > 1:
-        found.append(pid)
-    return found
-
-
 @pytest.mark.parametrize("actors", [1, 2])
 def test_the_same_bytes(tmp_path: Path, alone: bytes, actors: int) -> None:
     assert run(tmp_path, ray_samples(actors)) == alone
@@ -103,7 +83,7 @@ def test_a_killed_actor(tmp_path: Path, alone: bytes) -> None:
 
         def kill(over: threading.Event = over) -> None:
             while len(killed) < 2 and not over.wait(0.01):
-                for pid in working_actors():
+                for pid in ray_processes("RayWorker.run"):
                     if pid not in killed:
                         os.kill(pid, signal.SIGKILL)
                         killed.append(pid)

@@ -46,13 +46,11 @@ class Reply:
         return ["[DONE]" if line == "data: [DONE]" else json.loads(line[6:]) for line in lines]
 
 
-class LiveServer:
-    """A server that runs in a thread."""
+class HttpClient:
+    """Asks a server on this machine."""
 
-    def __init__(self, server: Server, port: int, thread: threading.Thread) -> None:
-        self.server = server
+    def __init__(self, port: int) -> None:
         self.port = port
-        self.thread = thread
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -94,6 +92,15 @@ class LiveServer:
         reply = self.post("/v1/completions", GOOD)
         assert reply.status == 200, reply.body
         return reply.json["choices"]
+
+
+class LiveServer(HttpClient):
+    """A server that runs in a thread."""
+
+    def __init__(self, server: Server, port: int, thread: threading.Thread) -> None:
+        super().__init__(port)
+        self.server = server
+        self.thread = thread
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from santacoder._version import __version__
@@ -58,11 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
     """
     words = _as_options(sys.argv[1:] if argv is None else argv)
+    return run_parser(lambda: make_parser(words), words)
+
+
+def run_parser(make: Callable[[], argparse.ArgumentParser], words: Sequence[str]) -> int:
+    """Run the function `run` of a parser's arguments, and report what goes wrong in one line; see `main`."""
     args = argparse.Namespace()
     try:
         _check_streams()
         try:
-            make_parser(words).parse_args(words, args)
+            make().parse_args(words, args)
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 args.run(args)

@@ -6,10 +6,11 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from santacoder.cli import options
-from santacoder.errors import MissingPackageError, SantaCoderError
+from santacoder.errors import MissingPackageError
 from santacoder.server.settings import LOOPBACK, SETTINGS, Settings
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ _METAVARS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+def add_arguments(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
+    """Declare the options, but for the settings `without`, which are off."""
     parser.epilog = EPILOG
     options.add_model(parser)
     options.add_threads(parser)
@@ -50,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="log only what failed")
     group = parser.add_argument_group("limits and defaults")
     for name, setting in SETTINGS.items():
-        if "help" in setting.metadata:
+        if "help" in setting.metadata and name in without:
+            parser.set_defaults(**{name: False})
+        elif "help" in setting.metadata:
             _add_setting(group, name, str(setting.type), setting.default, setting.metadata)
 
 
@@ -74,7 +77,7 @@ def _add_setting(group: Any, name: str, kind: str, default: Any, known: Any) -> 
 
 def run(args: argparse.Namespace) -> None:
     """Serve until a signal comes."""
-    settings = _settings(args)
+    settings = read_settings(args)
     try:
         from santacoder.server.app import create_app
         from santacoder.server.log import write_log
@@ -84,10 +87,7 @@ def run(args: argparse.Namespace) -> None:
             f"the server needs the package {error.name}, which is not installed: pip install 'santacoder[serve]'"
         ) from error
     write_log(args.quiet)
-    try:
-        listener = bind(args.host, args.port)
-    except OSError as error:
-        raise SantaCoderError(f"cannot listen at {args.host}, port {args.port}: {error.strerror}") from error
+    listener = bind(args.host, args.port)
 
     def load_model() -> SantaCoder:
         from santacoder import load
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
 
     def tell() -> None:
         host, port = listener.getsockname()[:2]
-        print(f"santacoder: {app.state.service.name} at http://{_in_url(host)}:{port}", file=sys.stderr)
+        print(f"santacoder: {app.state.service.name} at {address(host, port)}", file=sys.stderr)
         for note in vars(args).pop("notes", ()):
             print(f"santacoder: {note}", file=sys.stderr)
 
@@ -129,11 +129,16 @@ def _keys(args: argparse.Namespace) -> list[str]:
     return keys
 
 
+def address(host: str, port: int) -> str:
+    """Return the URL of a server."""
+    return f"http://{_in_url(host)}:{port}"
+
+
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def read_settings(args: argparse.Namespace) -> Settings:
     """Return what the server is started with.
 
     Raises:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.applications import Starlette
 
+from santacoder.errors import SantaCoderError
 from santacoder.server.protocol import Connections, LimitedProtocol
 from santacoder.server.service import Service
 
@@ -105,7 +106,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens at an address; port 0 takes a free one.
 
     Raises:
-        OSError: the address is not this machine's, or the port is taken.
+        SantaCoderError: the address is not this machine's, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -113,6 +114,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(1024)
+    except OSError as error:
+        bound.close()
+        raise SantaCoderError(f"cannot listen at {host}, port {port}: {error.strerror}") from error
     except BaseException:
         bound.close()
         raise
