@@ -1,15 +1,17 @@
-"""What a client gets of an answer that begins again, and which replica a request is for."""
+"""What of a server on a Ray cluster needs no Ray: answers that begin again, and the beginnings of prompts."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from santacoder.integrations.ray_serve.call import CHARACTERS, TOKENS, digest_of_beginning
+from santacoder.integrations.ray_serve.command import main
 from santacoder.integrations.ray_serve.relay import RefusedAgainError, Relay
 from santacoder.server.strict_json import write_json
 
@@ -116,6 +118,13 @@ def test_a_refusal_counts_only_the_first_time(status: int) -> None:
         passed_on([], refusal)
     with pytest.raises(RefusedAgainError):
         passed_on([start(), body(choice(0, "x"))], refusal)
+
+
+def test_the_command_without_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([]) == 1
+    told = "python -m santacoder.integrations.ray_serve needs Ray: `pip install santacoder[ray-serve]`"
+    assert capsys.readouterr().err == f"santacoder: {told}\n"
 
 
 def beginning(path: str, suffix_first: bool = True, **fields: Any) -> bytes | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from time import monotonic
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ class Door:
     def __init__(self, replicas: Any, settings: Settings) -> None:
         self._replicas = replicas
         self._settings = settings
+        self._patience = max(settings.queue_timeout, 1.0)  # Ray needs a moment
         self._suffix_first = settings.fim_mode != "psm"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,30 +100,31 @@ class Door:
         Raises:
             ApiError: no replica can answer.
         """
-        deaths, patience = 0, monotonic() + self._settings.queue_timeout
+        deaths, end = 0, monotonic() + self._patience
         while True:
             try:
-                async for message in self._messages(call):
-                    await relay.take(message)
+                async with aclosing(self._messages(call)) as messages:
+                    async for message in messages:
+                        await relay.take(message)
             except RayActorError:
                 deaths += 1
                 if deaths == DEATHS:
                     told = f"{deaths} replicas ended while they ran this request"
                     raise unavailable(told, "replica_lost", 5) from None
-                patience = monotonic() + self._settings.queue_timeout
+                end = monotonic() + self._patience
             except RefusedAgainError:
-                if monotonic() > patience:
+                if monotonic() > end:
                     raise unavailable("no replica has room for this request", "queue_timeout", 30) from None
                 await asyncio.sleep(PAUSE)
             else:
                 return
             relay.begin_again()
 
-    async def _messages(self, call: Call) -> AsyncIterator[Message]:
+    async def _messages(self, call: Call) -> AsyncGenerator[Message, None]:
         """Send a request to a replica, and yield the messages of its answer."""
         response = self._replicas.answer.remote(call)
         try:
-            await asyncio.wait_for(anext(response), self._settings.queue_timeout or None)
+            await asyncio.wait_for(anext(response), self._patience)
             async for messages in response:
                 for message in messages:
                     yield message

@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from starlette.types import Message
 
@@ -19,6 +20,8 @@ from santacoder.requests import draw_seed
 from santacoder.server import Settings, create_app
 from santacoder.server.log import write_log
 from santacoder.sources.model_name import ModelName
+
+PAUSE: Final = 0.02  # seconds between two portions of an answer: each costs Ray about a millisecond of CPU time
 
 
 class Replica:
@@ -56,6 +59,7 @@ class Replica:
         try:
             while messages := await answer.take():
                 yield messages
+                await asyncio.wait([task], timeout=PAUSE)
             await task  # for its error
         finally:
             answer.gone.set()
