@@ -18,7 +18,7 @@ HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
-	stress delays tsan valgrind soak fuzz asm-check man clean
+	stress delays tsan valgrind soak fuzz asm-check man docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -143,6 +143,15 @@ man:
 		--version "$$(PYTHONPATH=src $(PYTHON) -c 'from santacoder._version import __version__; print(__version__)')" \
 		--description "run the SantaCoder code model on a CPU" --manual-title "User commands" \
 		--output $(BUILD)/man/man1/santacoder.1
+
+# The documentation site, build/site/html: a warning is an error, and every link leads somewhere; needs the extra `docs`.
+# PACKAGE is the folder of the package that it documents; empty for the one that is installed.
+PACKAGE ?= src
+docs:
+	$(PYTHON) tools/site.py $(BUILD)/site/source
+	rm -rf $(BUILD)/site/html
+	PYTHONPATH=$(PACKAGE) $(PYTHON) -m sphinx -q -W --keep-going -c docs $(BUILD)/site/source $(BUILD)/site/html
+	$(PYTHON) tools/check_site.py $(BUILD)/site/html
 
 clean:
 	rm -rf $(BUILD)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _COMMENT: Final = re.compile(r"<!-- (not run: (?P<reason>.+)|(?P<prints>prints)) -->")
-_FENCE: Final = re.compile(r"```(?P<language>[\w-]*)")
+_FENCE: Final = re.compile(r"```(?P<language>[\w-]*|\{[\w-]+\})")
 _LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 _HEADING: Final = re.compile(r"#{1,6} +(.*?) *#*")
 

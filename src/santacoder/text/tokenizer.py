@@ -99,7 +99,7 @@ class Tokenizer:
         fim_prefix_id, fim_suffix_id, fim_middle_id, fim_pad_id: the fill-in-the-middle tokens, or None.
         fim_mode: the order of an infilling prompt that the file says is best for its model, "psm" or "spm"; "psm" where
             it says nothing.
-        stated_end_ids: the tokens that the file says end a text or a turn, and <|endoftext|>.
+        stated_end_ids: the tokens that the file says end a text or a turn, and `<|endoftext|>`.
         end_ids: the tokens that end a completion: those, and <fim-pad>.
         longest: bytes of the longest token, and so the most characters that a token can stand for.
         special_ids: the end of text, the fill-in-the-middle tokens and all others that the file calls control tokens.
