@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shlex
 import shutil
 import subprocess
 import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import PlatformError
 
 ADVICE = "on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev"
@@ -84,9 +88,31 @@ class BuildExtension(build_ext):  # type: ignore[misc]
         super().build_extensions()
 
 
+class Wheel(bdist_wheel):  # type: ignore[misc]
+    """Adds the bill of materials, `.dist-info/sboms/santacoder.cdx.json`."""
+
+    def write_wheelfile(self, wheelfile_base: str, *args: Any, **options: Any) -> None:
+        """Write it beside the wheel's own description."""
+        super().write_wheelfile(wheelfile_base, *args, **options)
+        folder = Path(wheelfile_base, "sboms")
+        folder.mkdir()
+        text = runpy.run_path("tools/sbom.py")["sbom"](self.distribution.get_version())
+        (folder / "santacoder.cdx.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+class SourceDistribution(sdist):  # type: ignore[misc]
+    """Packs the same files to the same bytes."""
+
+    def make_archive(self, base_name: str, format: str, root_dir: Any = None, base_dir: str = "", **_: Any) -> str:
+        """Write the .tar.gz; it is the only format."""
+        target = f"{base_name}.tar.gz"
+        runpy.run_path("tools/source_archive.py")["write_archive"](Path(root_dir or ".", base_dir), Path(target))
+        return target
+
+
 setup(
     cffi_modules=["src/santacoder/_build.py:ffi"],
-    cmdclass={"build": Build, "build_ext": BuildExtension},
+    cmdclass={"build": Build, "build_ext": BuildExtension, "bdist_wheel": Wheel, "sdist": SourceDistribution},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
     zip_safe=False,
 )

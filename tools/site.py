@@ -25,6 +25,7 @@ INDEX: Final = "docs/index.md"
 BESIDE: Final = {
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "RELEASING.md": "project/releasing.md",
     "SECURITY.md": "project/security.md",
     "bench/README.md": "project/benchmarks.md",
     "bench/results/RESULTS.md": "project/results.md",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tests.support import checkpoint_builder as builder
 from tests.support import reference
 from tests.support.gguf_builder import MERGES, SPECIALS
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 pytest.importorskip("safetensors")
 
@@ -41,7 +41,7 @@ layouts = pytest.mark.parametrize("layout", builder.LAYOUTS)
 
 def expected(layout: str) -> NDArray[np.float32]:
     """The original's logits of the positions ROWS."""
-    with np.load(EXPECTED) as arrays:
+    with np.load(distributed(EXPECTED)) as arrays:
         rows: NDArray[np.float32] = arrays[layout]
     return rows
 

@@ -28,7 +28,7 @@ from santacoder.sources.model_name import parse_name
 from tests.support import checkpoint_builder as builder
 from tests.support import lm_eval_parts, published_hub
 from tests.support.command_line import fails, run_here
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 from tests.support.published_hub import BRANCHES, REPO, commit_of, snapshot_of
 from tests.support.waiting import HANG
 
@@ -214,7 +214,7 @@ class TestFolders:
 
     def test_a_gguf_file_comes_first(self, cache: Path, conversions: list[str], tmp_path: Path) -> None:
         folder = builder.write_checkpoint(tmp_path / "mine", "fused")
-        shutil.copy(DATA / "mqa-q8_0.gguf", folder / "m-q8_0.gguf")
+        shutil.copy(distributed(DATA / "mqa-q8_0.gguf"), folder / "m-q8_0.gguf")
         assert find_model(parse_name("mine")) == "mine/m-q8_0.gguf"
         assert find_model(parse_name("mine"), ModelOptions(type="q8_0")) == "mine/m-q8_0.gguf"
         assert conversions == []
@@ -311,7 +311,7 @@ def test_a_conversion_does_not_hide_a_file(hub: Path, cache: Path, conversions: 
     folder = tmp_path / "other"
     shutil.copytree(hub, folder, symlinks=True)
     file = snapshot_of(folder, "main") / "m-q8_0.gguf"
-    shutil.copy(DATA / "mqa-q8_0.gguf", file)
+    shutil.copy(distributed(DATA / "mqa-q8_0.gguf"), file)
     find_model(parse_name(REPO), ModelOptions(type="f16", cache_dir=folder))
     assert conversions == ["f16"]
     assert find_model(parse_name(REPO), ModelOptions(cache_dir=folder)) == str(file)

@@ -18,6 +18,7 @@ import santacoder
 from santacoder import InvalidRequestError
 from santacoder.decoding.options import OPTIONS, Option, SamplingOptions, SamplingParams, check_tokens
 from santacoder.requests import sampling_params
+from tests.support.paths import distributed
 from tools.document_options import PLACES, rewritten
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -219,7 +220,7 @@ class TestDeclaration:
 def test_texts_say_what_is_declared(place: tuple[Path, str, str, Callable[[], str]]) -> None:
     """Line by line: `python tools/document_options.py` writes them."""
     path, before, after, make = place
-    text = path.read_text(encoding="utf-8")
+    text = distributed(path).read_text(encoding="utf-8")
     part = make()
     assert text.splitlines() == rewritten(text, before, after, part).splitlines()
     assert all(name in part for name in OPTIONS)

@@ -14,7 +14,7 @@ from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Transformer
 from tests.support.gguf_builder import tiny_builder
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 FIXTURES = ["mqa-q4_k_m", "mha-q4_k_m"]
 SLOTS = 16
@@ -22,7 +22,7 @@ SLOTS = 16
 
 @pytest.fixture(params=FIXTURES)
 def path(request: pytest.FixtureRequest) -> Path:
-    return DATA / f"{request.param}.gguf"
+    return distributed(DATA / f"{request.param}.gguf")
 
 
 def random_tokens(count: int, seed: int = 0) -> list[int]:

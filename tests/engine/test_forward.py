@@ -21,7 +21,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.errors import ModelFormatError
 from tests.support import reference
 from tests.support.gguf_builder import WEIGHT_TYPES, GGUFBuilder, tiny_builder
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 #: A folder with further models NAME.gguf and their exact logits in NAME.npz.
 MORE = os.environ.get("SANTACODER_FIXTURES")
@@ -44,7 +44,7 @@ def logits_of(model: Transformer, tokens: Sequence[int], chunk: int | None = Non
 
 
 def fixture_tokens(path: Path) -> list[int]:
-    tokens: list[int] = np.load(path.with_suffix(".npz"))["tokens"].tolist()
+    tokens: list[int] = np.load(distributed(path.with_suffix(".npz")))["tokens"].tolist()
     return tokens
 
 
@@ -54,7 +54,7 @@ def fixture_tokens(path: Path) -> list[int]:
 @pytest.mark.parametrize("path", FIXTURES, ids=FIXTURE_IDS)
 def test_near_the_exact_logits(path: Path, record_property: Callable[[str, object], None]) -> None:
     model, _ = open_transformer(path)
-    exact = np.load(path.with_suffix(".npz"))["logits"]
+    exact = np.load(distributed(path.with_suffix(".npz")))["logits"]
     divergence = reference.mean_kl(exact, logits_of(model, fixture_tokens(path)))
     record_property("mean KL", divergence)
     assert divergence <= LARGEST_KL.get(path.stem.partition("-")[2], 3.5e-4)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support import reference
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 FIXTURES = ("mqa-q4_k_m", "mha-q4_k_m", "mqa-q8_0")
 
@@ -60,8 +60,8 @@ def test_floats_equal_gguf(type_name: str) -> None:
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_forward_equals_fixture(name: str) -> None:
-    weights, config = reference.load(DATA / f"{name}.gguf")
-    expected = np.load(DATA / f"{name}.npz")
+    weights, config = reference.load(distributed(DATA / f"{name}.gguf"))
+    expected = np.load(distributed(DATA / f"{name}.npz"))
     logits = reference.forward(weights, config, expected["tokens"])
     np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-6 * np.abs(logits).max())
     assert reference.mean_kl(logits, expected["logits"]) < 1e-9

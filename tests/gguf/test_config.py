@@ -26,7 +26,7 @@ from tests.support.gguf_builder import (
     scalar,
     tiny_builder,
 )
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 REQUIRED = [
     "context_length",
@@ -74,7 +74,7 @@ def key(name: str) -> str:
 
 @pytest.mark.parametrize(("name", "kv_heads"), [("mqa-q4_k_m.gguf", 1), ("mha-q4_k_m.gguf", 4), ("mqa-q8_0.gguf", 1)])
 def test_fixtures(name: str, kv_heads: int) -> None:
-    with GGUFFile.open(DATA / name) as file:
+    with GGUFFile.open(distributed(DATA / name)) as file:
         config = read_config(file)
         check_tensors(file, config)
         assert set(expected_tensors(config)) == set(file.tensors)

@@ -39,7 +39,7 @@ from tests.support.gguf_builder import (
     small_builder,
     tiny_model,
 )
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 FIXTURES = ["mqa-q4_k_m.gguf", "mha-q4_k_m.gguf", "mqa-q8_0.gguf", "ggml-vocab-starcoder.gguf"]
 
@@ -83,7 +83,7 @@ Reject = Callable[[bytes], str]
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_agrees_with_the_gguf_package(name: str) -> None:
-    theirs = gguf.GGUFReader(DATA / name)
+    theirs = gguf.GGUFReader(distributed(DATA / name))
     with GGUFFile.open(DATA / name) as ours:
         assert ours.version == 3
         assert ours.size == (DATA / name).stat().st_size

@@ -22,7 +22,7 @@ from santacoder.gguf.facts import file_facts
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer, CausalLM, CodeTokenizer, GenerationConfig, set_seed
 from santacoder.hf.checkpoint import _TOKENIZERS, load_tokenizer
 from tests.support import hub_cache
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 
 OTHER = DATA / "mha-q4_k_m.gguf"
 PROMPTS = ["def print_hello_world():", "x", "import os\n\nprint("]
@@ -107,7 +107,7 @@ class TestLoading:
         assert first.get_vocab() == AutoTokenizer.from_pretrained(path).get_vocab()
         assert len(_TOKENIZERS) == before + 1
         path.unlink()
-        shutil.copy(OTHER, path)
+        shutil.copy(distributed(OTHER), path)
         assert load_tokenizer(str(path))[0] is not shared  # another file at the same path
         del first, model, shared
         gc.collect()

@@ -11,7 +11,7 @@ import santacoder
 from santacoder.gguf.reader import GGUFFile
 from santacoder.hf import AutoTokenizer, BatchEncoding, CodeTokenizer
 from santacoder.text.tokenizer import Tokenizer
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 
 TEXTS = ["def f():", "x", ""]
 
@@ -23,7 +23,7 @@ def tokenizer() -> CodeTokenizer:
 
 @pytest.fixture(scope="module")
 def starcoder() -> CodeTokenizer:
-    with GGUFFile.open(DATA / "ggml-vocab-starcoder.gguf") as file:
+    with GGUFFile.open(distributed(DATA / "ggml-vocab-starcoder.gguf")) as file:
         return CodeTokenizer(Tokenizer.from_gguf(file, 49152), 8192)
 
 

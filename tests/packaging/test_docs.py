@@ -27,6 +27,7 @@ DOCUMENTS = {
             for name in (
                 "README",
                 "CONTRIBUTING",
+                "RELEASING",
                 "SECURITY",
                 "bench/README",
                 "bench/results/RESULTS",

@@ -26,7 +26,7 @@ from santacoder.scoring.perplexity import (
 from tests.support import reference
 from tests.support.command_line import fails, run_here
 from tests.support.gguf_builder import tiny_builder
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 
 FINER = DATA / "mqa-q8_0.gguf"  # the same weights in Q8_0
 SHORT = "def fib(n):\n    return n  # é\n"
@@ -35,7 +35,7 @@ LONG = "".join(f"def f{i}(x):\n    return x + {i}\n" for i in range(40))  # seve
 
 @pytest.fixture(scope="module")
 def finer() -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(FINER, threads=2) as model:
+    with santacoder.load(distributed(FINER), threads=2) as model:
         yield model
 
 
@@ -257,7 +257,7 @@ class TestCommand:
         assert out.decode().splitlines()[1].split() == [str(first.n_tokens), f"{first.perplexity:.4f}", str(files[0])]
 
     def test_kl(self, model: santacoder.SantaCoder, finer: santacoder.SantaCoder, files: list[Path]) -> None:
-        code, out, err = run_here("eval", "kl", "-r", str(FINER), "--json", "-t", "2", *map(str, files))
+        code, out, err = run_here("eval", "kl", "-r", str(distributed(FINER)), "--json", "-t", "2", *map(str, files))
         assert (code, err) == (0, "")
         result = json.loads(out)
         parts = [measure_divergence(model, finer, text) for text in (SHORT, LONG)]

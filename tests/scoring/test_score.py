@@ -20,14 +20,14 @@ from santacoder.scoring.score import score_sequences
 from santacoder.text.token_ids import TokenIds
 from tests.support import reference
 from tests.support.gguf_builder import tiny_builder
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 TEXT = "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n"
 
 
 @pytest.fixture(scope="module", params=["mqa-q4_k_m", "mha-q4_k_m"])
 def model(request: pytest.FixtureRequest) -> Iterator[santacoder.SantaCoder]:
-    with santacoder.load(DATA / f"{request.param}.gguf", threads=2) as model:
+    with santacoder.load(distributed(DATA / f"{request.param}.gguf"), threads=2) as model:
         yield model
 
 

@@ -18,7 +18,7 @@ from santacoder.sources.hub import of_type
 from santacoder.sources.model_name import ModelName, parse_hub_name, parse_name, with_revision
 from santacoder.sources.packaged import packaged_model
 from tests.support import hub_cache, lm_eval_parts
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 
 PATHS = ["./missing", "../missing", ".cache/x", "~/x", "~user/x", "/owner/name", "./a:b", "./models/x.gguf"]
 
@@ -150,7 +150,7 @@ def test_revisions_of_what_has_none(no_hub: None) -> None:
 def test_the_type_of_a_file(no_hub: None) -> None:
     Path("models").mkdir()
     shutil.copy(FILE, "models/m-q4_k_m.gguf")
-    shutil.copy(DATA / "mqa-q8_0.gguf", "models/m-Q8_0.gguf")
+    shutil.copy(distributed(DATA / "mqa-q8_0.gguf"), "models/m-Q8_0.gguf")
     for type, chosen in ((None, "m-q4_k_m.gguf"), ("Q4_K_M", "m-q4_k_m.gguf"), ("q8_0", "m-Q8_0.gguf")):
         assert find_model(parse_name("models"), ModelOptions(type=type)) == f"models/{chosen}"
     with pytest.raises(santacoder.InvalidRequestError, match="has several GGUF files"):

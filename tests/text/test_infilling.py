@@ -20,7 +20,7 @@ from santacoder.text.infill_filters import infill_filters
 from santacoder.text.infilling import CUT, fit, infill_prompt
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.gguf_builder import MERGES, byte_symbols, tiny_builder
-from tests.support.paths import DATA, FILE
+from tests.support.paths import DATA, FILE, distributed
 from tests.support.scripted_model import EOT, Script, infilled, scripted_sequence, tokens_of
 
 PRE, MIDDLE, SUF = 1, 2, 3  # ids of the markers in both tokenizers
@@ -35,7 +35,7 @@ def model() -> Iterator[santacoder.SantaCoder]:
 
 @pytest.fixture(scope="module")
 def starcoder() -> Tokenizer:
-    with GGUFFile.open(DATA / "ggml-vocab-starcoder.gguf") as file:
+    with GGUFFile.open(distributed(DATA / "ggml-vocab-starcoder.gguf")) as file:
         return Tokenizer.from_gguf(file, len(file.metadata["tokenizer.ggml.tokens"]))  # type: ignore[arg-type]
 
 
