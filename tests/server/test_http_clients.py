@@ -92,7 +92,7 @@ def test_unit() -> None:
 
 
 def test_container() -> None:
-    text = block("dockerfile").replace("\\\n", "")
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
     found = re.findall(r"^(?:ENTRYPOINT|CMD) (\[.*\])$", text, re.MULTILINE)
     program, *words = [word for words in found for word in json.loads(words)]
     arguments = make_parser(words).parse_args(words)
