@@ -23,12 +23,12 @@ LICENSE: Final = "Apache-2.0"
 _KINDS: Final = {"pypi.org": "pypi", "www.npmjs.com": "npm"}
 
 
-def sbom(version: str) -> str:
-    """Return the bill of materials of a version of the package."""
+def sbom(version: str, models: Path = MODELS) -> str:
+    """Return the bill of materials of a version of the package, with the GGUF files of the folder `models`."""
     package = f"pkg:pypi/santacoder@{version}"
     sources = [_source(**source) for source in json.loads(SOURCES.read_text(encoding="utf-8"))]
     references = [source["bom-ref"] for source in sources]
-    models = [_model(path, references) for path in sorted(MODELS.glob("*.gguf"))]
+    packaged = [_model(path, references) for path in sorted(models.glob("*.gguf"))]
     whole = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -43,10 +43,10 @@ def sbom(version: str) -> str:
                 "licenses": [{"license": {"id": LICENSE}}],
             }
         },
-        "components": [*models, *sources],
+        "components": [*packaged, *sources],
         "dependencies": [
-            {"ref": package, "dependsOn": [model["bom-ref"] for model in models]},
-            *({"ref": model["bom-ref"], "dependsOn": references} for model in models),
+            {"ref": package, "dependsOn": [model["bom-ref"] for model in packaged]},
+            *({"ref": model["bom-ref"], "dependsOn": references} for model in packaged),
         ],
     }
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

@@ -99,7 +99,7 @@ def test_the_changelog_has_this_version() -> None:
 
 def test_bill_of_materials() -> None:
     """The package, the model by its hash, and each source of its training with a license; no word twice."""
-    bill = json.loads(sbom("1.2.0"))
+    bill = json.loads(sbom("1.2.0", packaged_model().parent))
     assert bill["metadata"]["component"]["purl"] == "pkg:pypi/santacoder@1.2.0"
     model, *sources = bill["components"]
     digest = sha256(packaged_model().read_bytes()).hexdigest()
