@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import tomllib
+from sphinx.application import Sphinx
 
 from santacoder._version import __version__
 
@@ -27,13 +29,13 @@ extensions = [
 ]
 root_doc = "index"
 exclude_patterns = ["files"]
-smartquotes = False  # quotes in our docstrings are those of Python
+smartquotes_action = "D"  # dashes only: quotes in our docstrings are those of Python
 default_role = "code"  # what `this` means in our docstrings
 show_warning_types = True
 
 myst_heading_anchors = 4  # the anchors are those of GitHub
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_maximum_signature_line_length = 100
@@ -43,13 +45,14 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 copybutton_prompt_text = "$ "  # of a console's block, the commands and not what they print
-copybutton_exclude = ".linenos, .gp"
 
 llms_txt_summary = "Runs the SantaCoder code model from a GGUF file on a CPU, with the same bits on every machine."
 
 html_theme = "furo"
 html_title = f"santacoder {version}"
-html_baseurl = URLS.get("Documentation", "")
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL") or URLS.get("Documentation", "")
+if not html_baseurl:
+    llms_txt_uri_template = "_sources/{docname}.md.txt"  # from the folder of llms.txt itself
 html_static_path = ["site"]
 html_css_files = ["site.css"]
 html_copy_source = True
@@ -59,3 +62,17 @@ html_theme_options = {
         {"name": name, "url": url, "html": name, "class": ""} for name, url in URLS.items() if name != "Documentation"
     ],
 }
+
+#: Of the classes of the package itself, those that callers make.
+MADE_BY_CALLERS = {"santacoder.Limits", "santacoder.Request", "santacoder.SamplingOptions"}
+
+
+def hide_signature(app: object, what: str, name: str, *_: object) -> tuple[str, None] | None:
+    """Leave out the arguments of a class whose objects the library makes."""
+    hidden = what == "class" and name.count(".") == 1 and name not in MADE_BY_CALLERS
+    return ("", None) if hidden else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect to Sphinx."""
+    app.connect("autodoc-process-signature", hide_signature)

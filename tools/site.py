@@ -10,6 +10,7 @@ other comments are dropped.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -93,6 +94,20 @@ def with_contents(index: str) -> str:
             parts[number] += "\n<!-- sphinx\n.. toctree::\n   :hidden:\n   :caption: " + title
             parts[number] += "\n\n" + "\n".join(lines) + "\n-->\n\n"
     return "".join(parts)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command, with the backslashes of its help as reStructuredText writes them."""
+    from santacoder.cli import make_parser
+
+    parser = make_parser()
+    waiting = [parser]
+    for each in waiting:
+        for action in each._actions:
+            action.help = (action.help or "").replace("\\", "\\\\")
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+    return parser
 
 
 def _directives(comment: re.Match[str]) -> str:

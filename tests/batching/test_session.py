@@ -20,7 +20,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
-from tests.support.paths import FILE
+from tests.support.paths import FILE, distributed
 from tests.support.samples import CODE, Counted, alone, facts, new_sequence
 from tests.support.waiting import wait_for
 
@@ -231,7 +231,7 @@ class TestSessionFiles:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["n" * 255, "pipe"]
 
     def test_another_model(self, saved: Path) -> None:
-        other = FILE.with_name("mha-q4_k_m.gguf")
+        other = distributed(FILE.with_name("mha-q4_k_m.gguf"))
         with santacoder.load(other) as model, pytest.raises(santacoder.SessionFormatError, match="another model"):
             model.session().load(saved)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import santacoder
 import santacoder.hf
 import santacoder.quantize
+from santacoder.cli import make_parser
 from santacoder.gguf.types import TYPES
 from tests.support.documents import Document
 from tests.support.paths import ROOT
@@ -145,3 +147,21 @@ def test_dead_links_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert check_site.main(tmp_path) == 1
     assert capsys.readouterr().out == "a/b.html: ../index.html#no: leads nowhere\n"
     assert check_site.main(tmp_path / "a") == 1
+
+
+def test_backslashes_of_help() -> None:
+    """reStructuredText reads two as one."""
+    plain, escaped = make_parser(["complete"]).parse_args(["complete"]), site.command_line()
+    assert plain.run is escaped.parse_args(["complete"]).run
+    helps = [
+        {action.dest: action.help for action in parser._actions}
+        for parser in (_command(make_parser(), "complete"), _command(escaped, "complete"))
+    ]
+    assert "\\n" in (helps[0]["stop"] or "")
+    assert helps[1] == {name: (text or "").replace("\\", "\\\\") for name, text in helps[0].items()}
+
+
+def _command(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    [commands] = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    found: argparse.ArgumentParser = commands[name]
+    return found

@@ -9,14 +9,14 @@ import numpy as np
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.gguf_builder import MERGES, byte_symbols, vocabulary
-from tests.support.paths import DATA
+from tests.support.paths import DATA, distributed
 
 EOT = 262  # in the tiny vocabulary: 256 bytes, 6 merges, then the special tokens
 
 
 def fixture_tokenizer(name: str, vocab_size: int) -> Tokenizer:
     """The tokenizer of a file in tests/data."""
-    with GGUFFile.open(DATA / name) as file:
+    with GGUFFile.open(distributed(DATA / name)) as file:
         return Tokenizer.from_gguf(file, vocab_size)
 
 
