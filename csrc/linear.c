@@ -35,7 +35,7 @@ static void store_floats(const sc_engine *e, qkv_place at, char *keys, int32_t s
     float *v = (float *)(keys + sc_kv_half_bytes(e->shape.cache, e->dim)) + (size_t)slot * e->dim + at.d;
     for (int32_t i = 0; i < count; i++) {
         if (at.kind == 1) k[SC_KV_BLOCK * (at.d + i) + slot] = from[i];
-        else v[i] = isnan(from[i]) ? 0 : fminf(FLT_MAX, fmaxf(-FLT_MAX, from[i]));
+        else v[i] = isnan(from[i]) ? 0 : from[i] > FLT_MAX ? FLT_MAX : from[i] < -FLT_MAX ? -FLT_MAX : from[i];
     }
 }
 

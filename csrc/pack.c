@@ -94,6 +94,13 @@ static int put_q5_0(const block_q5_0 *b, sc_q8 *to, int p, int lane)
     return put_q8(q, b->d, to, p, lane);
 }
 
+/* To the nearest integer in [-127, 127], ties away from zero; 127 for NaN. */
+static int8_t to_code(float x)
+{
+    const float low = x < 127 ? x : 127, both = low > -127 ? low : -127;
+    return (int8_t)((double)both + (both < 0 ? -0.5 : 0.5)); /* exact in double, then towards zero */
+}
+
 /* Q8_0 as ggml rounds it: d = max|x|/127 in f16, q = x/d with the unrounded d, ties away from zero. */
 static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
 {
@@ -101,10 +108,10 @@ static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
     int8_t q[32];
     for (int k = 0; k < 32; k++) {
         if (!isfinite(x[k])) return 0;
-        amax = fmaxf(amax, fabsf(x[k]));
+        amax = fabsf(x[k]) > amax ? fabsf(x[k]) : amax;
     }
     const float d = amax / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
-    for (int k = 0; k < 32; k++) q[k] = (int8_t)fmaxf(-127.0f, fminf(127.0f, roundf(x[k] * inverse)));
+    for (int k = 0; k < 32; k++) q[k] = to_code(x[k] * inverse);
     return put_q8(q, sc_f16_from_f32(d), to, p, lane);
 }
 

@@ -94,8 +94,9 @@ static inline int32_t i32_max16(i32x16 x)
     return max;
 }
 static inline i32x16 i32_abs(i32x16 x) { LANES_(i32x16, x.v[i] < 0 ? -x.v[i] : x.v[i]); }
-/* To the nearest integer, ties to even; |x| < 2^31: clamp first, since instruction sets differ beyond that. */
-static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)nearbyintf(x.v[i])); }
+/* To the nearest integer, ties to even; |x| < 2^31: clamp first, since instruction sets differ beyond that. A double of
+ * 2^52 to 2^53 has no bits below 1. */
+static inline i32x16 i32_from_f32(f32x16 x) { LANES_(i32x16, (int32_t)((x.v[i] + 0x1.8p52) - 0x1.8p52)); }
 /* 16 bytes; every lane in [-128, 127]. */
 static inline void i32_store_i8(int8_t *p, i32x16 x)
 {
@@ -146,8 +147,25 @@ static inline f32x16 f32_add(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] + y.v[i
 static inline f32x16 f32_sub(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] - y.v[i]); }
 static inline f32x16 f32_mul(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] * y.v[i]); }
 static inline f32x16 f32_div(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] / y.v[i]); }
-/* x*y + z rounded once. */
-static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { LANES_(f32x16, fmaf(x.v[i], y.v[i], z.v[i])); }
+/* x*y + z rounded once. Not by fmaf where it is no instruction: some C libraries round twice. The product is exact in
+ * double. Its sum with z is rounded to odd (Boldo and Melquiond, 2008), so that rounding it to float gives what one
+ * rounding would. */
+static inline float fma_(float x, float y, float z)
+{
+#if defined __FP_FAST_FMAF
+    return __builtin_fmaf(x, y, z);
+#else
+    const double p = (double)x * y, c = z, sum = p + c, b = sum - p;
+    const double error = (p - (sum - b)) + (c - b); /* sum + error = p + c */
+    uint64_t bits;
+    double odd;
+    memcpy(&bits, &sum, 8);
+    if (error != 0 && !(bits & 1) && sum - sum == 0) bits += (error > 0) == (sum > 0) ? 1 : UINT64_MAX;
+    memcpy(&odd, &bits, 8);
+    return (float)odd;
+#endif
+}
+static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z) { LANES_(f32x16, fma_(x.v[i], y.v[i], z.v[i])); }
 /* The second operand when both are zeros or either is NaN. */
 static inline f32x16 f32_max(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] > y.v[i] ? x.v[i] : y.v[i]); }
 static inline f32x16 f32_min(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] < y.v[i] ? x.v[i] : y.v[i]); }

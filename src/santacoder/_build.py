@@ -40,5 +40,4 @@ ffi.set_source(
         "-pthread",
     ],
     extra_link_args=["-pthread"],
-    libraries=["m"],
 )

@@ -327,6 +327,62 @@ static void check_arithmetic(int fill)
     end();
 }
 
+/* A product half way between two floats, odd * 2^scale with 25 bits, and an addend that is lost in a double sum. Rounding
+ * twice, to double and to float, goes to the even neighbour, whatever the addend's sign. */
+static void check_fma_ties(void)
+{
+    floats16 x, y, z, expected;
+    begin("fma, ties");
+    for (int i = 0; i < 16; i++) {
+        const int a = random_int(2048, 2895) * 2 + 1, b = random_int(2048, 2895) * 2 + 1, sign = i & 2 ? -1 : 1;
+        const int below = i & 1, left = random_int(-40, 40), right = random_int(-40, 40);
+        x.v[i] = ldexpf((float)a, left);
+        y.v[i] = ldexpf((float)(b * sign), right);
+        z.v[i] = ldexpf((float)(below ? -sign : sign) * (1 + (float)(random_bits() >> 9) * 0x1p-23f), left + right - random_int(31, 44));
+        expected.v[i] = ldexpf((float)((a * b + (below ? -1 : 1)) * sign), left + right);
+    }
+    expect_floats("f32_fma", f32_fma(f32_load(x.v), f32_load(y.v), f32_load(z.v)), expected.v);
+    end();
+}
+
+/* A sum that nearly cancels, of which the product's low bits are left. */
+static void check_fma_cancellation(void)
+{
+    floats16 x, y, z, expected;
+    begin("fma, cancellation");
+    for (int i = 0; i < 16; i++) {
+        x.v[i] = random_finite();
+        y.v[i] = (1 + (float)(random_bits() >> 9) * 0x1p-23f) * (i & 1 ? 1 : -1);
+        const float product = x.v[i] * y.v[i];
+        z.v[i] = i & 2 ? -product : -nextafterf(product, i & 4 ? INFINITY : -INFINITY);
+        const double exact = (double)x.v[i] * (double)y.v[i] + (double)z.v[i]; /* of terms this close */
+        expected.v[i] = (float)exact;
+    }
+    expect_floats("f32_fma", f32_fma(f32_load(x.v), f32_load(y.v), f32_load(z.v)), expected.v);
+    end();
+}
+
+/* Operands whose result C libraries are known to round twice, and what one rounding gives. */
+static void check_fma_known(void)
+{
+    static const float cases[][4] = {
+        {0.9474001f, 4.639901e-7f, -0.24325085f, -0x1.f22d46p-3f},
+        {-1.9369631e13f, 2.1513551e-7f, -1.7354427e-24f, -4167095.75f},
+        {0x1p-149f, 0x1p-149f, 1, 1},
+        {0x1.fffffep127f, 0x1.fffffep127f, -INFINITY, -INFINITY},
+        {0x1.fffffep127f, 2, -0x1.fffffep127f, 0x1.fffffep127f},
+        {0x1.8p-75f, 0x1p-75f, 0x1p-149f, 0x1p-148f},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const float *c = cases[i];
+        begin("fma, %a * %a + %a", (double)c[0], (double)c[1], (double)c[2]);
+        const floats16 got = floats_of(f32_fma(f32_set1(c[0]), f32_set1(c[1]), f32_set1(c[2])));
+        expect_float("f32_fma", got.v[0], c[3]);
+        expect_float("f32_fma", got.v[15], c[3]);
+        end();
+    }
+}
+
 static void check_reductions(int fill)
 {
     float tree[16], max;
@@ -370,6 +426,9 @@ static void check_all(void)
     check_loads();
     check_store_f16();
     for (int i = 0; i < 3000; i++) check_arithmetic(i);
+    for (int i = 0; i < 1000; i++) check_fma_ties();
+    for (int i = 0; i < 1000; i++) check_fma_cancellation();
+    check_fma_known();
     for (int i = 0; i < 1000; i++) check_reductions(i);
     check_not_a_number();
 }
