@@ -1,16 +1,18 @@
-/* What we need of the operating system; posix.c implements it for Linux and macOS. A port to another system adds one
- * file. */
+/* What we need of the operating system; posix.c implements it for Linux and macOS, windows.c for Windows. A port to
+ * another system adds one file. */
 #ifndef SC_PLATFORM_H
 #define SC_PLATFORM_H
 
+#if !defined _WIN32
 #include <pthread.h>
+#endif
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sleeping until a word changes. Linux finds the sleepers by the word's address. */
+/* Sleeping until a word changes. Linux and Windows find the sleepers by the word's address. */
 typedef struct {
-#if defined __linux__
+#if defined __linux__ || defined _WIN32
     char unused;
 #else
     pthread_mutex_t mutex;
@@ -26,7 +28,11 @@ void sc_sleepers_wait(sc_sleepers *sleepers, _Atomic uint32_t *word, uint32_t se
 void sc_sleepers_wake(sc_sleepers *sleepers, _Atomic uint32_t *word);
 
 /* Threads. They take no signals: the host handles those. Returns 0 when the system refuses. */
+#if defined _WIN32
+typedef void *sc_thread; /* a handle */
+#else
 typedef pthread_t sc_thread;
+#endif
 int sc_thread_start(sc_thread *thread, void *(*run)(void *), void *argument);
 void sc_thread_join(sc_thread thread);
 void sc_thread_yield(void);
@@ -49,6 +55,10 @@ int sc_cpu_leave(const _Atomic int32_t *cpus, int n, int self);
  * of a page. */
 void *sc_pages_map(size_t bytes, size_t alignment);
 void sc_pages_unmap(void *pages, size_t bytes);
+
+/* Zeroed memory that shares no cache line with other memory; NULL when there is none. */
+void *sc_lines_new(size_t bytes);
+void sc_lines_free(void *lines);
 
 /* A clock that never goes back. */
 uint64_t sc_nanoseconds(void);

@@ -1,10 +1,12 @@
 /* platform.h for Linux and macOS. */
+#if !defined _WIN32
 #define _GNU_SOURCE
 #include "platform.h"
 
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -157,6 +159,15 @@ void *sc_pages_map(size_t bytes, size_t alignment)
 
 void sc_pages_unmap(void *pages, size_t bytes) { munmap(pages, bytes); }
 
+void *sc_lines_new(size_t bytes)
+{
+    const size_t whole = (bytes + 63) / 64 * 64;
+    void *lines = aligned_alloc(64, whole);
+    return lines ? memset(lines, 0, whole) : NULL;
+}
+
+void sc_lines_free(void *lines) { free(lines); }
+
 uint64_t sc_nanoseconds(void)
 {
     struct timespec t;
@@ -187,3 +198,4 @@ int sc_has_dotprod(void)
     return 0;
 #endif
 }
+#endif

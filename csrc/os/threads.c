@@ -24,7 +24,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "bell.h"
 #include "platform.h"
@@ -300,17 +299,15 @@ static void *worker_main(void *argument)
 sc_team *sc_team_new(int32_t threads)
 {
     if (!sc_forks_watch()) return NULL;
-    sc_team *team = aligned_alloc(64, sizeof *team);
+    sc_team *team = sc_lines_new(sizeof *team);
     if (!team) return NULL;
-    memset(team, 0, sizeof *team);
     team->wanted = threads;
-    team->workers = aligned_alloc(64, (size_t)threads * sizeof *team->workers);
+    team->workers = sc_lines_new((size_t)threads * sizeof *team->workers);
     team->cpu = calloc((size_t)threads, sizeof *team->cpu);
     if (!team->workers || !team->cpu) {
         sc_team_free(team);
         return NULL;
     }
-    memset(team->workers, 0, (size_t)threads * sizeof *team->workers);
     return team;
 }
 
@@ -407,7 +404,7 @@ void sc_team_free(sc_team *team)
         sc_bell_ring(&team->news, atomic_load(&team->news.value) + 2);
         for (int i = 1; i < team->size; i++) sc_thread_join(team->workers[i].thread);
     }
-    free(team->workers);
+    sc_lines_free(team->workers);
     free(team->cpu);
-    free(team);
+    sc_lines_free(team);
 }
