@@ -18,8 +18,6 @@
 #define MAX_CANDIDATES 4096 /* most tokens that are worth copying out of the vocabulary */
 #define MAX_BUCKETS 1024    /* most buckets of a vocabulary: they are longer where it has more than 2^16 tokens */
 _Static_assert(MAX_BUCKETS <= MAX_CANDIDATES, "find_filter takes their maxima");
-/* sc_sample has these on its caller's stack, and little else; musl gives threads 128 KiB. */
-_Static_assert(8 * TABLES * BINS + (4 + 4) * MAX_CANDIDATES + (4 + 8) * MAX_BUCKETS <= 80 << 10, "a frame is small");
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -39,6 +37,16 @@ typedef struct {
     float max[MAX_BUCKETS];     /* of the logits, before a filter */
     uint64_t mass[MAX_BUCKETS]; /* of the weights */
 } buckets;
+
+/* What a draw works in: too much for the stack of a thread, which has 128 KB on musl. */
+typedef struct {
+    uint64_t bins[TABLES * BINS];
+    buckets all;
+    float kept[MAX_CANDIDATES];
+    int32_t ids[MAX_CANDIDATES];
+} workspace;
+
+size_t sc_sample_bytes(void) { return sizeof(workspace); }
 
 static inline uint32_t bits_of(float x)
 {
@@ -111,10 +119,10 @@ static inline uint32_t narrow(const float *x, int32_t n, int shift, uint32_t bin
 /* Finds the filter that keeps the fewest x with a total weighting of `target` or more, in the order of falling bits,
  * then rising id. x holds keys to COUNT, or weights to take the MASS of; 1 <= target <= the total of all. `kept` is
  * used if n > MAX_CANDIDATES; else it may be x. */
-INLINE filter find_filter(const float *x, int32_t n, weighting by, uint64_t target, float kept[MAX_CANDIDATES])
+INLINE filter find_filter(const float *x, int32_t n, weighting by, uint64_t target, float kept[MAX_CANDIDATES],
+                          uint64_t bins[TABLES * BINS])
 {
     const level levels[] = {{21, by == MASS ? 9 : 11, 0}, {10, 11, 0}, {0, 10, 0}}; /* no weight is above 1 */
-    uint64_t bins[TABLES * BINS];
     uint32_t found = 0;
     for (int i = 0; i < 3; i++) {
         level l = levels[i];
@@ -253,20 +261,21 @@ typedef struct {
 
 /* Top-k: makes all other logits -infinity, after copying what may stay to kept, if it fits. The k largest bucket maxima
  * are k logits, so no logit below the least of them is among the k largest of all. */
-static candidates apply_top_k(const sc_kernels *kernels, candidates all, int32_t top_k, buckets *s, float *kept,
-                                int32_t *ids)
+static candidates apply_top_k(const sc_kernels *kernels, candidates all, int32_t top_k, workspace *w)
 {
+    buckets *s = &w->all;
+    float *kept = w->kept;
     if (top_k <= s->count) {
         for (int32_t b = 0; b < s->count; b++) kept[b] = float_of(key_of(s->max[b]));
-        const float low = float_of_key(find_filter(kept, s->count, COUNT, (uint64_t)top_k, kept).bits);
-        const int32_t count = gather(all.x, all.n, COUNT, low, s, kept, ids);
+        const float low = float_of_key(find_filter(kept, s->count, COUNT, (uint64_t)top_k, kept, w->bins).bits);
+        const int32_t count = gather(all.x, all.n, COUNT, low, s, kept, w->ids);
         if (count) {
-            all = (candidates){kept, ids, count};
+            all = (candidates){kept, w->ids, count};
             largest(kernels, kept, count, s);
         }
     }
     for (int32_t i = 0; i < all.n; i++) all.x[i] = float_of(key_of(all.x[i]));
-    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, kept);
+    const filter top = find_filter(all.x, all.n, COUNT, (uint64_t)top_k, kept, w->bins);
     for (int32_t i = 0; i < all.n; i++)
         all.x[i] = bits_of(all.x[i]) < top.bits ? -INFINITY : float_of_key(bits_of(all.x[i]));
     drop_ties(all.x, all.n, float_of_key(top.bits), top.ties, -INFINITY);
@@ -312,15 +321,15 @@ static float least_of_top(uint64_t total, uint64_t target, int32_t n)
 
 /* Top-p and min-p: copies what may stay to kept, if it fits. Returns the least weight that stays; masses are then those
  * of what stays. */
-static float apply_top_p_min_p(const sc_kernels *kernels, candidates *all, float top_p, float min_p, buckets *s,
-                            float *kept, int32_t *ids)
+static float apply_top_p_min_p(const sc_kernels *kernels, candidates *all, float top_p, float min_p, workspace *w)
 {
+    buckets *s = &w->all;
     const uint64_t total = total_of(s), target = top_p < 1 ? part_of(total, top_p) : total;
     float least = top_p < 1 ? least_of_top(total, target, all->n) : min_p;
-    const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, kept, ids);
-    if (count) *all = (candidates){kept, ids, count};
+    const int32_t count = all->ids ? 0 : gather(all->x, all->n, MASS, least, s, w->kept, w->ids);
+    if (count) *all = (candidates){w->kept, w->ids, count};
     if (top_p < 1) {
-        const filter top = find_filter(all->x, all->n, MASS, target, kept);
+        const filter top = find_filter(all->x, all->n, MASS, target, w->kept, w->bins);
         drop_ties(all->x, all->n, float_of(top.bits), top.ties, 0);
         least = float_of(top.bits);
     }
@@ -331,30 +340,30 @@ static float apply_top_p_min_p(const sc_kernels *kernels, candidates *all, float
 }
 
 static int sample(const sc_kernels *kernels, candidates all, float temperature, int32_t top_k, float top_p,
-                  float min_p, const uint64_t *random, int32_t count, int32_t *tokens)
+                  float min_p, const uint64_t *random, int32_t count, int32_t *tokens, workspace *w)
 {
-    buckets s;
-    float kept[MAX_CANDIDATES], least = 0;
-    int32_t ids[MAX_CANDIDATES];
-    const float max = largest(kernels, all.x, all.n, &s);
+    buckets *s = &w->all;
+    float least = 0;
+    const float max = largest(kernels, all.x, all.n, s);
     if (max == -INFINITY) return 0;
     if (top_k > 0 && top_k < all.n) /* by logit: distinct logits may have equal weights */
-        all = apply_top_k(kernels, all, top_k, &s, kept, ids);
-    weigh(kernels, all, max, temperature, &s);
-    if (top_p < 1 || min_p > 0) least = apply_top_p_min_p(kernels, &all, top_p, min_p, &s, kept, ids);
+        all = apply_top_k(kernels, all, top_k, w);
+    weigh(kernels, all, max, temperature, s);
+    if (top_p < 1 || min_p > 0) least = apply_top_p_min_p(kernels, &all, top_p, min_p, w);
     for (int32_t i = 0; i < count; i++) {
-        const int32_t chosen = draw(all.x, &s, least, random[i]);
+        const int32_t chosen = draw(all.x, s, least, random[i]);
         tokens[i] = all.ids ? all.ids[chosen] : chosen;
     }
     return 1;
 }
 
 int sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-              const uint64_t *random, int32_t count, int32_t *tokens)
+              const uint64_t *random, int32_t count, int32_t *tokens, void *workspace)
 {
     const unsigned long long state = sc_fpenv_default();
     const candidates all = {logits, NULL, n};
-    const int done = sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random, count, tokens);
+    const int done =
+        sample(sc_kernels_get(isa), all, temperature, top_k, top_p, min_p, random, count, tokens, workspace);
     sc_fpenv_restore(state);
     return done;
 }

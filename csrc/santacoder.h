@@ -144,9 +144,10 @@ void sc_run(sc_engine *engine, const sc_op *ops, int32_t n_ops, const sc_batch *
 
 /* Draws `count` tokens of n, each for itself. Overwrites `logits`. temperature > 0; top_k 0, top_p 1 and min_p 0 are
  * off. Order: temperature, top-k, top-p, min-p, then the draws, each with 64 uniform bits of `random`. Returns 0 when a
- * logit is NaN or +infinity, or all are -infinity, and else 1. */
+ * logit is NaN or +infinity, or all are -infinity, and else 1. `workspace` holds sc_sample_bytes(), aligned to 8. */
 int sc_sample(int isa, float *logits, int32_t n, float temperature, int32_t top_k, float top_p, float min_p,
-              const uint64_t *random, int32_t count, int32_t *tokens);
+              const uint64_t *random, int32_t count, int32_t *tokens, void *workspace);
+size_t sc_sample_bytes(void);
 /* The first index of the largest logit, or -1 where sc_sample returns 0. */
 int32_t sc_argmax(int isa, const float *logits, int32_t n);
 /* Makes all logits -infinity but those of tokens whose rank is in first..last-1. */

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from santacoder._native import ffi, lib
+from santacoder.decoding.sampler import Workspace
 from santacoder.engine.isa import LEVELS, available
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
@@ -43,6 +44,7 @@ def fence() -> Fenced:
 @pytest.mark.parametrize("isa", available())
 @pytest.mark.parametrize("at_end", [False, True])
 def test_sampling(fence: Fenced, isa: str, at_end: bool) -> None:
+    work = Workspace().memory
     random = np.random.default_rng(5)
     for n in [*range(1, 40), 255, 256, 257, 4095, 4096, 4097, *random.integers(1, 8192, 20).tolist()]:
         logits = fence.floats(n, at_end)
@@ -59,7 +61,7 @@ def test_sampling(fence: Fenced, isa: str, at_end: bool) -> None:
             for values in (logits, plain.copy()):
                 tokens = ffi.new("int32_t[]", 3)
                 assert lib.sc_sample(
-                    LEVELS[isa], ffi.from_buffer("float[]", values), n, t, k, p, least, bits, 3, tokens
+                    LEVELS[isa], ffi.from_buffer("float[]", values), n, t, k, p, least, bits, 3, tokens, work
                 )
                 found.append(list(tokens))
             assert found[0] == found[1]
@@ -69,4 +71,4 @@ def test_sampling(fence: Fenced, isa: str, at_end: bool) -> None:
         place = int(random.integers(0, n))
         logits[place] = np.nan  # wherever it is, nothing is drawn
         assert lib.sc_argmax(LEVELS[isa], fenced, n) == -1
-        assert not lib.sc_sample(LEVELS[isa], fenced, n, 1.0, 0, 1.0, 0.0, ffi.new("uint64_t[]", [1]), 1, tokens)
+        assert not lib.sc_sample(LEVELS[isa], fenced, n, 1.0, 0, 1.0, 0.0, ffi.new("uint64_t[]", [1]), 1, tokens, work)

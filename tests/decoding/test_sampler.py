@@ -31,12 +31,19 @@ def c_sample(
     min_p: float = 0.0,
     isa: int = lib.SC_ISA_SCALAR,
 ) -> int:
-    """Call sc_sample on a copy, since it overwrites its input, and check that it stays in bounds."""
+    """Call sc_sample on a copy, since it overwrites its input, and check that it stays in bounds.
+
+    What the workspace holds does not matter: it is filled with ones.
+    """
     memory = np.append(logits, np.float32(42))
     source = ffi.from_buffer("float[]", memory)
+    size = lib.sc_sample_bytes()
+    work = np.full(size + 8, 255, np.uint8)
+    work_c = ffi.from_buffer(work)
     random, tokens = ffi.new("uint64_t[]", [bits]), ffi.new("int32_t[]", [-1])
-    drawn = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, random, 1, tokens)
+    drawn = lib.sc_sample(isa, source, len(logits), temperature, top_k, top_p, min_p, random, 1, tokens, work_c)
     assert memory[-1] == 42
+    assert (work[size:] == 255).all()
     assert drawn == (tokens[0] >= 0)
     return int(tokens[0])
 

@@ -19,6 +19,7 @@ drawn.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,16 @@ from santacoder.engine.isa import active
 from santacoder.errors import NumericalError
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.token_table import Agreeing
+
+
+class Workspace(threading.local):
+    """The memory that `sc_sample` works in: one for each thread, for all its samples."""
+
+    def __init__(self) -> None:
+        self.memory = ffi.from_buffer(np.empty(-(-lib.sc_sample_bytes() // 8), np.uint64))
+
+
+_workspace = Workspace()
 
 
 class Sampler:
@@ -122,6 +133,7 @@ class Sampler:
             ffi.new("uint64_t[]", random),
             len(random),
             tokens_c,
+            _workspace.memory,
         )
         return list(tokens_c) if drawn else []
 
