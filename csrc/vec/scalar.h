@@ -147,7 +147,7 @@ static inline f32x16 f32_add(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] + y.v[i
 static inline f32x16 f32_sub(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] - y.v[i]); }
 static inline f32x16 f32_mul(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] * y.v[i]); }
 static inline f32x16 f32_div(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] / y.v[i]); }
-/* x*y + z rounded once. Not by fmaf where it is no instruction: some C libraries round twice. The product is exact in
+/* x*y + z rounded once. Without fmaf: where the CPU lacks it, some C libraries round twice. The product is exact in
  * double. Its sum with z is rounded to odd (Boldo and Melquiond, 2008), so that rounding it to float gives what one
  * rounding would. */
 static inline float fma_(float x, float y, float z)
