@@ -166,6 +166,9 @@ def test_complete(tmp_path: Path) -> None:
     assert plain.startswith(out.decode())
     assert len(out) < len(plain.encode())
     assert "the text ends here because it would have become a copy of a file in the index" in err
+    err = run_here(*reporting[:-1], "--samples", "2", "--on-match", "stop", words[-1], model=None)[2]
+    assert "sample 0 ends here because it would have become a copy of a file in the index" in err
+    assert "sample 1" not in err
     found = json.loads(run_here(*reporting, "--json", model=None)[1])
     assert found["attribution"][0]["sources"][0]["path"] == "source.py"
     said = message_of(run_here("complete", "--prompts", "x.jsonl", "--attribution", str(index)), 2)

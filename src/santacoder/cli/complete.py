@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     request = PromptRequest(prompt, sampling(args))
     with load(path, args.threads, args.context) as model:
         if args.samples is not None:
-            _print_samples(model, request, args.samples, args.json)
+            _print_samples(model, request, args)
         elif args.json:
             options.print_json(request.finished(model.complete(request.prompt, **request.options)))
         else:
@@ -84,19 +84,20 @@ def _check(args: argparse.Namespace) -> None:
         raise options.UsageError("--out needs --prompts; the completion of one prompt goes to standard output")
 
 
-def _print_samples(model: SantaCoder, request: PromptRequest, n: int, as_json: bool) -> None:
-    """Print samples 0 to n - 1: as JSON when they are done, else in their order."""
+def _print_samples(model: SantaCoder, request: PromptRequest, args: argparse.Namespace) -> None:
+    """Print all samples: as JSON when they are done, else in their order."""
     import secrets
 
     from santacoder.requests import Request
 
     keywords = {"seed": secrets.randbits(64), **request.options}
-    requests = [Request(request.prompt, keywords, index) for index in range(n)]  # type: ignore[arg-type]
+    requests = [Request(request.prompt, keywords, index) for index in range(args.samples)]  # type: ignore[arg-type]
     texts: dict[int, str] = {}
     printed = 0
     for index, completion in model.complete_each(requests):
         finished = request.finished(completion)
-        if as_json:
+        note_attribution(args, finished, f"sample {index}")
+        if args.json:
             options.print_json_line({"sample": index, **asdict(finished)})
             continue
         texts[index] = finished.text

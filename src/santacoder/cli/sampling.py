@@ -78,15 +78,16 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def note_attribution(args: argparse.Namespace, completion: Completion | Piece) -> None:
+def note_attribution(args: argparse.Namespace, completion: Completion | Piece, name: str = "completion") -> None:
     """Have the matches of a finished text that are not common printed to standard error, after its output."""
     if completion.attribution is None:
         return
     from santacoder.attribution.report import as_text
 
     if completion.finish_reason == "attribution":
-        add_note(args, "the text ends here because it would have become a copy of a file in the index")
-    for line in as_text("completion", [match for match in completion.attribution if not match.common]).splitlines():
+        subject = "the text" if name == "completion" else name
+        add_note(args, f"{subject} ends here because it would have become a copy of a file in the index")
+    for line in as_text(name, [match for match in completion.attribution if not match.common]).splitlines():
         add_note(args, escaped(line))
 
 
