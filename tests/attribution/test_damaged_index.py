@@ -45,6 +45,20 @@ def test_mutants(index: Path, tmp_path: Path, portion: int) -> None:
     assert [each for each in said if "\n" in each or str(tmp_path) in each] == []
 
 
+def test_exchanged_buckets(index: Path, tmp_path: Path) -> None:
+    """Each is whole, but holds the postings of another."""
+    changed = tmp_path / "changed.scidx"
+    changed.write_bytes(index.read_bytes())
+    connection = sqlite3.connect(changed)
+    rows = connection.execute("SELECT id, data FROM posting").fetchall()
+    others = [(data, rows[at - 1][0]) for at, (_, data) in enumerate(rows)]
+    connection.executemany("UPDATE posting SET data = ? WHERE id = ?", others)
+    connection.commit()
+    connection.close()
+    with pytest.raises(santacoder.AttributionIndexError, match="a bucket of postings is damaged or missing"):
+        answers(changed)
+
+
 def test_other_tables(index: Path, tmp_path: Path) -> None:
     """A view or a trigger could make SQLite run what its author wants."""
     for statement in ("CREATE VIEW v AS SELECT 1", "DROP INDEX file_content", "ALTER TABLE block RENAME TO bricks"):

@@ -157,7 +157,7 @@ class _Merge:
         copied_base = copied.number << 32
         for bucket in range(buckets):
             number, data = rows.fetchone() or (None, None)
-            check_bucket(data, shard.bits)
+            check_bucket(bucket, data, shard.bits)
             if number != base + bucket:
                 raise AttributionIndexError("a bucket of postings is damaged or missing")
             self._writer.connection.execute("INSERT INTO posting VALUES (?, ?)", (copied_base + bucket, data))

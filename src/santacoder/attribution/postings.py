@@ -2,7 +2,8 @@
 
 A posting is key << 32 | position, both of 32 bits. A bucket holds the postings whose keys begin with the same bits:
 their keys without these (big-endian, in as few bytes as hold them), then their positions (little-endian, four bytes
-each), then a CRC-32. Postings are sorted. Every bucket has a row, so that a lost one is noticed.
+each), then a CRC-32 of its number and all this. Postings are sorted. Every bucket has a row, so that a lost one is
+noticed.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def pack(postings: Postings, bits: int, first: int, last: int) -> Iterator[tuple
     for bucket in range(first, last):
         begin, end = limits[bucket - first : bucket - first + 2]
         data = rest[begin * width : end * width] + positions[4 * begin : 4 * end]
-        yield bucket, data + zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+        yield bucket, data + zlib.crc32(data, bucket).to_bytes(_CRC_BYTES, "little")
 
 
-def check_bucket(data: object, bits: int) -> tuple[bytes, int]:
+def check_bucket(bucket: int, data: object, bits: int) -> tuple[bytes, int]:
     """Return the bytes of a bucket without the CRC, and how many postings it has.
 
     Raises:
@@ -58,14 +59,14 @@ def check_bucket(data: object, bits: int) -> tuple[bytes, int]:
     if isinstance(data, bytes) and len(data) >= _CRC_BYTES:
         body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
         count, rest = divmod(len(body), key_bytes(bits) + 4)
-        if rest == 0 and zlib.crc32(body).to_bytes(_CRC_BYTES, "little") == crc:
+        if rest == 0 and zlib.crc32(body, bucket).to_bytes(_CRC_BYTES, "little") == crc:
             return body, count
     raise AttributionIndexError("a bucket of postings is damaged or missing")
 
 
 def find_positions(data: object, bits: int, key: int, most: int) -> list[int]:
     """Return the first `most` positions of a key in its bucket, rising."""
-    body, count = check_bucket(data, bits)
+    body, count = check_bucket(key >> (32 - bits), data, bits)
     width = key_bytes(bits)
     wanted = (key & ((1 << (32 - bits)) - 1)).to_bytes(width, "big")
     limit = count * width
@@ -84,7 +85,7 @@ def find_positions(data: object, bits: int, key: int, most: int) -> list[int]:
 
 def unpack(bucket: int, data: object, bits: int) -> Postings:
     """Return the postings of a bucket."""
-    body, count = check_bucket(data, bits)
+    body, count = check_bucket(bucket, data, bits)
     width = key_bytes(bits)
     rest = np.zeros((count, 4), np.uint8)
     rest[:, 4 - width :] = np.frombuffer(body, np.uint8, count * width).reshape(count, width)
