@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import santacoder
-from santacoder.attribution.lexemes import split, winnow
+from santacoder.attribution.lexemes import Follower, split, winnow
 from santacoder.attribution.state import EXACT
 from santacoder.batching.session_file import HEADER, MAGIC, read_session
 from santacoder.conversion.convert import convert
@@ -114,7 +114,7 @@ def checkpoint(data: bytes) -> None:
 
 
 def lexemes(data: bytes) -> None:
-    """A byte of flags, and a text: the same lexemes and grams as in the oracle."""
+    """A byte of flags, and a text: the same lexemes and grams as in the oracle, also of a text that comes in parts."""
     renamed, text = bool(data[:1] and data[0] & 1), data[1:]
     found = split(text, renamed=renamed)
     hashed = lexeme_oracle.renamed_hash if renamed else lexeme_oracle.lexeme_hash
@@ -122,6 +122,22 @@ def lexemes(data: bytes) -> None:
     assert found.hashes.tolist() == hashes
     keys, firsts = winnow(found.hashes, EXACT)
     assert list(zip(keys.tolist(), firsts.tolist(), strict=True)) == lexeme_oracle.winnow(hashes, *EXACT)
+    if not renamed:
+        followed = _follow(text, step=1 + data[0] if data else 1)
+        assert followed == (keys.tolist() if len(hashes) >= EXACT.guarantee else [])
+
+
+def _follow(text: bytes, step: int) -> list[int]:
+    """The grams that are chosen in a text which comes in parts."""
+    follower = Follower(EXACT)
+    found, begin, end = list[int](), 0, 0
+    while begin < len(text):
+        end = min(end + step, len(text))
+        begin += follower.read(text[begin:end], 0, ended=end == len(text))
+        while follower.key is not None:
+            found.append(follower.key)
+            begin += follower.read(text[begin:end], 0, ended=end == len(text))
+    return found
 
 
 def attribution(data: bytes) -> None:

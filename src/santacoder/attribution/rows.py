@@ -105,7 +105,7 @@ def replace_content(connection: sqlite3.Connection, content: Content) -> None:
 
 def compress(texts: bytes) -> bytes:
     """Return a block as it is stored."""
-    coder = zlib.compressobj(TEXT_LEVEL, zlib.DEFLATED, -15, 9)
+    coder = zlib.compressobj(TEXT_LEVEL, zlib.DEFLATED, -15)
     return coder.compress(texts) + coder.flush()
 
 
