@@ -1,4 +1,4 @@
-"""Finds spans that were planted: `python bench/attribution/planted.py INDEX CORPUS [--seeds 5] [--spans 200]`.
+"""Finds spans that were planted: `python bench/studies/attribution.py INDEX CORPUS [--seeds 5] [--spans 200]`.
 
 INDEX is an index of the folders of CORPUS (made with --renamed for the last row), one repository each, as
 `santacoder attribute index INDEX CORPUS/*` makes it. Spans of 40 to 120 lexemes are cut out of files, changed, and put

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import email.parser
-import json
 import re
-from xml.etree import ElementTree
+
+from santacoder.attribution import package_metadata
 
 #: (name, version, licence, URL)
 Identity = tuple[str, str, str, str]
@@ -19,7 +18,6 @@ _PERMISSIVE = frozenset({
     "python software foundation license", "unlicense", "the unlicense unlicense", "zlib", "zlib/libpng license",
     "public domain", "cnri-python", "blueoak-1.0.0",
 })  # fmt: skip
-_SUMMARY = {"OSI Approved"}
 
 
 def is_permissive(licence: str) -> bool:
@@ -38,39 +36,20 @@ def _plain(name: str) -> str:
 
 def from_python(metadata: bytes) -> Identity:
     """From the METADATA of a wheel or the PKG-INFO of a source archive."""
-    message = email.parser.BytesParser().parsebytes(metadata, headersonly=True)
-    classifiers = [str(value).split(" :: ") for value in message.get_all("Classifier", [])]
-    named = [parts[-1] for parts in classifiers if parts[0] == "License" and parts[-1] not in _SUMMARY]
-    spelled = str(message.get("License") or "").strip().split("\n")[0]
-    licence = str(message.get("License-Expression") or "") or ";".join(named) or spelled
-    name, version = str(message["Name"]), str(message["Version"])
+    _, name, version, licence = package_metadata.from_python(metadata)
     return name, version, licence, f"https://pypi.org/project/{name}/{version}/"
 
 
 def from_npm(package: bytes) -> Identity:
     """From package.json."""
-    data = json.loads(package)
-    name, version = data["name"], data["version"]
-    licence = data.get("license", "")
-    if isinstance(licence, dict):
-        licence = licence.get("type", "")
+    _, name, version, licence = package_metadata.from_npm(package)
     return name.replace("/", "-"), version, licence, f"https://www.npmjs.com/package/{name}/v/{version}"
 
 
 def from_maven(pom: bytes) -> Identity:
     """From the .pom beside a jar; the licence may be that of the parent, which Apache's projects all share."""
-    root = ElementTree.fromstring(pom)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    parent = root.find("parent")
-
-    def text(tag: str) -> str:
-        found = root.findtext(tag) or (parent.findtext(tag) if parent is not None else None)
-        return (found or "").strip()
-
-    group, name, version = text("groupId"), text("artifactId"), text("version")
-    named = [(element.text or "").strip() for element in root.findall("licenses/license/name")]
-    apache = group.startswith(("org.apache", "commons-")) or group == "com.google.guava"
-    licence = ";".join(named) or ("Apache-2.0" if apache else "")
-    url = f"https://central.sonatype.com/artifact/{group}/{name}/{version}"
-    return name, version, licence, url
+    _, full_name, version, licence = package_metadata.from_maven(pom)
+    group, _, name = full_name.partition("/")
+    if group.startswith(("org.apache", "commons-")) or group == "com.google.guava":
+        licence = licence or "Apache-2.0"
+    return name, version, licence, f"https://central.sonatype.com/artifact/{group}/{name}/{version}"
