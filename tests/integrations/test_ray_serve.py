@@ -37,9 +37,10 @@ COMMAND = [sys.executable, "-m", "santacoder.integrations.ray_serve", "-m", str(
 class Replicas(HttpClient):
     """Two replicas behind a door."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, log: list[str]) -> None:
         super().__init__(port)
         self.process = process
+        self.log = log
 
     def connect(self) -> socket.socket:
         connection = super().connect()
@@ -67,7 +68,7 @@ def started(*arguments: str) -> Iterator[Replicas]:
     log = threading.Thread(target=lines.extend, args=[process.stderr])
     log.start()
     try:
-        yield Replicas(process, int(found[1]))
+        yield Replicas(process, int(found[1]), lines)
     finally:
         process.terminate()
         status = process.wait(HANG)
@@ -226,15 +227,19 @@ def test_a_client_that_leaves(replicas: Replicas) -> None:
     assert replicas.post("/v1/completions", {"prompt": "a", "max_tokens": 1}).status == 200
 
 
-def test_keys_are_checked_at_the_door(tmp_path: Any) -> None:
+def test_keys_and_the_log(tmp_path: Any) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n")
     with started("--max-replicas", "2", "--api-key-file", str(keys)) as one:
-        good = {"prompt": "a", "max_tokens": 1}
+        good = {"prompt": "zebra", "max_tokens": 1}
         reply = one.post("/v1/completions", good)
         assert (reply.status, reply.error["code"]) == (401, "invalid_api_key")
-        assert one.post("/v1/completions", good, {"Authorization": f"Bearer {KEY}"}).status == 200
+        answers = [one.post("/v1/completions", good, {"Authorization": f"Bearer {KEY}"}) for _ in range(5)]
+        assert [answer.status for answer in answers] == [200] * 5
         assert len(one.processes()) == 1
+        ids = [answer.headers["x-request-id"] for answer in answers]
+        wait_for(lambda: all(id in "".join(one.log) for id in ids))
+    assert not any(secret in line for line in one.log for secret in (KEY, "zebra"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         check_integer("max_replicas", args.max_replicas, args.replicas, None)
     if args.threads is not None:
         check_integer("threads", args.threads, 1, None)
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # else lines of requests that look alike are left out
     with orderly(), ray_cluster(args.ray_address, PROGRAM, "ray-serve", logs=not args.quiet) as cluster:
         try:
             from santacoder.integrations.ray_serve.deployment import Plan, application
