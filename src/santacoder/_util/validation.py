@@ -39,8 +39,8 @@ def check_integer(name: str, value: object, low: int, high: int | None) -> int:
     Raises:
         InvalidRequestError: it is not an integer, or not in low..high; high None is 2^63 - 1.
     """
-    number = None
-    if not isinstance(value, bool) and isinstance(value, SupportsIndex):
+    number = value if type(value) is int else None  # the rest takes 50 times as long
+    if number is None and not isinstance(value, bool) and isinstance(value, SupportsIndex):
         with contextlib.suppress(TypeError):  # an array has the method, too
             number = operator.index(value)
     most = MOST if high is None else high
