@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from santacoder.errors import ContextOverflowError, InvalidRequestError, ModelClosedError, SantaCoderError
+from santacoder.errors import (
+    ContextOverflowError,
+    InvalidRequestError,
+    ModelClosedError,
+    QueueFullError,
+    SantaCoderError,
+)
 
 INVALID: Final = "invalid_request_error"
 
@@ -76,11 +82,6 @@ def unavailable(message: str, code: str, retry_after: int) -> ApiError:
     )
 
 
-def queue_full(message: str) -> ApiError:
-    """Return the error of a server where too many requests wait."""
-    return ApiError(429, message, kind="overloaded_error", code="queue_full", headers={"retry-after": "5"})
-
-
 def internal() -> ApiError:
     """Return the error of a request that failed for a reason that is not the client's."""
     return ApiError(
@@ -104,6 +105,8 @@ def of_library(error: SantaCoderError, param: str | None = None) -> ApiError:
             param=param or "prompt",
             facts={"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context},
         )
+    if isinstance(error, QueueFullError):
+        return ApiError(429, str(error), kind="overloaded_error", code="queue_full", headers={"retry-after": "5"})
     if isinstance(error, InvalidRequestError):
         return bad_request(str(error), param)
     if isinstance(error, ModelClosedError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -13,12 +13,12 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from santacoder.decoding.results import Completion, Piece
-from santacoder.errors import QueueFullError, QueueTimeoutError, SantaCoderError
+from santacoder.errors import QueueTimeoutError, SantaCoderError
 from santacoder.model import SantaCoder
-from santacoder.server.errors import bad_request, of_library, queue_full, shutting_down, unavailable
+from santacoder.server.admission import PLACE, Place
+from santacoder.server.errors import bad_request, of_library, shutting_down, unavailable
 from santacoder.server.exchange import ClientGoneError, tally_of
 from santacoder.server.interrupt import Interrupt
-from santacoder.server.metrics import Tally
 from santacoder.server.prompts import OnePrompt, check_length
 from santacoder.server.service import Progress, Service
 from santacoder.server.settings import Settings
@@ -102,13 +102,11 @@ def deadline(request: Request, settings: Settings) -> float:
 async def _running(service: Service, request: Request, ask: Ask, interrupt: Interrupt) -> AsyncIterator[Work]:
     """Run the block for a request: check the request, end the block if the client leaves, and translate its errors."""
     watch = asyncio.ensure_future(_watch(request, interrupt))
-    work = Work(service, tally_of(request), ask)
+    work = Work(service, request, ask)
     try:
         ask.check(service)
-        async with service.admission.let_in(work.model, ask.samples) as work.let_go:
-            yield work
-    except QueueFullError as error:
-        raise queue_full(str(error)) from None
+        work.place.claim(ask.samples)
+        yield work
     except QueueTimeoutError as error:
         if service.state == "stopping":
             raise shutting_down() from None
@@ -127,14 +125,14 @@ class Work:
 
     Attributes:
         model: the model.
-        let_go: to be called right before its samples are queued.
+        place: to be left right before its samples are queued.
     """
 
-    def __init__(self, service: Service, tally: Tally, ask: Ask) -> None:
+    def __init__(self, service: Service, request: Request, ask: Ask) -> None:
         self.model = service.model
-        self.let_go: Callable[[], None] = lambda: None
+        self.place: Place = request.scope[PLACE]
         self._service = service
-        self._tally = tally
+        self._tally = tally_of(request)
         self._task = next(_TASKS)
         most = ask.options["max_tokens"]
         self._progress = {(self._task, index): Progress(most) for index in range(ask.samples)}
@@ -180,7 +178,7 @@ async def pieces(
     """
     async with _running(service, request, ask, interrupt) as work:
         stream = await asyncio.to_thread(ask.stream, work.model) if ask.is_long else ask.stream(work.model)
-        work.let_go()
+        work.place.leave()
         async with aclosing(stream):
             async for prompt, sample, piece in stream:
                 index = prompt * ask.n + sample
@@ -203,7 +201,7 @@ async def completions(service: Service, request: Request, ask: Ask) -> list[Comp
                         found[index] = piece.completion
             return [found[index] for index in range(ask.samples)]
         async with _running(service, request, ask, interrupt) as work:
-            work.let_go()
+            work.place.leave()
             rows = await ask.finish(work.model)
             samples = [each for row in rows for each in row]
             for index, completion in enumerate(samples):

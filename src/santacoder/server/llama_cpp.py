@@ -11,10 +11,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from santacoder.decoding.results import Completion, Piece
+from santacoder.server.admission import admitted
 from santacoder.server.attribution import matches_member
 from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream
-from santacoder.server.exchange import JSONResponse, read_body, tally_of
+from santacoder.server.exchange import JSONResponse, read_body
 from santacoder.server.fields import Fields, bias_of, kind, whole
 from santacoder.server.generation import Ask, completions, deadline
 from santacoder.server.logprob_lists import entries, token_list
@@ -346,17 +347,16 @@ _MISSING: Final = object()
 
 async def complete(request: Request) -> Response:
     """Answer POST /completion."""
-    return await _answer(request, "completion", infills=False)
+    return await _answer(request, infills=False)
 
 
 async def infill(request: Request) -> Response:
     """Answer POST /infill."""
-    return await _answer(request, "infill", infills=True)
+    return await _answer(request, infills=True)
 
 
-async def _answer(request: Request, endpoint: str, infills: bool) -> Response:
+async def _answer(request: Request, infills: bool) -> Response:
     service: Service = request.app.state.service
-    tally_of(request).endpoint = endpoint
     body = await read_body(request, service.settings.max_body)
     asked = LlamaRequest(service, request, body, infills)
     counters = service.model.counters()
@@ -373,7 +373,7 @@ async def _answer(request: Request, endpoint: str, infills: bool) -> Response:
 
 
 ROUTES = [
-    Route("/completion", complete, methods=["POST"]),
-    Route("/completions", complete, methods=["POST"]),
-    Route("/infill", infill, methods=["POST"]),
+    Route("/completion", complete, methods=["POST"], middleware=admitted("completion")),
+    Route("/completions", complete, methods=["POST"], middleware=admitted("completion")),
+    Route("/infill", infill, methods=["POST"], middleware=admitted("infill")),
 ]

@@ -13,10 +13,11 @@ from starlette.routing import Route
 
 from santacoder.decoding.results import Completion, Piece
 from santacoder.requests import draw_seed
+from santacoder.server.admission import admitted
 from santacoder.server.attribution import matches_member
 from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream, event
-from santacoder.server.exchange import JSONResponse, read_body, tally_of
+from santacoder.server.exchange import JSONResponse, read_body
 from santacoder.server.fields import Fields, bias_of, whole
 from santacoder.server.generation import Ask, completions, deadline
 from santacoder.server.logprob_lists import FourLists, characters_before, entries, first_token, joined
@@ -248,7 +249,6 @@ def usage(rows: list[list[Completion]]) -> dict[str, Any]:
 async def complete(request: Request) -> Response:
     """Answer POST /v1/completions."""
     service: Service = request.app.state.service
-    tally_of(request).endpoint = "completions"
     body = await read_body(request, service.settings.max_body)
     asked = CompletionRequest(service, request, body)
     answer = Answer(service, asked)
@@ -274,7 +274,7 @@ async def show_model(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/v1/completions", complete, methods=["POST"]),
+    Route("/v1/completions", complete, methods=["POST"], middleware=admitted("completions")),
     Route("/v1/models", list_models, methods=["GET"]),
     Route("/models", list_models, methods=["GET"]),
     Route("/v1/models/{id:path}", show_model, methods=["GET"]),
