@@ -112,6 +112,27 @@ def test_a_client_that_leaves_stops_the_work(own: SantaCoder, slow: Slow, stream
         assert server.good()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_are_counted_before_the_end(
+    own: SantaCoder, slow: Slow, stream: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("santacoder.server"), "propagate", True)  # the command sets it otherwise
+    slow.creeps = True
+    with caplog.at_level(logging.INFO, "santacoder.server"), serving(own) as server:
+        connection = send(server, {**LONG, "n": 2, "stream": stream})
+
+        def decoded() -> list[int]:
+            return [slot["next_token"][0]["n_decoded"] for slot in server.get("/slots").json]
+
+        wait_for(lambda: len(found := decoded()) == 2 and min(found) >= 3)
+        connection.close()
+        wait_for(lambda: server.server.service.metrics.requests["completions", "cancelled"] == 1)
+    [counts] = re.findall(r"/v1/completions \d+ \d+ ms (\S+) tokens cancelled", caplog.text)
+    prompt, cached, generated = map(int, counts.split("/"))
+    assert (prompt, cached) == (1, 0)
+    assert generated >= 6
+
+
 def test_a_client_that_closes_its_half_is_gone(own: SantaCoder, slow: Slow) -> None:
     with serving(own) as server:
         connection = send(server, LONG)

@@ -128,8 +128,7 @@ def test_streams(server: LiveServer, path: str, n: int) -> None:
     for index, expected in enumerate(objects):
         *parts, last = [event for event in events if event["index"] == index]
         assert [part["stop"] for part in parts] == [False] * len(parts)
-        if path == "/completion":
-            assert {part["tokens_evaluated"] for part in parts} == {expected["tokens_evaluated"]}
+        assert {part["tokens_evaluated"] for part in parts} == {expected["tokens_evaluated"]}
         assert "".join(part["content"] for part in parts) == expected["content"]
         assert [token for part in parts for token in part["tokens"]] == expected["tokens"]
         found = [each for part in parts for each in part["completion_probabilities"]]
@@ -171,6 +170,9 @@ def test_the_request_of_llama_vim(server: LiveServer) -> None:
     assert [*reply.json] == LLAMA_VIM["response_fields"]
     read, whole = map(int, reply.headers["x-santacoder-context"].split("/"))
     assert 0 < read <= whole
+    stream = server.post("/infill", {**LLAMA_VIM, "stream": True})
+    assert {event["tokens_evaluated"] for event in stream.events[:-1]} == {read}
+    assert stream.headers["x-santacoder-context"] == f"{read}/{whole}"
     warm_up = {
         **LLAMA_VIM,
         "input_prefix": "",

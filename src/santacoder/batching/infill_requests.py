@@ -33,11 +33,11 @@ Gaps = Iterable[Gap]
 class GapForm:
     """How gaps become prompts: the arguments of `InfillRequests.infill_many` that are no sampling options."""
 
-    mode: Mode | None
-    single_line: bool | None
-    extra: Iterable[str] | None
-    extra_tokens: int | None
-    context_budget: float | None
+    mode: Mode | None = "auto"
+    single_line: bool | None = False
+    extra: Iterable[str] | None = ()
+    extra_tokens: int | None = None
+    context_budget: float | None = None
 
     def around(self, scheduler: Scheduler[Any]) -> Surroundings:
         """Return what else to read, and how much.

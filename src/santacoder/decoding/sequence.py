@@ -135,6 +135,11 @@ class Sequence:
         return self._sampler is not None
 
     @property
+    def is_running(self) -> bool:
+        """Whether steps of the model go on for it."""
+        return self.in_batch and not self.ended
+
+    @property
     def finish_reason(self) -> FinishReason | None:
         """Why its text ended; None while it goes on."""
         return self.pieces[-1].finish_reason if self.pieces else None
@@ -159,6 +164,11 @@ class Sequence:
         """The generated tokens."""
         tokens: list[int] = self.token_ids[self.prompt.size :].tolist()
         return tokens
+
+    @property
+    def usage(self) -> Usage:
+        """The counts of its tokens so far, as its caller knows them: without what token healing does to them."""
+        return Usage(self.prompt.size + self.request.taken, self._generated - self._repaid)
 
     @property
     def reads_from(self) -> int:
@@ -494,7 +504,7 @@ class Sequence:
             tokens=tokens,
             finish_reason=self.finish_reason,
             seed=self._key[0],
-            usage=Usage(self.prompt.size + self.request.taken, len(tokens) - self._repaid),
+            usage=self.usage,
             timings=self._clock.timings(self._prompt_read(), self._chosen, self.reused),
             logprobs=self._logprobs[: len(tokens)] if keeps else None,
             healed=self.request.taken,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import aclosing
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from santacoder.batching.prepared import Prepared
 from santacoder.decoding.results import Piece
 from santacoder.server.exchange import ClientGoneError, api_error, tally_of
 from santacoder.server.generation import Ask, pieces
@@ -28,8 +28,21 @@ def event(value: object) -> bytes:
     return b"data: " + write_json(value) + b"\n\n"
 
 
+class Shown(Protocol):
+    """How an answer is shown in a dialect."""
+
+    def begin(self, prepared: Prepared) -> dict[str, str]:
+        """Take the samples, and return headers that depend on them."""
+
+    def events(self, index: int, piece: Piece) -> list[Any]:
+        """Return the JSON objects for a piece of sample `index`."""
+
+    def last(self) -> bytes:
+        """Return the events after all pieces."""
+
+
 class EventStream(Response):
-    """Runs what a request asks for, and sends the events that `show` makes of each piece and `last` of the end.
+    """Runs what a request asks for, and sends the events of an answer.
 
     What is wrong before the first event has an answer of its own. Later errors are an event, which ends the stream.
     """
@@ -39,8 +52,7 @@ class EventStream(Response):
         service: Service,
         request: Request,
         ask: Ask,
-        show: Callable[[int, Piece], list[Any]],
-        last: Callable[[], bytes],
+        answer: Shown,
         headers: dict[str, str],
     ) -> None:
         super().__init__(media_type="text/event-stream", headers=headers)
@@ -48,8 +60,7 @@ class EventStream(Response):
         self._service = service
         self._request = request
         self._ask = ask
-        self._show = show
-        self._last = last
+        self._shown = answer
         self._sent = monotonic()
         self._started = False
 
@@ -71,13 +82,16 @@ class EventStream(Response):
             pinger.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _begin(self, prepared: Prepared) -> None:
+        self.headers.update(self._shown.begin(prepared))
+
     async def _answer(self, send: Send) -> None:
         with self._service.at_work() as interrupt:
-            async with aclosing(pieces(self._service, self._request, self._ask, interrupt)) as stream:
+            async with aclosing(pieces(self._service, self._request, self._ask, interrupt, self._begin)) as stream:
                 async for index, piece in stream:
-                    if shown := self._show(index, piece):
+                    if shown := self._shown.events(index, piece):
                         await self._send(send, b"".join(map(event, shown)))
-        if last := self._last():
+        if last := self._shown.last():
             await self._send(send, last)
 
     async def _send(self, send: Send, data: bytes) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.requests import Request
 
+from santacoder.batching.infill_requests import GapForm
+from santacoder.batching.prepared import Prepared
 from santacoder.decoding.results import Completion, Piece
+from santacoder.decoding.sequence import Sequence
 from santacoder.errors import QueueTimeoutError, SantaCoderError
 from santacoder.model import SantaCoder
 from santacoder.server.admission import PLACE, Place
@@ -20,8 +24,11 @@ from santacoder.server.errors import bad_request, of_library, shutting_down, una
 from santacoder.server.exchange import ClientGoneError, tally_of
 from santacoder.server.interrupt import Interrupt
 from santacoder.server.prompts import OnePrompt, check_length
-from santacoder.server.service import Progress, Service
+from santacoder.server.service import Service
 from santacoder.server.settings import Settings
+
+if TYPE_CHECKING:
+    from santacoder.decoding.options import SamplingOptions
 
 #: Characters that are tokenized in the loop's thread; longer prompts get a thread of their own.
 SHORT: Final = 16384
@@ -53,7 +60,7 @@ class Ask:
         return (len(self.prompts) + len(self.gaps)) * self.n
 
     @property
-    def is_long(self) -> bool:
+    def _is_long(self) -> bool:
         """Whether the loop's thread has other things to do than to tokenize it."""
         texts = sum(len(prompt) for prompt in self.prompts if isinstance(prompt, str))
         return texts + sum(len(before) + len(after) for before, after in self.gaps) > SHORT
@@ -70,17 +77,14 @@ class Ask:
         for prompt in self.prompts:
             check_length(prompt, service.model.tokenizer, service.model.context)
 
-    def stream(self, model: SantaCoder) -> AsyncGenerator[tuple[int, int, Piece], None]:
-        """Tokenize and check everything, and return the pieces to come."""
+    async def prepare(self, model: SantaCoder) -> Prepared:
+        """Tokenize and check everything: in a thread of its own, if it is long."""
+        options = cast("SamplingOptions", self.options)
         if self.gaps:
-            return model.astream_infill_many(self.gaps, self.n, **self.infilling, **self.options)
-        return model.astream_many(self.prompts, self.n, **self.options)
-
-    async def finish(self, model: SantaCoder) -> list[list[Completion]]:
-        """Return the completions, [prompt or gap][sample]: with less work than all pieces take."""
-        if self.gaps:
-            return await model.ainfill_many(self.gaps, self.n, progress=False, **self.infilling, **self.options)
-        return await model.acomplete_many(self.prompts, self.n, progress=False, **self.options)
+            work = partial(Prepared.of_gaps, model, self.gaps, self.n, GapForm(**self.infilling), options)
+        else:
+            work = partial(Prepared.of_prompts, model, self.prompts, self.n, options)
+        return await asyncio.to_thread(work) if self._is_long else work()
 
 
 def deadline(request: Request, settings: Settings) -> float:
@@ -133,57 +137,61 @@ class Work:
         self.place: Place = request.scope[PLACE]
         self._service = service
         self._tally = tally_of(request)
+        self._ask = ask
         self._task = next(_TASKS)
-        most = ask.options["max_tokens"]
-        self._progress = {(self._task, index): Progress(most) for index in range(ask.samples)}
-        service.progress.update(self._progress)
+        self._rows: list[list[Sequence]] = []
 
-    def note(self, index: int, first: bool, piece: Piece) -> None:
-        """Note a piece of sample `index`, which is the `first` of its prompt or another."""
+    async def begin(self) -> Prepared:
+        """Prepare its samples, which the caller queues next."""
+        prepared = await self._ask.prepare(self.model)
+        self._rows = prepared.rows
+        self._service.samples[self._task] = [*prepared]
+        self.place.leave()
+        return prepared
+
+    def note(self, piece: Piece) -> None:
+        """Note a piece."""
         if piece.tokens or piece.text:
             self._tally.note_first(perf_counter() - self._tally.began)
-        progress = self._progress[self._task, index]
-        progress.tokens += len(piece.tokens)
-        progress.has_line_break |= "\n" in piece.text
         if piece.completion is not None:
-            self.note_end(index, first, piece.completion)
+            self.note_end(piece.completion)
 
-    def note_end(self, index: int, first: bool, completion: Completion) -> None:
-        """Note that sample `index` has ended."""
-        tally, usage, metrics = self._tally, completion.usage, self._service.metrics
-        self._service.progress.pop((self._task, index), None)
-        metrics.most_tokens = max(metrics.most_tokens, usage.total_tokens)
-        tally.note_first(completion.timings.prompt_seconds)
-        if first:  # the others share its prompt
-            tally.prompt_tokens += usage.prompt_tokens
-            tally.cached_tokens += completion.timings.cached_tokens
-        tally.generated_tokens += usage.completion_tokens
-        if tally.outcome != "deadline":
-            tally.outcome = completion.finish_reason
+    def note_end(self, completion: Completion) -> None:
+        """Note that a sample has ended."""
+        self._tally.note_first(completion.timings.prompt_seconds)
+        if self._tally.outcome != "deadline":
+            self._tally.outcome = completion.finish_reason
 
     def end(self) -> None:
-        """Forget its samples."""
-        for key in self._progress:
-            self._service.progress.pop(key, None)
+        """Count its tokens, also if it was given up, and forget its samples."""
+        tally, metrics = self._tally, self._service.metrics
+        self._service.samples.pop(self._task, None)
+        for row in self._rows:
+            tally.prompt_tokens += row[0].usage.prompt_tokens  # the others share it
+            tally.cached_tokens += row[0].reused
+            for usage in (sample.usage for sample in row):
+                tally.generated_tokens += usage.completion_tokens
+                metrics.most_tokens = max(metrics.most_tokens, usage.total_tokens)
 
 
 async def pieces(
-    service: Service, request: Request, ask: Ask, interrupt: Interrupt
+    service: Service, request: Request, ask: Ask, interrupt: Interrupt, began: Callable[[Prepared], None]
 ) -> AsyncGenerator[tuple[int, Piece], None]:
     """Run what a request asks for, and yield each piece with the index of its sample.
+
+    `began` is called with the samples when all is checked.
 
     Raises:
         ApiError: the request is wrong, there is no room for it, or the model failed.
         ClientGoneError: the client closed its connection.
     """
     async with _running(service, request, ask, interrupt) as work:
-        stream = await asyncio.to_thread(ask.stream, work.model) if ask.is_long else ask.stream(work.model)
-        work.place.leave()
-        async with aclosing(stream):
+        prepared = await work.begin()
+        began(prepared)
+        async with aclosing(prepared.stream()) as stream:
             async for prompt, sample, piece in stream:
-                index = prompt * ask.n + sample
-                work.note(index, sample == 0, piece)
-                yield index, piece
+                work.note(piece)
+                yield prompt * ask.n + sample, piece
 
 
 async def completions(service: Service, request: Request, ask: Ask) -> list[Completion]:
@@ -193,19 +201,11 @@ async def completions(service: Service, request: Request, ask: Ask) -> list[Comp
         ApiError, ClientGoneError: as `pieces`.
     """
     with service.at_work() as interrupt:
-        if ask.is_long:  # a stream can be tokenized in a thread
-            found: dict[int, Completion] = {}
-            async with aclosing(pieces(service, request, ask, interrupt)) as stream:
-                async for index, piece in stream:
-                    if piece.completion is not None:
-                        found[index] = piece.completion
-            return [found[index] for index in range(ask.samples)]
         async with _running(service, request, ask, interrupt) as work:
-            work.place.leave()
-            rows = await ask.finish(work.model)
-            samples = [each for row in rows for each in row]
-            for index, completion in enumerate(samples):
-                work.note_end(index, index % ask.n == 0, completion)
+            prepared = await work.begin()
+            samples = [each for row in await prepared.finish() for each in row]
+            for completion in samples:
+                work.note_end(completion)
             return samples
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from santacoder.batching.prepared import Prepared
 from santacoder.decoding.results import Completion, Piece
 from santacoder.server.admission import admitted
 from santacoder.server.attribution import matches_member
@@ -134,6 +135,11 @@ class LlamaRequest:
             infilling["context_budget"] = budget / 1e3
         return Ask(gaps=[(f"{before}{line}", f"{after}")], n=n, options=self.options, infilling=infilling)
 
+    def context_header(self, read: int, dropped: int) -> dict[str, str]:
+        """Return what tells how much of the context was read, where time may limit it."""
+        budgeted = "context_budget" in self.ask.infilling
+        return {"x-santacoder-context": f"{read}/{read + dropped}"} if budgeted else {}
+
 
 def _samples(fields: Fields, most: int) -> int:
     n = 1
@@ -219,12 +225,22 @@ class Answer:
         self._asked = asked
         self._tokenizer: Tokenizer = service.model.tokenizer
         self._predicted: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
+        self._prompt_tokens: list[int] = []  # of each sample
 
     def whole(self, found: list[Completion]) -> Any:
         """Return the final object, or an array of several."""
         objects = [self._final(index, each, each.text) for index, each in enumerate(found)]
         return objects[0] if len(objects) == 1 else objects
+
+    def begin(self, prepared: Prepared) -> dict[str, str]:
+        """See `Shown.begin`."""
+        samples = [*prepared]
+        self._prompt_tokens = [sample.usage.prompt_tokens for sample in samples]
+        return self._asked.context_header(self._prompt_tokens[0], samples[0].request.dropped)
+
+    def last(self) -> bytes:
+        """See `Shown.last`."""
+        return b""
 
     def events(self, index: int, piece: Piece) -> list[dict[str, Any]]:
         """Return the events for a piece of sample `index`."""
@@ -239,7 +255,7 @@ class Answer:
                 "stop": False,
                 "id_slot": self._asked.slot,
                 "tokens_predicted": self._predicted[index],
-                "tokens_evaluated": self._prompt_tokens(index),
+                "tokens_evaluated": self._prompt_tokens[index],
             }
             if self._asked.options["logprobs"]:
                 event["completion_probabilities"] = token_list(self._tokenizer, shown)
@@ -247,18 +263,6 @@ class Answer:
         if piece.completion is not None:
             events.append(self._final(index, piece.completion, ""))
         return events
-
-    def _prompt_tokens(self, index: int) -> int:
-        """Return the number of a prompt's tokens; of gaps, whose texts may be cut, it is known at the end."""
-        ask = self._asked.ask
-        if ask.gaps:
-            return 0
-        number = index // ask.n
-        if number not in self._sizes:
-            prompt = ask.prompts[number]
-            ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-            self._sizes[number] = max(len(ids), 1)  # an empty one starts from the end of text
-        return self._sizes[number]
 
     def _final(self, index: int, completion: Completion, content: str) -> dict[str, Any]:
         asked, usage = self._asked, completion.usage
@@ -364,12 +368,10 @@ async def _answer(request: Request, infills: bool) -> Response:
         return JSONResponse({}, headers=asked.headers)
     answer = Answer(service, asked)
     if asked.stream:
-        return EventStream(service, request, asked.ask, answer.events, bytes, asked.headers)
+        return EventStream(service, request, asked.ask, answer, asked.headers)
     found = await completions(service, request, asked.ask)
-    if "context_budget" in asked.ask.infilling:
-        read = found[0].usage.prompt_tokens
-        asked.headers["x-santacoder-context"] = f"{read}/{read + found[0].dropped}"
-    return JSONResponse(answer.whole(found), headers=asked.headers)
+    headers = asked.headers | asked.context_header(found[0].usage.prompt_tokens, found[0].dropped)
+    return JSONResponse(answer.whole(found), headers=headers)
 
 
 ROUTES = [

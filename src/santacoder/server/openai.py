@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from santacoder.batching.prepared import Prepared
 from santacoder.decoding.results import Completion, Piece
 from santacoder.requests import draw_seed
 from santacoder.server.admission import admitted
@@ -180,6 +181,10 @@ class Answer:
             **matches_member(completion),
         }
 
+    def begin(self, prepared: Prepared) -> dict[str, str]:
+        """See `Shown.begin`."""
+        return {}
+
     def events(self, index: int, piece: Piece) -> list[dict[str, Any]]:
         """Return the events for a piece of sample `index`."""
         completion = piece.completion
@@ -253,7 +258,7 @@ async def complete(request: Request) -> Response:
     asked = CompletionRequest(service, request, body)
     answer = Answer(service, asked)
     if asked.stream:
-        return EventStream(service, request, asked.ask, answer.events, answer.last, asked.headers)
+        return EventStream(service, request, asked.ask, answer, asked.headers)
     found = await completions(service, request, asked.ask)
     return JSONResponse(answer.whole(found), headers=asked.headers)
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from santacoder._version import __version__
 from santacoder.attribution.index import AttributionIndex
 from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.sequence import Sequence
 from santacoder.gguf.config import expected_tensors
 from santacoder.model import SantaCoder
 from santacoder.server.admission import Admission
@@ -30,15 +31,6 @@ from santacoder.server.settings import Settings
 State = Literal["loading", "ready", "stopping", "failed"]
 
 STALLED: Final = 30.0  # seconds without a step while work is waiting
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a sample has come."""
-
-    most: int
-    tokens: int = 0
-    has_line_break: bool = False
 
 
 class Service:
@@ -59,7 +51,7 @@ class Service:
         connections: tells how many are open.
         index_options: keywords of `SantaCoder.complete` that look up what is generated, if there is an index.
         checks: the index again, for texts of clients, or None: a long one must not keep the model waiting.
-        progress: of the samples of requests that are at work, the oldest first.
+        samples: of requests that are at work, by their numbers, the oldest first.
     """
 
     def __init__(self, source: SantaCoder | Callable[[], SantaCoder], settings: Settings) -> None:
@@ -81,7 +73,7 @@ class Service:
         self.on_failure: Callable[[], object] = self._log_failure
         self.on_ready: Callable[[], object] = lambda: None
         self.connections: Callable[[], int] = lambda: 0
-        self.progress: dict[tuple[int, int], Progress] = {}  # by the number of a request and the index of its sample
+        self.samples: dict[int, list[Sequence]] = {}
         self._digest = ""
         self._source = source
         self._model: SantaCoder | None = None
@@ -170,13 +162,14 @@ class Service:
     def slots(self) -> Iterator[dict[str, object]]:
         """Yield what llama.cpp says of each sample that is being written; no texts."""
         context = self.model.context
-        for number, ((task, _), progress) in enumerate([*self.progress.items()]):
-            left = max(min(progress.most, context) - progress.tokens, 0)
+        running = [(task, sample) for task, row in self.samples.items() for sample in row if sample.is_running]
+        for number, (task, sample) in enumerate(running):
+            most, usage = sample.request.params.max_tokens, sample.usage
             token = {
                 "has_next_token": True,
-                "has_new_line": progress.has_line_break,
-                "n_remain": left,
-                "n_decoded": progress.tokens,
+                "has_new_line": any("\n" in piece.text for piece in (*sample.pieces,)),
+                "n_remain": max(most - usage.completion_tokens, 0),
+                "n_decoded": usage.completion_tokens,
             }
             yield {
                 "id": number,
@@ -184,7 +177,7 @@ class Service:
                 "n_ctx": context,
                 "is_processing": True,
                 "speculative": False,
-                "params": {"n_predict": progress.most},
+                "params": {"n_predict": most},
                 "next_token": [token],
             }
 

@@ -72,7 +72,7 @@ async def slots(request: Request) -> Response:
     most = service.settings.max_running
     if request.query_params.get("fail_on_no_slot") == "1" and counters.running >= most:
         raise unavailable(f"all {most} places of the batch are taken", "no_slot", 1)
-    return JSONResponse(list(service.slots())[: counters.running])
+    return JSONResponse([*service.slots()])
 
 
 async def metrics(request: Request) -> Response:
