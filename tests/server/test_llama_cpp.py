@@ -95,6 +95,9 @@ def test_biases(server: LiveServer, model: SantaCoder) -> None:
     for bias in ([[token, False]], [[float(token), -100]], {str(token): False}, [[text, False]], {text: -100}):
         assert answer(server, "/completion", logit_bias=bias, **body)["tokens"] != [token]
     assert answer(server, "/completion", logit_bias=[], **body)["tokens"] == [token]
+    refused = server.post("/completion", {**body, "logit_bias": [["x" * 10_000, 1], ["y" * 10_000, 1]]})
+    assert (refused.status, refused.error["param"]) == (400, "logit_bias")
+    assert "20000 characters, but 16384" in refused.error["message"]
 
 
 def test_probabilities(server: LiveServer, model: SantaCoder) -> None:

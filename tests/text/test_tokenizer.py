@@ -16,7 +16,7 @@ from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.metadata import Metadata
 from santacoder.gguf.reader import GGUFFile
 from santacoder.text.stream import StreamDecoder
-from santacoder.text.tokenizer import PART, Tokenizer
+from santacoder.text.tokenizer import PART, Tokenizer, _encode_part
 from tests.support.gguf_builder import (
     ARRAY,
     I32,
@@ -458,3 +458,27 @@ def test_other_threads_run_while_a_long_text_is_tokenised(starcoder: Tokenizer) 
     parts = list(starcoder._parts(text))
     assert "".join(parts) == text
     assert max(map(len, parts)) < PART + 30
+
+
+@pytest.mark.parametrize("text", ["abcdefgh" * 3000, "日本é" * 3000, "x1y2" * 3000, "a b 12 \n\n" * 3000])
+def test_a_long_word_is_tokenised_without_the_lock(
+    starcoder: Tokenizer, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    expected = [starcoder.encode_to_cut(text, special) for special in (True, False)]
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    assert [starcoder.encode_to_cut(text, special) for special in (True, False)] == expected
+
+
+@pytest.mark.parametrize(("size", "allowed", "way"), [(9000, "false", "batch"), (9000, "", "one"), (8000, "0", "one")])
+def test_what_starts_no_threads(monkeypatch: pytest.MonkeyPatch, size: int, allowed: str, way: str) -> None:
+    """Only a long part is worth it, and only where tokenizers may not start threads."""
+
+    class Encoder:
+        def encode(self, text: str, add_special_tokens: bool) -> str:
+            return "one"
+
+        def encode_batch(self, texts: list[str], add_special_tokens: bool) -> list[str]:
+            return ["batch"]
+
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", allowed)
+    assert _encode_part(Encoder(), "x" * size) == way  # type: ignore[arg-type, comparison-overlap]

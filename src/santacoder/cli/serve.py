@@ -82,11 +82,13 @@ def run(args: argparse.Namespace) -> None:
         from santacoder.server.app import create_app
         from santacoder.server.log import write_log
         from santacoder.server.serving import bind, run
+        from santacoder.text.tokenizer import PARALLELISM
     except ImportError as error:
         raise MissingPackageError(
             f"the server needs the package {error.name}, which is not installed: pip install 'santacoder[serve]'"
         ) from error
     write_log(args.quiet)
+    os.environ.setdefault(PARALLELISM, "false")  # /health and streams go on while a long word is tokenized
     listener = bind(args.host, args.port)
 
     def load_model() -> SantaCoder:

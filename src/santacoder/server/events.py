@@ -31,8 +31,8 @@ def event(value: object) -> bytes:
 class Shown(Protocol):
     """How an answer is shown in a dialect."""
 
-    def begin(self, prepared: Prepared) -> dict[str, str]:
-        """Take the samples, and return headers that depend on them."""
+    def begin(self, prepared: Prepared) -> None:
+        """Take the samples, and set headers that depend on them."""
 
     def events(self, index: int, piece: Piece) -> list[Any]:
         """Return the JSON objects for a piece of sample `index`."""
@@ -61,6 +61,7 @@ class EventStream(Response):
         self._request = request
         self._ask = ask
         self._shown = answer
+        self._extra_headers = headers
         self._sent = monotonic()
         self._started = False
 
@@ -83,7 +84,8 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _begin(self, prepared: Prepared) -> None:
-        self.headers.update(self._shown.begin(prepared))
+        self._shown.begin(prepared)
+        self.headers.update(self._extra_headers)
 
     async def _answer(self, send: Send) -> None:
         with self._service.at_work() as interrupt:

@@ -194,8 +194,10 @@ async def pieces(
                 yield prompt * ask.n + sample, piece
 
 
-async def completions(service: Service, request: Request, ask: Ask) -> list[Completion]:
-    """Run what a request asks for, and return its completions in the order of their indices.
+async def completions(
+    service: Service, request: Request, ask: Ask, began: Callable[[Prepared], None]
+) -> list[Completion]:
+    """Run what a request asks for, and return its completions in the order of their indices; `began` as in `pieces`.
 
     Raises:
         ApiError, ClientGoneError: as `pieces`.
@@ -203,6 +205,7 @@ async def completions(service: Service, request: Request, ask: Ask) -> list[Comp
     with service.at_work() as interrupt:
         async with _running(service, request, ask, interrupt) as work:
             prepared = await work.begin()
+            began(prepared)
             samples = [each for row in await prepared.finish() for each in row]
             for completion in samples:
                 work.note_end(completion)

@@ -18,7 +18,7 @@ from santacoder.server.errors import ApiError, bad_request
 from santacoder.server.events import EventStream
 from santacoder.server.exchange import JSONResponse, read_body
 from santacoder.server.fields import Fields, bias_of, kind, whole
-from santacoder.server.generation import Ask, completions, deadline
+from santacoder.server.generation import SHORT, Ask, completions, deadline
 from santacoder.server.logprob_lists import entries, token_list
 from santacoder.server.prompts import own_markers, read_prompts
 from santacoder.server.service import Service
@@ -135,11 +135,6 @@ class LlamaRequest:
             infilling["context_budget"] = budget / 1e3
         return Ask(gaps=[(f"{before}{line}", f"{after}")], n=n, options=self.options, infilling=infilling)
 
-    def context_header(self, read: int, dropped: int) -> dict[str, str]:
-        """Return what tells how much of the context was read, where time may limit it."""
-        budgeted = "context_budget" in self.ask.infilling
-        return {"x-santacoder-context": f"{read}/{read + dropped}"} if budgeted else {}
-
 
 def _samples(fields: Fields, most: int) -> int:
     n = 1
@@ -186,6 +181,9 @@ def _biases(fields: Fields, tokenizer: Tokenizer) -> dict[int, float]:
         raise bad_request(f"logit_bias is {kind(value)}, but it must be a list of pairs or an object", "logit_bias")
     if len(pairs) > 1024:
         raise bad_request(f"logit_bias has {len(pairs)} entries, but 1024 are the most", "logit_bias")
+    texts = sum(len(pair[0]) for pair in pairs if isinstance(pair, list | tuple) and pair and isinstance(pair[0], str))
+    if texts > SHORT:
+        raise bad_request(f"logit_bias has texts of {texts} characters, but {SHORT} are the most", "logit_bias")
     biases: dict[int, float] = {}
     for index, pair in enumerate(pairs):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
@@ -232,11 +230,13 @@ class Answer:
         objects = [self._final(index, each, each.text) for index, each in enumerate(found)]
         return objects[0] if len(objects) == 1 else objects
 
-    def begin(self, prepared: Prepared) -> dict[str, str]:
+    def begin(self, prepared: Prepared) -> None:
         """See `Shown.begin`."""
         samples = [*prepared]
         self._prompt_tokens = [sample.usage.prompt_tokens for sample in samples]
-        return self._asked.context_header(self._prompt_tokens[0], samples[0].request.dropped)
+        if "context_budget" in self._asked.ask.infilling:
+            read = self._prompt_tokens[0]
+            self._asked.headers["x-santacoder-context"] = f"{read}/{read + samples[0].request.dropped}"
 
     def last(self) -> bytes:
         """See `Shown.last`."""
@@ -369,9 +369,8 @@ async def _answer(request: Request, infills: bool) -> Response:
     answer = Answer(service, asked)
     if asked.stream:
         return EventStream(service, request, asked.ask, answer, asked.headers)
-    found = await completions(service, request, asked.ask)
-    headers = asked.headers | asked.context_header(found[0].usage.prompt_tokens, found[0].dropped)
-    return JSONResponse(answer.whole(found), headers=headers)
+    found = await completions(service, request, asked.ask, answer.begin)
+    return JSONResponse(answer.whole(found), headers=asked.headers)
 
 
 ROUTES = [

@@ -9,9 +9,6 @@ from typing import Any
 from santacoder.decoding.logprobs import TokenLogprobs
 from santacoder.decoding.results import Piece
 from santacoder.server.generation import Ask
-from santacoder.server.prompts import OnePrompt
-from santacoder.text.healing import take_back
-from santacoder.text.line_breaks import as_lf
 from santacoder.text.tokenizer import Tokenizer
 
 
@@ -79,32 +76,14 @@ def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     return {name: first[name] + second[name] for name in first}
 
 
-def first_token(tokenizer: Tokenizer, prompt: OnePrompt) -> int:
-    """Return the first token of a prompt; an empty one starts from the end of text."""
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
-    return next(iter(ids), tokenizer.eot_id or 0)
-
-
-def characters_before(tokenizer: Tokenizer, ask: Ask, prompt: int) -> int:
+def characters_before(tokenizer: Tokenizer, ask: Ask, prompt: int, owed: bytes) -> int:
     """Return how many characters stand before the first token that is generated after prompt number `prompt`.
 
-    Those that token healing took back, and that the first tokens spell again, are not counted.
+    Those that token healing took back, `owed`, and that the first tokens spell again, are not counted.
     """
-    heals = ask.options.get("token_healing")
-    if ask.gaps:
-        before = ask.gaps[prompt][0]
-        mode = ask.infilling["mode"]
-        spm = (tokenizer.fim_mode if mode == "auto" else mode) == "spm"
-        heals = spm or not before.endswith("\n") if heals is None else heals
-        ids, piece = tokenizer.encode_to_cut(as_lf(before), special=False)
-    else:
-        before_ids = ask.prompts[prompt]
-        if not isinstance(before_ids, str):
-            return len(tokenizer.decode(before_ids))
-        before = before_ids
-        ids, piece = tokenizer.encode_to_cut(before)
-        piece = min(piece, len(ids) - 1)  # the first token stays
-    _, owed = take_back(tokenizer, ids[len(ids) - piece :] if heals is not False and piece > 0 else ())
+    before = ask.gaps[prompt][0] if ask.gaps else ask.prompts[prompt]
+    if not isinstance(before, str):
+        return len(tokenizer.decode(before))
     return len(before) - len(owed.decode(errors="replace"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence as Several
 from typing import Any
 
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from santacoder.batching.prepared import Prepared
 from santacoder.decoding.results import Completion, Piece
+from santacoder.decoding.sequence import Sequence
 from santacoder.requests import draw_seed
 from santacoder.server.admission import admitted
 from santacoder.server.attribution import matches_member
@@ -21,7 +22,7 @@ from santacoder.server.events import EventStream, event
 from santacoder.server.exchange import JSONResponse, read_body
 from santacoder.server.fields import Fields, bias_of, whole
 from santacoder.server.generation import Ask, completions, deadline
-from santacoder.server.logprob_lists import FourLists, characters_before, entries, first_token, joined
+from santacoder.server.logprob_lists import FourLists, characters_before, entries, joined
 from santacoder.server.prompts import OnePrompt, own_markers, read_prompts
 from santacoder.server.service import Service
 from santacoder.text.tokenizer import Tokenizer
@@ -106,7 +107,7 @@ class CompletionRequest:
         return suffix, {"mode": mode, "single_line": single_line}
 
     @staticmethod
-    def _texts(prompts: Sequence[OnePrompt]) -> list[str]:
+    def _texts(prompts: Several[OnePrompt]) -> list[str]:
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
         if len(texts) < len(prompts):
             raise bad_request("prompt is token ids, but with a suffix it must be text", "prompt")
@@ -152,6 +153,7 @@ class Answer:
     def __init__(self, service: Service, asked: CompletionRequest) -> None:
         self._asked = asked
         self._tokenizer: Tokenizer = service.model.tokenizer
+        self._rows: list[list[Sequence]] = []
         self._lists: dict[int, FourLists] = {}
         self._usages: dict[int, Completion] = {}
         self._head = {
@@ -181,9 +183,9 @@ class Answer:
             **matches_member(completion),
         }
 
-    def begin(self, prepared: Prepared) -> dict[str, str]:
+    def begin(self, prepared: Prepared) -> None:
         """See `Shown.begin`."""
-        return {}
+        self._rows = prepared.rows
 
     def events(self, index: int, piece: Piece) -> list[dict[str, Any]]:
         """Return the events for a piece of sample `index`."""
@@ -217,14 +219,15 @@ class Answer:
         if self._asked.logprobs is None:
             return None
         tokenizer, ask = self._tokenizer, self._asked.ask
+        checked = self._rows[prompt][0].request
         lists = self._lists.get(index)
         if lists is None:
-            before = 0 if self._asked.echo else characters_before(tokenizer, ask, prompt)
+            before = 0 if self._asked.echo else characters_before(tokenizer, ask, prompt, checked.owed)
             lists = self._lists[index] = FourLists(tokenizer, before)
         generated = lists.of_completion
         if of_prompt is None:
             return generated(entries(piece))
-        first = first_token(tokenizer, ask.prompts[prompt])
+        first = int(checked.token_ids[0])
         shown = lists.of_prompt(first, of_prompt, silent=not ask.prompts[prompt])
         return joined(shown, generated(entries(piece)))
 
@@ -259,7 +262,7 @@ async def complete(request: Request) -> Response:
     answer = Answer(service, asked)
     if asked.stream:
         return EventStream(service, request, asked.ask, answer, asked.headers)
-    found = await completions(service, request, asked.ask)
+    found = await completions(service, request, asked.ask, answer.begin)
     return JSONResponse(answer.whole(found), headers=asked.headers)
 
 

@@ -7,6 +7,7 @@ Where the file does not say which tokens are special, they are recognized by nam
 from __future__ import annotations
 
 import operator
+import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from itertools import accumulate, pairwise
 from typing import Final, Literal, Protocol, SupportsIndex, get_args
 
 import numpy as np
-from tokenizers import AddedToken, models, pre_tokenizers
+from tokenizers import AddedToken, Encoding, models, pre_tokenizers
 from tokenizers import Tokenizer as HFTokenizer
 
 from santacoder._util.validation import check_text, format_value, invalid_argument
@@ -61,6 +62,10 @@ _FIM_KEYS: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Characters of a long text that are tokenized at a time: tokenizers holds the GIL meanwhile, for 3 ms.
 PART: Final = 4096
+#: Characters of a part that is worth the detour.
+LONG: Final = 2 * PART
+#: The variable that lets the package tokenizers start threads, or not.
+PARALLELISM: Final = "TOKENIZERS_PARALLELISM"
 #: Where a text may be cut, before the blank, and keep its tokens: no word or other run of characters goes on there.
 _CUT: Final = re.compile(r"(?<=[!-~])[\n ]")
 _Types = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -80,6 +85,17 @@ _SYMBOL_OF_BYTE: Final = _byte_symbols()
 _BYTE_OF_SYMBOL: Final = dict.fromkeys(range(256), 0xFFFF) | {s: b for b, s in _SYMBOL_OF_BYTE.items()}
 # Bytes that occur in UTF-8 at all; the others need no token.
 _UTF8_BYTES: Final = bytes({*range(0xC0), *range(0xC2, 0xF5)})
+
+
+def _encode_part(encoder: HFTokenizer, part: str) -> Encoding:
+    """Encode a part of a text; one that is long, of a word without an end, does not hold the GIL if that is possible.
+
+    `encode_batch` releases it. But unless the environment forbids that, it starts threads, after which a fork may hang.
+    """
+    if len(part) > LONG and os.environ.get(PARALLELISM, "").lower() in ("false", "0"):
+        [encoding] = encoder.encode_batch([part], add_special_tokens=False)
+        return encoding
+    return encoder.encode(part, add_special_tokens=False)
 
 
 class HasMetadata(Protocol):
@@ -184,7 +200,7 @@ class Tokenizer:
         encoder = self._encoder if special else self._plain_encoder
         ids: list[int] = []
         for part in self._parts(text):
-            encoding = encoder.encode(part, add_special_tokens=False)
+            encoding = _encode_part(encoder, part)
             ids += encoding.ids
         if not ids or ids[-1] in self._literal:
             return ids, 0
@@ -192,10 +208,7 @@ class Tokenizer:
         return ids, len(pieces) - pieces.index(pieces[-1])
 
     def _parts(self, text: str) -> Iterator[str]:
-        """Yield the text in parts that together have its tokens, so that other threads run in between.
-
-        `encode_batch` of tokenizers releases the GIL, but starts threads, after which a fork may hang.
-        """
+        """Yield the text in parts that together have its tokens, so that other threads run in between."""
         start = 0
         while self._can_be_cut and start + PART < len(text) and (cut := _CUT.search(text, start + PART)):
             yield text[start : cut.start()]
