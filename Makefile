@@ -17,7 +17,7 @@ SANITIZERS = -O1 -g "-DUNROLL(n)=" -fsanitize=address,undefined -fno-sanitize-re
 HEADERS = $(wildcard csrc/*.h csrc/*/*.h tests/kernels/*.h)
 OBJECTS = $(patsubst %.c,%.o,$(wildcard csrc/*.c csrc/*/*.c tests/kernels/*.c))
 
-.PHONY: build test check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
+.PHONY: build test expected wheels check-kernels check-neon bench bench-kernels lint lint-csrc sanitize sanitize-extension \
 	stress delays tsan valgrind soak fuzz asm-check man docs lint-workflows clean
 
 build:
@@ -32,6 +32,15 @@ check-kernels: $(BUILD)/native/check_kernels
 check-neon: $(BUILD)/aarch64/check_kernels
 	$(QEMU_AARCH64) -cpu max $< --seed $(SEED) --isa neon
 	$(QEMU_AARCH64) -cpu max $< --seed $(SEED) --isa neon_dotprod
+
+# What `santacoder selftest` expects: again after a change of the packaged model.
+expected: build
+	PYTHONPATH=src $(PYTHON) tools/expected.py
+
+# Wheels for all platforms into dist/, with zig: `TARGETS="linux-aarch64 --twice"` builds some; see tools/wheels.py.
+TARGETS ?=
+wheels:
+	$(PYTHON) tools/wheels.py $(TARGETS)
 
 bench: build
 	PYTHONPATH=src $(PYTHON) -m santacoder bench --model $(MODEL)

@@ -19,8 +19,8 @@ from santacoder.cli import options
 from santacoder.errors import SantaCoderError
 
 COMMANDS = (
-    "complete", "infill", "serve", "models", "download", "cache", "info", "tokenize", "bench", "convert", "quantize",
-    "eval", "attribute", "completion",
+    "complete", "infill", "serve", "models", "download", "cache", "info", "selftest", "tokenize", "bench", "convert",
+    "quantize", "eval", "attribute", "completion",
 )  # fmt: skip
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

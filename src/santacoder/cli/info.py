@@ -19,23 +19,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     options.add_model(parser)
     options.add_threads(parser)
+    parser.add_argument(
+        "--system", action="store_true", help="show facts about this machine, for a report, and no model"
+    )
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the facts."""
+    facts = _system_facts() if args.system else _model_facts(args)
+    if args.json:
+        options.print_json(facts)
+        return
+    for name, value in facts.items():
+        options.write(f"{name.replace('_', ' '):<20} {options.escaped(_shown(name, value))}\n")
+
+
+def _system_facts() -> dict[str, Any]:
+    from santacoder.engine.machine import describe_system
+
+    return describe_system()
+
+
+def _model_facts(args: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
     from santacoder.gguf.facts import file_facts
 
     path = options.model_path(args)
     with load(path, args.threads, args.context) as model:
-        facts = {**asdict(file_facts(path)), **describe(model)}
-    if args.json:
-        options.print_json(facts)
-        return
-    for name, value in facts.items():
-        options.write(f"{name.replace('_', ' '):<20} {options.escaped(_shown(name, value))}\n")
+        return {**asdict(file_facts(path)), **describe(model)}
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:

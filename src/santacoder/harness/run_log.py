@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -12,22 +10,9 @@ from typing import Any
 
 from santacoder._util.json_file import read_json
 from santacoder._util.validation import format_value
-from santacoder._version import __version__
-from santacoder.engine.isa import isa
+from santacoder.engine.machine import describe_machine
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.harness.record import RUN_LOG, dump_json
-
-
-def describe_machine() -> dict[str, Any]:
-    """Describe the CPU, the system and the versions, as JSON values."""
-    return {
-        "cpu": _cpu_name(),
-        "cpus": os.cpu_count(),
-        "isa": isa(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "santacoder": __version__,
-    }
 
 
 def read_run_log(folder: Path) -> list[dict[str, Any]]:
@@ -85,12 +70,3 @@ class RunLogEntry:
             "machine": describe_machine(),
         }
         dump_json(self._folder / RUN_LOG, [*read_run_log(self._folder), entry])
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
