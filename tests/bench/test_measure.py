@@ -12,7 +12,8 @@ import pytest
 
 from santacoder import InvalidRequestError
 from santacoder._native import ffi, lib
-from santacoder.bench.measure import BenchConfig, bench_context, benchmark, peak_bytes
+from santacoder._util.peak_memory import peak_bytes
+from santacoder.bench.measure import BenchConfig, bench_context, benchmark
 from santacoder.cli import main
 from santacoder.engine.isa import LEVELS, available
 from santacoder.engine.loading import open_transformer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from santacoder.engine import cpus
+from santacoder.engine import cores, cpus
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def limit(folder: Path, quota: str, period: str = "100000") -> None:
 
 def test_physical_cores(machine: Path) -> None:
     assert cpus.default_threads() == 4
+
+
+def test_cores_that_the_system_counts(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows."""
+    monkeypatch.setattr(cpus, "counted_cores", lambda: 3)
+    assert cpus.default_threads() == 3
+
+
+def test_cores_of_windows() -> None:
+    """Four CPUs in two cores, which share a cache (2) and are one package (3)."""
+    sharing = b"".join(struct.pack("<QI20x", *entry) for entry in ((3, 0), (12, 0), (15, 2), (15, 3)))
+    assert [cores.cores_of(sharing, mask) for mask in (15, 1, 3, 5, 12, 0)] == [2, 1, 1, 2, 1, 0]
+    assert cores.cores_of(b"", 15) == 0
 
 
 @pytest.mark.parametrize(("allowed", "threads"), [({0}, 1), ({0, 4}, 1), ({0, 1}, 2), ({1, 2, 5, 7}, 3)])

@@ -263,6 +263,14 @@ def test_other_machines_are_refused() -> None:
     assert filter_program("aarch64") != filter_program("x86_64")
 
 
+def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a process starts."""
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(IsolationError, match=r"^programs cannot be isolated on Darwin: only on Linux$"):
+        check_isolation()
+
+
 def test_an_interruption_kills_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
     converse, begun = runner._converse, threading.Semaphore(0)
     outcomes: list[runner.Verdict | IsolationError] = []

@@ -49,3 +49,19 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
         write(path, "no bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert [other.name for other in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_temporary_file_is_closed_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows removes no open file."""
+    removed: list[bool] = []
+    remove = Path.unlink
+
+    def unlink(self: Path, missing_ok: bool = False) -> None:
+        removed.append(file.closed)
+        remove(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(KeyError), atomic_file(tmp_path / "a") as file:
+        raise KeyError
+    assert removed == [True]
+    assert [*tmp_path.iterdir()] == []

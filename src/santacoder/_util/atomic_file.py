@@ -46,11 +46,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.close()
             temporary.replace(target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if file is not None:
+        if file is not None:  # before it is removed: Windows removes no open file
             with contextlib.suppress(OSError):  # what did not fit on the disk still does not
                 file.close()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
     _sync_folder(target.parent)
 

@@ -59,7 +59,7 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
     if not stat.S_ISREG(mode):
         raise kind(f"{printable(path)}: the path is a {_kind_of_file(mode)}, not a file")
     # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.
-    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
 def file_identity(path: str | os.PathLike[str]) -> tuple[int, ...]:

@@ -18,7 +18,6 @@ of a step chooses the token, most of that in C too, and decodes its text.
 from __future__ import annotations
 
 import os
-import sys
 from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._native import lib
+from santacoder._util.peak_memory import peak_bytes
 from santacoder._util.validation import check_integer
 from santacoder.batching.scheduler import Scheduler
 from santacoder.bench.report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
@@ -391,15 +391,3 @@ def _memory(transformer: Transformer, path: Path) -> Memory:
     with GGUFFile.open(path) as file:
         size = file.size
     return Memory(peak, transformer.weights_bytes, size, peak / size)
-
-
-def peak_bytes() -> int:
-    """Return the peak memory of this process, in bytes."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):  # not Linux, where getrusage may report the peak of the process that started this one
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

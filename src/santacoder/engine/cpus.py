@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from santacoder.engine.cores import counted_cores
+
 OWN_CGROUPS = Path("/proc/self/cgroup")
 MOUNTS = Path("/proc/self/mountinfo")
 CPUS = Path("/sys/devices/system/cpu")
@@ -35,6 +37,8 @@ def _affinity() -> set[int]:
 
 def _physical_cores(cpus: set[int]) -> int:
     """Count the cores of these CPUs: hyper-threads of one core share its dot-product units."""
+    if (count := counted_cores()) is not None:
+        return count
     cores = set()
     for cpu in cpus:
         cores.add(_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list").strip() or str(cpu))

@@ -93,8 +93,10 @@ def filter_program(machine: str | None = None) -> bytes:
     """Assemble the seccomp filter, an array of `struct sock_filter`, for a machine named as by `platform.machine()`.
 
     Raises:
-        IsolationError: the architecture is unknown.
+        IsolationError: the architecture is unknown, or the system has no such filter.
     """
+    if (system := platform.system()) != "Linux":
+        raise IsolationError(f"programs cannot be isolated on {system or 'this system'}: only on Linux")
     machine = platform.machine() if machine is None else machine
     if machine not in _ARCHITECTURES:
         raise IsolationError(f"programs cannot be isolated on {machine or 'this machine'}: only on x86_64 and aarch64")
