@@ -7,6 +7,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +22,12 @@ from setuptools.command.sdist import sdist
 from setuptools.errors import PlatformError
 
 ADVICE = "on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev"
+#: For Windows, also where another system compiles for it.
+WINDOWS = sysconfig.get_platform().startswith(("win", "mingw"))
 #: What each C file of the extension needs beside our own headers.
-PROBE = "#include <stdlib.h>\n#include <pthread.h>\n#include <Python.h>\n"
+PROBE = f"#include <stdlib.h>\n#include <{'windows' if WINDOWS else 'pthread'}.h>\n#include <Python.h>\n"
+#: One file serves all versions from 3.10 on, but a Python without a global lock has no such interface before 3.15.
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 15)
 
 
 def check_compiler() -> None:
@@ -38,7 +43,7 @@ def check_compiler() -> None:
             f"with the environment variable CC ({ADVICE})"
         )
     includes = {sysconfig.get_path(name) for name in ("include", "platinclude")}
-    probe = [*command, *(f"-I{folder}" for folder in includes), "-fsyntax-only", "-x", "c", "-"]
+    probe = [*command, *(f"-I{folder}" for folder in includes), "-E", "-o", os.devnull, "-x", "c", "-"]
     done = subprocess.run(probe, input=PROBE, capture_output=True, text=True, check=False)
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
@@ -80,9 +85,19 @@ class Build(build):  # type: ignore[misc]
 class BuildExtension(build_ext):  # type: ignore[misc]
     """Compiles the C files side by side: `--parallel` at a time, or as many as there are CPUs."""
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """Return the extension's path in the package; Windows' name for it is setuptools' only on Windows."""
+        path = Path(super().get_ext_filename(fullname))
+        return str(path.with_name(f"{path.name.partition('.')[0]}.pyd") if WINDOWS else path)
+
     def build_extensions(self) -> None:
         """Check, since this command may run by itself, and build."""
         check_compiler()
+        if self.compiler.compiler_type == "msvc":
+            raise PlatformError(
+                "santacoder has a part in C that Microsoft's compiler cannot compile: use a GCC or a clang, as in "
+                'CC="python -m ziglang cc" (from the package ziglang), with build_ext --compiler=mingw32'
+            )
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.compiler.compile = side_by_side(self.compiler, self.parallel or cpus)
         super().build_extensions()
@@ -113,6 +128,6 @@ class SourceDistribution(sdist):  # type: ignore[misc]
 setup(
     cffi_modules=["src/santacoder/_build.py:ffi"],
     cmdclass={"build": Build, "build_ext": BuildExtension, "bdist_wheel": Wheel, "sdist": SourceDistribution},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if ABI3 else {},
     zip_safe=False,
 )

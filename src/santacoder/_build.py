@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -20,6 +21,10 @@ def _declarations(name: str) -> str:
     return declarations
 
 
+#: For Windows, also where another system compiles for it.
+WINDOWS = sysconfig.get_platform().startswith(("win", "mingw"))
+THREADS = [] if WINDOWS else ["-pthread"]
+
 ffi = FFI()
 for name in HEADERS:
     ffi.cdef(_declarations(name))
@@ -37,7 +42,8 @@ ffi.set_source(
         "-ffp-contract=off",
         "-fno-math-errno",
         "-fvisibility=hidden",
-        "-pthread",
+        *THREADS,
     ],
-    extra_link_args=["-pthread"],
+    extra_link_args=THREADS,
+    libraries=["python3", "api-ms-win-core-synch-l1-2-0"] if WINDOWS else [],
 )
