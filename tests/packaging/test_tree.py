@@ -1,9 +1,13 @@
-"""The folders of tests/: what several tests use is in tests/support."""
+"""The folders of tests/: what several tests use is in tests/support, and only a source distribution may lack files."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+
+from tests.support import paths
 from tests.support.paths import ROOT
 
 FILES = [path for folder in ("tests", "bench", "tools") for path in (ROOT / folder).rglob("*.py")]
@@ -25,3 +29,16 @@ def test_helpers_are_used() -> None:
         for group in re.findall(r"from tests\.support import ([\w, ]+)", text):
             imported |= {part.split()[0] for part in group.split(",")}
     assert names - {"__init__"} == imported
+
+
+def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It skips a test in a source distribution, and nowhere else."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    missing, there = tmp_path / "missing", tmp_path / "there"
+    there.touch()
+    assert not paths.SOURCE_DISTRIBUTION
+    assert paths.distributed(missing) == missing
+    monkeypatch.setattr(paths, "SOURCE_DISTRIBUTION", True)
+    assert paths.distributed(there) == there
+    with pytest.raises(pytest.skip.Exception, match=r"^missing is not in source distributions$"):
+        paths.distributed(missing)
