@@ -8,9 +8,11 @@ from pathlib import Path
 import tomllib
 from sphinx.application import Sphinx
 
+import santacoder
 from santacoder._version import __version__
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(santacoder.__file__).parent
 #: The project's addresses, whose one place is pyproject.toml.
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
 
@@ -46,6 +48,15 @@ toc_object_entries_show_parents = "hide"
 
 copybutton_prompt_text = "$ "  # of a console's block, the commands and not what they print
 
+# The pages of the Python interface are made from docstrings, which programs read in the source itself.
+llms_txt_code_files = [
+    f"+:{PACKAGE / name}"
+    for name in (
+        "__init__.py", "model.py", "requests.py", "errors.py", "batching/infill_requests.py", "batching/session.py",
+        "decoding/options.py", "decoding/results.py",
+    )
+]  # fmt: skip
+llms_txt_code_base_path = str(PACKAGE.parent)
 llms_txt_summary = "Runs the SantaCoder code model from a GGUF file on a CPU, with the same bits on every machine."
 
 html_theme = "furo"
