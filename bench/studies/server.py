@@ -242,7 +242,7 @@ def cancel(arguments: argparse.Namespace) -> dict[str, Any]:
                 left = time.perf_counter()
             [answer] = burst(served.port, [short])
             after.append(answer.first - left)
-    return {"alone, ms": milliseconds(alone), "after a disconnect, ms": milliseconds(after)}
+    return {"by itself, ms": milliseconds(alone), "after a disconnect, ms": milliseconds(after)}
 
 
 def idle(arguments: argparse.Namespace) -> dict[str, Any]:

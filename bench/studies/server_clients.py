@@ -51,7 +51,7 @@ class Served:
         return len([*(self.folder / "fd").iterdir()])
 
     def cpu_seconds(self, loop: bool = False) -> float:
-        """Return the CPU time of the process, or of its first thread alone, which has the loop."""
+        """Return the CPU time of the process, or only that of its first thread, which has the loop."""
         path = self.folder / "task" / str(self.process.pid) if loop else self.folder
         ticks = (path / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
         return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")

@@ -16,9 +16,10 @@ from starlette.datastructures import Headers
 from starlette.routing import Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from santacoder.errors import QueueFullError
 from santacoder.integrations.ray_serve.call import Call, digest_of_beginning
 from santacoder.integrations.ray_serve.relay import RefusedAgainError, Relay
-from santacoder.server.errors import ApiError, queue_full, unavailable
+from santacoder.server.errors import ApiError, of_library, unavailable
 from santacoder.server.events import event
 from santacoder.server.exchange import REQUEST_ID, ClientGoneError, Exchange
 from santacoder.server.gate import Gate
@@ -131,7 +132,7 @@ class Door:
         except asyncio.TimeoutError:
             raise unavailable("no replica took this request in time", "queue_timeout", 30) from None
         except BackPressureError:
-            raise queue_full("more requests wait for a replica than may: try again later") from None
+            raise of_library(QueueFullError("more requests wait for a replica than may: try again later")) from None
         except DeploymentUnavailableError:
             raise unavailable("there is no replica", "no_replica", 30) from None
         finally:
