@@ -25,19 +25,21 @@ import shutil
 import signal
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and tests
+
 import santacoder
+from bench.studies.server_clients import serving
 
 ROWS, COLUMNS = 50, 140
 PATIENCE = 5.0  # seconds until a key counts as one without a suggestion
@@ -147,20 +149,6 @@ def cut_text(model: santacoder.SantaCoder, tokens: int) -> tuple[list[str], list
     return lines[:middle], lines[middle : middle + 2], lines[middle + 2 :]
 
 
-@contextlib.contextmanager
-def serving(model: str) -> Iterator[int]:
-    """Run the server on a free port, and yield the port."""
-    command = [sys.executable, "-m", "santacoder", "serve", "--port", "0", "--quiet", "--model", model]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        found = re.search(r"http://127\.0\.0\.1:(\d+)$", server.stderr.readline().strip())
-        if found is None:
-            raise SystemExit("the server does not start: santacoder serve says why")
-        threading.Thread(target=server.stderr.read, daemon=True).start()
-        yield int(found[1])
-        server.terminate()
-
-
 def suggests(terminal: Terminal, line: str, old: str) -> bool:
     """Return whether a suggestion other than the old one stands behind a line."""
     return terminal.hint() not in ("", old) and terminal.shows(line)
@@ -198,7 +186,7 @@ def main() -> None:
     with santacoder.load(args.model) as model:
         before, typed, after = cut_text(model, args.tokens)
         tokens = len(model.tokenizer.encode("\n".join([*before, *after])))
-    with tempfile.TemporaryDirectory() as name, serving(args.model) as port, Relay(port) as relay:
+    with tempfile.TemporaryDirectory() as name, serving(args.model) as served, Relay(served.port) as relay:
         threading.Thread(target=relay.serve_forever, daemon=True).start()
         folder = Path(name)
         url = f"http://127.0.0.1:{relay.server_port}"
