@@ -226,7 +226,7 @@ def keystrokes(arguments: argparse.Namespace) -> dict[str, Any]:
 def cancel(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the first token of a request behind one whose client left."""
     draw = random.Random(1)
-    alone, after = [], []
+    plain, after = [], []
     with _served(arguments) as served:
         vocabulary = served.post("/tokenize", {"content": "a"})
         assert vocabulary["count"] == 1
@@ -234,7 +234,7 @@ def cancel(arguments: argparse.Namespace) -> dict[str, Any]:
             long = {**bodies(1, 1)[0], "prompt": [draw.randrange(256, 40_000) for _ in range(2000)]}
             short = request(COMPLETIONS, {**bodies(1, 1)[0], "prompt": f"# {delay}", "stream": True})
             [answer] = burst(served.port, [short])
-            alone.append(answer.first - answer.sent)
+            plain.append(answer.first - answer.sent)
             with socket.create_connection(("127.0.0.1", served.port)) as connection:
                 connection.sendall(request(COMPLETIONS, long))
                 time.sleep(delay)
@@ -242,7 +242,7 @@ def cancel(arguments: argparse.Namespace) -> dict[str, Any]:
                 left = time.perf_counter()
             [answer] = burst(served.port, [short])
             after.append(answer.first - left)
-    return {"by itself, ms": milliseconds(alone), "after a disconnect, ms": milliseconds(after)}
+    return {"by itself, ms": milliseconds(plain), "after a disconnect, ms": milliseconds(after)}
 
 
 def idle(arguments: argparse.Namespace) -> dict[str, Any]:
