@@ -26,7 +26,7 @@ from abi3info.models import PyVersion
 from elftools.elf.elffile import ELFFile
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "csrc", "pyproject.toml", "setup.py", "src")
+SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "csrc", "pyproject.toml", "setup.py", "src", "tools")
 #: Of all files in a wheel, so that equal sources give equal bytes; zip files hold no time before 1980.
 EPOCH = "1577836800"
 MOST_BYTES = 12_000_000
