@@ -116,6 +116,11 @@ class Added:
     contents: int = 0
     size: int = 0
 
+    def add(self, other: Added) -> None:
+        """Add what another run did."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 @dataclass
 class Builder:

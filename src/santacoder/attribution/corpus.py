@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from santacoder.attribution.archives import archive_files, is_archive
 from santacoder.attribution.checkout import git_origin
@@ -46,6 +46,14 @@ class Skipped:
         self.counts[reason] += 1
 
 
+class Entry(NamedTuple):
+    """A file or an archive, before it is read; `relative` is its path within its origin."""
+
+    path: str
+    relative: str
+    origin: Origin
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Paths to index.
@@ -76,12 +84,16 @@ class Corpus:
 
     def files(self) -> Iterator[SourceFile]:
         """Yield the files that can be indexed."""
+        for entry in self.entries():
+            yield from self.read(entry)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is there to be read."""
         for path in self.paths:
             if path.is_dir():
                 yield from self._folder(path.resolve())
             else:
-                origin = self.given(Origin(str(path.resolve().parent)))
-                yield from self._file(str(path), path.name, origin)
+                yield Entry(str(path), path.name, self.given(Origin(str(path.resolve().parent))))
 
     def given(self, origin: Origin) -> Origin:
         """Return an origin with what the caller says of it."""
@@ -89,8 +101,8 @@ class Corpus:
             origin = replace(origin, repository=self.repository)
         return origin.with_licence(self.licence, "given") if self.licence is not None else origin
 
-    def _folder(self, top: Path) -> Iterator[SourceFile]:
-        """Yield the files below a folder. Each checkout in it, at whatever depth, has its own origin."""
+    def _folder(self, top: Path) -> Iterator[Entry]:
+        """Yield what is below a folder. Each checkout in it, at whatever depth, has its own origin."""
         origins = {str(top): self.given(_folder_origin(top, git_origin(top) or Origin(str(top))))}
         roots = {str(top): str(top)}
         for entry in _walk(top):
@@ -106,10 +118,11 @@ class Corpus:
                     roots[entry.path] = entry.path
             else:
                 relative = entry.path[len(roots[folder].rstrip("/")) + 1 :]
-                yield from self._file(entry.path, relative, origins[folder])
+                yield Entry(entry.path, relative, origins[folder])
 
-    def _file(self, path: str, relative: str, origin: Origin) -> Iterator[SourceFile]:
+    def read(self, entry: Entry) -> Iterator[SourceFile]:
         """Yield a file, or what is in it if it is an archive."""
+        path, relative, origin = entry
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:

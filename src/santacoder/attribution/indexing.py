@@ -15,6 +15,7 @@ from santacoder.attribution.builder import Added, Builder
 from santacoder.attribution.corpus import Corpus, Skipped
 from santacoder.attribution.origins import SourceFile
 from santacoder.attribution.parquet import import_pyarrow, parquet_files
+from santacoder.attribution.ray_segments import add_by_ray
 from santacoder.attribution.state import RENAMED, State
 from santacoder.attribution.writer import open_writer
 from santacoder.errors import InvalidRequestError
@@ -40,7 +41,9 @@ def add_to_index(
     licence: str | None = None,
     renamed: bool = False,
     texts: bool = True,
-    jobs: int = 1,
+    jobs: int | None = None,
+    ray: bool = False,
+    ray_address: str | None = None,
     progress: bool | None = None,
     report: Callable[[str, str], None] = lambda path, reason: None,
 ) -> Indexed:
@@ -56,16 +59,19 @@ def add_to_index(
         licence: of all of them; None takes what their metadata says.
         renamed: whether copies with other names are to be found, too.
         texts: whether to store the texts; without them matches are not verified.
-        jobs: threads.
+        jobs: threads; on a Ray cluster, tasks at a time. None is 1, and there as many as it has CPUs.
+        ray: whether tasks of a Ray cluster read the files, which must be on each of its machines.
+        ray_address: of the cluster; see `ray_cluster`.
         progress: whether to draw a bar; None does on a terminal.
         report: called with the path and the reason of what is skipped.
 
     Raises:
         InvalidRequestError: there are no paths, a pattern matches none, or the index was made with other settings.
-        MissingPackageError: Parquet needs pyarrow.
+        MissingPackageError: Parquet needs pyarrow, or Ray is not installed.
         AttributionIndexError, OSError: see `open_writer`.
     """
-    check_integer("jobs", jobs, 1, MAX_JOBS)
+    if jobs is not None:
+        check_integer("jobs", jobs, 1, MAX_JOBS)
     tables = _matching(parquet)
     if not paths and not tables:
         raise InvalidRequestError("there is nothing to index: name a folder, an archive or a file")
@@ -79,16 +85,19 @@ def add_to_index(
     new = State(renamed=RENAMED if renamed else None, texts=texts)
     with open_writer(index, new) as writer, progress_bar(size, "bytes", progress, lines=True) as bar:
         _check_settings(index, writer.state, renamed, texts)
-        builder = Builder(writer, jobs)
+        added = Added()
 
         def advance(count: int) -> None:
             bar.update(count)
-            bar.set_postfix_str(f"{builder.added.size / 1e6 / max(time.monotonic() - began, 1e-3):.0f} MB/s", False)
+            bar.set_postfix_str(f"{added.size / 1e6 / max(time.monotonic() - began, 1e-3):.0f} MB/s", False)
 
         corpus = Corpus(tuple(paths), repository, licence, skipped, advance)
-        files: Iterator[SourceFile] = chain(corpus.files(), parquet_files(tables, corpus))
-        builder.add(files)
-    return Indexed(builder.added, skipped, time.monotonic() - began)
+        if ray:
+            add_by_ray(writer, corpus, tables, added, jobs, ray_address)
+        else:
+            files: Iterator[SourceFile] = chain(corpus.files(), parquet_files(tables, corpus))
+            Builder(writer, jobs or 1, added).add(files)
+    return Indexed(added, skipped, time.monotonic() - began)
 
 
 def _matching(patterns: Sequence[str]) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from santacoder._util.validation import printable
+from santacoder.attribution.builder import Added
 from santacoder.attribution.postings import check_bucket
 from santacoder.attribution.rows import (
     Content,
@@ -68,8 +69,7 @@ def merge_indexes(target: Path, sources: Sequence[Path]) -> None:
     with open_writer(target, new) as writer:
         for source, state in zip(sources, states, strict=True):
             _check_settings(source, state, target, writer.state)
-            _Merge(writer, source).run()
-            writer.commit()
+            add_whole(writer, source)
         merge_shards(writer, whole=True)
         writer.shrink()
 
@@ -87,10 +87,27 @@ def _shown(value: object) -> str:
     return "/".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
 
 
+def add_whole(writer: Writer, path: Path) -> Added:
+    """Add all that an index with the same settings holds, in one transaction; return what was new.
+
+    Raises:
+        AttributionIndexError, OSError: the index cannot be read.
+    """
+    merge = _Merge(writer, path)
+    merge.run()
+    writer.commit()
+    return merge.added
+
+
 class _Merge:
-    """Adds one index to another."""
+    """Adds one index to another.
+
+    Attributes:
+        added: what was new.
+    """
 
     def __init__(self, writer: Writer, path: Path) -> None:
+        self.added = Added()
         self._writer, self._path = writer, path
         self._lot_shift = writer.state.lots
         self._blocks: set[int] = set()  # of the other index, with texts that are new
@@ -131,12 +148,16 @@ class _Merge:
             target = moved
             self._blocks.add(content.block)
             add_content(self._writer.connection, moved)
+            self.added.contents += 1
             state = self._writer.state
             state.contents += 1
             state.size += content.size
             state.lexemes += content.lexemes
         for place in places:
-            self._writer.add_place(Place(place.origin, place.path, target.id))
+            if self._writer.add_place(Place(place.origin, place.path, target.id)):
+                self.added.files += 1
+            else:
+                self.added.unchanged += 1
 
     def _copy_blocks(self, source: sqlite3.Connection) -> None:
         shift = self._lot_shift << 32

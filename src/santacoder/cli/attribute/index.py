@@ -21,7 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-text", action="store_true", help="store no texts, only hashes: matches cannot be verified"
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of threads (default: 1)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="number of threads (default: 1); of Ray's tasks (default: of CPUs)",
+    )
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="where files are read (default: %(default)s)"
+    )
+    parser.add_argument("--ray-address", metavar="ADDRESS", help="address of a Ray cluster (default: start one here)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
         renamed=args.renamed,
         texts=not args.no_text,
         jobs=args.jobs,
+        ray=args.engine == "ray",
+        ray_address=args.ray_address,
         report=lambda path, reason: print(options.escaped(f"skipped {path}: {reason}"), file=sys.stderr),
     )
     added = done.added
