@@ -22,6 +22,7 @@ from santacoder.attribution.ray_segments import Part, build_segment, parts
 from santacoder.attribution.state import State
 from santacoder.errors import InvalidRequestError
 from tests.support.attribution_corpus import code, write_corpus
+from tests.support.stack_tables import stack, write_stack
 from tests.support.waiting import HANG
 
 FILES = {f"{'abc'[seed % 3]}/m{seed}.py": code(seed) for seed in range(60)}
@@ -88,7 +89,7 @@ def test_a_file_that_a_machine_does_not_have(corpus: Path) -> None:
 
 
 # These tests are not about resources that Ray itself leaves open.
-pytest_ray = [
+RAY_ITSELF = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -97,7 +98,7 @@ pytest_ray = [
 
 
 class TestOnACluster:
-    pytestmark = pytest_ray
+    pytestmark = RAY_ITSELF
 
     @pytest.mark.parametrize("renamed", [False, True])
     def test_the_same_answers(self, tmp_path: Path, corpus: Path, cluster: Any, renamed: bool) -> None:
@@ -123,6 +124,18 @@ class TestOnACluster:
         with AttributionIndex.open(index) as opened:
             assert opened.find(code(200))
             assert not opened.find(FILES["a/m0.py"])
+
+    def test_parquet(self, tmp_path: Path, cluster: Any) -> None:
+        for number in range(3):
+            write_stack(tmp_path / f"{number}.parquet", stack([code(10 * number + row) for row in range(4)]))
+        found: list[list[Any]] = []
+        for name, ray in (("local", False), ("ray", True)):
+            index = tmp_path / f"{name}.scidx"
+            done = add_to_index(index, [], [f"{tmp_path}/*.parquet"], ray=ray)
+            with AttributionIndex.open(index) as opened:
+                found.append([done.added, *(opened.find(code(10 * number + 3)) for number in range(3))])
+        assert found[0] == found[1]
+        assert found[0][0].unchanged == 0
 
     def test_a_killed_worker(self, tmp_path: Path, corpus: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its segment is built again, by another one."""
