@@ -18,6 +18,7 @@ from santacoder.attribution import ray_segments
 from santacoder.attribution.corpus import Corpus
 from santacoder.attribution.index import AttributionIndex
 from santacoder.attribution.indexing import Indexed, add_to_index
+from santacoder.attribution.parquet import Table
 from santacoder.attribution.ray_segments import Part, build_segment, parts
 from santacoder.attribution.state import State
 from santacoder.errors import InvalidRequestError
@@ -70,21 +71,34 @@ def answers(path: Path) -> list[Any]:
 def test_parts_follow_from_the_corpus(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [*Corpus((corpus,)).entries()]
     assert len(entries) == len(FILES) + 4
-    found = [*parts(Corpus((corpus,)), [Path("t.parquet")])]
+    found = [*parts(Corpus((corpus,)), [])]
     assert [entry for part in found for entry in part.entries] == entries
-    assert [len(part.entries) for part in found] == [7] * 9 + [1, 0]
-    assert found[-1].tables == [Path.cwd() / "t.parquet"]
+    assert [len(part.entries) for part in found] == [7] * 9 + [1]
     monkeypatch.setattr(ray_segments, "LOT_BYTES", 5000)
     small = [*parts(Corpus((corpus,)), [])]
     assert [entry for part in small for entry in part.entries] == entries
-    assert all(Part(part.entries[:-1]).size < 5000 <= part.size for part in small[:-1])
+    last = [Path(part.entries[-1].path).lstat().st_size for part in small]
+    assert all(part.size - more < 5000 <= part.size for part, more in zip(small[:-1], last[:-1], strict=True))
+
+
+def test_parts_of_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole row groups; a damaged table is a part, so that a task reports it."""
+    write_stack(tmp_path / "a.parquet", stack([code(seed) for seed in range(10)]))
+    (tmp_path / "b.parquet").write_bytes(b"PAR1")
+    for size, groups in ((1, [(0,), (1,), (2,), (3,), (4,)]), (1 << 20, [(0, 1, 2, 3, 4)])):
+        monkeypatch.setattr(ray_segments, "LOT_BYTES", size)
+        found = [*parts(Corpus(()), [tmp_path / "a.parquet", tmp_path / "b.parquet"])]
+        assert [table for part in found for table in part.tables] == [
+            *(Table(tmp_path / "a.parquet", each) for each in groups),
+            Table(tmp_path / "b.parquet"),
+        ]
 
 
 def test_a_file_that_a_machine_does_not_have(corpus: Path) -> None:
     [entry, *_] = Corpus((corpus,)).entries()
     gone = entry._replace(path=str(corpus / "gone.py"))
     with pytest.raises(InvalidRequestError) as caught:
-        build_segment(Part([gone]), None, None, State())
+        build_segment(Part(0, [gone]), None, None, State())
     assert str(caught.value) == f"{gone.path} is not on every machine of the cluster"
 
 
@@ -125,8 +139,9 @@ class TestOnACluster:
             assert opened.find(code(200))
             assert not opened.find(FILES["a/m0.py"])
 
-    def test_parquet(self, tmp_path: Path, cluster: Any) -> None:
+    def test_parquet(self, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(3):
+            monkeypatch.setattr(ray_segments, "LOT_BYTES", 1)
             write_stack(tmp_path / f"{number}.parquet", stack([code(10 * number + row) for row in range(4)]))
         found: list[list[Any]] = []
         for name, ray in (("local", False), ("ray", True)):

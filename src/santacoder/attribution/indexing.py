@@ -14,7 +14,7 @@ from santacoder._util.validation import check_integer, printable
 from santacoder.attribution.builder import Added, Builder
 from santacoder.attribution.corpus import Corpus, Skipped
 from santacoder.attribution.origins import SourceFile
-from santacoder.attribution.parquet import import_pyarrow, parquet_files
+from santacoder.attribution.parquet import Table, import_pyarrow, parquet_files
 from santacoder.attribution.ray_segments import add_by_ray
 from santacoder.attribution.state import RENAMED, State
 from santacoder.attribution.writer import open_writer
@@ -95,7 +95,7 @@ def add_to_index(
         if ray:
             add_by_ray(writer, corpus, tables, added, jobs, ray_address)
         else:
-            files: Iterator[SourceFile] = chain(corpus.files(), parquet_files(tables, corpus))
+            files: Iterator[SourceFile] = chain(corpus.files(), parquet_files([*map(Table, tables)], corpus))
             Builder(writer, jobs or 1, added).add(files)
     return Indexed(added, skipped, time.monotonic() - began)
 

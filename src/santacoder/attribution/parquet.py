@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from santacoder.attribution.corpus import Corpus
 from santacoder.attribution.origins import Origin, SourceFile
@@ -36,23 +36,56 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
-def parquet_files(paths: list[Path], corpus: Corpus) -> Iterator[SourceFile]:
+class Table(NamedTuple):
+    """A Parquet file, or some of its row groups."""
+
+    path: Path
+    groups: tuple[int, ...] | None = None
+
+
+def split_table(path: Path, size: int) -> Iterator[tuple[Table, int]]:
+    """Yield parts of a Parquet file of about `size` bytes, each with what it has on the disk.
+
+    A damaged file is one part.
+    """
+    pyarrow = import_pyarrow()
+    from pyarrow import parquet
+
+    try:
+        on_disk = path.stat().st_size
+        with parquet.ParquetFile(path) as file:
+            sizes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
+    except (pyarrow.ArrowException, OSError):
+        yield Table(path), 0
+        return
+    groups: list[int] = []
+    of_part = 0
+    for group, more in enumerate(sizes):
+        if groups and of_part + more > size:
+            yield Table(path, (*groups,)), on_disk * of_part // sum(sizes)
+            groups, of_part = [], 0
+        groups.append(group)
+        of_part += more
+    yield Table(path, (*groups,)), on_disk * of_part // max(sum(sizes), 1)
+
+
+def parquet_files(tables: Sequence[Table], corpus: Corpus) -> Iterator[SourceFile]:
     """Yield the files in Parquet files; rows that cannot be taken are counted by the corpus.
 
     Raises:
         MissingPackageError: pyarrow is not installed.
         InvalidRequestError: a Parquet file lacks the columns.
     """
-    if not paths:
+    if not tables:
         return
     pyarrow = import_pyarrow()
     from pyarrow import parquet
 
-    for path in paths:
+    for path, groups in tables:
         try:
             with parquet.ParquetFile(path) as file:
                 names = _names(path, file.schema_arrow.names)
-                for batch in file.iter_batches(ROWS, columns=list(names.values())):
+                for batch in file.iter_batches(ROWS, row_groups=groups, columns=list(names.values())):
                     columns = {what: batch.column(name).to_pylist() for what, name in names.items()}
                     for row in range(batch.num_rows):
                         yield from _file(path, {what: column[row] for what, column in columns.items()}, corpus)

@@ -19,7 +19,7 @@ from santacoder._util.validation import printable
 from santacoder.attribution.builder import LOT_BYTES, MOST_SHARDS, Added, Builder
 from santacoder.attribution.corpus import Corpus, Entry, Skipped
 from santacoder.attribution.maintenance import add_whole
-from santacoder.attribution.parquet import parquet_files
+from santacoder.attribution.parquet import Table, parquet_files, split_table
 from santacoder.attribution.shards import merge_shards
 from santacoder.attribution.state import State
 from santacoder.attribution.writer import Writer, open_writer
@@ -31,15 +31,15 @@ MOST_ENTRIES: Final = 100_000  # of a part
 
 @dataclass(frozen=True)
 class Part:
-    """What one task reads: files and archives, or a table."""
+    """What one task reads: files and archives, or a table.
 
+    Attributes:
+        size: their bytes on the disk.
+    """
+
+    size: int
     entries: Sequence[Entry] = ()
-    tables: Sequence[Path] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes on the disk."""
-        return sum(map(_size, (*(entry.path for entry in self.entries), *map(str, self.tables))))
+    tables: Sequence[Table] = ()
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,13 @@ def parts(corpus: Corpus, tables: Sequence[Path]) -> Iterator[Part]:
         entries.append(absolute)
         size += _size(entry.path)
         if size >= LOT_BYTES or len(entries) >= MOST_ENTRIES:
-            yield Part(entries)
+            yield Part(size, entries)
             entries, size = [], 0
     if entries:
-        yield Part(entries)
-    for table in tables:
-        yield Part(tables=[table.absolute()])
+        yield Part(size, entries)
+    for path in tables:
+        for table, size in split_table(path.absolute(), LOT_BYTES):
+            yield Part(size, tables=[table])
 
 
 def build_segment(part: Part, repository: str | None, licence: str | None, new: State) -> Segment:
@@ -122,7 +123,7 @@ def build_segment(part: Part, repository: str | None, licence: str | None, new: 
     Raises:
         InvalidRequestError: a file is missing on this machine.
     """
-    for path in (*(entry.path for entry in part.entries), *map(str, part.tables)):
+    for path in (*(entry.path for entry in part.entries), *(str(table.path) for table in part.tables)):
         if not os.path.lexists(path):
             raise InvalidRequestError(f"{printable(path)} is not on every machine of the cluster")
     reports: list[tuple[str, str]] = []
@@ -133,7 +134,7 @@ def build_segment(part: Part, repository: str | None, licence: str | None, new: 
         with open_writer(index, new) as writer:
             builder = Builder(writer)
             files = chain.from_iterable(map(corpus.read, part.entries))
-            builder.add(chain(files, parquet_files([*part.tables], corpus)))
+            builder.add(chain(files, parquet_files(part.tables, corpus)))
         return Segment(index.read_bytes(), builder.added.size, builder.added.short, dict(skipped.counts), reports)
 
 
