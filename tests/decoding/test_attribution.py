@@ -13,6 +13,7 @@ import santacoder
 from santacoder.attribution.generated import EnclosingText
 from santacoder.attribution.index import AttributionIndex
 from santacoder.attribution.lexemes import split
+from santacoder.requests import check_request, new_sequences, sampling_params
 from santacoder.sources.packaged import packaged_model
 from tests.support.attribution_corpus import make_index
 
@@ -186,6 +187,16 @@ def test_damaged_index(model: santacoder.SantaCoder, plain: santacoder.Completio
     with pytest.raises(santacoder.InvalidRequestError, match="is closed"):
         model.complete(PROMPT, **keywords)
     assert model.complete(PROMPT, **OPTIONS).text == plain.text
+
+
+def test_an_index_is_closed_when_a_deadline_comes(model: santacoder.SantaCoder, tmp_path: Path) -> None:
+    """The request has the error: raised where it ends, others would get it."""
+    with index_of(PROMPT * 9, tmp_path) as closed:
+        params = sampling_params({"attribution": closed})
+    [sequence] = new_sequences(check_request(model.tokenizer, model.context, PROMPT, params))
+    sequence.expire()
+    with pytest.raises(santacoder.InvalidRequestError, match="is closed"):
+        sequence.completion()
 
 
 def test_bad_options(model: santacoder.SantaCoder, index: AttributionIndex) -> None:

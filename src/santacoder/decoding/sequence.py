@@ -283,10 +283,16 @@ class Sequence:
         return self.time_left < 0
 
     def expire(self) -> None:
-        """End with the text so far."""
+        """End with the text so far, or with the error of looking it up in an index."""
+        try:
+            self._end_early()
+        except SantaCoderError as error:
+            self.error = error
+
+    def _end_early(self) -> None:
         if self.stale and self._sampler is not None:
             self.restore()
-            if self.finish_reason is not None:
+            if self.ended:
                 return
         text = self._stream.finish(cut_off=True)
         self._emit(text, self._stop_reason if self._stream.stopped else "deadline")
@@ -458,14 +464,20 @@ class Sequence:
         self._skip = sum(len(piece.text) for piece in self.pieces)  # characters in pieces
 
     def restore(self) -> None:
-        """Bring sampler and text stream back in line with the tokens, after an interruption between the two."""
+        """Bring sampler and text stream back in line with the tokens, after an interruption between the two.
+
+        Where the text cannot be looked up in an index again, that is the error that ends it.
+        """
         tokens = self.tokens
         self._generated = self._chosen = 0
-        self._begin_text()
-        self._sampler = self._new_sampler()
-        for token in tokens:
-            self.sampler.follow(token)
-            self._accept(token)
+        try:
+            self._begin_text()
+            self._sampler = self._new_sampler()
+            for token in tokens:
+                self.sampler.follow(token)
+                self._accept(token)
+        except SantaCoderError as error:
+            self.error = error
         self.stale = False
 
     # What callers get.
