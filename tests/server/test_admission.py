@@ -26,12 +26,12 @@ def test_a_place_counts_until_it_is_left() -> None:
         places = [admission.enter(model) for _ in range(3)]
         with pytest.raises(QueueFullError, match="4 samples run or wait already"):
             admission.enter(model)
-        places[0].leave()  # its sample is in the queue now, which is looked at again when the loop goes on
+        places[0].leave(queued=True)  # its sample is in the queue now, which is looked at again when the loop goes on
         with pytest.raises(QueueFullError, match="4 samples"):
             admission.enter(model)
         await asyncio.sleep(0)
         admission.enter(model)
-        places[0].leave()
+        places[0].leave()  # it has no place any more
         with pytest.raises(QueueFullError, match="4 samples"):
             admission.enter(model)
 

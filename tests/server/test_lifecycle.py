@@ -184,6 +184,22 @@ def test_requests_that_come_at_once_are_counted_before_they_wait(own: SantaCoder
         assert server.good()
 
 
+def test_a_body_that_has_not_come_keeps_nobody_out(own: SantaCoder) -> None:
+    with serving(own, Settings(max_running=1, max_queue=1, drain=5)) as server:
+        data = json.dumps(GOOD).encode()
+        slow = [server.connect() for _ in range(2)]
+        for connection, part in zip(slow, (b"", data[:9]), strict=True):
+            connection.sendall(POST.format(len(data), "").encode() + part)
+        wait_for(lambda: server.post("/v1/completions", GOOD).status == 200)  # long before their time is over
+        good = server.good()
+        slow[1].sendall(data[9:])
+        answer = slow[1].recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["choices"] == good
+        for connection in slow:
+            connection.close()
+
+
 def test_a_request_larger_than_an_empty_queue(own: SantaCoder) -> None:
     with serving(own, Settings(max_running=2, max_queue=1)) as server:
         reply = server.post("/v1/completions", {**GOOD, "n": 8})

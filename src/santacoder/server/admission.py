@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -96,11 +97,11 @@ class Place:
         self._admission._coming += samples - self._samples
         self._samples = samples
 
-    def leave(self) -> None:
-        """Give the place up: right before the samples are queued, or when there are none to come."""
+    def leave(self, queued: bool = False) -> None:
+        """Give the place up: right before the samples are `queued`, or when there are none to come for now."""
         admission = self._admission
         admission._coming -= self._samples
-        if admission._queued is not None:
+        if queued and admission._queued is not None:
             admission._queued += self._samples
         self._samples = 0
 
@@ -118,10 +119,16 @@ class Entrance:
         service = scope["app"].state.service
         admission: Admission = service.admission
         place = scope[PLACE] = admission.enter(service.model)
+        asks_first = "expect" in Headers(scope=scope)  # and sends nothing until the body is received
+        messages = [] if asks_first else [asyncio.ensure_future(receive())]
         try:
             await admission.turn()
-            await self._app(scope, receive, send)
+            if not messages or not messages[0].done() or messages[0].result().get("more_body"):
+                place.leave()  # a body that is still to come keeps nobody out
+            await self._app(scope, lambda: messages.pop() if messages else receive(), send)
         finally:
+            for message in messages:
+                message.cancel()
             place.leave()
 
 

@@ -146,7 +146,7 @@ class Work:
         prepared = await self._ask.prepare(self.model)
         self._rows = prepared.rows
         self._service.samples[self._task] = [*prepared]
-        self.place.leave()
+        self.place.leave(queued=True)
         return prepared
 
     def note(self, piece: Piece) -> None:
