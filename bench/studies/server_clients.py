@@ -136,7 +136,7 @@ class Answer:
 
     Attributes:
         sent: before the connection was opened.
-        first: when the first bytes of the body came, or the head.
+        first: when the first bytes of the body came.
         ended: when all was there.
     """
 
@@ -195,7 +195,7 @@ def burst(port: int, requests: Sequence[bytes]) -> list[Answer]:
                 now = time.perf_counter()
                 if data:
                     answer.data += data
-                    if not answer.first and not answer.data.endswith(b"\r\n\r\n"):
+                    if not answer.first and answer.data.partition(b"\r\n\r\n")[2]:
                         answer.first = now
                 else:
                     answer.ended = now
