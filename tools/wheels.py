@@ -119,6 +119,7 @@ def build(target: Target, out: Path) -> Path:
             shutil.copy(ROOT / "tools" / "windows" / "pyconfig.h", windows)
             compiler.append(f"-I{windows}")
             link.append(f"-L{_import_library(windows)}")
+            link.append(f"-Wl,--out-implib,{windows / 'native.lib'}")  # else it is made in the package
         environment = {
             **os.environ,
             "SOURCE_DATE_EPOCH": EPOCH,
@@ -174,8 +175,11 @@ def check(wheel: Path, target: Target) -> None:
         shutil.unpack_archive(wheel, folder, "zip")
         module = "_native.pyd" if target.host.startswith("win") else "_native.abi3.so"
         extension = Path(folder, "santacoder", module)
-        if not extension.is_file():
-            raise SystemExit(f"{wheel.name}: there is no {module}")
+        binaries = [
+            path.name for pattern in ("*.so", "*.pyd", "*.dll", "*.lib") for path in Path(folder).rglob(pattern)
+        ]
+        if binaries != [module]:
+            raise SystemExit(f"{wheel.name} holds {', '.join(binaries) or 'no extension'}, not just {module}")
         if target.needs:
             check_elf(extension, target.needs)
 

@@ -49,9 +49,9 @@ INLINE void find_scales(const float *x, size_t stride, int groups, block_scales 
     memcpy(&largest, &most, sizeof largest);
     /* Scales of weights are multiples of 2^-24 and, with this threshold, those of activations of 2^-103. So no sum of a
      * linear layer underflows to -0, where adding -0 or 0 would make a difference. Also, 1/scale is finite. */
-    out->scale = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * SC_FACTOR);
+    out->scale = most >= 0x7F800000 ? NAN : largest < 1e-20f ? 0 : largest / (127.0f * (float)SC_FACTOR);
     /* NaN, where the scale is 0, becomes 1: conversion must be defined. */
-    const f32x16 fit = f32_mul(f32_from_bits(bits), f32_set1(SC_FACTOR / largest));
+    const f32x16 fit = f32_mul(f32_from_bits(bits), f32_set1((float)SC_FACTOR / largest));
     const f32x16 wanted = f32_min(f32_max(fit, f32_set1(1)), f32_set1(SC_FACTOR));
     const f32x16 near = f32_from_i32(i32_from_f32(wanted));
     const f32x16 factors = f32_select_lt(near, wanted, f32_add(near, f32_set1(1)), near);
