@@ -52,10 +52,10 @@ typedef struct {
 /* Begins a text. */
 void sc_begin_following(sc_follower *f, const sc_winnowing *how);
 
-/* Reads lexemes from byte `at` of a part of the text, whose words before have all been read: pauses after one that makes
- * its window choose a gram, or with which `due` becomes 0. The word at the end is read only if the text has `ended`:
- * it may go on. Returns the end of the lexeme after which it paused, or else where the word begins, or `size`. A text
- * of less than a window has no choices yet. */
+/* Reads lexemes from byte `at` of a part of the text, whose words before have all been read: pauses after one that
+ * makes its window choose a gram, or with which `due` becomes 0. The word at the end is read only if the text has
+ * `ended`: it may go on. Returns the end of the lexeme after which it paused, or else where the word begins, or `size`.
+ * A text of less than a window has no choices yet. */
 size_t sc_follow(sc_follower *f, const uint8_t *text, size_t size, size_t at, int ended);
 
 /* Lexemes around a[i] and b[j] that are the same in both: returns how many, and writes how many of them come before.
