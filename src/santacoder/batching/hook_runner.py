@@ -39,7 +39,8 @@ class HookRunner:
         self._guard = threading.Lock()  # taken by its own methods: those of the condition are Python
         self._bell = threading.Condition(self._guard)
         self._queue = deque[Sequence]()
-        self._idle = 0  # threads that wait for the bell, or are about to
+        # Changed by the threads for hooks only: others may be interrupted.
+        self._idle = 0  # threads that wait for the bell
         self._watching = 0  # those of them that wait for a hook to be slow
         self._asking = 0  # threads that ask a hook
         self._asked = 0.0  # when the last of them began
@@ -101,28 +102,15 @@ class HookRunner:
             self._queue.append(sequence)
             starts = self._call_thread()
         if starts:
-            self._start_thread()
+            _thread.start_new_thread(self._run, ())  # an interruption of threading's own, in Python, breaks its locks
 
     def _call_thread(self) -> bool:
-        """See, with the guard held, that a thread looks after the queue; return whether one has to be started for it.
-
-        That one counts as idle from now on.
-        """
+        """See, with the guard held, that a thread looks after the queue; return whether one has to be started."""
         if not self._queue or (self._asking and self._watching):
             return False
         if self._idle:
             self._bell.notify()
-            return False
-        self._idle += 1
-        return True
-
-    def _start_thread(self) -> None:
-        try:
-            _thread.start_new_thread(self._run, ())  # an interruption of threading's own, in Python, breaks its locks
-        except BaseException:
-            with self._guard:
-                self._idle -= 1
-            raise
+        return not self._idle
 
     def _run(self) -> None:
         while True:
@@ -133,7 +121,7 @@ class HookRunner:
                 starts = self._call_thread()
             if starts:
                 with suppress(RuntimeError):  # no thread is to be had: this one asks them all, in turn
-                    self._start_thread()
+                    _thread.start_new_thread(self._run, ())
             try:
                 if self._take(sequence):
                     self.ask(sequence)
@@ -141,7 +129,6 @@ class HookRunner:
                 self._fail(sequence, error)
             with self._guard:
                 self._asking -= 1
-                self._idle += 1
             del sequence  # its memory, while the thread waits
 
     def _next(self) -> Sequence | None:
@@ -150,6 +137,7 @@ class HookRunner:
         Threads that ask at the same time only take the interpreter from each other. So one asks as long as hooks
         answer soon, and another joins when one does not.
         """
+        self._idle += 1
         while not (self._queue and (not self._asking or monotonic() >= self._asked + SLOW)):
             if self._queue:
                 self._watching += 1
