@@ -29,7 +29,10 @@ FOR_EVER = "import time\ntime.sleep(1e6)"
 GOOD = "import math, collections\nassert math.gcd(12, 18) == 6\nprint('x' * 1000)"
 
 #: Finds the descriptor that the verdict goes to.
-EVERY_FILE = "import os\nfd = next(fd for fd in range(3, 60) if os.path.exists(f'/proc/self/fd/{fd}'))\n"
+EVERY_FILE = (
+    "import os, stat\nfiles = [fd for fd in range(3, 60) if os.path.exists(f'/proc/self/fd/{fd}')]\n"
+    "fd = next(fd for fd in files if stat.S_ISFIFO(os.fstat(fd).st_mode))\n"
+)
 
 #: Bounded imitations: each would end by itself, and touches nothing but FOLDER.
 HOSTILE = {
