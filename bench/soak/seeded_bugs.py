@@ -162,7 +162,7 @@ BUGS = (
     Bug(
         "a token is drawn from logits without a number",
         "csrc/sampling.c",
-        "if (max == -INFINITY) return -1;",
+        "if (max == -INFINITY) return 0;",
         "",
         ("tests/decoding/test_sampler.py", "tests/process/test_changing_files.py"),
     ),

@@ -30,9 +30,11 @@ FORBIDDEN_MODULES = {
     "http",
     "socket",
 }
-#: Modules that run a model's programs, isolated, only with `santacoder eval ... --allow-code-execution`; and those of
-#: the server, for the names of states, the parts of URLs, and the socket that `santacoder serve` listens on.
+#: Modules that run a model's programs, isolated, only with `santacoder eval ... --allow-code-execution`; those of
+#: the server, for the names of states, the parts of URLs, and the socket that `santacoder serve` listens on; and
+#: one that writes addresses.
 ALLOWED = {
+    "attribution/report.py": {"import urllib"},
     "harness/sandbox/runner.py": {"import subprocess"},
     "harness/sandbox/child.py": {"call exec", "call compile"},
     "server/exchange.py": {"import urllib"},

@@ -48,26 +48,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"santacoder: {_one_line(message)} (see {self.prog} --help)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+def main(argv: Sequence[str] | None = None, make: Callable[[], argparse.ArgumentParser] | None = None) -> int:
+    """Run the command line, or another one whose parser `make` makes.
 
     Args:
         argv: the arguments after the program's name; None takes the process's own.
+        make: makes the parser; its `run` is called with the arguments.
 
     Returns:
         The exit status: 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
     """
-    words = _as_options(sys.argv[1:] if argv is None else argv)
-    return run_parser(lambda: make_parser(words), words)
-
-
-def run_parser(make: Callable[[], argparse.ArgumentParser], words: Sequence[str]) -> int:
-    """Run the function `run` of a parser's arguments, and report what goes wrong in one line; see `main`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if make is None:
+        words = _as_options(words)
     args = argparse.Namespace()
     try:
         _check_streams()
         try:
-            make().parse_args(words, args)
+            (make_parser(words) if make is None else make()).parse_args(words, args)
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 args.run(args)

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from santacoder import cli
 from santacoder._util.ray_cluster import ray_cluster
 from santacoder._util.validation import check_integer
-from santacoder.cli import Parser, options, run_parser
+from santacoder.cli import Parser, options
 from santacoder.cli.serve import add_arguments, address, read_settings
 from santacoder.cli.stopping import orderly
 from santacoder.engine.cpus import default_threads
@@ -32,7 +33,7 @@ many. On SIGTERM or Ctrl-C, requests that run have --drain seconds to end.
 
 def main(words: Sequence[str]) -> int:
     """Run the command line, and return the exit status."""
-    return run_parser(make_parser, words)
+    return cli.main(words, make_parser)
 
 
 def make_parser() -> argparse.ArgumentParser:
