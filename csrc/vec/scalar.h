@@ -147,9 +147,9 @@ static inline f32x16 f32_add(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] + y.v[i
 static inline f32x16 f32_sub(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] - y.v[i]); }
 static inline f32x16 f32_mul(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] * y.v[i]); }
 static inline f32x16 f32_div(f32x16 x, f32x16 y) { LANES_(f32x16, x.v[i] / y.v[i]); }
-/* x*y + z rounded once, by an instruction if there is one. The fmaf of some C libraries rounds twice. Here the product is
- * exact in double. Its sum with z is rounded to odd (Boldo and Melquiond, 2008), so that rounding it to float gives what
- * one rounding would. */
+/* x*y + z rounded once, by an instruction if there is one. The fmaf of some C libraries rounds twice. Here the product
+ * is exact in double. Its sum with z is rounded to odd (Boldo and Melquiond, 2008), so that rounding it to float gives
+ * what one rounding would. */
 static inline float fma_(float x, float y, float z)
 {
 #if defined __FP_FAST_FMAF

@@ -104,7 +104,7 @@ def test_options_are_those_of_complete() -> None:
     fields = set(llm_plugin.Model.Options.model_fields)
     others = {
         "logit_bias", "logprobs", "prompt_logprobs", "any_token", "lookup", "stop_tokens", "logits_processor",
-        "stopping",
+        "stopping", "attribution", "on_match", "match_length",
     }  # fmt: skip
     assert fields == {*santacoder.SamplingOptions.__annotations__, *llm_plugin._MODEL_FIELDS} - others
 

@@ -327,8 +327,8 @@ static void check_arithmetic(int fill)
     end();
 }
 
-/* A product half way between two floats, odd * 2^scale with 25 bits, and an addend that is lost in a double sum. Rounding
- * twice, to double and to float, goes to the even neighbour, whatever the addend's sign. */
+/* A product half way between two floats, odd * 2^scale with 25 bits, and an addend that is lost in a double sum.
+ * Rounding twice, to double and to float, goes to the even neighbour, whatever the addend's sign. */
 static void check_fma_ties(void)
 {
     floats16 x, y, z, expected;
@@ -338,7 +338,8 @@ static void check_fma_ties(void)
         const int below = i & 1, left = random_int(-40, 40), right = random_int(-40, 40);
         x.v[i] = ldexpf((float)a, left);
         y.v[i] = ldexpf((float)(b * sign), right);
-        z.v[i] = ldexpf((float)(below ? -sign : sign) * (1 + (float)(random_bits() >> 9) * 0x1p-23f), left + right - random_int(31, 44));
+        const float addend = 1 + (float)(random_bits() >> 9) * 0x1p-23f;
+        z.v[i] = ldexpf((float)(below ? -sign : sign) * addend, left + right - random_int(31, 44));
         expected.v[i] = ldexpf((float)((a * b + (below ? -1 : 1)) * sign), left + right);
     }
     expect_floats("f32_fma", f32_fma(f32_load(x.v), f32_load(y.v), f32_load(z.v)), expected.v);
