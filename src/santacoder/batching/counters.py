@@ -24,7 +24,7 @@ class Counters:
         prompt_tokens: tokens of prompts that were run.
         cached_tokens: tokens of prompts that a cache held.
         generated_tokens: tokens that were generated.
-        generating_rows: rows of steps that generated: fewer than tokens where samples share some
+        generating_rows: rows of steps that generated: fewer than tokens where samples share some.
         prompt_seconds: time that prompts took: of each step the share of their rows.
         generated_seconds: time that generation took, likewise.
         prompt_speed: tokens of prompts per second in the last steps with 64 or more of them; None before the first.

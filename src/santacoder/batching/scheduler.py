@@ -407,6 +407,8 @@ class Scheduler(Generic[E]):
 
     def _admit(self, engine: StepRunner) -> None:
         """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
+        if not self._calls:
+            return
         gone = set(map(id, self._running))  # started or ended
         changed: dict[Call, None] = {}
         skipped, most = 0, self._limits.max_samples
