@@ -43,6 +43,7 @@ from bench.studies.server_clients import serving
 
 ROWS, COLUMNS = 50, 140
 PATIENCE = 5.0  # seconds until a key counts as one without a suggestion
+READING = 60.0  # seconds until the first suggestion, for which the whole text is read
 HINT = "ff772f"  # the color of suggestions in llama.vim
 SETTINGS = """\
 set nocompatible noswapfile nobackup shortmess+=IF noshowmode laststatus=0 noruler termguicolors t_RV= t_RS= t_RB= t_RF=
@@ -155,19 +156,19 @@ def suggests(terminal: Terminal, line: str, old: str) -> bool:
 
 
 def press_keys(terminal: Terminal, relay: Relay, text: str, pause: float) -> dict[str, list[float]]:
-    """Type a text, and return the milliseconds to each suggestion: the first, the server's and the plugin's."""
-    times: dict[str, list[float]] = {"first": [], "server": [], "plugin": []}
+    """Type a text, and return the milliseconds to each suggestion by its source, and the waits in vain."""
+    times: dict[str, list[float]] = {"first": [], "server": [], "plugin": [], "nobody": []}
     typed = ""
     for key in text:
         typed = (typed + key).rsplit("\n", 1)[-1]
         shown, asked, line = terminal.hint(), len(relay.lines), typed
         start = time.perf_counter()
         terminal.type("\r" if key == "\n" else key)
-        came = terminal.wait(PATIENCE, partial(suggests, terminal, line, shown))
+        patience = PATIENCE if times["first"] else READING
+        came = terminal.wait(patience, partial(suggests, terminal, line, shown))
         spent = 1000 * (time.perf_counter() - start)
         kind = "server" if any(each.strip() == line.strip() for each in relay.lines[asked:]) else "plugin"
-        if came:
-            times[kind if times["first"] else "first"].append(spent)
+        times[("first" if not times["first"] else kind) if came else "nobody"].append(spent)
         terminal.wait(pause)
     return times
 
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--plugin", required=True, type=Path, help="a clone of llama.vim")
     parser.add_argument("--editor", default="vim", help="vim or nvim (default: vim)")
     parser.add_argument("--tokens", type=int, default=1500, help="of the file (default: 1500)")
+    parser.add_argument("--keys", type=int, help="typed at most (default: two lines)")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds after a suggestion shows (default: 0.2)")
     args = parser.parse_args()
     if shutil.which(args.editor) is None:
@@ -186,6 +188,7 @@ def main() -> None:
     with santacoder.load(args.model) as model:
         before, typed, after = cut_text(model, args.tokens)
         tokens = len(model.tokenizer.encode("\n".join([*before, *after])))
+    text = "\n".join(typed)[: args.keys]
     with tempfile.TemporaryDirectory() as name, serving(args.model) as served, Relay(served.port) as relay:
         threading.Thread(target=relay.serve_forever, daemon=True).start()
         folder = Path(name)
@@ -197,11 +200,11 @@ def main() -> None:
             terminal.wait(1.5)
             terminal.type(f"\r{len(before) + 1}Gzti")
             terminal.wait(0.5)
-            times = press_keys(terminal, relay, "\n".join(typed), args.pause)
+            times = press_keys(terminal, relay, text, args.pause)
         finally:
             terminal.close()
             relay.shutdown()
-    print(f"{args.editor}, a file of {tokens} tokens, {sum(map(len, typed))} keys; milliseconds from key to suggestion")
+    print(f"{args.editor}, a file of {tokens} tokens, {len(text)} keys; milliseconds from key to suggestion")
     for kind, found in times.items():
         if found:
             tenth = sorted(found)[int(0.9 * len(found))]
