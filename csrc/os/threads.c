@@ -19,7 +19,11 @@
  * Waiting. A thread that finds no unit spins on `news`, a cache line that changes once per phase. It yields at once if
  * a team-mate was last seen on this CPU, since that one may hold the awaited unit. It sleeps after half a millisecond:
  * by then the unit's holder is not running. A thread that has had its CPU for 1.5 milliseconds yields while it holds
- * nothing, so that, beside another process, its time slice ends there and not within a unit. */
+ * nothing, so that, beside another process, its time slice ends there and not within a unit. That costs a part of its
+ * share: the other process runs until the next tick, and Linux 6.18 charges the yield as a whole slice. It pays while a
+ * team-mate has a CPU to itself, and would wait for the unit. If all others lose their CPUs when they yield, a thread
+ * keeps its own, and yields only now and then to see whether it still loses it: such threads come to run together,
+ * since the one that waits soon sleeps, and runs at once when it is woken. */
 #include "threads.h"
 
 #include <stdatomic.h>
@@ -35,6 +39,9 @@ enum {
     SPIN_WITHIN = 500,    /* microseconds to spin within a job: longer than any wait for a running thread */
     SPIN_BETWEEN = 150,   /* between jobs: long enough for Python to choose a token */
     SPINS_PER_LOOK = 16,  /* pauses between two checks of the clock and of the others' CPUs */
+    LOST = 200,           /* microseconds after which a yield has let another process run */
+    SURE = 3,             /* yields that lose no CPU until it counts as the thread's own */
+    LOOK_AGAIN = 100000,  /* microseconds between two yields while all others share their CPUs */
     APART = 4000          /* microseconds between two attempts to leave a team-mate's CPU */
 };
 
@@ -44,9 +51,11 @@ struct sc_worker {
     uint64_t phase;    /* of the units in hand */
     uint32_t held;     /* units in hand, or done but not counted */
     uint64_t slice;    /* when it got its CPU, as far as it knows */
+    uint64_t looked;   /* when it last yielded at the end of a slice */
     uint64_t apart;    /* when it last tried to leave a team-mate's CPU */
     sc_thread thread;
     _Atomic uint64_t waits, yields, sleeps;
+    atomic_int shares; /* its CPU with other processes: the number of yields until it counts as its own */
     _Alignas(64) _Atomic uint64_t own; /* the last phase whose unit `index` was claimed, by any thread */
 };
 
@@ -89,8 +98,6 @@ static uint64_t microseconds(const sc_team *team, uint64_t count)
     return atomic_load_explicit(&team->ticks_per_ms, memory_order_relaxed) * count / 1000;
 }
 
-static int slice_is_over(const sc_worker *w) { return sc_ticks() - w->slice > microseconds(w->team, SLICE); }
-
 /* Adds one to a number that only this thread writes. */
 static void count(_Atomic uint64_t *number)
 {
@@ -102,6 +109,38 @@ static void yield(sc_worker *w)
     count(&w->yields);
     sc_thread_yield();
     w->slice = sc_ticks();
+}
+
+static int mate_has_its_cpu(const sc_worker *w)
+{
+    const int active = atomic_load_explicit(&w->team->active, memory_order_relaxed);
+    for (int i = 0; i < active; i++)
+        if (i != w->index && !atomic_load_explicit(&w->team->workers[i].shares, memory_order_relaxed)) return 1;
+    return 0;
+}
+
+/* Whether the thread has had its CPU for long, and should yield. A lone thread never should: nobody waits for it. */
+static int slice_is_over(sc_worker *w)
+{
+    const sc_team *team = w->team;
+    const uint64_t now = sc_ticks();
+    if (now - w->slice <= microseconds(team, SLICE)) return 0;
+    if (mate_has_its_cpu(w)) return 1;
+    const int alone = atomic_load_explicit(&team->active, memory_order_relaxed) == 1;
+    if (!alone && now - w->looked > microseconds(team, LOOK_AGAIN)) return 1;
+    w->slice = now;
+    return 0;
+}
+
+/* Yields, and notes whether another process ran. */
+static void end_slice(sc_worker *w)
+{
+    const uint64_t before = sc_ticks();
+    yield(w);
+    w->looked = w->slice;
+    const int shares = atomic_load_explicit(&w->shares, memory_order_relaxed);
+    const int lost = w->slice - before > microseconds(w->team, LOST);
+    if (lost || shares) atomic_store_explicit(&w->shares, lost ? SURE : shares - 1, memory_order_relaxed);
 }
 
 /* Whether a team-mate was last seen on this thread's CPU. */
@@ -253,7 +292,7 @@ static void await(sc_worker *w, uint32_t seen, uint64_t spin)
             move_apart(w);
             yield(w);
         } else if (slice_is_over(w)) {
-            yield(w);
+            end_slice(w);
         }
         if (sc_ticks() - start > spin) break;
     }
@@ -266,7 +305,7 @@ static void take_part(sc_worker *w, uint32_t seen)
 {
     sc_team *team = w->team;
     note_cpu(w);
-    if (slice_is_over(w)) yield(w);
+    if (slice_is_over(w)) end_slice(w);
     const uint64_t phase = phase_of(atomic_load(&team->word));
     const int64_t index = claim(team, w->index, phase, 1);
     if (index < 0) {
