@@ -153,6 +153,24 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n);
 /* Makes all logits -infinity but those of tokens whose rank is in first..last-1. */
 void sc_restrict(float *logits, const int32_t *ranks, int32_t n, int32_t first, int32_t last);
 
+/* What tokens followed in earlier texts, of at most `most` tokens together, 2..2^28: the newest stay. One caller at a
+ * time. NULL when there is no memory. */
+typedef struct sc_guesses sc_guesses;
+sc_guesses *sc_guesses_new(int32_t most);
+void sc_guesses_free(sc_guesses *guesses);
+/* Most tokens that are compared to find a place. */
+enum { SC_GUESS_RUN = 16 };
+/* Tokens that are held, gaps included, and bytes of memory. */
+int32_t sc_guesses_length(const sc_guesses *guesses);
+int64_t sc_guesses_bytes(const sc_guesses *guesses);
+/* Adds tokens at the end; a negative one is a gap, between two texts. Returns 0 when there is no memory for all. */
+int sc_guesses_add(sc_guesses *guesses, const int32_t *tokens, int32_t count);
+/* Returns the latest place behind the longest run, of up to SC_GUESS_RUN tokens, that `tokens` end with and that a
+ * token follows; 0 when there is none. Sets the length of the run. */
+int32_t sc_guesses_find(const sc_guesses *guesses, const int32_t *tokens, int32_t count, int32_t *matched);
+/* Copies at most `count` tokens from a place that sc_guesses_find returned, up to a gap. Returns how many. */
+int32_t sc_guesses_copy(const sc_guesses *guesses, int32_t place, int32_t *tokens, int32_t count);
+
 /* Sets this thread's floating-point environment to its default (round to nearest, subnormals kept) and returns the
  * former state, for sc_fpenv_restore: another library may have set flush-to-zero or a rounding mode, which must not
  * affect results. */

@@ -256,7 +256,7 @@ class TestCounters:
             def __init__(self, generated: int) -> None:
                 self.generated = generated
 
-            def pending(self, room: int, draft: bool) -> Any: ...
+            def pending(self, room: int, beside: int | None) -> Any: ...
 
         def rows(generated: int, count: int) -> Rows[Part]:
             return Rows(Part(generated), np.zeros(count, dtype=np.int32), 1)

@@ -36,13 +36,13 @@ class Fake:
     prompt: Any = None
     cache: Any = None
     drafts: int = 0
-    drafted: bool | None = None
+    beside: int | None = None
 
-    def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]:
-        self.drafted = draft
+    def pending(self, room: int, beside: int | None) -> tuple[TokenIds, int]:
+        self.beside = beside
         if self.left > room:
             return ids(*range(room)), 0
-        drafts = min(self.drafts, room - self.left) if draft else 0
+        drafts = min(self.drafts, room - self.left) if beside is not None else 0
         return ids(*range(self.left + drafts)), 1 + drafts
 
 
@@ -125,4 +125,9 @@ class TestStep:
     def test_drafts_only_in_small_batches(self, count: int) -> None:
         batch = [Fake(generated=1) for _ in range(count)]
         plan_step(batch, 512)
-        assert {sequence.drafted for sequence in batch} == {count <= MAX_DRAFTING}
+        assert {sequence.beside for sequence in batch} == {count - 1 if count <= MAX_DRAFTING else None}
+
+    def test_who_drafts_knows_the_rows_of_the_others(self) -> None:
+        batch = [Fake(generated=1, drafts=5), Fake(generated=1, drafts=2), Fake(generated=1)]
+        plan_step(batch, 512)
+        assert [sequence.beside for sequence in batch] == [2, 7, 9]

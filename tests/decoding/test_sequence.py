@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import santacoder
@@ -83,7 +84,7 @@ class TestLookup:
         ids = model.tokenizer.encode(CODE)
         text = model.complete(CODE, max_tokens=6, lookup=False, **options).tokens
         wrong = next(token for token in range(200, 300) if token not in text)
-        monkeypatch.setattr(Drafter, "propose", lambda _, tokens, most: [wrong] * min(most, 3))
+        monkeypatch.setattr(Drafter, "propose", lambda _, tokens, most, beside: np.full(min(most, 3), wrong))
         model._scheduler.forget()
         session = model.session()
         if way == "stop_tokens":

@@ -46,7 +46,7 @@ class Stepping(Protocol):
 
     @property
     def generated(self) -> int: ...
-    def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]: ...
+    def pending(self, room: int, beside: int | None) -> tuple[TokenIds, int]: ...
 
 
 S = TypeVar("S", bound=Stepping)
@@ -143,13 +143,14 @@ def plan_step(batch: Iterable[S], chunk: int, most: int = MAX_RUNNING) -> list[R
     plan: list[Rows[S]] = []
     room = chunk
     for others, sequence in zip(range(len(generating) - 1, -1, -1), generating, strict=True):
-        plan.append(Rows(sequence, *sequence.pending(max(room - others, 1), draft)))
+        beside = chunk - room + others if draft else None
+        plan.append(Rows(sequence, *sequence.pending(max(room - others, 1), beside)))
         room -= plan[-1].token_ids.size
     room = min(room, PROMPT_ROWS) if plan else room
     for sequence in members:
         if room <= 0:
             break
         if not sequence.generated:
-            plan.append(Rows(sequence, *sequence.pending(room, draft=False)))
+            plan.append(Rows(sequence, *sequence.pending(room, None)))
             room -= plan[-1].token_ids.size
     return plan

@@ -35,6 +35,8 @@ from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
 from santacoder.batching.policy import Rows, in_turn, is_unwanted, plan_step
 from santacoder.batching.step import StepRunner, parts_of, run_scoring, scores_prompts
+from santacoder.decoding.drafting import Guessing
+from santacoder.decoding.guess_lengths import StepCosts
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
@@ -58,6 +60,8 @@ class Scheduler(Generic[E]):
         self._meter = Meter()
         self._gave_up = False  # the last step
         self._step_seconds = 0.0  # that it took
+        self._costs = StepCosts()
+        self._guessing = Guessing(self._costs)
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
@@ -151,6 +155,7 @@ class Scheduler(Generic[E]):
         """
         for sequence in sequences:
             sequence.start_clock()
+            sequence.guessing = sequence.guessing or self._guessing
         with self._lock.lock:
             _ = self.engine
             if sequences and not call.begun:
@@ -365,6 +370,7 @@ class Scheduler(Generic[E]):
         leading = [sequence for sequence in going if sequence.follows is None]
         if len(leading) > self._limits.max_running:
             leading = _by_turns(leading)
+        planned = perf_counter()
         plan = plan_step(leading, engine.chunk, self._limits.max_running)
         alike = followers(going)
         begin, gave_up = perf_counter(), self._gave_up
@@ -380,6 +386,8 @@ class Scheduler(Generic[E]):
         self._gave_up = False
         self._step_seconds = perf_counter() - begin
         self._meter.count_step(plan, self._step_seconds)
+        if all(rows.sequence.generated for rows in plan):
+            self._costs.note(sum(rows.token_ids.size for rows in plan), perf_counter() - planned)
         self._advance(plan, alike, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], alike: Followers, again: bool) -> bool:

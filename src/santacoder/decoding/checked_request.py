@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.prompt_scores import PromptScores
 from santacoder.text.filters import MakeFilters
@@ -58,6 +60,15 @@ class CheckedRequest:
         if self.enclosing is None or self.params.attribution is None:
             return None
         return tuple(self.enclosing.matches(self.params.attribution, text, self.params.match_length))
+
+    @property
+    def gap(self) -> int | None:
+        """Where in the prompt the text before a gap ends, if the text behind the gap comes next."""
+        ids, suffix = self.token_ids, self.tokenizer.fim_suffix_id
+        if suffix is None or ids[-1] != self.tokenizer.fim_middle_id:
+            return None
+        [places] = np.nonzero(ids == suffix)
+        return int(places[-1]) if places.size else None
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Prompt lookup: draft tokens, copied from an earlier place where the text had the same last tokens.
+"""Draft tokens: guesses at what follows, copied from places where a text had the same last tokens.
 
 Drafts are verified in one step with the token before them: right ones save steps, wrong ones change nothing (Saxena
 2023, "Prompt Lookup Decoding"; Leviathan et al. 2023 for the verification).
@@ -6,45 +6,117 @@ Drafts are verified in one step with the token before them: right ones save step
 
 from __future__ import annotations
 
-from typing import Final
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 
+import numpy as np
+
+from santacoder.decoding.guess_lengths import MOST, Chances, Costs, best_length
+from santacoder.decoding.guess_store import RUN, GuessStore, Match
 from santacoder.text.token_ids import TokenIds
 
-GRAM: Final = 3  # tokens that must have occurred before
-MOST: Final = 15  # tokens of a draft
-FIRST: Final = 3  # tokens of the first draft: where a step waits for weights from memory, these rows cost little
-REST: Final = 64  # most tokens between two tries while drafts fail
+OWN: Final = "own"  # the kind of text that the request's own is
+
+
+class Source(Protocol):
+    """Texts to copy from: see `GuessStore`. Those that somebody else is changing just then find nothing."""
+
+    @property
+    def kind(self) -> str: ...
+    def find(self, token_ids: TokenIds) -> Match | None: ...
+    def copy(self, match: Match, most: int) -> TokenIds: ...
+
+
+class Guessing:
+    """What the drafts of a model's requests have in common: the costs of steps, the chances of guesses by their source.
+
+    Attributes:
+        costs: those of steps.
+        chances: by kind of source.
+        sources: texts to copy from, beside the request's own.
+    """
+
+    def __init__(self, costs: Costs, sources: Sequence[Source] = ()) -> None:
+        self.costs = costs
+        self.chances: defaultdict[str, Chances] = defaultdict(Chances)
+        self.sources = sources
+
+    def beside(self, *sources: Source) -> Guessing:
+        """Return the same with further sources."""
+        guessing = Guessing(self.costs, (*self.sources, *sources))
+        guessing.chances = self.chances
+        return guessing
+
+
+class _Draft(NamedTuple):
+    """Where a draft came from, and how many tokens led there."""
+
+    kind: str
+    run: int
 
 
 class Drafter:
-    """Drafts what follows one growing text, and drafts less the more it is wrong."""
+    """Drafts what follows one growing text."""
 
-    def __init__(self) -> None:
-        self._ends: dict[bytes, int] = {}  # for each run of GRAM tokens, the position after its latest place
-        self._indexed = GRAM  # the next position to enter
-        self._length = FIRST
-        self._failures = 0
-        self._resting = 0
+    def __init__(self, guessing: Guessing, prompt: int, most: int, gap: int | None = None) -> None:
+        """Prepare for a text that begins with a prompt.
 
-    def propose(self, token_ids: TokenIds, most: int) -> TokenIds:
-        """Return at most `most` tokens that may follow `token_ids` (N,), which begin with those of the call before."""
-        if self._resting:
-            self._resting -= 1
+        Args:
+            guessing: what to copy from, and what that costs.
+            prompt: tokens of the prompt.
+            most: most tokens of the text.
+            gap: where in the prompt the text ends that generated tokens go on from; None is the prompt's end.
+        """
+        self._guessing = guessing
+        self._own = GuessStore(OWN, most + 2)
+        self._prompt, self._gap = prompt, gap
+        self._last = _Draft(OWN, 0)
+
+    def propose(self, token_ids: TokenIds, most: int, beside: int = 0) -> TokenIds:
+        """Return at most `most` tokens that may follow `token_ids` (N,), which begin with those of the call before.
+
+        `beside` is the number of rows of others in the step.
+        """
+        own, guessing = self._own, self._guessing
+        self._follow(token_ids)
+        last, most = self._before(token_ids), min(most, MOST)
+        best: tuple[float, int, Match, Source] | None = None
+        costs = guessing.costs.curve
+        sources: tuple[Source, ...] = own, *guessing.sources
+        for source in sources:
+            match = source.find(last)
+            if match is not None:
+                chances = guessing.chances[source.kind].right
+                length, value = best_length(chances, match.length, costs, most, beside)
+                if length and (best is None or value > best[0]):
+                    best = value, length, match, source
+        if best is None:
             return token_ids[:0]
-        grams = token_ids[self._indexed - GRAM :].tobytes()
-        size = GRAM * token_ids.itemsize
-        for end in range(self._indexed, token_ids.size):  # the last ones must not find themselves
-            at = (end - self._indexed) * token_ids.itemsize
-            self._ends[grams[at : at + size]] = end
-        self._indexed = max(self._indexed, token_ids.size)
-        place = self._ends.get(token_ids[-GRAM:].tobytes(), token_ids.size)
-        return token_ids[place : place + min(self._length, most)]
+        _, length, match, source = best
+        self._last = _Draft(source.kind, match.length)
+        found = source.copy(match, length)
+        return np.resize(found, length) if source is own else found  # what recurs goes on to recur
+
+    def _follow(self, token_ids: TokenIds) -> None:
+        """Add to the own text what is new."""
+        own, gap = self._own, self._gap
+        if gap is None:
+            own.add(token_ids[len(own) :])
+            return
+        if len(own) <= gap:  # what the prompt has behind the text before the gap is not what belongs there
+            own.add(token_ids[len(own) : gap])
+            own.end_text()
+        own.add(token_ids[len(own) - 1 :])
+
+    def _before(self, token_ids: TokenIds) -> TokenIds:
+        """Return the last tokens that the next one continues."""
+        prompt, gap = self._prompt, self._gap
+        generated = token_ids.size - prompt
+        if gap is None or generated >= RUN:
+            return token_ids[-RUN:]
+        return np.concatenate([token_ids[max(gap - RUN + generated, 0) : gap], token_ids[prompt:]])
 
     def learn(self, proposed: int, right: int) -> None:
-        """Adapt to the result of a draft: the first `right` of its `proposed` tokens were right."""
-        if right == proposed:
-            self._length = min(2 * self._length + 1, MOST)
-        else:
-            self._length = max(right + 1, FIRST)
-        self._failures = 0 if right else self._failures + 1
-        self._resting = min(2**self._failures - 1, REST)
+        """Count the result of a draft: the first `right` of its `proposed` tokens were right."""
+        self._guessing.chances[self._last.kind].learn(self._last.run, proposed, right)

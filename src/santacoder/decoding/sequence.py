@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.clock import Clock
-from santacoder.decoding.drafting import Drafter
+from santacoder.decoding.drafting import Drafter, Guessing
 from santacoder.decoding.hooks import Held, process_logits, wants_to_stop
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
@@ -78,6 +78,7 @@ class Sequence:
             see batching/alike.py.
         kind: sequences of one kind choose from one distribution where they have the same tokens; set when it begins.
         stale: an interruption may have left the choice of a token half done: see `restore`.
+        guessing: what its draft tokens come from; None for no drafts.
     """
 
     def __init__(self, request: CheckedRequest, seed: int, index: int = 0) -> None:
@@ -90,6 +91,7 @@ class Sequence:
         self.held: Held | None = None
         self.call: Owner | None = None
         self.stale = False
+        self.guessing: Guessing | None = None
         self.follows: tuple[Sequence, int] | None = None
         self.kind: Hashable = None
         self._key = seed, index
@@ -99,7 +101,7 @@ class Sequence:
         self._most = request.params.max_tokens + request.taken  # tokens to generate, for which the context has room
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self._clock = Clock(request.params.deadlines)
-        self._drafter = Drafter() if request.params.lookup else None
+        self._drafter: Drafter | None = None  # once it drafts
         self._borrowed = False  # whether the cache is somebody else's
         self.reused = 0
         self._read = 0  # tokens of the prompt that were run
@@ -299,10 +301,11 @@ class Sequence:
 
     # Steps: what to run next, and the tokens that the logits choose.
 
-    def pending(self, room: int, draft: bool) -> tuple[TokenIds, int]:
+    def pending(self, room: int, beside: int | None) -> tuple[TokenIds, int]:
         """Return the next tokens to run, at most `room`, and for how many of them, at the end, logits are needed.
 
-        In the middle of the prompt none are needed. With `draft`, draft tokens may follow the last known token.
+        In the middle of the prompt none are needed. Draft tokens may follow the last known token, if `beside` is the
+        number of rows that others have in the step.
         """
         assert self.cache is not None
         known = self.prompt.size + self._generated
@@ -311,13 +314,20 @@ class Sequence:
         if known - done > room:
             return self._ids[done : done + room], 0
         drafted = 0
-        if draft and self._drafter and self._generated and known - done == 1:
-            most = min(room - 1, self._left - 1)
-            if most > 0:
-                draft_ids = self._drafter.propose(self.token_ids, most)
-                drafted = len(draft_ids)
-                self._ids[known : known + drafted] = draft_ids
+        if beside is not None and self._generated and known - done == 1:
+            drafted = self._draft(min(room, self._left) - 1, beside)
         return self._ids[done : known + drafted], 1 + drafted
+
+    def _draft(self, most: int, beside: int) -> int:
+        """Write at most `most` draft tokens behind the known ones, and return how many."""
+        if self.guessing is None or most <= 0 or not self.request.params.lookup:
+            return 0
+        if self._drafter is None:
+            self._drafter = Drafter(self.guessing, self.prompt.size, self._ids.size, self.request.gap)
+        known = self.token_ids
+        draft_ids = self._drafter.propose(known, most, beside)
+        self._ids[known.size : known.size + draft_ids.size] = draft_ids
+        return draft_ids.size
 
     @property
     def has_hooks(self) -> bool:
@@ -473,6 +483,7 @@ class Sequence:
         try:
             self._begin_text()
             self._sampler = self._new_sampler()
+            self._drafter = None
             for token in tokens:
                 self.sampler.follow(token)
                 self._accept(token)

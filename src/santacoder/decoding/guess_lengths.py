@@ -1,0 +1,131 @@
+"""How many tokens to guess: what a step costs by its rows, how often guesses are right, and the rule that weighs them.
+
+Costs are those of this machine, taken from the steps as they happen. Both steer speed only: which tokens are chosen
+never depends on them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final, Protocol
+
+from santacoder.decoding.guess_store import RUN
+
+MOST: Final = 15  # tokens of a guess
+MOST_ROWS: Final = 64  # rows of a step whose cost is known by itself
+WINDOW: Final = 8  # newest steps of a number of rows: the fastest counts, since others were disturbed
+TRIES: Final = 2  # steps before a number of rows counts as known
+STALE: Final = 1024  # steps after which an old cost is forgotten, since the machine may have other work now
+
+#: How often the first token of a guess is right, by the length of the run before it, as long as little was counted.
+FIRST_CHANCES: Final = (0.0, 0.15, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.75, 0.8, 0.8, 0.8, 0.85, 0.85, 0.85)
+FIRST_WEIGHT: Final = 8.0  # tokens that these count as
+MOST_WEIGHT: Final = 400.0  # tokens that the past counts as
+
+
+class Costs(Protocol):
+    """What steps cost."""
+
+    @property
+    def curve(self) -> Sequence[float]:
+        """c(n) by number of rows n: the time of a step over that of one row; as long as guesses may reach."""
+
+
+class StepCosts:
+    """The costs of the steps that happened.
+
+    Costs between known ones are interpolated, and those beyond follow from the last two. At first rows seem to be free;
+    a guess reaches at most twice as many rows as are known, so few steps find out what they cost.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, deque[float]] = {}
+        self._noted: dict[int, int] = {}  # the step that each number of rows had last
+        self._steps = 0
+        self._curve: list[float] = []
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Take the time of a step that ran so many rows of generation, and nothing else."""
+        if rows > MOST_ROWS:
+            return
+        self._steps += 1
+        self._seconds.setdefault(rows, deque(maxlen=WINDOW)).append(seconds)
+        self._noted[rows] = self._steps
+        self._curve = []
+        if self._steps % STALE == 0:
+            for old in [each for each, step in self._noted.items() if step <= self._steps - STALE]:
+                del self._seconds[old], self._noted[old]
+
+    @property
+    def known(self) -> dict[int, float]:
+        """Seconds of a step by number of rows, in rising order, as far as they are known."""
+        return {rows: min(times) for rows, times in sorted(self._seconds.items()) if len(times) >= TRIES}
+
+    @property
+    def curve(self) -> Sequence[float]:
+        """c(n): see `Costs`."""
+        if not self._curve:
+            self._curve = curve(self.known)
+        return self._curve
+
+
+def curve(known: Mapping[int, float]) -> list[float]:
+    """Return c(n) for n = 0 to twice the most rows that are known, from seconds in rising order of rows."""
+    if not known:
+        return [1.0, 1.0, 1.0]
+    points = [*known.items()]
+    first, last = points[0], points[-1]
+    seconds = [first[1]] * (first[0] + 1)
+    slope = 0.0
+    for (a, low), (b, high) in pairwise(points):
+        slope = (high - low) / (b - a)
+        seconds += [low + slope * (n - a) for n in range(a + 1, b + 1)]
+    seconds += [last[1] + max(slope, 0.0) * n for n in range(1, last[0] + 1)]
+    return [each / seconds[1] for each in seconds]
+
+
+class Chances:
+    """How often the next token of a guess was right, by the length of the run of right tokens before it."""
+
+    def __init__(self) -> None:
+        self._tried = [FIRST_WEIGHT] * (RUN + 1)
+        self._right = [FIRST_WEIGHT * chance for chance in FIRST_CHANCES]
+        self.right = [*FIRST_CHANCES]
+
+    def learn(self, run: int, proposed: int, right: int) -> None:
+        """Count a guess of `proposed` tokens after a run of so many; the first `right` of them were right."""
+        for number in range(min(proposed, right + 1)):
+            length = min(run + number, RUN)
+            if self._tried[length] >= MOST_WEIGHT:
+                self._tried[length] /= 2
+                self._right[length] /= 2
+            self._tried[length] += 1
+            self._right[length] += number < right
+            self.right[length] = self._right[length] / self._tried[length]
+
+
+def best_length(
+    chances: Sequence[float], run: int, costs: Sequence[float], most: int, beside: int
+) -> tuple[int, float]:
+    """Return how many tokens to guess after a run, so that a step yields the most tokens for its cost, and how many.
+
+    Args:
+        chances: that the next token is right, by the length of the run before it.
+        run: its length.
+        costs: c(n), as far as a guess may reach.
+        most: most tokens to guess.
+        beside: rows of the step that belong to others; each yields a token.
+    """
+    rows = beside + 1
+    if rows >= len(costs):
+        return 0, 0.0
+    best, value = 0, rows / costs[rows]
+    tokens, chance = float(rows), 1.0
+    for number in range(1, min(most, len(costs) - 1 - rows) + 1):
+        chance *= chances[min(run + number - 1, RUN)]
+        tokens += chance
+        if tokens > value * costs[rows + number]:
+            best, value = number, tokens / costs[rows + number]
+    return best, value
