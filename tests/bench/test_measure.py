@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     macs = 2 * (256 * (256 + 2 * 64) + 256 * 256 + 2 * 256 * 1024)
     assert (work["layer_ops"], work["head_ops"]) == (2 * macs, 2 * 512 * 256)
     assert 0 < work["weight_bytes"] < memory["weights_bytes"]
+    costs = report.pop("step_costs")
+    assert [cost["rows"] for cost in costs] == [1, 2, 4, 8, 16]
+    assert [cost["cost"] for cost in costs] == pytest.approx([cost["seconds"] / costs[0]["seconds"] for cost in costs])
     waiting = report.pop("waiting")
     assert set(waiting) == {"phases", "waits", "yields", "sleeps", "losses"}
     assert waiting["phases"] > 100
@@ -101,6 +105,9 @@ def lib_isa() -> str:
 def test_table_fits_a_small_context(capsys: pytest.CaptureFixture[str]) -> None:
     first, *lines = run(capsys, "-r", "1", "-t", "2").splitlines()
     assert first == f"random, {lib_isa()}, 2 threads, median of 1 runs"
+    costs = lines.pop(4)
+    assert costs.startswith("step ")
+    assert re.findall(r"(\d+): \d+\.\d\d", costs) == ["1", "2", "4", "8", "16"]
     assert [line[:35].split() for line in lines] == [
         ["prompt", "254", "tokens"],
         ["generation", "64", "tokens"],
@@ -151,6 +158,7 @@ def test_smallest_context_and_float_weights(tmp_path: Path) -> None:
     assert (report.prompt.tokens, report.generation.tokens) == (1, 1)
     assert report.batches[0].tokens == 2
     assert report.prompt.limit_percent > 0
+    assert [cost.rows for cost in report.step_costs] == [1, 2]
 
 
 @pytest.mark.parametrize("isa", available())

@@ -33,7 +33,7 @@ from santacoder._native import lib
 from santacoder._util.peak_memory import peak_bytes
 from santacoder._util.validation import check_integer
 from santacoder.batching.scheduler import Scheduler
-from santacoder.bench.report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, Work
+from santacoder.bench.report import LimitName, Limits, Load, Memory, PythonShare, Report, Speed, StepCost, Work
 from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.options import SamplingParams
 from santacoder.decoding.results import Timings
@@ -55,6 +55,7 @@ BATCH_PROMPT: Final = 128  # tokens that the sequences of a batch share
 BATCH_STEPS: Final = 16  # most steps of a batch per round: each runs a token of every sequence
 LOADS: Final = 5  # most times that the file is loaded again
 LIMIT_SECONDS: Final = 0.05  # the least time that one measurement of a limit takes
+STEP_ROWS: Final = (1, 2, 4, 8, 16)  # of the steps whose costs are compared
 DOT_ROUNDS: Final = 256  # rounds of sc_peak_dot, per thread and call
 
 
@@ -252,6 +253,13 @@ class Workloads:
             tokens[:] = [sampler.next(row) for sampler, row in zip(samplers, logits, strict=True)]
         return perf_counter() - begin
 
+    def step(self, prefix: KVCache, rows: int) -> float:
+        """Run so many tokens behind a prefix in one step, with logits for all; return the seconds."""
+        tokens, cache = self._prompt(rows), prefix.fork()
+        begin = perf_counter()
+        self._transformer.forward_batch([(tokens, cache)], [rows])
+        return perf_counter() - begin
+
     def fill(self, tokens: int) -> KVCache:
         """Return a cache that holds this many random tokens."""
         cache = self._transformer.new_cache()
@@ -311,6 +319,9 @@ def benchmark(path: str | os.PathLike[str], config: BenchConfig, threads: int | 
     work = _work(transformer)
     cases = _cases(config, workloads, work)
     steps = []
+    sizes = [rows for rows in STEP_ROWS if rows < config.context]
+    prefix = workloads.fill(min(BATCH_PROMPT, config.context - sizes[-1]))
+    seconds: list[list[float]] = []
     before = waiting(transformer.team)
     for number in range(config.runs + 1):
         if number == 1:
@@ -321,6 +332,7 @@ def benchmark(path: str | os.PathLike[str], config: BenchConfig, threads: int | 
         for case in cases:
             case.measure(machine)
         steps.append(workloads.shares(config.tokens))
+        seconds.append([workloads.step(prefix, rows) for rows in sizes])
     prompt, generation, at_depth, *batches = [case.speed() for case in cases]
     return Report(
         model=transformer.config.name,
@@ -332,6 +344,7 @@ def benchmark(path: str | os.PathLike[str], config: BenchConfig, threads: int | 
         generation=generation,
         generation_at_depth=at_depth,
         batches=batches,
+        step_costs=_step_costs(sizes, seconds[1:]),
         load=Load(median(loads), loads),
         memory=_memory(transformer, Path(path)),
         limits=machine.limits(),
@@ -372,6 +385,11 @@ def _cases(config: BenchConfig, workloads: Workloads, work: Work) -> list[Case]:
         Case(at_depth, config.tokens, "read", read, depth=config.depth),
         *map(batch, config.batches),
     ]
+
+
+def _step_costs(sizes: abc.Sequence[int], runs: list[list[float]]) -> list[StepCost]:
+    medians = [median(times) for times in zip(*runs, strict=True)]
+    return [StepCost(rows, seconds, seconds / medians[0]) for rows, seconds in zip(sizes, medians, strict=True)]
 
 
 def _python_share(steps: abc.Sequence[tuple[float, float, float]]) -> PythonShare:

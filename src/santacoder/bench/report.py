@@ -112,6 +112,21 @@ class PythonShare:
 
 
 @dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step of one sequence costs by its rows: guessing is free as far as rows are.
+
+    Attributes:
+        rows: tokens that run together, all of whose logits are wanted.
+        seconds: the median.
+        cost: that over the time of one row.
+    """
+
+    rows: int
+    seconds: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All results of a benchmark."""
 
@@ -124,6 +139,7 @@ class Report:
     generation: Speed
     generation_at_depth: Speed
     batches: list[Speed]
+    step_costs: list[StepCost]
     load: Load
     memory: Memory
     limits: Limits

@@ -15,7 +15,8 @@ EPILOG = """
 Percentages are relative to the machine's peaks, measured right before and after. "of reads": the packed weights read
 for each token, relative to plain memory reads. "of dot products": the operations of the linear layers, two per
 multiply-add, relative to int8 dot products on registers. Neither counts attention. "python share" is the part of a
-generation step outside the C call that runs the model.
+generation step outside the C call that runs the model. "step" is the cost of a step by its rows, over that of one
+row: guesses are as long as rows are cheap.
 """
 LIMITS = {"read": "reads", "dot": "dot products"}
 
@@ -70,6 +71,7 @@ def table(report: Report) -> list[str]:
         _speed("generation", report.generation),
         _speed(f"generation after {report.generation_at_depth.depth}", report.generation_at_depth),
         *(_speed(f"batch of {speed.sequences}", speed) for speed in report.batches),
+        f"{'step':<22}" + ", ".join(f"{each.rows}: {each.cost:.2f}" for each in report.step_costs),
         _line("reads", "", limits.read_bytes_per_second / 1e9, "GB/s", _range(read)),
         _line("dot products", "", limits.dot_ops_per_second / 1e12, "TOPS", _range(dot, 3), 3),
         _line("load", "", report.load.seconds, "s", _range(report.load.runs, 3), 3),
