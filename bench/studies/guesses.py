@@ -30,6 +30,7 @@ from santacoder.decoding.drafting import Drafter, Guessing, Source
 from santacoder.decoding.guess_lengths import curve
 from santacoder.decoding.guess_store import GuessStore, Match
 from santacoder.decoding.options import SamplingOptions
+from santacoder.gguf.reader import GGUFFile
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
 
@@ -44,6 +45,7 @@ INDEXED: Final = 150  # most other files of a project that are indexed
 PROMPT: Final = 1000  # tokens of a file before the answer, at most half of it
 ANSWER: Final = 300  # tokens
 KEYS: Final = 600
+VOCABULARY: Final = Path(__file__).parents[2] / "tests/data/ggml-vocab-starcoder.gguf"
 
 #: Seconds or anything proportional, by rows of a step.
 COSTS: Final[dict[str, dict[int, float]]] = {
@@ -54,6 +56,8 @@ COSTS: Final[dict[str, dict[int, float]]] = {
 
 class FixedCosts:
     """The costs of a machine."""
+
+    looking = 0.0
 
     def __init__(self, known: Mapping[int, float]) -> None:
         self.curve: Sequence[float] = curve(known)
@@ -105,6 +109,12 @@ def download(folder: Path) -> None:
         )
 
 
+def starcoder() -> Tokenizer:
+    """Return the tokenizer of the full-size model."""
+    with GGUFFile.open(VOCABULARY) as file:
+        return Tokenizer.from_gguf(file, 49152)
+
+
 def projects(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[str, list[TokenIds], list[TokenIds]]]:
     """Yield the name of each project, the files that are held out, and others."""
     download(folder)
@@ -128,17 +138,17 @@ def projects(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[str, list[Tok
 def files(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[dict[str, object]]:
     """Yield the figures of the rest of files."""
     tallies = {(name, where): Tally(each) for name, each in costs.items() for where in ("own text", "project")}
-    with santacoder.load() as model:
-        for project, held, others in projects(folder, model.tokenizer):
-            index = GuessStore("project", 1 << 24)
-            for ids in others:
-                add_text(index, ids)
-            for ids in held:
-                start = min(PROMPT, ids.size // 2)
-                for (_, where), tally in tallies.items():
-                    sources = [index] if where == "project" else []
-                    tally.take(ids[:start], ids[start : start + ANSWER], sources=sources)
-            print(project, len(held), len(index), round(index.n_bytes / max(len(index), 1), 1), file=sys.stderr)
+    for project, held, others in projects(folder, starcoder()):
+        index = GuessStore("project", 1 << 24)
+        for ids in others:
+            add_text(index, ids)
+        for ids in held:
+            start = min(PROMPT, ids.size // 2)
+            for (_, where), tally in tallies.items():
+                sources = [index] if where == "project" else []
+                tally.take(ids[:start], ids[start : start + ANSWER], sources=sources)
+        each = round(index.n_bytes / len(index), 1)
+        print(f"{project}: {len(held)} files, index of {len(index)} tokens, {each} bytes a token", file=sys.stderr)
     for (name, where), tally in tallies.items():
         yield {"costs": name, "source": where, **tally.line}
 
@@ -239,8 +249,7 @@ class Automaton:
 
 def automaton(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[dict[str, object]]:
     """Yield what an index of one project's files takes, and the lengths of the runs that are found in it."""
-    with santacoder.load() as model:
-        _, held, others = next(projects(folder, model.tokenizer))
+    _, held, others = next(projects(folder, starcoder()))
     store, states = GuessStore("project", 1 << 24), Automaton()
     for ids in others:
         add_text(store, ids)

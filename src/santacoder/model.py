@@ -31,6 +31,7 @@ from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Outputs, Transformer
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.gguf.config import Config
+from santacoder.project.index import ProjectIndex
 from santacoder.requests import (
     Prompt,
     Prompts,
@@ -266,6 +267,30 @@ class SantaCoder(InfillRequests, Capacity):
     def session(self) -> Session:
         """Start a session: a text that grows and is edited, of which only what changed is computed again."""
         return Session(self._scheduler, self.tokenizer, self._runner)
+
+    def index(self, paths: Iterable[str | os.PathLike[str]]) -> ProjectIndex:
+        """Guess what comes next from the user's own files, too: the same answers, often sooner.
+
+        The files are listed now and read in the background; those that change are read again. Files of a former call
+        are forgotten, and with no paths all are. docs/howto/requests.md says more.
+
+        Args:
+            paths: files, and folders of files. Links in them are not followed; names that begin with a dot, folders
+                such as build and node_modules, files of more than 1 MB and those that are not UTF-8 are left out.
+
+        Returns:
+            The index: how many `files` and `tokens` it holds, what is `left_out`, and `wait()` until all are read.
+
+        Raises:
+            InvalidRequestError: there are more than 100,000 files and folders, or a path is neither a folder nor a
+                file of text.
+            OSError: a path cannot be read.
+            ModelClosedError: the model is closed.
+        """
+        _ = self._scheduler.engine
+        index = ProjectIndex(self.tokenizer, paths)
+        self._scheduler.guess_from(index)
+        return index
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:
         """Return the model's raw output for every position of a prompt, which is as in `complete`.

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from santacoder.decoding.drafting import Drafter, Guessing
-from santacoder.decoding.guess_lengths import curve
 from santacoder.decoding.guess_store import GuessStore
 from santacoder.text.token_ids import TokenIds
+from tests.support.fixed_costs import FixedCosts
 
-
-class Free:
-    """Rows cost nothing."""
-
-    curve = curve({1: 1.0, 16: 1.0})
+FREE = FixedCosts([1.0] * 16)
 
 
 def ids(*tokens: int) -> TokenIds:
@@ -28,7 +24,7 @@ def text(kind: str, *tokens: int) -> GuessStore:
 
 
 def drafts(known: TokenIds, prompt: int, *sources: GuessStore, gap: int | None = None, most: int = 4) -> list[int]:
-    drafter = Drafter(Guessing(Free(), sources), prompt, 100, gap)
+    drafter = Drafter(Guessing(FREE, sources), prompt, 100, gap)
     return list(drafter.propose(known, most))
 
 
@@ -54,7 +50,7 @@ def test_the_longer_run_wins() -> None:
 def test_the_better_source_wins() -> None:
     """One kind was always wrong, and the other right."""
     good, bad = text("good", 1, 2, 30, 31), text("bad", 1, 2, 40, 41)
-    guessing = Guessing(Free(), [bad, good])
+    guessing = Guessing(FREE, [bad, good])
     for _ in range(50):
         guessing.chances["bad"].learn(2, 1, 0)
         guessing.chances["good"].learn(2, 1, 1)
@@ -63,7 +59,7 @@ def test_the_better_source_wins() -> None:
 
 def test_results_count_for_the_source() -> None:
     good = text("good", 1, 2, 30, 31)
-    guessing = Guessing(Free(), [good])
+    guessing = Guessing(FREE, [good])
     drafter = Drafter(guessing, 1, 100)
     before = guessing.chances["good"].right[2]
     drafter.learn(drafter.propose(ids(5, 1, 2), 2).size, 0)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from santacoder.decoding.guess_lengths import FIRST_CHANCES, STALE, TRIES, Chances, StepCosts, best_length, curve
+from santacoder.decoding.guess_lengths import (
+    FIRST_CHANCES,
+    REFRESH,
+    STALE,
+    TRIES,
+    Chances,
+    StepCosts,
+    best_length,
+    curve,
+)
 from santacoder.decoding.guess_store import RUN
 
 ZEN4 = curve({1: 20.3, 2: 18.7, 4: 22.0, 8: 39.0, 16: 73.0})
@@ -80,7 +91,7 @@ class TestCosts:
         assert costs.known == {1: 1.0}
         costs.note(4, 8.0)
         assert costs.known == {1: 1.0, 4: 8.0}
-        for _ in range(8):
+        for _ in range(REFRESH):
             costs.note(1, 4.0)
         assert costs.known == {1: 4.0, 4: 8.0}
         assert costs.curve[4] == 2.0
@@ -99,6 +110,20 @@ class TestCosts:
 
 
 class TestChances:
+    @given(st.integers(0, 10_000))
+    def test_remember_no_length_that_is_out_of_date(self, seed: int) -> None:
+        random, chances = Random(seed), Chances()
+        for _ in range(30):
+            costs = random.choice([ZEN4, AMX])
+            run, most, beside = random.randint(1, RUN), random.randint(1, 15), random.randint(0, 3)
+            assert chances.best_length(run, costs, most, beside) == best_length(chances.right, run, costs, most, beside)
+            worth = [
+                length for length in range(1, RUN + 1) if best_length(chances.right, length, costs, most, beside)[0]
+            ]
+            assert chances.least_run(costs, most, beside) == min([*worth, RUN + 1])
+            if random.random() < 0.3:
+                chances.learn(run, most, random.randint(0, most))
+
     def test_tokens_behind_the_first_wrong_one_do_not_count(self) -> None:
         chances = Chances()
         for _ in range(1000):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from time import monotonic, perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
 from santacoder.batching.policy import Rows, in_turn, is_unwanted, plan_step
 from santacoder.batching.step import StepRunner, parts_of, run_scoring, scores_prompts
-from santacoder.decoding.drafting import Guessing
+from santacoder.decoding.answers import EarlierAnswers
+from santacoder.decoding.drafting import Guessing, Source
 from santacoder.decoding.guess_lengths import StepCosts
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
@@ -50,6 +51,13 @@ E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
 
 
+class Project(Source, Protocol):
+    """The user's files: see `ProjectIndex`."""
+
+    def look(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Scheduler(Generic[E]):
     """Runs sequences on one engine, for any number of threads, until it is closed."""
 
@@ -62,6 +70,8 @@ class Scheduler(Generic[E]):
         self._step_seconds = 0.0  # that it took
         self._costs = StepCosts()
         self._guessing = Guessing(self._costs)
+        self._answers = EarlierAnswers()
+        self._project: Project | None = None
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
@@ -99,6 +109,13 @@ class Scheduler(Generic[E]):
             for call in self._calls:
                 call.has_deadlines |= limits.queue_timeout is not None
             self._lock.wake_all()  # those that wait may have to give up earlier
+
+    def guess_from(self, project: Project | None) -> None:
+        """Take draft tokens from the files of this project from now on, in place of those of another."""
+        before, self._project = self._project, project
+        self._guessing.sources = () if project is None else (project,)
+        if before is not None:
+            before.close()
 
     def counters(self) -> Counters:
         """Return the counts of this moment.
@@ -155,9 +172,15 @@ class Scheduler(Generic[E]):
         """
         for sequence in sequences:
             sequence.start_clock()
-            sequence.guessing = sequence.guessing or self._guessing
+        project = self._project
+        if project is not None:
+            project.look()
         with self._lock.lock:
             _ = self.engine
+            for sequence in sequences:
+                if sequence.answers is None:
+                    sequence.answers = self._answers.of(sequence.client)
+                sequence.guessing = self._guessing.beside(sequence.answers)
             if sequences and not call.begun:
                 self.check_room()
             if not (self._calls or self._running):
@@ -326,23 +349,28 @@ class Scheduler(Generic[E]):
                 self._end(sequence)
             self._calls, self._running = {}, []
             self._room.forget()
+            self._answers = EarlierAnswers()
+            self.guess_from(None)
             self._lock.wake_all()
             self._lock.await_others()
 
     def forget(self) -> None:
-        """Free the memory of kept prefixes."""
+        """Free the memory of kept prefixes, and of earlier answers."""
         with self._lock.lock:
             self._room.forget()
+            self._answers = EarlierAnswers()
 
     def after_fork(self) -> None:
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
         self._lock.after_fork()
         self._hooks.after_fork()
         self._has_news = True
+        self._answers = EarlierAnswers()
         mine = threading.get_ident()
         for sequence in self._all():
             sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
             sequence.stale = True
+            sequence.guessing = sequence.answers = None  # somebody may have been changing them
             if not sequence.asks_itself:
                 sequence.held = None  # the step is run again
 
@@ -409,6 +437,7 @@ class Scheduler(Generic[E]):
         for sequence in self._running:
             if sequence.ended:
                 self._meter.generated_tokens += sequence.generated
+                sequence.remember()
                 self._room.keep(sequence)
                 self._end(sequence)
         self._running = [sequence for sequence in self._running if not sequence.ended]

@@ -16,6 +16,7 @@ from santacoder.batching.async_session import AsyncSession, Turn
 from santacoder.batching.loop_threads import AsyncRunner
 from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session_file import read_session, write_session
+from santacoder.decoding.answers import new_answers
 from santacoder.decoding.options import SamplingOptions, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
@@ -53,10 +54,12 @@ class Session(AsyncSession):
         self._turn = Turn()
         self._cache = scheduler.engine.new_cache()
         self._token_ids: TokenIds = _NOTHING  # the tokens that the cache holds
+        self._answers = new_answers()
         watch_forks(self)
 
     def after_fork(self) -> None:
         """Forget the text, in a forked child, if another thread was using the session."""
+        self._answers = new_answers()  # the other thread may have been changing it
         before = self._turn
         if before.holder is threading.current_thread() and before.task is None:
             return
@@ -225,6 +228,7 @@ class Session(AsyncSession):
         cache, known = self._cache, self._token_ids
         self._begin_anew()
         cache.truncate(min(common_prefix(known, sequence.prompt), sequence.prompt.size - 1))
+        sequence.answers = self._answers
         sequence.borrow(cache)
         return cache
 

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_model(parser)
     options.add_threads(parser)
+    options.add_project(parser)
     options.add_json(parser)
     group = parser.add_argument_group("many prompts")
     group.add_argument(
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> None:
     path = options.model_path(args)
     request = PromptRequest(prompt, sampling(args))
     with load(path, args.threads, args.context) as model:
+        if args.project:
+            model.index(args.project)
         if args.samples is not None:
             _print_samples(model, request, args)
         elif args.json:

@@ -87,6 +87,14 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, metavar="N", help="number of positions to use (default: the model's)")
 
 
+def add_project(parser: Arguments) -> None:
+    """Add --project."""
+    parser.add_argument(
+        "--project", metavar="DIR", action="append", default=[],
+        help="guess what comes next from the files of this folder, too: the same answers, often sooner; repeatable",
+    )  # fmt: skip
+
+
 def add_cache_dir(parser: Arguments) -> None:
     """Add --cache-dir."""
     parser.add_argument(

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, without: Container[str] = ())
     parser.epilog = EPILOG
     options.add_model(parser)
     options.add_threads(parser)
+    options.add_project(parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=8012, metavar="N", help="the port; 0 takes a free one (default: %(default)s)"
@@ -96,7 +97,10 @@ def run(args: argparse.Namespace) -> None:
 
         path = options.model_path(args)
         app.state.service.file = path
-        return load(path, args.threads, args.context)
+        model = load(path, args.threads, args.context)
+        if args.project:
+            model.index(args.project)
+        return model
 
     def tell() -> None:
         host, port = listener.getsockname()[:2]

@@ -12,10 +12,12 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from santacoder.decoding.guess_lengths import MOST, Chances, Costs, best_length
+from santacoder.decoding.guess_lengths import MOST, Chances, Costs
 from santacoder.decoding.guess_store import RUN, GuessStore, Match
 from santacoder.text.token_ids import TokenIds
 
+PATIENCE: Final = 16.0  # tokens to rest, for each step's time that was spent looking in vain
+MOST_REST: Final = 16  # tokens
 OWN: Final = "own"  # the kind of text that the request's own is
 
 
@@ -44,7 +46,7 @@ class Guessing:
 
     def beside(self, *sources: Source) -> Guessing:
         """Return the same with further sources."""
-        guessing = Guessing(self.costs, (*self.sources, *sources))
+        guessing = Guessing(self.costs, (*sources, *self.sources))
         guessing.chances = self.chances
         return guessing
 
@@ -54,6 +56,15 @@ class _Draft(NamedTuple):
 
     kind: str
     run: int
+
+
+class _Found(NamedTuple):
+    """A guess: tokens that a step with it yields for its cost, the guess's length, and its place."""
+
+    value: float
+    length: int
+    match: Match
+    source: Source
 
 
 class Drafter:
@@ -72,31 +83,56 @@ class Drafter:
         self._own = GuessStore(OWN, most + 2)
         self._prompt, self._gap = prompt, gap
         self._last = _Draft(OWN, 0)
+        self._longest, self._looked = RUN, 0  # the longest run that was found, and where
+        self._in_vain = self._rest = 0  # times that nothing was found, and tokens before the next one
+
+    def rests(self) -> bool:
+        """Return whether not even to look before the next token: looking costs more than it is likely to bring."""
+        self._rest -= self._rest > 0
+        return self._rest > 0
 
     def propose(self, token_ids: TokenIds, most: int, beside: int = 0) -> TokenIds:
         """Return at most `most` tokens that may follow `token_ids` (N,), which begin with those of the call before.
 
         `beside` is the number of rows of others in the step.
         """
-        own, guessing = self._own, self._guessing
-        self._follow(token_ids)
-        last, most = self._before(token_ids), min(most, MOST)
-        best: tuple[float, int, Match, Source] | None = None
-        costs = guessing.costs.curve
-        sources: tuple[Source, ...] = own, *guessing.sources
-        for source in sources:
-            match = source.find(last)
-            if match is not None:
-                chances = guessing.chances[source.kind].right
-                length, value = best_length(chances, match.length, costs, most, beside)
-                if length and (best is None or value > best[0]):
-                    best = value, length, match, source
+        most = min(most, MOST)
+        best = self._find(token_ids, most, beside)
         if best is None:
             return token_ids[:0]
+        self._in_vain = 0
         _, length, match, source = best
         self._last = _Draft(source.kind, match.length)
         found = source.copy(match, length)
-        return np.resize(found, length) if source is own else found  # what recurs goes on to recur
+        if source is self._own and found.size < length:
+            return np.resize(found, length)  # what recurs goes on to recur
+        return found
+
+    def _find(self, token_ids: TokenIds, most: int, beside: int) -> _Found | None:
+        """Return the guess that is worth most, if there is one that is worth its cost."""
+        guessing, costs = self._guessing, self._guessing.costs.curve
+        sources: tuple[Source, ...] = self._own, *guessing.sources
+        longest = self._longest + token_ids.size - self._looked  # a run grows by no more than the text
+        least = min([guessing.chances[source.kind].least_run(costs, most, beside) for source in sources])
+        if longest < least:
+            self._rest = least - longest
+            return None
+        self._follow(token_ids)
+        last = before_gap(token_ids, self._prompt, self._gap)
+        self._longest, self._looked = 0, token_ids.size
+        best: _Found | None = None
+        for source in sources:
+            match = source.find(last)
+            if match is not None:
+                self._longest = max(self._longest, match.length)
+                chances = guessing.chances[source.kind]
+                length, value = chances.best_length(match.length, costs, most, beside)
+                if length and (best is None or value > best.value):
+                    best = _Found(value, length, match, source)
+        if best is None:
+            self._in_vain += 1
+            self._rest = 1 + min(int(self._in_vain * guessing.costs.looking * PATIENCE), MOST_REST)
+        return best
 
     def _follow(self, token_ids: TokenIds) -> None:
         """Add to the own text what is new."""
@@ -109,14 +145,14 @@ class Drafter:
             own.end_text()
         own.add(token_ids[len(own) - 1 :])
 
-    def _before(self, token_ids: TokenIds) -> TokenIds:
-        """Return the last tokens that the next one continues."""
-        prompt, gap = self._prompt, self._gap
-        generated = token_ids.size - prompt
-        if gap is None or generated >= RUN:
-            return token_ids[-RUN:]
-        return np.concatenate([token_ids[max(gap - RUN + generated, 0) : gap], token_ids[prompt:]])
-
     def learn(self, proposed: int, right: int) -> None:
         """Count the result of a draft: the first `right` of its `proposed` tokens were right."""
         self._guessing.chances[self._last.kind].learn(self._last.run, proposed, right)
+
+
+def before_gap(token_ids: TokenIds, prompt: int, gap: int | None) -> TokenIds:
+    """Return the last tokens, at most RUN, that the next one continues; see `Drafter` for `prompt` and `gap`."""
+    generated = token_ids.size - prompt
+    if gap is None or generated >= RUN:
+        return token_ids[-RUN:]
+    return np.concatenate([token_ids[max(gap - RUN + generated, 0) : gap], token_ids[prompt:]])

@@ -17,6 +17,8 @@ MOST: Final = 15  # tokens of a guess
 MOST_ROWS: Final = 64  # rows of a step whose cost is known by itself
 WINDOW: Final = 8  # newest steps of a number of rows: the fastest counts, since others were disturbed
 TRIES: Final = 2  # steps before a number of rows counts as known
+REFRESH: Final = 64  # steps after which the costs of known numbers of rows are taken anew
+LOOK_SECONDS: Final = 6e-6  # that looking for a guess takes
 STALE: Final = 1024  # steps after which an old cost is forgotten, since the machine may have other work now
 
 #: How often the first token of a guess is right, by the length of the run before it, as long as little was counted.
@@ -26,11 +28,18 @@ MOST_WEIGHT: Final = 400.0  # tokens that the past counts as
 
 
 class Costs(Protocol):
-    """What steps cost."""
+    """What steps cost.
+
+    Attributes:
+        curve: c(n) by number of rows n: the time of a step over that of one row; as long as guesses may reach. Another
+            object when costs change.
+        looking: the time of looking for a guess, in steps of one row.
+    """
 
     @property
-    def curve(self) -> Sequence[float]:
-        """c(n) by number of rows n: the time of a step over that of one row; as long as guesses may reach."""
+    def curve(self) -> Sequence[float]: ...
+    @property
+    def looking(self) -> float: ...
 
 
 class StepCosts:
@@ -41,34 +50,38 @@ class StepCosts:
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[int, deque[float]] = {}
+        self._times: dict[int, deque[float]] = {}
         self._noted: dict[int, int] = {}  # the step that each number of rows had last
         self._steps = 0
-        self._curve: list[float] = []
+        self._known: dict[int, float] = {}
+        self.curve: Sequence[float] = curve({})
+        self.looking = 0.0
 
     def note(self, rows: int, seconds: float) -> None:
         """Take the time of a step that ran so many rows of generation, and nothing else."""
         if rows > MOST_ROWS:
             return
         self._steps += 1
-        self._seconds.setdefault(rows, deque(maxlen=WINDOW)).append(seconds)
         self._noted[rows] = self._steps
-        self._curve = []
+        times = self._times.setdefault(rows, deque(maxlen=WINDOW))
+        times.append(seconds)
         if self._steps % STALE == 0:
             for old in [each for each, step in self._noted.items() if step <= self._steps - STALE]:
-                del self._seconds[old], self._noted[old]
+                for facts in (self._times, self._noted, self._known):
+                    facts.pop(old, None)
+        if len(times) < TRIES:
+            return
+        new = rows not in self._known
+        self._known[rows] = min(times)
+        if new or self._steps % REFRESH == 0:
+            known = self.known
+            self.curve = curve(known)
+            self.looking = LOOK_SECONDS / min(known.values())
 
     @property
     def known(self) -> dict[int, float]:
         """Seconds of a step by number of rows, in rising order, as far as they are known."""
-        return {rows: min(times) for rows, times in sorted(self._seconds.items()) if len(times) >= TRIES}
-
-    @property
-    def curve(self) -> Sequence[float]:
-        """c(n): see `Costs`."""
-        if not self._curve:
-            self._curve = curve(self.known)
-        return self._curve
+        return dict(sorted(self._known.items()))
 
 
 def curve(known: Mapping[int, float]) -> list[float]:
@@ -93,9 +106,40 @@ class Chances:
         self._tried = [FIRST_WEIGHT] * (RUN + 1)
         self._right = [FIRST_WEIGHT * chance for chance in FIRST_CHANCES]
         self.right = [*FIRST_CHANCES]
+        self._costs: Sequence[float] = ()
+        self._best: dict[tuple[int, int, int], tuple[int, float]] = {}  # with these chances and costs
+        self._least: dict[tuple[int, int], int] = {}
+
+    def best_length(self, run: int, costs: Sequence[float], most: int, beside: int) -> tuple[int, float]:
+        """Return `best_length` with these chances."""
+        self._take(costs)
+        key = run, most, beside
+        found = self._best.get(key)
+        if found is None:
+            found = self._best[key] = best_length(self.right, run, costs, most, beside)
+        return found
+
+    def least_run(self, costs: Sequence[float], most: int, beside: int) -> int:
+        """Return how long the run before a guess has to be, at least, for the guess to be worth its cost."""
+        self._take(costs)
+        least = self._least.get((most, beside))
+        if least is None:
+            runs = (run for run in range(1, RUN + 1) if self.best_length(run, costs, most, beside)[0])
+            least = self._least[most, beside] = next(runs, RUN + 1)
+        return least
+
+    def _take(self, costs: Sequence[float]) -> None:
+        if costs is not self._costs:
+            self._costs = costs
+            self._forget()
+
+    def _forget(self) -> None:
+        self._best.clear()
+        self._least.clear()
 
     def learn(self, run: int, proposed: int, right: int) -> None:
         """Count a guess of `proposed` tokens after a run of so many; the first `right` of them were right."""
+        self._forget()
         for number in range(min(proposed, right + 1)):
             length = min(run + number, RUN)
             if self._tried[length] >= MOST_WEIGHT:
@@ -122,10 +166,11 @@ def best_length(
     if rows >= len(costs):
         return 0, 0.0
     best, value = 0, rows / costs[rows]
-    tokens, chance = float(rows), 1.0
+    tokens, chance, length = float(rows), 1.0, run
     for number in range(1, min(most, len(costs) - 1 - rows) + 1):
-        chance *= chances[min(run + number - 1, RUN)]
+        chance *= chances[length]
         tokens += chance
+        length += length < RUN
         if tokens > value * costs[rows + number]:
             best, value = number, tokens / costs[rows + number]
     return best, value

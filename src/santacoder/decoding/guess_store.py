@@ -65,7 +65,7 @@ class GuessStore:
 
     def find(self, token_ids: TokenIds) -> Match | None:
         """Return the latest place behind the longest run of tokens that `token_ids` (N,), contiguous, end with."""
-        ids = ffi.from_buffer("int32_t[]", token_ids)
+        ids = ffi.from_buffer("int32_t[]", token_ids)  # this is called in each step: no checks, no copies
         place = lib.sc_guesses_find(self._guesses, ids, token_ids.size, self._matched)
         return Match(place, self._matched[0]) if place else None
 

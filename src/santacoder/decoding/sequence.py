@@ -12,9 +12,11 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from santacoder.decoding.answers import CLIENT
 from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.clock import Clock
-from santacoder.decoding.drafting import Drafter, Guessing
+from santacoder.decoding.drafting import Drafter, Guessing, before_gap
+from santacoder.decoding.guess_store import GuessStore
 from santacoder.decoding.hooks import Held, process_logits, wants_to_stop
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
@@ -78,6 +80,8 @@ class Sequence:
             see batching/alike.py.
         kind: sequences of one kind choose from one distribution where they have the same tokens; set when it begins.
         stale: an interruption may have left the choice of a token half done: see `restore`.
+        client: whose request it is.
+        answers: earlier answers to guess from, to which it adds its own; None before it is submitted.
         guessing: what its draft tokens come from; None for no drafts.
     """
 
@@ -91,6 +95,8 @@ class Sequence:
         self.held: Held | None = None
         self.call: Owner | None = None
         self.stale = False
+        self.client = CLIENT.get()
+        self.answers: GuessStore | None = None
         self.guessing: Guessing | None = None
         self.follows: tuple[Sequence, int] | None = None
         self.kind: Hashable = None
@@ -315,11 +321,14 @@ class Sequence:
             return self._ids[done : done + room], 0
         drafted = 0
         if beside is not None and self._generated and known - done == 1:
-            drafted = self._draft(min(room, self._left) - 1, beside)
+            drafted = self._draft(room, beside)
         return self._ids[done : known + drafted], 1 + drafted
 
-    def _draft(self, most: int, beside: int) -> int:
-        """Write at most `most` draft tokens behind the known ones, and return how many."""
+    def _draft(self, room: int, beside: int) -> int:
+        """Write draft tokens behind the known ones, at most `room` with the last of these; return how many."""
+        if self._drafter is not None and self._drafter.rests():
+            return 0
+        most = min(room, self._left) - 1
         if self.guessing is None or most <= 0 or not self.request.params.lookup:
             return 0
         if self._drafter is None:
@@ -328,6 +337,14 @@ class Sequence:
         draft_ids = self._drafter.propose(known, most, beside)
         self._ids[known.size : known.size + draft_ids.size] = draft_ids
         return draft_ids.size
+
+    def remember(self) -> None:
+        """Add its answer to the earlier ones, after its end."""
+        if self.answers is None or not self._generated or not self.request.params.lookup:
+            return
+        self.answers.add(before_gap(self.prompt, self.prompt.size, self.request.gap))
+        self.answers.add(self.token_ids[self.prompt.size :])
+        self.answers.end_text()
 
     @property
     def has_hooks(self) -> bool:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from santacoder.batching.infill_requests import GapForm
 from santacoder.batching.prepared import Prepared
+from santacoder.decoding.answers import CLIENT
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import QueueTimeoutError, SantaCoderError
@@ -105,6 +106,7 @@ def deadline(request: Request, settings: Settings) -> float:
 @asynccontextmanager
 async def _running(service: Service, request: Request, ask: Ask, interrupt: Interrupt) -> AsyncIterator[Work]:
     """Run the block for a request: check the request, end the block if the client leaves, and translate its errors."""
+    CLIENT.set(_client(request))
     watch = asyncio.ensure_future(_watch(request, interrupt))
     work = Work(service, request, ask)
     try:
@@ -210,6 +212,12 @@ async def completions(
             for completion in samples:
                 work.note_end(completion)
             return samples
+
+
+def _client(request: Request) -> tuple[str | None, ...]:
+    """Return what tells clients apart: address and key."""
+    headers = request.headers
+    return request.client.host if request.client else None, headers.get("authorization"), headers.get("x-api-key")
 
 
 async def _watch(request: Request, interrupt: Interrupt) -> None:
