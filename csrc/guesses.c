@@ -9,7 +9,7 @@
 
 #include "santacoder.h"
 
-enum { LENGTHS = 8, KIND_BITS = 3, LEAST_TEXT = 256, LEAST_SLOTS = 1024 };
+enum { LENGTHS = 8, KIND_BITS = 3, FIRST_TEXT = 2048, FIRST_SLOTS = 8 }; /* slots a token: no growth */
 static const int32_t LENGTH[LENGTHS] = {1, 2, 3, 4, 6, 8, 12, SC_GUESS_RUN};
 
 struct sc_guesses {
@@ -24,8 +24,8 @@ sc_guesses *sc_guesses_new(int32_t most)
     sc_guesses *guesses = calloc(1, sizeof *guesses);
     if (!guesses) return NULL;
     guesses->most = most;
-    guesses->room = most < LEAST_TEXT ? most : LEAST_TEXT;
-    guesses->size = LEAST_SLOTS;
+    guesses->room = most < FIRST_TEXT ? most : FIRST_TEXT;
+    guesses->size = (uint32_t)guesses->room * FIRST_SLOTS + 2 * LENGTHS;
     guesses->text = malloc((size_t)guesses->room * sizeof *guesses->text);
     guesses->slots = calloc(guesses->size, sizeof *guesses->slots);
     if (guesses->text && guesses->slots) return guesses;

@@ -4,7 +4,8 @@ Every figure is a ratio of two ways to do the same job, which take turns; their 
 
     batches   8 prompts x 16 samples: complete_many against one sample after another, and against llama-cpp-python
     session   40 characters typed one by one into a file of 1500 tokens, with 8 tokens after each
-    lookup    the rest of files with recurring passages, and text without repeats, with prompt lookup and without
+    lookup    the rest of files with recurring passages, text without repeats, and 120 keys typed into a file in a
+              session, with prompt lookup and without
     callers   the CPU time of 100 to 2,000 requests of 2 tokens, each from its own task (or thread), and of one call's
     pauses    the longest pause of another thread while 600 KB are tokenized, in parts and whole
 """
@@ -148,7 +149,23 @@ def lookup(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[
             assert texts[True] == texts[False], "drafts changed the text"
             ratios.append(seconds[False] / seconds[True])
         result[name] = median(ratios)
-    return result
+    return result | {"editing": median(editing(model) for _ in range(arguments.rounds))}
+
+
+def editing(model: santacoder.SantaCoder) -> float:
+    """Return the speed of 8 tokens after each key with prompt lookup over that without."""
+    lines = SOURCES[0].splitlines(keepends=True)
+    before, typed, after = "".join(lines[:60]), "".join(lines[60:66])[:120], "".join(lines[68:100])
+    seconds = {True: 0.0, False: 0.0}
+    lives = {drafting: model.session() for drafting in seconds}
+    for stop in range(1, len(typed) + 1):
+        texts = set()
+        for drafting, live in lives.items():
+            answer = live.infill(before + typed[:stop], after, max_tokens=8, temperature=0.2, seed=1, lookup=drafting)
+            seconds[drafting] += answer.timings.generation_seconds
+            texts.add(answer.text)
+        assert len(texts) == 1, "drafts changed the text"
+    return seconds[False] / seconds[True]
 
 
 def callers(model: santacoder.SantaCoder, arguments: argparse.Namespace) -> dict[str, Any]:

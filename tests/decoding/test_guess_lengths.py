@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from santacoder.decoding.guess_lengths import (
     FIRST_CHANCES,
+    MOST,
     REFRESH,
     STALE,
     TRIES,
@@ -117,10 +118,9 @@ class TestChances:
             costs = random.choice([ZEN4, AMX])
             run, most, beside = random.randint(1, RUN), random.randint(1, 15), random.randint(0, 3)
             assert chances.best_length(run, costs, most, beside) == best_length(chances.right, run, costs, most, beside)
-            worth = [
-                length for length in range(1, RUN + 1) if best_length(chances.right, length, costs, most, beside)[0]
-            ]
-            assert chances.least_run(costs, most, beside) == min([*worth, RUN + 1])
+            found = [best_length(chances.right, length, costs, MOST, beside)[0] for length in range(1, RUN + 1)]
+            worth = [length for length, guess in enumerate(found, 1) if guess]
+            assert chances.least_run(costs, beside) == min([*worth, RUN + 1])
             if random.random() < 0.3:
                 chances.learn(run, most, random.randint(0, most))
 

@@ -398,7 +398,6 @@ class Scheduler(Generic[E]):
         leading = [sequence for sequence in going if sequence.follows is None]
         if len(leading) > self._limits.max_running:
             leading = _by_turns(leading)
-        planned = perf_counter()
         plan = plan_step(leading, engine.chunk, self._limits.max_running)
         alike = followers(going)
         begin, gave_up = perf_counter(), self._gave_up
@@ -415,7 +414,7 @@ class Scheduler(Generic[E]):
         self._step_seconds = perf_counter() - begin
         self._meter.count_step(plan, self._step_seconds)
         if all(rows.sequence.generated for rows in plan):
-            self._costs.note(sum(rows.token_ids.size for rows in plan), perf_counter() - planned)
+            self._costs.note(sum(rows.token_ids.size for rows in plan), self._step_seconds)
         self._advance(plan, alike, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], alike: Followers, again: bool) -> bool:

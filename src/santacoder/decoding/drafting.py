@@ -96,7 +96,6 @@ class Drafter:
 
         `beside` is the number of rows of others in the step.
         """
-        most = min(most, MOST)
         best = self._find(token_ids, most, beside)
         if best is None:
             return token_ids[:0]
@@ -113,7 +112,7 @@ class Drafter:
         guessing, costs = self._guessing, self._guessing.costs.curve
         sources: tuple[Source, ...] = self._own, *guessing.sources
         longest = self._longest + token_ids.size - self._looked  # a run grows by no more than the text
-        least = min([guessing.chances[source.kind].least_run(costs, most, beside) for source in sources])
+        least = min([guessing.chances[source.kind].least_run(costs, beside) for source in sources])
         if longest < least:
             self._rest = least - longest
             return None
@@ -126,7 +125,9 @@ class Drafter:
             if match is not None:
                 self._longest = max(self._longest, match.length)
                 chances = guessing.chances[source.kind]
-                length, value = chances.best_length(match.length, costs, most, beside)
+                length, value = chances.best_length(match.length, costs, MOST, beside)
+                if length > most:  # near the end of the text; else lengths are known from the tokens before
+                    length, value = chances.best_length(match.length, costs, most, beside)
                 if length and (best is None or value > best.value):
                     best = _Found(value, length, match, source)
         if best is None:

@@ -108,7 +108,7 @@ class Chances:
         self.right = [*FIRST_CHANCES]
         self._costs: Sequence[float] = ()
         self._best: dict[tuple[int, int, int], tuple[int, float]] = {}  # with these chances and costs
-        self._least: dict[tuple[int, int], int] = {}
+        self._least: dict[int, int] = {}
 
     def best_length(self, run: int, costs: Sequence[float], most: int, beside: int) -> tuple[int, float]:
         """Return `best_length` with these chances."""
@@ -119,13 +119,13 @@ class Chances:
             found = self._best[key] = best_length(self.right, run, costs, most, beside)
         return found
 
-    def least_run(self, costs: Sequence[float], most: int, beside: int) -> int:
+    def least_run(self, costs: Sequence[float], beside: int) -> int:
         """Return how long the run before a guess has to be, at least, for the guess to be worth its cost."""
         self._take(costs)
-        least = self._least.get((most, beside))
+        least = self._least.get(beside)
         if least is None:
-            runs = (run for run in range(1, RUN + 1) if self.best_length(run, costs, most, beside)[0])
-            least = self._least[most, beside] = next(runs, RUN + 1)
+            runs = (run for run in range(1, RUN + 1) if self.best_length(run, costs, MOST, beside)[0])
+            least = self._least[beside] = next(runs, RUN + 1)
         return least
 
     def _take(self, costs: Sequence[float]) -> None:
