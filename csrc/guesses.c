@@ -41,11 +41,11 @@ void sc_guesses_free(sc_guesses *guesses)
     free(guesses);
 }
 
-int32_t sc_guesses_length(const sc_guesses *guesses) { return guesses->length; }
+int32_t sc_guesses_length(const sc_guesses *guesses) { return guesses ? guesses->length : 0; }
 
 int64_t sc_guesses_bytes(const sc_guesses *guesses)
 {
-    return 4 * ((int64_t)guesses->room + guesses->size);
+    return guesses ? 4 * ((int64_t)guesses->room + guesses->size) : 0;
 }
 
 /* Hashes of the runs that end before `end`: hash[kind] of LENGTH[kind] tokens. Returns how many kinds there are: runs
@@ -131,6 +131,7 @@ static int make_room(sc_guesses *guesses)
 
 int sc_guesses_add(sc_guesses *guesses, const int32_t *tokens, int32_t count)
 {
+    if (!guesses) return 0;
     for (int32_t i = 0; i < count; i++) {
         if (!make_room(guesses)) return 0;
         if (guesses->length && tokens[i] >= 0) enter(guesses, guesses->length);
@@ -144,6 +145,7 @@ int32_t sc_guesses_find(const sc_guesses *guesses, const int32_t *tokens, int32_
     uint64_t hash[LENGTHS];
     const int32_t *end = tokens + count;
     *matched = 0;
+    if (!guesses) return 0;
     for (int32_t kind = hash_runs(end, count, hash) - 1; kind >= 0; kind--) {
         const uint32_t slot = guesses->slots[find_slot(guesses, end, hash[kind], kind)];
         const int32_t place = (int32_t)(slot >> KIND_BITS);

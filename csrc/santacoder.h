@@ -154,7 +154,7 @@ int32_t sc_argmax(int isa, const float *logits, int32_t n);
 void sc_restrict(float *logits, const int32_t *ranks, int32_t n, int32_t first, int32_t last);
 
 /* What tokens followed in earlier texts, of at most `most` tokens together, 2..2^28: the newest stay. One caller at a
- * time. NULL when there is no memory. */
+ * time. NULL when there is no memory: for the functions below an empty store that stays empty. */
 typedef struct sc_guesses sc_guesses;
 sc_guesses *sc_guesses_new(int32_t most);
 void sc_guesses_free(sc_guesses *guesses);

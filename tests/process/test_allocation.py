@@ -44,10 +44,11 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     program = [sys.executable, "-c", PROGRAM, str(allocator), str(path)]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr
-    total, errors, refused = map(int, done.stdout.split())
-    assert total == errors + refused
-    # The team's three, the weights, the engine's two; two threads besides the caller.
-    assert (errors, refused) == (6, 2)
+    total, errors, refused, guesses = map(int, done.stdout.split())
+    assert total == errors + refused + guesses
+    # The team's three, the weights, the engine's two; two threads besides the caller; three of each store to guess from:
+    # the texts and the earlier answers of the model's request and of the session's.
+    assert (errors, refused, guesses) == (6, 2, 12)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -25,6 +25,8 @@ class Match(NamedTuple):
 class GuessStore:
     """The newest texts, of at most `most` tokens together. One caller at a time.
 
+    Without memory it holds less than was added, or nothing: there are fewer guesses then, and no error.
+
     Attributes:
         kind: texts of one kind are guessed from equally well.
     """
@@ -34,11 +36,8 @@ class GuessStore:
 
         Raises:
             InvalidRequestError: `most` is not in 2..2^26.
-            MemoryError: there is no memory.
         """
         guesses = lib.sc_guesses_new(check_integer("the tokens of a store", most, 2, MOST_TOKENS))
-        if guesses == ffi.NULL:
-            raise MemoryError("no memory for texts to guess from")
         self._guesses = ffi.gc(guesses, lib.sc_guesses_free)
         self.kind = kind
         self._matched = ffi.new("int32_t[]", 1)
@@ -53,10 +52,7 @@ class GuessStore:
         return lib.sc_guesses_bytes(self._guesses)
 
     def add(self, token_ids: TokenIds) -> None:
-        """Continue the last text. Without memory for all tokens, the first of them are added.
-
-        The ids (N,) are 0 or more and contiguous.
-        """
+        """Continue the last text by ids (N,), which are 0 or more and contiguous."""
         lib.sc_guesses_add(self._guesses, ffi.from_buffer("int32_t[]", token_ids), token_ids.size)
 
     def end_text(self) -> None:
