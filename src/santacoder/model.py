@@ -118,7 +118,7 @@ class SantaCoder(InfillRequests, Capacity):
                 anything, and those of this many of the most probable tokens; None is off.
             prompt_logprobs (int | None = None, 0..100): return each prompt token's log-probability, too, and those of
                 this many of the most probable tokens; None is off.
-            lookup (bool = True): draft tokens from earlier in the text (prompt lookup): same tokens, often sooner.
+            lookup (bool = True): draft tokens from the text, earlier answers and `index`: same tokens, often sooner.
             token_healing (bool | None = None): take back the last word of the text, or the blanks at its end, and
                 generate on from there: what begins with them again, and is not part of the completion's text; None is
                 on for texts, off for token ids and with prompt_logprobs.

@@ -41,6 +41,14 @@ class TestComplete:
     def test_standard_input(self, greedy: santacoder.Completion, dash: tuple[str, ...]) -> None:
         assert run_here("complete", *dash, *GREEDY, stdin=PROMPT.encode()) == (0, greedy.text.encode(), "")
 
+    def test_a_project_changes_nothing(self, greedy: santacoder.Completion, tmp_path: Path) -> None:
+        (tmp_path / "a.py").write_text(PROMPT + greedy.text)
+        assert run_here("complete", PROMPT, *GREEDY, "--project", str(tmp_path)) == (0, greedy.text.encode(), "")
+        code, out, err = run_here("complete", PROMPT, "--project", str(tmp_path), "--project", str(tmp_path / "none"))
+        assert (code, out) == (1, b"")
+        assert err.startswith(f"santacoder: {tmp_path / 'none'}")
+        assert err.count("\n") == 1
+
     def test_model_option_comes_first(self, greedy: santacoder.Completion) -> None:
         code, out, _ = run_here("complete", PROMPT, *GREEDY, "-m", str(FILE), "-t", "1", model="none.gguf")
         assert (code, out) == (0, greedy.text.encode())

@@ -46,6 +46,12 @@ def ask(port: int, prompt: str, path: str = "/v1/completions", **headers: str) -
     return status
 
 
+def test_a_project(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    with started("--project", str(tmp_path)) as (_, port):
+        assert ask(port, "x =") == 200
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_its_life(number: int, status: int) -> None:
     with started("--api-key", "secret-key") as (process, port):

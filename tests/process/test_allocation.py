@@ -46,8 +46,8 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     total, errors, refused, guesses = map(int, done.stdout.split())
     assert total == errors + refused + guesses
-    # The team's three, the weights, the engine's two; two threads besides the caller; three of each store to guess from:
-    # the texts and the earlier answers of the model's request and of the session's.
+    # The team's three, the weights, the engine's two; two threads besides the caller; three of each store to guess
+    # from: the texts and the earlier answers of the model's request and of the session's.
     assert (errors, refused, guesses) == (6, 2, 12)
 
 

@@ -47,10 +47,17 @@ def test_it_holds_the_texts(model: santacoder.SantaCoder, tmp_path: Path) -> Non
     (tmp_path / "b.py").write_text("delta")
     (tmp_path / "c.bin").write_bytes(b"\0abcd")
     index = read(ProjectIndex(model.tokenizer, [tmp_path]))
-    assert (index.files, index.left_out) == (3, [f"{tmp_path / 'c.bin'} is binary: character 0 is a NUL"])
+    assert (index.files, index.left_out) == (2, [f"{tmp_path / 'c.bin'} is binary: character 0 is a NUL"])
     assert following(index, model, "alpha beta") == " gamma\nnext\n"
     assert index.tokens == sum(len(model.tokenizer.encode(text)) + 1 for text in ("alpha beta gamma\nnext\n", "delta"))
     assert index.n_bytes < 100_000
+    look(index)
+    assert (index.files, len(index.left_out)) == (2, 1)
+    (tmp_path / "b.py").unlink()
+    (tmp_path / "c.bin").write_text("now a text")
+    look(index)
+    assert (index.files, index.left_out) == (2, [])
+    assert following(index, model, "now a") == " text"
 
 
 def test_a_file_that_changes_is_read_again(model: santacoder.SantaCoder, tmp_path: Path) -> None:

@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> None:
     path = options.model_path(args)
     request = PromptRequest(prompt, sampling(args))
     with load(path, args.threads, args.context) as model:
-        if args.project:
-            model.index(args.project)
+        options.index_project(model, args)
         if args.samples is not None:
             _print_samples(model, request, args)
         elif args.json:

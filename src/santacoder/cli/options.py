@@ -13,6 +13,7 @@ from santacoder._util.text_file import decode_text
 
 if TYPE_CHECKING:
     from santacoder.conversion.find_model import ModelOptions
+    from santacoder.model import SantaCoder
     from santacoder.sources.model_name import ModelName
 
 #: What arguments are added to: a parser, or a group of one.
@@ -93,6 +94,16 @@ def add_project(parser: Arguments) -> None:
         "--project", metavar="DIR", action="append", default=[],
         help="guess what comes next from the files of this folder, too: the same answers, often sooner; repeatable",
     )  # fmt: skip
+
+
+def index_project(model: SantaCoder, args: argparse.Namespace) -> None:
+    """Have a model guess from the folders that --project names.
+
+    Raises:
+        SantaCoderError, OSError: as `SantaCoder.index`.
+    """
+    if args.project:
+        model.index(args.project)
 
 
 def add_cache_dir(parser: Arguments) -> None:

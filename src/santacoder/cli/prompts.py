@@ -155,6 +155,7 @@ def _print_results(args: argparse.Namespace, path: str, lines: Sequence[Line], k
     failed = 0
     shown = False if sys.stdout.isatty() else None  # the results are progress enough
     with load(path, args.threads, args.context) as model, progress_bar(len(keys), "samples", shown, lines=True) as bar:
+        options.index_project(model, args)
         for result in _complete(model, lines, keys, seed, bar):
             options.print_json_line(result)
             failed += "error" in result
@@ -174,6 +175,7 @@ def _write_results(
                 load(path, args.threads, args.context) as model,
                 progress_bar(len(keys), "samples", done=len(results), lines=True) as bar,
             ):
+                options.index_project(model, args)
                 for result in _complete(model, lines, missing, settings["seed"], bar):
                     line = json_line(result)
                     file.add(line)

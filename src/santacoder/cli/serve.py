@@ -98,8 +98,7 @@ def run(args: argparse.Namespace) -> None:
         path = options.model_path(args)
         app.state.service.file = path
         model = load(path, args.threads, args.context)
-        if args.project:
-            model.index(args.project)
+        options.index_project(model, args)
         return model
 
     def tell() -> None:

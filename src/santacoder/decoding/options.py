@@ -336,7 +336,7 @@ class SamplingParams:
         high=100,
         unset="off",
     )
-    lookup: bool = _option(True, "draft tokens from earlier in the text (prompt lookup): same tokens, often sooner")
+    lookup: bool = _option(True, "draft tokens from the text, earlier answers and `index`: same tokens, often sooner")
     token_healing: bool | None = _option(
         None,
         "take back the last word of the text, or the blanks at its end, and generate on from there: what begins with "

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from santacoder._util.fork import watch_forks
+from santacoder._util.validation import printable
 from santacoder.decoding.guess_store import GuessStore, Match
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.project.files import FileState, Listing, list_files, read_text
@@ -20,7 +21,8 @@ from santacoder.text.tokenizer import Tokenizer
 
 MOST_TOKENS: Final = 1 << 20  # of an index, which take 24 to 37 MB
 LEAST_BYTES: Final = 3  # of a token, nearly always: so many files are read that their tokens fit
-PAUSE: Final = 2.0  # seconds between two looks at the files
+PAUSE: Final = 2.0  # seconds between two looks at the files, at least
+PATIENCE: Final = 50  # times as long as a look takes, at least
 _EMPTY: Final = np.empty(0, dtype=np.int32)
 
 
@@ -44,7 +46,6 @@ class ProjectIndex:
         self._paths = [os.path.realpath(path) for path in _listed(paths)]
         listing = list_files(self._paths)
         self._closed = False
-        self._left_out: list[str] = []
         self._begin_anew()
         watch_forks(self)
         self._start(listing)
@@ -53,6 +54,8 @@ class ProjectIndex:
         self._lock = threading.Lock()  # of the store
         self._store = GuessStore(self.kind, MOST_TOKENS)
         self._held: dict[str, FileState] = {}
+        self._left_out: list[str] = []  # when the files were listed
+        self._unread: dict[str, str] = {}  # when they were read: why not, by path
         self._thread: threading.Thread | None = None
         self._next_look = 0.0
 
@@ -63,7 +66,7 @@ class ProjectIndex:
     @property
     def files(self) -> int:
         """How many files are held."""
-        return len(self._held)
+        return len(self._held) - len(self._unread)
 
     @property
     def tokens(self) -> int:
@@ -78,7 +81,7 @@ class ProjectIndex:
     @property
     def left_out(self) -> list[str]:
         """A line for each file or folder that was left out, and why."""
-        return [*self._left_out]
+        return [*self._left_out, *self._unread.values()]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the files are read, at most so many seconds; return whether they are."""
@@ -126,11 +129,16 @@ class ProjectIndex:
 
     def _read(self, listing: Listing | None) -> None:
         """Read the files that have changed, those last that were changed last."""
+        begin = monotonic()
         try:
             files, left_out = listing or list_files(self._paths)
         except (SantaCoderError, OSError) as error:
             self._left_out = [str(error)]
             return
+        pause = max(PAUSE, PATIENCE * (monotonic() - begin))
+        for held in (self._held, self._unread):
+            for path in held.keys() - files.keys():
+                del held[path]
         room, chosen = MOST_TOKENS * LEAST_BYTES, dict[str, FileState]()
         for path, state in sorted(files.items(), key=lambda item: item[1].modified, reverse=True):
             if state.size > room:
@@ -142,21 +150,25 @@ class ProjectIndex:
         if len(self._store) + sum(chosen[path].size for path in changed) // LEAST_BYTES > MOST_TOKENS:
             with self._lock:
                 self._store, self._held = GuessStore(self.kind, MOST_TOKENS), {}
+            self._unread = {}
             changed = [*chosen]
         for path in reversed(changed):
             if self._closed:
                 return
             begin = monotonic()
-            self._add(path, chosen[path], left_out)
+            self._add(path, chosen[path])
             sleep(monotonic() - begin)
         self._left_out = left_out
-        self._next_look = monotonic() + PAUSE
+        self._next_look = monotonic() + pause
 
-    def _add(self, path: str, state: FileState, left_out: list[str]) -> None:
+    def _add(self, path: str, state: FileState) -> None:
+        self._unread.pop(path, None)
         try:
             text = as_lf(read_text(path))
-        except (SantaCoderError, OSError) as error:
-            left_out.append(f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error))
+        except OSError as error:
+            self._unread[path] = f"{printable(path)}: {error.strerror}"
+        except SantaCoderError as error:
+            self._unread[path] = str(error)
         else:
             token_ids = np.array(self._tokenizer.encode(text, special=False), dtype=np.int32)
             with self._lock:
