@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import pickle
+import re
+import tarfile
+import typing
+import unittest.mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,12 +82,17 @@ def test_a_run_of_sixteen_counts_in_full() -> None:
     assert store.copy(Match(19, RUN), 5).tolist() == [19, 50, 4, 5, 6]
 
 
-def test_memory_of_a_million_tokens() -> None:
-    """Random tokens, which nearly all make runs of their own, are the worst case; code takes 24 to 37 bytes a token."""
-    store = GuessStore("text", 1 << 21)
-    ids = np.random.default_rng(0).integers(0, 49152, 100_000, dtype=np.int32)
-    store.add(ids)
-    assert store.n_bytes <= 60 * len(store)
+@pytest.mark.parametrize("tokens", [1000, 30_000, 80_000, 120_000])
+def test_memory(tokens: int) -> None:
+    """A store of code; of random tokens, which nearly all make runs of their own, twice as much."""
+    code, noise = GuessStore("code", 1 << 21), GuessStore("noise", 1 << 21)
+    text = "\n".join(map(inspect.getsource, (argparse, inspect, pickle, tarfile, typing, unittest.mock)))
+    words = re.findall(r"\w+|\s+|[^\w\s]", text)[:tokens]
+    number = {word: index for index, word in enumerate(dict.fromkeys(words))}
+    code.add(ids(*map(number.__getitem__, words)))
+    assert 12 * len(code) < code.n_bytes <= max(48 * len(code), 80_000)
+    noise.add(np.random.default_rng(0).integers(0, 49152, tokens, dtype=np.int32))
+    assert noise.n_bytes <= max(70 * tokens, 80_000)
 
 
 @pytest.mark.parametrize("most", [1, (1 << 26) + 1])

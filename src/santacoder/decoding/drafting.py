@@ -110,17 +110,18 @@ class Drafter:
     def _find(self, token_ids: TokenIds, most: int, beside: int) -> _Found | None:
         """Return the guess that is worth most, if there is one that is worth its cost."""
         guessing, costs = self._guessing, self._guessing.costs.curve
-        sources: tuple[Source, ...] = self._own, *guessing.sources
+        sources: tuple[Source, ...] = *guessing.sources, self._own
         longest = self._longest + token_ids.size - self._looked  # a run grows by no more than the text
         least = min([guessing.chances[source.kind].least_run(costs, beside) for source in sources])
         if longest < least:
             self._rest = least - longest
             return None
-        self._follow(token_ids)
         last = before_gap(token_ids, self._prompt, self._gap)
         self._longest, self._looked = 0, token_ids.size
         best: _Found | None = None
         for source in sources:
+            if source is self._own:
+                self._follow(token_ids)
             match = source.find(last)
             if match is not None:
                 self._longest = max(self._longest, match.length)
@@ -128,8 +129,10 @@ class Drafter:
                 length, value = chances.best_length(match.length, costs, MOST, beside)
                 if length > most:  # near the end of the text; else lengths are known from the tokens before
                     length, value = chances.best_length(match.length, costs, most, beside)
-                if length and (best is None or value > best.value):
+                if length and (best is None or value >= best.value):
                     best = _Found(value, length, match, source)
+                if length and match.length == RUN:
+                    break  # the text itself has no longer run, and takes longest to look into at first
         if best is None:
             self._in_vain += 1
             self._rest = 1 + min(int(self._in_vain * guessing.costs.looking * PATIENCE), MOST_REST)

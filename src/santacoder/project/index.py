@@ -96,9 +96,14 @@ class ProjectIndex:
 
     def look(self) -> None:
         """Have the files looked at again, unless that was done just now; this takes microseconds."""
-        thread = self._thread
-        if monotonic() >= self._next_look and not self._closed and (thread is None or not thread.is_alive()):
-            self._start(None)
+        if monotonic() < self._next_look or self._closed or not self._lock.acquire(blocking=False):
+            return
+        try:
+            thread = self._thread
+            if monotonic() >= self._next_look and (thread is None or not thread.is_alive()):
+                self._start(None)
+        finally:
+            self._lock.release()
 
     def find(self, token_ids: TokenIds) -> Match | None:
         """See `GuessStore.find`; None while a file is being added."""
