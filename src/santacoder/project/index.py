@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ LEAST_BYTES: Final = 3  # of a token, nearly always: so many files are read that
 PAUSE: Final = 2.0  # seconds between two looks at the files, at least
 PATIENCE: Final = 50  # times as long as a look takes, at least
 _EMPTY: Final = np.empty(0, dtype=np.int32)
+
+T = TypeVar("T")
 
 
 class ProjectIndex:
@@ -96,32 +98,31 @@ class ProjectIndex:
 
     def look(self) -> None:
         """Have the files looked at again, unless that was done just now; this takes microseconds."""
-        if monotonic() < self._next_look or self._closed or not self._lock.acquire(blocking=False):
-            return
-        try:
-            thread = self._thread
-            if monotonic() >= self._next_look and (thread is None or not thread.is_alive()):
-                self._start(None)
-        finally:
-            self._lock.release()
+        if monotonic() >= self._next_look and not self._closed:
+            self._unless_changing(self._look, None)
+
+    def _look(self) -> None:
+        thread = self._thread
+        if monotonic() >= self._next_look and (thread is None or not thread.is_alive()):
+            self._start(None)
 
     def find(self, token_ids: TokenIds) -> Match | None:
         """See `GuessStore.find`; None while a file is being added."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            return self._store.find(token_ids)
-        finally:
-            self._lock.release()
+        return self._unless_changing(lambda: self._store.find(token_ids), None)
 
     def copy(self, match: Match, most: int) -> TokenIds:
         """See `GuessStore.copy`; nothing while a file is being added."""
-        if not self._lock.acquire(blocking=False):
-            return _EMPTY
+        return self._unless_changing(lambda: self._store.copy(match, most), _EMPTY)
+
+    def _unless_changing(self, work: Callable[[], T], otherwise: T) -> T:
+        """Return what `work` does with the store; the other value, at once, if a file is being added to it."""
+        lock, taken = self._lock, False
         try:
-            return self._store.copy(match, most)
+            taken = lock.acquire(blocking=False)
+            return work() if taken else otherwise
         finally:
-            self._lock.release()
+            if taken:
+                lock.release()
 
     def _start(self, listing: Listing | None) -> None:
         self._next_look = monotonic() + PAUSE
