@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.requests import check_infill, check_request, new_sequences
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.fixed_costs import FixedCosts
+from tests.support.interrupting import interrupt
 from tests.support.samples import CODE, Counted, facts, run_until
 
 GREEDY: dict[str, Any] = {"temperature": 0.0, "ignore_eos": True, "token_healing": False}
@@ -164,3 +166,34 @@ def test_no_store_changes_an_answer(
     for one, two in zip(found, expected, strict=True):
         assert facts(one.completion()) == facts(two.completion())
         assert one.completion().logprobs == two.completion().logprobs
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_ctrl_c_anywhere_while_guessing(parts: tuple[Transformer, Tokenizer], first: int) -> None:
+    """At every 30th place where the library's own code begins or ends a function; then the work goes on."""
+    engine, tokenizer = parts
+    params = SamplingParams(seed=1, temperature=0.0, max_tokens=12, ignore_eos=True, logit_bias={65: 8.0, 66: 8.0})
+
+    def sample(mode: Any) -> Sequence:
+        return new_sequences(check_infill(tokenizer, 256, "ABABAB", "AABB", mode, False, params))[0]
+
+    expected = []
+    for mode in ("psm", "spm"):
+        each = sample(mode)
+        Scheduler(engine).finish([each])
+        expected.append(facts(each.completion()))
+    for at in itertools.count(10 * first, 30):
+        scheduler, call = Scheduler(engine), Call()
+        scheduler._guessing.costs = FixedCosts([1.0] * 16)
+        samples = [sample(mode) for mode in ("psm", "spm")]
+        scheduler.submit(call, samples)
+
+        def run(scheduler: Scheduler[Transformer] = scheduler, call: Call = call, all_of: Any = samples) -> None:
+            run_until(scheduler, call, lambda: all(sequence.ended for sequence in all_of))
+
+        more = interrupt(run, at)
+        run()
+        assert [facts(each.completion()) for each in samples] == expected, f"interrupted at place {at}"
+        if not more:
+            assert at > 100
+            return
