@@ -40,7 +40,7 @@ class TestBestLength:
         assert length(0.001, ZEN4) == 1
 
     def test_is_0_where_a_row_costs_more_than_it_may_bring(self) -> None:
-        linear = curve({1: 1.0, 16: 16.0})
+        linear = [*map(float, range(17))]
         assert [length(chance, linear) for chance in (0.1, 0.5, 0.99)] == [0, 0, 0]
 
     def test_rows_of_others_leave_fewer_free(self) -> None:
@@ -74,6 +74,11 @@ class TestCosts:
         assert curve({1: 2.0, 2: 2.0, 4: 4.0}) == [1, 1, 1, 1.5, 2, 2.5, 3, 3.5, 4]
         assert curve({2: 3.0, 3: 1.5}) == [1, 1, 1, 0.5, 0.5, 0.5, 0.5]
         assert curve({}) == [1, 1, 1]
+
+    def test_that_are_far_apart_leave_room_for_a_try(self) -> None:
+        """A batch has shown what 16 rows cost, but nothing what 4 do."""
+        assert curve({1: 1.0, 2: 1.0, 16: 4.0})[:11] == [1, 1, 1, 1, 1, 1, 1, 1, 1, 1.375, 1.75]
+        assert curve({1: 1.0, 2: 1.5, 8: 2.0})[2:9] == [1.5, 1.75, 2.0, 2.0, 2.0, 2.0, 2.0]
 
     def test_guesses_reach_twice_as_far_as_is_known(self) -> None:
         costs = StepCosts()

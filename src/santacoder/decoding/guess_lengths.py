@@ -6,9 +6,9 @@ never depends on them.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Final, Protocol
 
 from santacoder.decoding.guess_store import RUN
@@ -85,17 +85,23 @@ class StepCosts:
 
 
 def curve(known: Mapping[int, float]) -> list[float]:
-    """Return c(n) for n = 0 to twice the most rows that are known, from seconds in rising order of rows."""
+    """Return c(n) for n = 0 to twice the most rows that are known, from seconds in rising order of rows.
+
+    From each known n the curve goes on as before up to 2n, unless more rows are known to take less: what is not known
+    is worth a try, wherever the next known n is.
+    """
     if not known:
         return [1.0, 1.0, 1.0]
     points = [*known.items()]
-    first, last = points[0], points[-1]
-    seconds = [first[1]] * (first[0] + 1)
-    slope = 0.0
-    for (a, low), (b, high) in pairwise(points):
-        slope = (high - low) / (b - a)
-        seconds += [low + slope * (n - a) for n in range(a + 1, b + 1)]
-    seconds += [last[1] + max(slope, 0.0) * n for n in range(1, last[0] + 1)]
+    rows, time = points[0]
+    seconds, slope = [time] * (rows + 1), 0.0
+    for to, high in (*points[1:], (math.inf, math.inf)):
+        while rows < to and len(seconds) <= 2 * points[-1][0]:
+            end = min(to, 2 * rows)
+            new = high if end == to else min(time + max(slope, 0.0) * rows, high)
+            slope = (new - time) / (end - rows)
+            seconds += [time + slope * n for n in range(1, int(end) - rows + 1)]
+            rows, time = int(end), new
     return [each / seconds[1] for each in seconds]
 
 
