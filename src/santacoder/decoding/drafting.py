@@ -16,7 +16,7 @@ from santacoder.decoding.guess_lengths import MOST, Chances, Costs
 from santacoder.decoding.guess_store import RUN, GuessStore, Match
 from santacoder.text.token_ids import TokenIds
 
-PATIENCE: Final = 16.0  # tokens to rest, for each step's time that was spent looking in vain
+PATIENCE: Final = 32.0  # tokens to rest, for each step's time that was spent looking in vain
 MOST_REST: Final = 16  # tokens
 OWN: Final = "own"  # the kind of text that the request's own is
 
