@@ -9,7 +9,7 @@ import pytest
 
 from santacoder.errors import InvalidRequestError
 from santacoder.project import files
-from santacoder.project.files import list_files, read_text
+from santacoder.project.files import list_files, read_found
 
 
 def write(path: Path, text: str | bytes = "a\n") -> Path:
@@ -54,7 +54,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_a_file_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to(write(tmp_path / "secret.py"))
     with pytest.raises(OSError, match=r"secret|a[.]py"):
-        read_text(str(tmp_path / "a.py"))
+        read_found(str(tmp_path / "a.py"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
@@ -65,7 +65,7 @@ def test_a_pipe_is_left_out_and_never_waited_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match=r"pipe is neither a file nor a folder, but a project "):
         list_files([str(pipe)])
     with pytest.raises(InvalidRequestError, match=r"pipe is not a regular file any more$"):
-        read_text(str(pipe))
+        read_found(str(pipe))
 
 
 def test_large_ones_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

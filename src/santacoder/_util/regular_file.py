@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import stat
+from typing import NamedTuple
 
 from santacoder._util.validation import printable, why_bad_path
 from santacoder.errors import ModelFormatError, SantaCoderError
@@ -62,14 +63,34 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
     return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
-def file_identity(path: str | os.PathLike[str]) -> tuple[int, ...]:
-    """Return an identity that changes when a file is replaced or written to, and that no other file has.
+class FileIdentity(NamedTuple):
+    """What changes when a file is replaced or written to, and no other file has.
+
+    Attributes:
+        device: the file system.
+        number: the file's there.
+        size: bytes.
+        modified: nanoseconds since 1970.
+    """
+
+    device: int
+    number: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        """Return the identity of a file with this status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def file_identity(path: str | os.PathLike[str]) -> FileIdentity:
+    """Return the identity of a file, which may be reached by a link.
 
     Raises:
         OSError: there is no such file.
     """
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return FileIdentity.of(os.stat(path))
 
 
 def _kind_of_file(mode: int) -> str:

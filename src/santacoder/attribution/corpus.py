@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from santacoder._util.folder_walk import open_found, walk
 from santacoder.attribution.archives import archive_files, is_archive
 from santacoder.attribution.checkout import git_origin
 from santacoder.attribution.lexemes import MAX_TEXT
@@ -76,7 +77,7 @@ class Corpus:
         """Return the bytes of all files, for a progress bar."""
         total = 0
         for path in self.paths:
-            for entry in _walk(path):
+            for entry in _walk(path) if path.is_dir() else ():
                 if isinstance(entry, os.DirEntry) and entry.is_file(follow_symlinks=False):
                     total += entry.stat(follow_symlinks=False).st_size
             total += path.stat().st_size if path.is_file() else 0
@@ -124,7 +125,7 @@ class Corpus:
         """Yield a file, or what is in it if it is an archive."""
         path, relative, origin = entry
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_found(path)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 self.skipped.add(path, "is a symbolic link")
@@ -162,22 +163,8 @@ class Corpus:
 
 
 def _walk(top: Path) -> Iterator[os.DirEntry[str] | OSError]:
-    """Yield what is in a folder and those below it, sorted, each folder before what it holds; and folders' errors."""
-    waiting = [str(top)] if top.is_dir() else []
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            yield error
-            continue
-        folders = [
-            entry.path
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and entry.name not in _STORES
-        ]  # fmt: skip
-        yield from (entry for entry in entries if entry.name not in _STORES)
-        waiting += reversed(folders)
+    """Yield what is in a folder and those below it, but the stores of version control."""
+    return walk(str(top), lambda entry: entry.name not in _STORES)
 
 
 def _folder_origin(folder: Path, origin: Origin) -> Origin:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from santacoder._util.folder_walk import open_found, walk
+from santacoder._util.regular_file import FileIdentity, open_regular
 from santacoder._util.text_file import decode_text
 from santacoder._util.validation import printable, why_bad_path
 from santacoder.errors import InvalidRequestError
@@ -18,19 +23,10 @@ MOST_BYTES: Final = 1 << 20  # of a file
 PASSED_OVER: Final = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages", "target", "venv"})
 
 
-class FileState(NamedTuple):
-    """What changes when a file does."""
-
-    device: int
-    number: int
-    size: int
-    modified: int
-
-
 class Listing(NamedTuple):
     """The files of a project with their states, and a line for each that is left out."""
 
-    files: dict[str, FileState]
+    files: dict[str, FileIdentity]
     left_out: list[str]
 
 
@@ -41,7 +37,7 @@ def list_files(paths: Iterable[str]) -> Listing:
         InvalidRequestError: there are too many, or a path is neither a file nor a folder.
         OSError: a path cannot be read.
     """
-    listing, folders, entries = Listing({}, []), list[str](), 0
+    listing, folders = Listing({}, []), list[str]()
     for path in paths:
         try:
             status = os.stat(path)
@@ -51,66 +47,75 @@ def list_files(paths: Iterable[str]) -> Listing:
             os.scandir(path).close()  # it can be read
             folders.append(path)
         elif stat.S_ISREG(status.st_mode):
-            read_text(path, follow=True)
-            listing.files[os.path.realpath(path)] = _state(status)
+            read_named(path)
+            listing.files[os.path.realpath(path)] = FileIdentity.of(status)
         else:
             raise InvalidRequestError(f"{printable(path)} is neither a file nor a folder, but a project has only these")
-    while folders:
-        folder = folders.pop()
-        try:
-            found = os.scandir(folder)
-        except OSError as error:
-            listing.left_out.append(f"{printable(folder)}: {error.strerror}")
-            continue
-        with found:
-            for entry in found:
-                entries += 1
-                if entries > MOST_ENTRIES:
-                    raise InvalidRequestError(
-                        f"the project has more than {MOST_ENTRIES} files and folders, at {printable(folder)} at the "
-                        "latest: name those of its folders that hold its sources"
-                    )
-                _sort(entry, listing, folders)
+    wanted = partial(_is_wanted, count())
+    for folder in folders:
+        for entry in walk(folder, wanted):
+            if isinstance(entry, OSError):
+                listing.left_out.append(f"{printable(str(entry.filename))}: {entry.strerror}")
+            else:
+                _enter(entry, listing)
     return listing
 
 
-def _sort(entry: os.DirEntry[str], listing: Listing, folders: list[str]) -> None:
-    """Enter what is found in a folder."""
-    if entry.name.startswith("."):
-        return
+def _is_wanted(entries: Iterator[int], entry: os.DirEntry[str]) -> bool:
+    """Return whether something in a folder belongs to the project.
+
+    Raises:
+        InvalidRequestError: there are too many.
+    """
+    if next(entries) >= MOST_ENTRIES:
+        raise InvalidRequestError(
+            f"the project has more than {MOST_ENTRIES} files and folders, at {printable(str(Path(entry.path).parent))} "
+            "at the latest: name those of its folders that hold its sources"
+        )
+    passed_over = entry.name in PASSED_OVER and entry.is_dir(follow_symlinks=False)
+    return not (passed_over or entry.name.startswith("."))
+
+
+def _enter(entry: os.DirEntry[str], listing: Listing) -> None:
+    """Enter a file that was found, or why it is left out."""
     if entry.is_symlink():
         listing.left_out.append(f"{printable(entry.path)}: a link")
-    elif entry.is_dir(follow_symlinks=False):
-        if entry.name not in PASSED_OVER:
-            folders.append(entry.path)
     elif entry.is_file(follow_symlinks=False):
         try:
-            state = _state(entry.stat(follow_symlinks=False))
+            identity = FileIdentity.of(entry.stat(follow_symlinks=False))
         except OSError as error:
             listing.left_out.append(f"{printable(entry.path)}: {error.strerror}")
             return
-        if state.size > MOST_BYTES:
-            listing.left_out.append(f"{printable(entry.path)}: {state.size} bytes, more than {MOST_BYTES}")
+        if identity.size > MOST_BYTES:
+            listing.left_out.append(f"{printable(entry.path)}: {identity.size} bytes, more than {MOST_BYTES}")
         else:
-            listing.files[entry.path] = state
-    else:
+            listing.files[entry.path] = identity
+    elif not entry.is_dir(follow_symlinks=False):
         listing.left_out.append(f"{printable(entry.path)}: neither a file nor a folder")
 
 
-def _state(status: os.stat_result) -> FileState:
-    return FileState(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def read_text(path: str, follow: bool = False) -> str:
-    """Return the text of a regular file; with `follow`, it may be reached by a link.
+def read_found(path: str) -> str:
+    """Return the text of a file that was found in a folder, unless it is a link by now.
 
     Raises:
         InvalidRequestError: it is too large, binary, not UTF-8, or no regular file.
         OSError: it cannot be read.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(path, "rb", opener=lambda name, _: os.open(name, flags | (0 if follow else _NO_LINKS))) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    return _read(path, open_found(path))
+
+
+def read_named(path: str) -> str:
+    """Return the text of a file that the caller names, perhaps by a link.
+
+    Raises:
+        InvalidRequestError, OSError: as `read_found`.
+    """
+    return _read(path, open_regular(path, InvalidRequestError))
+
+
+def _read(path: str, descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InvalidRequestError(f"{printable(path)} is not a regular file any more")
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
@@ -121,6 +126,3 @@ def read_text(path: str, follow: bool = False) -> str:
     if (place := text.find("\0")) >= 0:
         raise InvalidRequestError(f"{printable(path)} is binary: character {place} is a NUL")
     return text
-
-
-_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)

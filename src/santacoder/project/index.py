@@ -11,10 +11,11 @@ from typing import Final, TypeVar
 import numpy as np
 
 from santacoder._util.fork import watch_forks
+from santacoder._util.regular_file import FileIdentity
 from santacoder._util.validation import printable
 from santacoder.decoding.guess_store import GuessStore, Match
 from santacoder.errors import InvalidRequestError, SantaCoderError
-from santacoder.project.files import FileState, Listing, list_files, read_text
+from santacoder.project.files import Listing, list_files, read_found
 from santacoder.text.line_breaks import as_lf
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
@@ -55,7 +56,7 @@ class ProjectIndex:
     def _begin_anew(self) -> None:
         self._lock = threading.Lock()  # of the store
         self._store = GuessStore(self.kind, MOST_TOKENS)
-        self._held: dict[str, FileState] = {}
+        self._held: dict[str, FileIdentity] = {}
         self._left_out: list[str] = []  # when the files were listed
         self._unread: dict[str, str] = {}  # when they were read: why not, by path
         self._thread: threading.Thread | None = None
@@ -145,7 +146,7 @@ class ProjectIndex:
         for held in (self._held, self._unread):
             for path in held.keys() - files.keys():
                 del held[path]
-        room, chosen = MOST_TOKENS * LEAST_BYTES, dict[str, FileState]()
+        room, chosen = MOST_TOKENS * LEAST_BYTES, dict[str, FileIdentity]()
         for path, state in sorted(files.items(), key=lambda item: item[1].modified, reverse=True):
             if state.size > room:
                 left_out.append(f"{len(files) - len(chosen)} files that were not changed of late: no room")
@@ -167,10 +168,10 @@ class ProjectIndex:
         self._left_out = left_out
         self._next_look = monotonic() + pause
 
-    def _add(self, path: str, state: FileState) -> None:
+    def _add(self, path: str, state: FileIdentity) -> None:
         self._unread.pop(path, None)
         try:
-            text = as_lf(read_text(path))
+            text = as_lf(read_found(path))
         except OSError as error:
             self._unread[path] = f"{printable(path)}: {error.strerror}"
         except SantaCoderError as error:
