@@ -289,7 +289,7 @@ class SantaCoder(InfillRequests, Capacity):
         """
         _ = self._scheduler.engine
         index = ProjectIndex(self.tokenizer, paths)
-        self._scheduler.guess_from(index)
+        self._scheduler.guesses.guess_from(index)
         return index
 
     def logits(self, prompt: Prompt) -> NDArray[np.float32]:

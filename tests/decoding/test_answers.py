@@ -34,20 +34,25 @@ def packaged() -> Iterator[santacoder.SantaCoder]:
         yield model
 
 
-def steps(model: santacoder.SantaCoder, work: Any) -> int:
-    before = model.counters().steps
-    work()
+@pytest.fixture
+def free(packaged: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> santacoder.SantaCoder:
+    """The model where rows are free, without any answers."""
+    monkeypatch.setattr(packaged._scheduler.guesses.guessing, "costs", FixedCosts([1.0] * 16))
+    packaged._scheduler.forget()
+    return packaged
+
+
+def steps(model: santacoder.SantaCoder, client: str = "") -> int:
+    """Ask always the same for a client, and return how many steps the answer took."""
+    before, token = model.counters().steps, CLIENT.set(client)
+    model.complete("def load_settings(", max_tokens=40, **GREEDY)
+    CLIENT.reset(token)
     return model.counters().steps - before
 
 
 class TestWhose:
-    def test_the_same_answer_takes_fewer_steps(
-        self, packaged: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(packaged._scheduler._guessing, "costs", FixedCosts([1.0] * 16))
-        packaged._scheduler.forget()
-        ask = lambda: packaged.complete("def load_settings(", max_tokens=40, **GREEDY)  # noqa: E731
-        assert steps(packaged, ask) > 1.5 * steps(packaged, ask)
+    def test_the_same_answer_takes_fewer_steps(self, free: santacoder.SantaCoder) -> None:
+        assert steps(free) > 1.5 * steps(free)
 
     def test_a_session_has_its_own(self, packaged: santacoder.SantaCoder) -> None:
         packaged._scheduler.forget()
@@ -56,7 +61,7 @@ class TestWhose:
         other.complete("x", max_tokens=1, **GREEDY)  # what has ended is noted with the next step
         assert len(one._answers) > 40
         assert len(other._answers) == 0
-        assert not packaged._scheduler._answers._stores
+        assert not packaged._scheduler.guesses.answers._stores
 
     def test_a_client_has_its_own(self, packaged: santacoder.SantaCoder) -> None:
         packaged._scheduler.forget()
@@ -64,18 +69,23 @@ class TestWhose:
             token = CLIENT.set(client)
             packaged.complete("x", max_tokens=count, **GREEDY)
             CLIENT.reset(token)
-        answers = packaged._scheduler._answers
+        answers = packaged._scheduler.guesses.answers
         assert [len(answers.of(client)) for client in ("a", "b")] == [40 + 1 + 1, 10 + 1 + 1]
+
+    def test_another_client_gains_nothing(self, free: santacoder.SantaCoder) -> None:
+        """So nobody learns from the time of an answer what others were answered."""
+        first, others, again = (steps(free, client) for client in ("a", "b", "b"))
+        assert min(first, others) > 1.5 * again
 
     def test_without_lookup_nothing_is_kept(self, packaged: santacoder.SantaCoder) -> None:
         packaged._scheduler.forget()
         packaged.complete("x", max_tokens=4, lookup=False, **GREEDY)
-        assert len(packaged._scheduler._answers.of(None)) == 0
+        assert len(packaged._scheduler.guesses.answers.of(None)) == 0
 
     def test_closing_forgets(self) -> None:
         with santacoder.load(threads=1) as model:
             model.complete("x", max_tokens=4)
-        assert not model._scheduler._answers._stores
+        assert not model._scheduler.guesses.answers._stores
 
     def test_those_that_came_last_stay(self) -> None:
         answers = EarlierAnswers()
@@ -92,12 +102,12 @@ def test_an_answer_follows_the_text_before_the_gap(parts: tuple[Transformer, Tok
     tokenizer = parts[1]
     request = check_infill(tokenizer, 256, "abcdef", "xyz", "psm", False, SamplingParams(max_tokens=5, **GREEDY))
     [sequence] = new_sequences(request)
-    sequence.answers = GuessStore("answers", 1000)
+    sequence.guesses.answers = GuessStore("answers", 1000)
     Scheduler(parts[0]).finish([sequence])
     before = request.token_ids[: request.gap]
-    match = sequence.answers.find(before)
+    match = sequence.guesses.answers.find(before)
     assert match is not None
-    assert sequence.answers.copy(match, 9).tolist() == sequence.tokens
+    assert sequence.guesses.answers.copy(match, 9).tolist() == sequence.tokens
 
 
 tokens = st.lists(st.integers(0, 511), max_size=40)
@@ -149,14 +159,14 @@ def test_no_store_changes_an_answer(
     expected = samples(lookup=False)
     Scheduler(engine).finish(expected)
     scheduler = Scheduler(Counted(engine))
-    scheduler._guessing.costs = FixedCosts(known)
+    scheduler.guesses.guessing.costs = FixedCosts(known)
     sources = []
     for kind, texts in stores:
         sources.append(GuessStore(kind, 64))
         for text in [*texts, *([sample.tokens for sample in expected] if right else [])]:
             sources[-1].add(np.array(text, dtype=np.int32))
             sources[-1].end_text()
-    scheduler._guessing.sources = tuple(sources)
+    scheduler.guesses.guessing.sources = tuple(sources)
     found, [other], call = samples(lookup=True), samples(lookup=True)[:1], Call()
     scheduler.submit(call, [*found, other])
     for _ in range(cancelled):
@@ -184,7 +194,7 @@ def test_ctrl_c_anywhere_while_guessing(parts: tuple[Transformer, Tokenizer], fi
         expected.append(facts(each.completion()))
     for at in itertools.count(10 * first, 30):
         scheduler, call = Scheduler(engine), Call()
-        scheduler._guessing.costs = FixedCosts([1.0] * 16)
+        scheduler.guesses.guessing.costs = FixedCosts([1.0] * 16)
         samples = [sample(mode) for mode in ("psm", "spm")]
         scheduler.submit(call, samples)
 

@@ -66,6 +66,48 @@ def test_results_count_for_the_source() -> None:
     assert guessing.chances["good"].right[2] < before
 
 
+def looks(looking: float, tokens: int) -> list[int]:
+    """Return where a text without repeats is looked at, if that takes so much of a step of one row."""
+    costs = FixedCosts([1.0] * 16)
+    costs.looking = looking
+    drafter, text, found = Drafter(Guessing(costs), 1, tokens), ids(*range(tokens)), []
+    for known in range(1, tokens):
+        if known >= drafter.look_at:
+            found.append(known)
+            assert not drafter.propose(text[:known], 4).size
+    return found
+
+
+def test_looking_in_vain_takes_at_most_a_thousandth_of_the_time() -> None:
+    assert looks(0.0, 50) == [*range(1, 50)]
+    assert looks(0.0009, 50) == [*range(1, 50)]
+    assert looks(0.0099, 60) == [1, 2, 4, 8, 16, 26, 36, 46, 56]
+    assert looks(1.0, 600) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+
+def test_a_find_ends_the_rest() -> None:
+    costs = FixedCosts([1.0] * 16)
+    costs.looking = 0.01
+    drafter, text = Drafter(Guessing(costs), 1, 60), ids(*range(40), *range(20))
+    for known in range(1, 49):
+        if known >= drafter.look_at:
+            assert not drafter.propose(text[:known], 4).size
+    assert drafter.look_at == 49
+    assert list(drafter.propose(text[:49], 2)) == [9, 10]
+    assert drafter.propose(ids(*text[:49], 99), 2).size == 0
+    assert drafter.look_at == 51
+
+
+def test_no_look_before_a_run_can_be_long_enough() -> None:
+    """Runs of one or two tokens are never worth their cost here."""
+    guessing = Guessing(FixedCosts([1.0, 1.45, 2.0]))
+    drafter = Drafter(guessing, 1, 60)
+    least = guessing.chances["own"].least_run(guessing.costs.curve, 0)
+    assert least > 2
+    drafter.propose(ids(1, 2, 3), 4)
+    assert drafter.look_at == 3 + least
+
+
 @pytest.mark.parametrize("generated", [0, 1, 20])
 def test_a_gap_goes_on_from_the_text_before_it(generated: int) -> None:
     """Prefix 1 2 3, suffix 10 to 13; another text has the prefix, and what was generated behind it."""

@@ -75,6 +75,22 @@ class TestLookup:
             }  # fmt: skip
             assert facts(model.complete("abcabc", **options)) == alone(model, "abcabc", **options)
 
+    def test_no_draft_reaches_beyond_the_last_token(
+        self, parts: tuple[Transformer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor beyond the room in the step. All are wrong, so each step yields one token."""
+        transformer, tokenizer = parts
+        monkeypatch.setattr(Drafter, "propose", lambda _, tokens, most, beside: np.full(most, 9))
+        engine = Counted(transformer)
+        params = SamplingParams(max_tokens=5, temperature=0, ignore_eos=True, logit_bias={9: -100.0})
+        sample = new_sequence(tokenizer, [1, 2, 3], params, context=8)
+        scheduler, call = Scheduler(engine), Call()
+        scheduler.submit(call, [sample])
+        run_until(scheduler, call, lambda: sample.generated == 1)
+        assert sample.pending(2, 0)[0].size == 2
+        run_until(scheduler, call, lambda: sample.ended)
+        assert engine.rows == [3, 4, 3, 2, 1]
+
     @pytest.mark.parametrize("way", ["stop_tokens", "stop", "max_tokens", "closed", "session", "saved"])
     def test_no_wrong_draft_stays(
         self, model: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str

@@ -112,7 +112,7 @@ def test_bad_paths(model: santacoder.SantaCoder, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(project_files, "MOST_ENTRIES", 0)
     with pytest.raises(InvalidRequestError, match="more than 0 files and folders"):
         model.index([tmp_path])
-    assert model._scheduler._project is before
+    assert model._scheduler.guesses.project is before
     model.index([])
     assert before._closed
 
@@ -140,7 +140,7 @@ def test_a_forked_child_reads_the_files_itself(model: santacoder.SantaCoder, tmp
 
 def test_answers_are_the_same(model: santacoder.SantaCoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the project holds, and while it is read; with the answers themselves there are fewer steps."""
-    monkeypatch.setattr(model._scheduler._guessing, "costs", FixedCosts([1.0] * 16))
+    monkeypatch.setattr(model._scheduler.guesses.guessing, "costs", FixedCosts([1.0] * 16))
     options: dict[str, Any] = {"max_tokens": 40, "seed": 3, "ignore_eos": True, "temperature": 0.0}
     expected = model.complete("def f", lookup=False, **options)
     (tmp_path / "a.py").write_text("def f" + expected.text)

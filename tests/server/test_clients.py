@@ -11,6 +11,6 @@ def test_each_has_its_own_answers(own: SantaCoder) -> None:
         for key in ("one", "other", "one", "last"):  # what has ended is noted with the next step
             body = {"prompt": "x", "max_tokens": 5, "ignore_eos": True}
             assert server.post("/v1/completions", body, headers={"x-api-key": key}).status == 200
-        stores = own._scheduler._answers._stores
+        stores = own._scheduler.guesses.answers._stores
         tokens = {client[2]: len(store) for client, store in stores.items() if isinstance(client, tuple)}
     assert tokens["one"] == 2 * tokens["other"] > 10

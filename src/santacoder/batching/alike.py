@@ -30,9 +30,12 @@ def part(batch: Iterable[Sequence], new_cache: Callable[[], KVCache]) -> None:
     """Give followers whose leaders have ended or have other tokens a new leader: the first with the same ones."""
     leaders: dict[tuple[int, bytes], Sequence] = {}
     for sequence in batch:
-        if sequence.follows is None or sequence.ended or sequence.still_follows():
+        if sequence.follows is None or sequence.ended:
             continue
         leader, agreed = sequence.follows
+        if _still_agree(sequence, leader, agreed):
+            sequence.follows = leader, sequence.generated
+            continue
         key = id(leader), sequence.token_ids[sequence.prompt.size + agreed :].tobytes()
         new = leaders.setdefault(key, sequence)
         if new is not sequence:
@@ -42,6 +45,15 @@ def part(batch: Iterable[Sequence], new_cache: Callable[[], KVCache]) -> None:
         else:
             common = common_prefix(leader.token_ids, sequence.token_ids)
             sequence.lead(leader.cache.fork(min(common, len(leader.cache))))
+
+
+def _still_agree(sequence: Sequence, leader: Sequence, agreed: int) -> bool:
+    """Return whether a sequence has the tokens of its leader, which goes on; the first `agreed` are known to be."""
+    known = sequence.generated
+    if leader.ended or leader.generated != known:
+        return False
+    first = sequence.prompt.size + agreed
+    return known == agreed or not (sequence.token_ids[first:] != leader.token_ids[first:]).any()
 
 
 def followers(batch: Iterable[Sequence]) -> dict[Sequence, list[Sequence]]:

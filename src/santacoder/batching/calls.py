@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from time import monotonic
 
 from santacoder.batching.engine_lock import Waiter
-from santacoder.decoding.sequence import Sequence
+from santacoder.batching.policy import in_turn
+from santacoder.decoding.sequence import Owner, Sequence
 
 
 class Call(Waiter):
@@ -86,3 +87,20 @@ class Call(Waiter):
             if sequence is not None:
                 taken.append(sequence)
         return taken
+
+
+def by_turns(batch: Iterable[Sequence]) -> list[Sequence]:
+    """Return the first sequence of each call, then the second of each, and so on."""
+    calls: dict[Owner | None, list[Sequence]] = {}
+    for sequence in batch:
+        calls.setdefault(sequence.call, []).append(sequence)
+    return [*in_turn(map(iter, calls.values()))]
+
+
+def queued_by_turns(calls: Iterable[Call], most: int) -> Iterator[tuple[Call, Sequence]]:
+    """Yield the first sequence in each call's queue, then the second of each, and so on, at most `most` of each."""
+    return in_turn(_head(call, most) for call in tuple(calls))
+
+
+def _head(call: Call, most: int) -> Iterator[tuple[Call, Sequence]]:
+    return ((call, sequence) for sequence in islice(call.queue, most))

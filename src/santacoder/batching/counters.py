@@ -80,8 +80,8 @@ class Meter:
         """Note that something moves now."""
         self.moved = monotonic()
 
-    def count_step(self, plan: Iterable[PlannedRows], seconds: float) -> None:
-        """Count a step that ran, before it chooses tokens."""
+    def count_step(self, plan: Iterable[PlannedRows], seconds: float) -> int:
+        """Count a step that ran, before it chooses tokens; return its rows, or 0 if some are of prompts."""
         read = rows = 0
         for part in plan:
             rows += part.token_ids.size
@@ -95,6 +95,7 @@ class Meter:
             speed, before = rows / seconds, self.prompt_speed
             self.prompt_speed = speed if before is None else before + NEWEST * (speed - before)
         self.move()
+        return 0 if read else rows
 
     def snapshot(self, running: int, waiting: int, generated: int, cache_bytes: int) -> Counters:
         """Return the counts; `generated` tokens are those of the samples that run."""

@@ -18,9 +18,9 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from time import monotonic, perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,14 @@ from numpy.typing import NDArray
 from santacoder._util.fork import watch_forks
 from santacoder.batching.alike import advance, followers, part, readers
 from santacoder.batching.cache_room import CacheRoom
-from santacoder.batching.calls import Call
+from santacoder.batching.calls import Call, by_turns, queued_by_turns
 from santacoder.batching.counters import Counters, Meter
 from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
-from santacoder.batching.policy import Rows, in_turn, is_unwanted, plan_step
+from santacoder.batching.policy import Rows, is_unwanted, plan_step
 from santacoder.batching.step import StepRunner, parts_of, run_scoring, scores_prompts
-from santacoder.decoding.answers import EarlierAnswers
-from santacoder.decoding.drafting import Guessing, Source
-from santacoder.decoding.guess_lengths import StepCosts
+from santacoder.decoding.guess_sources import GuessSources
 from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
@@ -51,13 +49,6 @@ E = TypeVar("E", bound=StepRunner)
 T = TypeVar("T")
 
 
-class Project(Source, Protocol):
-    """The user's files: see `ProjectIndex`."""
-
-    def look(self) -> None: ...
-    def close(self) -> None: ...
-
-
 class Scheduler(Generic[E]):
     """Runs sequences on one engine, for any number of threads, until it is closed."""
 
@@ -68,10 +59,7 @@ class Scheduler(Generic[E]):
         self._meter = Meter()
         self._gave_up = False  # the last step
         self._step_seconds = 0.0  # that it took
-        self._costs = StepCosts()
-        self._guessing = Guessing(self._costs)
-        self._answers = EarlierAnswers()
-        self._project: Project | None = None
+        self.guesses = GuessSources()
         self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
         self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
@@ -109,13 +97,6 @@ class Scheduler(Generic[E]):
             for call in self._calls:
                 call.has_deadlines |= limits.queue_timeout is not None
             self._lock.wake_all()  # those that wait may have to give up earlier
-
-    def guess_from(self, project: Project | None) -> None:
-        """Take draft tokens from the files of this project from now on, in place of those of another."""
-        before, self._project = self._project, project
-        self._guessing.sources = () if project is None else (project,)
-        if before is not None:
-            before.close()
 
     def counters(self) -> Counters:
         """Return the counts of this moment.
@@ -172,15 +153,10 @@ class Scheduler(Generic[E]):
         """
         for sequence in sequences:
             sequence.start_clock()
-        project = self._project
-        if project is not None:
-            project.look()
+        self.guesses.look()
         with self._lock.lock:
             _ = self.engine
-            for sequence in sequences:
-                if sequence.answers is None:
-                    sequence.answers = self._answers.of(sequence.client)
-                sequence.guessing = self._guessing.beside(sequence.answers)
+            self.guesses.serve(sequence.guesses for sequence in sequences)
             if sequences and not call.begun:
                 self.check_room()
             if not (self._calls or self._running):
@@ -349,8 +325,8 @@ class Scheduler(Generic[E]):
                 self._end(sequence)
             self._calls, self._running = {}, []
             self._room.forget()
-            self._answers = EarlierAnswers()
-            self.guess_from(None)
+            self.guesses.forget_answers()
+            self.guesses.guess_from(None)
             self._lock.wake_all()
             self._lock.await_others()
 
@@ -358,19 +334,19 @@ class Scheduler(Generic[E]):
         """Free the memory of kept prefixes, and of earlier answers."""
         with self._lock.lock:
             self._room.forget()
-            self._answers = EarlierAnswers()
+            self.guesses.forget_answers()
 
     def after_fork(self) -> None:
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
         self._lock.after_fork()
         self._hooks.after_fork()
         self._has_news = True
-        self._answers = EarlierAnswers()
+        self.guesses.forget_answers()
         mine = threading.get_ident()
         for sequence in self._all():
             sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
             sequence.stale = True
-            sequence.guessing = sequence.answers = None  # somebody may have been changing them
+            sequence.guesses.after_fork()
             if not sequence.asks_itself:
                 sequence.held = None  # the step is run again
 
@@ -397,7 +373,7 @@ class Scheduler(Generic[E]):
                 sequence.restore()
         leading = [sequence for sequence in going if sequence.follows is None]
         if len(leading) > self._limits.max_running:
-            leading = _by_turns(leading)
+            leading = by_turns(leading)
         plan = plan_step(leading, engine.chunk, self._limits.max_running)
         alike = followers(going)
         begin, gave_up = perf_counter(), self._gave_up
@@ -412,9 +388,9 @@ class Scheduler(Generic[E]):
             return
         self._gave_up = False
         self._step_seconds = perf_counter() - begin
-        self._meter.count_step(plan, self._step_seconds)
-        if all(rows.sequence.generated for rows in plan):
-            self._costs.note(sum(rows.token_ids.size for rows in plan), self._step_seconds)
+        generating = self._meter.count_step(plan, self._step_seconds)
+        if generating:
+            self.guesses.costs.note(generating, self._step_seconds)
         self._advance(plan, alike, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], alike: Followers, again: bool) -> bool:
@@ -436,7 +412,7 @@ class Scheduler(Generic[E]):
         for sequence in self._running:
             if sequence.ended:
                 self._meter.generated_tokens += sequence.generated
-                sequence.remember()
+                sequence.guesses.remember(sequence.token_ids[sequence.prompt.size :])
                 self._room.keep(sequence)
                 self._end(sequence)
         self._running = [sequence for sequence in self._running if not sequence.ended]
@@ -452,7 +428,7 @@ class Scheduler(Generic[E]):
         parted = places < 0  # more rows than run at a time: calls take turns, so that a new one need not wait
         served = {each.call for each in self._running} if parted else set()
         read = readers(self._running)
-        for call, sequence in in_turn(_head(call, most) for call in tuple(self._calls)):
+        for call, sequence in queued_by_turns(self._calls, most):
             has_place = places > 0 or (parted and call not in served)
             if skipped == most or not (has_place or parted or read or sequence.ended):
                 break
@@ -535,15 +511,3 @@ class Scheduler(Generic[E]):
 
 def _is_unwanted(sequence: Sequence) -> bool:
     return sequence.cancelled or sequence.expired
-
-
-def _by_turns(batch: list[Sequence]) -> list[Sequence]:
-    """Return the first sequence of each call, then the second of each, and so on."""
-    calls: dict[Owner | None, list[Sequence]] = {}
-    for sequence in batch:
-        calls.setdefault(sequence.call, []).append(sequence)
-    return [*in_turn(map(iter, calls.values()))]
-
-
-def _head(call: Call, most: int) -> Iterator[tuple[Call, Sequence]]:
-    return ((call, sequence) for sequence in islice(call.queue, most))

@@ -228,7 +228,7 @@ class Session(AsyncSession):
         cache, known = self._cache, self._token_ids
         self._begin_anew()
         cache.truncate(min(common_prefix(known, sequence.prompt), sequence.prompt.size - 1))
-        sequence.answers = self._answers
+        sequence.guesses.answers = self._answers
         sequence.borrow(cache)
         return cache
 

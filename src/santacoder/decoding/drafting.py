@@ -16,8 +16,7 @@ from santacoder.decoding.guess_lengths import MOST, Chances, Costs
 from santacoder.decoding.guess_store import RUN, GuessStore, Match
 from santacoder.text.token_ids import TokenIds
 
-PATIENCE: Final = 32.0  # tokens to rest, for each step's time that was spent looking in vain
-MOST_REST: Final = 16  # tokens
+PATIENCE: Final = 1000.0  # times as long as looking in vain took, at most, until the next look
 OWN: Final = "own"  # the kind of text that the request's own is
 
 
@@ -51,24 +50,22 @@ class Guessing:
         return guessing
 
 
-class _Draft(NamedTuple):
-    """Where a draft came from, and how many tokens led there."""
-
-    kind: str
-    run: int
-
-
 class _Found(NamedTuple):
-    """A guess: tokens that a step with it yields for its cost, the guess's length, and its place."""
+    """A guess: tokens that a step with it yields for its cost, the guess's length, its place, and its chances."""
 
     value: float
     length: int
     match: Match
     source: Source
+    chances: Chances
 
 
 class Drafter:
-    """Drafts what follows one growing text."""
+    """Drafts what follows one growing text.
+
+    Attributes:
+        look_at: tokens of the text before which looking costs more than it is likely to bring.
+    """
 
     def __init__(self, guessing: Guessing, prompt: int, most: int, gap: int | None = None) -> None:
         """Prepare for a text that begins with a prompt.
@@ -79,17 +76,14 @@ class Drafter:
             most: most tokens of the text.
             gap: where in the prompt the text ends that generated tokens go on from; None is the prompt's end.
         """
-        self._guessing = guessing
+        self.look_at = 0
+        self._costs = guessing.costs
         self._own = GuessStore(OWN, most + 2)
+        sources: tuple[Source, ...] = *guessing.sources, self._own
+        self._sources = [(source, guessing.chances[source.kind]) for source in sources]
         self._prompt, self._gap = prompt, gap
-        self._last = _Draft(OWN, 0)
-        self._longest, self._looked = RUN, 0  # the longest run that was found, and where
-        self._in_vain = self._rest = 0  # times that nothing was found, and tokens before the next one
-
-    def rests(self) -> bool:
-        """Return whether not even to look before the next token: looking costs more than it is likely to bring."""
-        self._rest -= self._rest > 0
-        return self._rest > 0
+        self._last, self._run = guessing.chances[OWN], 0  # what the last draft is counted for
+        self._pause = 1  # tokens until the next look, when one is in vain
 
     def propose(self, token_ids: TokenIds, most: int, beside: int = 0) -> TokenIds:
         """Return at most `most` tokens that may follow `token_ids` (N,), which begin with those of the call before.
@@ -99,9 +93,9 @@ class Drafter:
         best = self._find(token_ids, most, beside)
         if best is None:
             return token_ids[:0]
-        self._in_vain = 0
-        _, length, match, source = best
-        self._last = _Draft(source.kind, match.length)
+        self._pause = 1
+        _, length, match, source, self._last = best
+        self._run = match.length
         found = source.copy(match, length)
         if source is self._own and found.size < length:
             return np.resize(found, length)  # what recurs goes on to recur
@@ -109,33 +103,31 @@ class Drafter:
 
     def _find(self, token_ids: TokenIds, most: int, beside: int) -> _Found | None:
         """Return the guess that is worth most, if there is one that is worth its cost."""
-        guessing, costs = self._guessing, self._guessing.costs.curve
-        sources: tuple[Source, ...] = *guessing.sources, self._own
-        longest = self._longest + token_ids.size - self._looked  # a run grows by no more than the text
-        least = min([guessing.chances[source.kind].least_run(costs, beside) for source in sources])
-        if longest < least:
-            self._rest = least - longest
-            return None
+        costs = self._costs.curve
         last = before_gap(token_ids, self._prompt, self._gap)
-        self._longest, self._looked = 0, token_ids.size
+        longest, least = 0, RUN + 1  # the longest run that is found, and the shortest that is worth its cost
         best: _Found | None = None
-        for source in sources:
+        for source, chances in self._sources:
             if source is self._own:
                 self._follow(token_ids)
+            least = min(least, worth := chances.least_run(costs, beside))
             match = source.find(last)
-            if match is not None:
-                self._longest = max(self._longest, match.length)
-                chances = guessing.chances[source.kind]
-                length, value = chances.best_length(match.length, costs, MOST, beside)
-                if length > most:  # near the end of the text; else lengths are known from the tokens before
-                    length, value = chances.best_length(match.length, costs, most, beside)
-                if length and (best is None or value >= best.value):
-                    best = _Found(value, length, match, source)
-                if length and match.length == RUN:
-                    break  # the text itself has no longer run, and takes longest to look into at first
-        if best is None:
-            self._in_vain += 1
-            self._rest = 1 + min(int(self._in_vain * guessing.costs.looking * PATIENCE), MOST_REST)
+            if match is None:
+                continue
+            longest = max(longest, match.length)
+            if match.length < worth:
+                continue
+            length, value = chances.best_length(match.length, costs, MOST, beside)
+            if length > most:  # near the end of the text; else lengths are known from the tokens before
+                length, value = chances.best_length(match.length, costs, most, beside)
+            if length and (best is None or value >= best.value):
+                best = _Found(value, length, match, source, chances)
+            if length and match.length == RUN:
+                break  # the text itself has no longer run, and takes longest to look into at first
+        if best is None:  # a run grows by no more than the text
+            pause = min(self._pause, 1 + int(self._costs.looking * PATIENCE))
+            self.look_at = token_ids.size + max(pause, least - longest)
+            self._pause = 2 * pause
         return best
 
     def _follow(self, token_ids: TokenIds) -> None:
@@ -151,7 +143,7 @@ class Drafter:
 
     def learn(self, proposed: int, right: int) -> None:
         """Count the result of a draft: the first `right` of its `proposed` tokens were right."""
-        self._guessing.chances[self._last.kind].learn(self._last.run, proposed, right)
+        self._last.learn(self._run, proposed, right)
 
 
 def before_gap(token_ids: TokenIds, prompt: int, gap: int | None) -> TokenIds:

@@ -53,7 +53,6 @@ class StepCosts:
         self._times: dict[int, deque[float]] = {}
         self._noted: dict[int, int] = {}  # the step that each number of rows had last
         self._steps = 0
-        self._known: dict[int, float] = {}
         self.curve: Sequence[float] = curve({})
         self.looking = 0.0
 
@@ -63,25 +62,22 @@ class StepCosts:
             return
         self._steps += 1
         self._noted[rows] = self._steps
-        times = self._times.setdefault(rows, deque(maxlen=WINDOW))
+        times = self._times.get(rows)
+        if times is None:
+            times = self._times[rows] = deque(maxlen=WINDOW)
         times.append(seconds)
         if self._steps % STALE == 0:
             for old in [each for each, step in self._noted.items() if step <= self._steps - STALE]:
-                for facts in (self._times, self._noted, self._known):
-                    facts.pop(old, None)
-        if len(times) < TRIES:
-            return
-        new = rows not in self._known
-        self._known[rows] = min(times)
-        if new or self._steps % REFRESH == 0:
+                del self._times[old], self._noted[old]
+        if len(times) == TRIES or self._steps % REFRESH == 0:
             known = self.known
             self.curve = curve(known)
-            self.looking = LOOK_SECONDS / min(known.values())
+            self.looking = LOOK_SECONDS / min(known.values()) if known else 0.0
 
     @property
     def known(self) -> dict[int, float]:
         """Seconds of a step by number of rows, in rising order, as far as they are known."""
-        return dict(sorted(self._known.items()))
+        return {rows: min(times) for rows, times in sorted(self._times.items()) if len(times) >= TRIES}
 
 
 def curve(known: Mapping[int, float]) -> list[float]:

@@ -12,13 +12,11 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from santacoder.decoding.answers import CLIENT
 from santacoder.decoding.checked_request import CheckedRequest
 from santacoder.decoding.clock import Clock
-from santacoder.decoding.drafting import Drafter, Guessing, before_gap
-from santacoder.decoding.guess_store import GuessStore
 from santacoder.decoding.hooks import Held, process_logits, wants_to_stop
 from santacoder.decoding.logprobs import TokenLogprobs, token_logprobs
+from santacoder.decoding.request_guesses import RequestGuesses
 from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
 from santacoder.decoding.sampler import Sampler, next_tokens
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
@@ -80,9 +78,7 @@ class Sequence:
             see batching/alike.py.
         kind: sequences of one kind choose from one distribution where they have the same tokens; set when it begins.
         stale: an interruption may have left the choice of a token half done: see `restore`.
-        client: whose request it is.
-        answers: earlier answers to guess from, to which it adds its own; None before it is submitted.
-        guessing: what its draft tokens come from; None for no drafts.
+        guesses: what its draft tokens come from.
     """
 
     def __init__(self, request: CheckedRequest, seed: int, index: int = 0) -> None:
@@ -95,9 +91,7 @@ class Sequence:
         self.held: Held | None = None
         self.call: Owner | None = None
         self.stale = False
-        self.client = CLIENT.get()
-        self.answers: GuessStore | None = None
-        self.guessing: Guessing | None = None
+        self.guesses = RequestGuesses(request)
         self.follows: tuple[Sequence, int] | None = None
         self.kind: Hashable = None
         self._key = seed, index
@@ -107,7 +101,6 @@ class Sequence:
         self._most = request.params.max_tokens + request.taken  # tokens to generate, for which the context has room
         self._logprobs: list[TokenLogprobs] = []  # of tokens, and perhaps of the one that ended the text
         self._clock = Clock(request.params.deadlines)
-        self._drafter: Drafter | None = None  # once it drafts
         self._borrowed = False  # whether the cache is somebody else's
         self.reused = 0
         self._read = 0  # tokens of the prompt that were run
@@ -214,20 +207,6 @@ class Sequence:
         self.reused = self.prompt.size
         self._begin()
 
-    def still_follows(self) -> bool:
-        """Return whether it has the tokens of the one that it follows, which goes on."""
-        assert self.follows is not None
-        leader, agreed = self.follows
-        known = self._generated
-        if leader.ended or leader._generated != known:
-            return False
-        if known > agreed:
-            new = slice(self.prompt.size + agreed, self.prompt.size + known)
-            if (self._ids[new] != leader._ids[new]).any():
-                return False
-            self.follows = leader, known
-        return True
-
     def lead(self, cache: KVCache) -> None:
         """Go on with a cache of its own, which holds some of its first tokens."""
         self.cache = cache
@@ -320,31 +299,9 @@ class Sequence:
         if known - done > room:
             return self._ids[done : done + room], 0
         drafted = 0
-        if beside is not None and self._generated and known - done == 1:
-            drafted = self._draft(room, beside)
+        if beside is not None and self._generated and known - done == 1 and known >= self.guesses.look_at:
+            drafted = self.guesses.draft(self._ids, known, min(room, self._left) - 1, beside)
         return self._ids[done : known + drafted], 1 + drafted
-
-    def _draft(self, room: int, beside: int) -> int:
-        """Write draft tokens behind the known ones, at most `room` with the last of these; return how many."""
-        if self._drafter is not None and self._drafter.rests():
-            return 0
-        most = min(room, self._left) - 1
-        if self.guessing is None or most <= 0 or not self.request.params.lookup:
-            return 0
-        if self._drafter is None:
-            self._drafter = Drafter(self.guessing, self.prompt.size, self._ids.size, self.request.gap)
-        known = self.token_ids
-        draft_ids = self._drafter.propose(known, most, beside)
-        self._ids[known.size : known.size + draft_ids.size] = draft_ids
-        return draft_ids.size
-
-    def remember(self) -> None:
-        """Add its answer to the earlier ones, after its end."""
-        if self.answers is None or not self._generated or not self.request.params.lookup:
-            return
-        self.answers.add(before_gap(self.prompt, self.prompt.size, self.request.gap))
-        self.answers.add(self.token_ids[self.prompt.size :])
-        self.answers.end_text()
 
     @property
     def has_hooks(self) -> bool:
@@ -399,8 +356,8 @@ class Sequence:
             if not choosing:
                 break
             right += self in choosing
-        if draft_ids and self._drafter:
-            self._drafter.learn(len(draft_ids), right)
+        if draft_ids:
+            self.guesses.learn(len(draft_ids), right)
 
     def _processed(self, row: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (V,) to choose a token from, which may be overwritten."""
@@ -500,7 +457,7 @@ class Sequence:
         try:
             self._begin_text()
             self._sampler = self._new_sampler()
-            self._drafter = None
+            self.guesses.forget_text()
             for token in tokens:
                 self.sampler.follow(token)
                 self._accept(token)
