@@ -1,14 +1,16 @@
 """What guesses save, counted without running the model at each step: `python bench/studies/guesses.py WHAT`.
 
     files       the rest of 200 files of 20 projects, taken as the model's answer: the file's own text as the source of
-                guesses, and with the project's other files
+                guesses, and with the project's other files; and the memory of an index of all of them
     keys        600 keys typed into files of these projects, with answers of 8 tokens by the packaged model: without and
                 with earlier answers
+    plot        both, drawn into docs/explanation/guesses.svg
     automaton   bytes and matches of a suffix automaton, which finds every longest run, against those of the hashes
 
 "tokens" are tokens a step, "speed" is that over the cost of the steps, in steps of one row. Costs are those of a 2-core
 Zen 4 with the full-size model, and of other machines; `--costs 1:1,2:1.02,4:1.1` adds this machine's, as `santacoder
-bench` prints them. The projects are wheels of pypi.org, which pip downloads once into `--folder`.
+bench` prints them. The projects are wheels of pypi.org, which pip downloads once into `--folder`. Speeds of the running
+model are those of `scheduling.py lookup`.
 """
 
 from __future__ import annotations
@@ -20,17 +22,20 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 import santacoder
+from santacoder.decoding.answers import new_answers
 from santacoder.decoding.drafting import Drafter, Guessing, Source
 from santacoder.decoding.guess_lengths import curve
 from santacoder.decoding.guess_store import GuessStore, Match
 from santacoder.decoding.options import SamplingOptions
 from santacoder.gguf.reader import GGUFFile
+from santacoder.project.index import MOST_TOKENS
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
 
@@ -45,9 +50,19 @@ INDEXED: Final = 150  # most other files of a project that are indexed
 PROMPT: Final = 1000  # tokens of a file before the answer, at most half of it
 ANSWER: Final = 300  # tokens
 KEYS: Final = 600
-VOCABULARY: Final = Path(__file__).parents[2] / "tests/data/ggml-vocab-starcoder.gguf"
+ROOT: Final = Path(__file__).parents[2]
+VOCABULARY: Final = ROOT / "tests/data/ggml-vocab-starcoder.gguf"
+PLOT: Final = ROOT / "docs/explanation/guesses.svg"
+FORMER: Final = "version 0.1"
 
-#: Seconds or anything proportional, by rows of a step.
+#: What the plot shows, by what it copies from.
+WORKLOADS: Final = {
+    "own text": "the rest of a file",
+    "project": "the same, with the project's files",
+    "keys, answers": "keys, with earlier answers",
+}
+
+#: Milliseconds or anything proportional, by rows of a step.
 COSTS: Final[dict[str, dict[int, float]]] = {
     "Zen 4": {1: 20.3, 2: 18.7, 4: 22.0, 8: 39.0, 16: 73.0},
     "AMX": {1: 1.0, 2: 1.0, 4: 1.1, 8: 1.35, 16: 1.9},
@@ -69,18 +84,44 @@ def add_text(store: GuessStore, token_ids: TokenIds) -> None:
     store.end_text()
 
 
-class Tally:
-    """Counts steps."""
+class ThreeTokens:
+    """Drafts as version 0.1 made them: from behind the last three tokens, 3 to 15, with rests after failures."""
 
-    def __init__(self, costs: Mapping[int, float]) -> None:
-        self.guessing = Guessing(FixedCosts(costs))
+    def __init__(self) -> None:
+        self._ends: dict[bytes, int] = {}  # behind the latest place of each three tokens
+        self._entered, self._length, self._failures, self._resting = 3, 3, 0, 0
+
+    def propose(self, token_ids: TokenIds, most: int) -> TokenIds:
+        """Return at most `most` tokens that may follow."""
+        if self._resting:
+            self._resting -= 1
+            return token_ids[:0]
+        for end in range(self._entered, token_ids.size):
+            self._ends[token_ids[end - 3 : end].tobytes()] = end
+        self._entered = max(self._entered, token_ids.size)
+        place = self._ends.get(token_ids[-3:].tobytes(), token_ids.size)
+        return token_ids[place : place + min(self._length, most)]
+
+    def learn(self, proposed: int, right: int) -> None:
+        """Adapt to the result of a draft."""
+        self._length = min(2 * self._length + 1, 15) if right == proposed else max(right + 1, 3)
+        self._failures = 0 if right else self._failures + 1
+        self._resting = min(2**self._failures - 1, 64)
+
+
+class Tally:
+    """Counts steps, of drafts as they are made now or, with `former`, as version 0.1 made them."""
+
+    def __init__(self, costs: Mapping[int, float], former: bool = False) -> None:
+        self.guessing, self._former = Guessing(FixedCosts(costs)), former
         self.tokens = self.steps = 0
         self.cost = 0.0
 
     def take(self, prompt: TokenIds, answer: TokenIds, gap: int | None = None, sources: Sequence[Source] = ()) -> None:
         """Write an answer, all of whose tokens but the first take steps."""
         ids = np.concatenate([prompt, answer])
-        drafter = Drafter(self.guessing.beside(*sources), prompt.size, ids.size, gap)
+        now = Drafter(self.guessing.beside(*sources), prompt.size, ids.size, gap)
+        drafter = ThreeTokens() if self._former else now
         known = prompt.size + 1
         self.tokens += ids.size - known
         while known < ids.size:
@@ -137,11 +178,15 @@ def projects(folder: Path, tokenizer: Tokenizer) -> Iterator[tuple[str, list[Tok
 
 def files(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[dict[str, object]]:
     """Yield the figures of the rest of files."""
-    tallies = {(name, where): Tally(each) for name, each in costs.items() for where in ("own text", "project")}
+    kinds = FORMER, "own text", "project"
+    tallies = {(name, where): Tally(each, where == FORMER) for name, each in costs.items() for where in kinds}
+    whole, most = GuessStore("project", MOST_TOKENS), 0
     for project, held, others in projects(folder, starcoder()):
         index = GuessStore("project", 1 << 24)
         for ids in others:
             add_text(index, ids)
+            add_text(whole, ids)
+            most = max(most, len(whole))
         for ids in held:
             start = min(PROMPT, ids.size // 2)
             for (_, where), tally in tallies.items():
@@ -151,6 +196,7 @@ def files(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[di
         print(f"{project}: {len(held)} files, index of {len(index)} tokens, {each} bytes a token", file=sys.stderr)
     for (name, where), tally in tallies.items():
         yield {"costs": name, "source": where, **tally.line}
+    yield {"most tokens of an index": most, "MB": round(whole.n_bytes / 1e6, 1)}
 
 
 def typed(folder: Path, model: santacoder.SantaCoder) -> Iterator[tuple[int, TokenIds, TokenIds]]:
@@ -177,14 +223,52 @@ def keys(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[dic
     with santacoder.load() as model:
         recorded = [*typed(folder, model)]
     for name, each in costs.items():
-        for where in ("own text", "answers"):
-            tally, answers, last = Tally(each), GuessStore("answers", 1 << 14), -1
+        for where in (FORMER, "own text", "answers"):
+            tally, answers, last = Tally(each, where == FORMER), new_answers(), -1
             for number, prompt, answer in recorded:
                 if number != last:
-                    answers, last = GuessStore("answers", 1 << 14), number
+                    answers, last = new_answers(), number
                 tally.take(prompt, answer, sources=[answers] if where == "answers" else [])
                 add_text(answers, np.concatenate([prompt[-16:], answer]))
-            yield {"costs": name, "source": where, **tally.line}
+            yield {"costs": name, "source": f"keys, {where}", **tally.line}
+
+
+def plot(folder: Path, costs: Mapping[str, Mapping[int, float]]) -> Iterator[dict[str, object]]:
+    """Draw tokens per second with drafts and without, of the workloads; yield all figures."""
+    found: dict[object, float] = {}
+    for line in chain(files(folder, costs), keys(folder, costs)):
+        if line.get("costs") == "Zen 4":
+            found[line["source"]] = float(str(line["speed"]))
+        yield line
+    PLOT.write_text(draw({name: found[source] for source, name in WORKLOADS.items()}), encoding="utf-8")
+
+
+def draw(speeds: Mapping[str, float]) -> str:
+    """Return an SVG with bars of tokens per second, given the speeds over those without drafts."""
+    without = 1000 / COSTS["Zen 4"][1]
+    scale = 480 / (without * max(speeds.values()))  # pixels for a token per second
+    rows, y = [], 44
+    for name, speed in speeds.items():
+        rows.append(f'<text x="220" y="{y + 24}" text-anchor="end">{name}</text>')
+        for rate, colour in ((without, "#bbbbbb"), (without * speed, "#4477aa")):
+            width = round(scale * rate)
+            rows.append(f'<rect x="230" y="{y}" width="{width}" height="17" fill="{colour}"/>')
+            rows.append(f'<text x="{236 + width}" y="{y + 13}">{rate:.0f}</text>')
+            y += 20
+        y += 14
+    for x, name, colour in ((230, "without drafts", "#bbbbbb"), (360, "with drafts", "#4477aa")):
+        rows.append(f'<rect x="{x}" y="{y + 2}" width="13" height="13" fill="{colour}"/>')
+        rows.append(f'<text x="{x + 19}" y="{y + 13}">{name}</text>')
+    title = "Tokens per second with drafts and without, in three workloads"
+    head = f'viewBox="0 0 760 {y + 24}" width="760" height="{y + 24}" font-family="sans-serif" font-size="13"'
+    body = "\n".join(rows)
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" {head}>
+<title>{title}</title>
+<rect width="760" height="{y + 24}" fill="white"/>
+<text x="230" y="24" font-weight="bold">Tokens per second, 2-core Zen 4, full-size model</text>
+{body}
+</svg>
+"""
 
 
 class Automaton:
@@ -275,7 +359,7 @@ def parse_costs(text: str) -> dict[int, float]:
 def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["files", "keys", "automaton"])
+    parser.add_argument("what", choices=["files", "keys", "plot", "automaton"])
     parser.add_argument("--folder", type=Path, default=Path("build/projects"), help="of wheels (default: %(default)s)")
     parser.add_argument("--costs", type=parse_costs, help="of this machine")
     arguments = parser.parse_args()
