@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final
 
+from santacoder._util.file_lock import check_locks, lock_file
 from santacoder._util.validation import format_value
 from santacoder.errors import InvalidRequestError
 
@@ -57,15 +58,12 @@ def open_lines(path: Path, valid: Callable[[bytes], bool], place: Path) -> Itera
 
     Raises:
         OSError: it cannot be read or written.
-        InvalidRequestError: another process has it open.
+        InvalidRequestError: another process has it open, or the system has no locks on files.
     """
-    import fcntl  # not at the top: Windows lacks it, but can show help
-
+    check_locks(f"a run that another process can go on with, in {place},")
     with path.open("ab+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidRequestError(f"another process is at work in {place}") from None
+        if not lock_file(file.fileno()):
+            raise InvalidRequestError(f"another process is at work in {place}")
         file.seek(0)
         lines = file.read().splitlines(keepends=True)
         if lines and (not lines[-1].endswith(b"\n") or not valid(lines[-1])):

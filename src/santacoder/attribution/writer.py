@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from santacoder._util.file_lock import check_locks, lock_file
 from santacoder._util.validation import printable
 from santacoder.attribution.rows import Content, Place, content_at, erase_text, replace_content
 from santacoder.attribution.state import State
@@ -193,16 +193,15 @@ def _sole_writer(path: Path) -> Iterator[None]:
     The index itself will not do: closing it here would release the locks that SQLite has on it.
 
     Raises:
-        InvalidRequestError: another process holds it.
+        InvalidRequestError: another process holds it, or the system has no locks on files.
     """
+    check_locks(f"writing the index {printable(str(path))}")
     name = path.with_name(f"{path.name}-lock")
     while True:
         descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_file(descriptor):
             os.close(descriptor)
-            raise InvalidRequestError(f"another process is writing the index {printable(str(path))}") from None
+            raise InvalidRequestError(f"another process is writing the index {printable(str(path))}")
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(name)):
                 break
