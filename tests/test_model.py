@@ -21,6 +21,7 @@ from santacoder.errors import InvalidRequestError
 from santacoder.requests import prompt_ids
 from tests.support.foreign import Column, Table, Tensor, series, table, tensor
 from tests.support.gguf_builder import tiny_builder
+from tests.support.needs import needs_fork
 from tests.support.paths import FILE
 from tests.support.samples import CODE
 
@@ -328,7 +329,7 @@ def test_streams_interleave(model: santacoder.SantaCoder) -> None:
     assert texts == [model.complete(PROMPT, seed=seed, **options).text for seed in (1, 2)]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork_while_the_lock_is_held(model: santacoder.SantaCoder) -> None:
     expected = model.complete(PROMPT, max_tokens=5, seed=1).tokens

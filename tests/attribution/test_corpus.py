@@ -18,6 +18,7 @@ from santacoder.attribution.corpus import Corpus, Skipped
 from santacoder.attribution.lexemes import MAX_TEXT
 from santacoder.attribution.origins import Origin
 from tests.support.attribution_corpus import write_corpus
+from tests.support.needs import needs_any_names, needs_links, needs_named_pipes
 
 METADATA = "Metadata-Version: 2.1\nName: Thing\nVersion: 1.2\nLicense-Expression: MIT\n\nLicense: GPL\n"
 
@@ -117,6 +118,9 @@ def test_archives(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+@needs_any_names
+@needs_links
+@needs_named_pipes
 def test_hostile_folder(tmp_path: Path) -> None:
     """Links, devices, sockets, names that are no text, files that are too large: one line each, nothing followed."""
     outside = write_corpus(tmp_path / "outside", {"secret.py": "secret"})

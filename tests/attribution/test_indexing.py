@@ -20,6 +20,7 @@ from santacoder.attribution.maintenance import merge_indexes, remove_repository
 from santacoder.attribution.state import State
 from santacoder.attribution.writer import open_writer
 from tests.support.attribution_corpus import code, make_index, write_corpus
+from tests.support.needs import needs_fork
 
 FILES = {f"m{seed}.py": code(seed) for seed in range(30)}
 
@@ -205,7 +206,7 @@ def find_in_child(index: AttributionIndex, text: str) -> int:
     return len(index.find(text))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@needs_fork
 def test_fork(tmp_path: Path) -> None:
     with AttributionIndex.open(make_index(tmp_path, FILES)) as index:
         child = os.fork()

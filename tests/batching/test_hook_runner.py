@@ -32,6 +32,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.hook_mixes import WAYS, Answer, jobs, serially
 from tests.support.interrupting import interrupt
+from tests.support.needs import needs_fork
 from tests.support.samples import CODE, Counted, alone, facts, new_sequence, run_until
 from tests.support.waiting import HANG, wait_for
 
@@ -371,6 +372,7 @@ class TestErrors:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@needs_fork
 def test_a_fork_while_hooks_are_at_work(model: santacoder.SantaCoder, blocking: Blocking) -> None:
     expected = facts(model.complete(CODE, **OPTIONS, logits_processor=disfavour))
     requests = [

@@ -28,6 +28,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.requests import check_request, new_sequences
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
+from tests.support.needs import needs_fork, needs_proc
 from tests.support.paths import FILE
 from tests.support.samples import CODE, PROMPTS, Counted, alone, facts, new_sequence, run_until
 from tests.support.waiting import HANG
@@ -359,6 +360,7 @@ class TestThreads:
         in_threads(len(answered) + 1, work)
 
     @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+    @needs_fork
     def test_fork_in_the_middle_of_everything(self, model: santacoder.SantaCoder) -> None:
         options: dict[str, Any] = {"max_tokens": 60, "temperature": 1.0, "seed": 1, "ignore_eos": True}
         expected = model.complete(CODE, **options).text
@@ -442,6 +444,7 @@ class TestInterruptions:
         model.complete("a", max_tokens=1)
         assert all(sequence.ended for sequence in model._scheduler.sequences)
 
+    @needs_proc
     def test_memory_threads_and_files_stay_flat(self, model: santacoder.SantaCoder) -> None:
         def use(completions: int) -> None:
             for number in range(completions):

@@ -20,6 +20,7 @@ from santacoder.engine.transformer import Transformer
 from santacoder.errors import ContextOverflowError, DeadlockError, InvalidRequestError
 from santacoder.text.tokenizer import Tokenizer
 from tests.support.interrupting import interrupt
+from tests.support.needs import needs_named_pipes
 from tests.support.paths import FILE, distributed
 from tests.support.samples import CODE, Counted, alone, facts, new_sequence
 from tests.support.waiting import wait_for
@@ -218,7 +219,7 @@ class TestSessionFiles:
         with pytest.raises(santacoder.SessionFormatError, match=r"session of version '01', and this .* reads '02'$"):
             model.session().load(old)
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+    @needs_named_pipes
     def test_what_is_no_file_is_not_replaced(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
@@ -242,6 +243,7 @@ class TestSessionFiles:
         ):
             model.session().load(saved)
 
+    @needs_named_pipes
     def test_paths_that_are_no_file(self, model: santacoder.SantaCoder, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
         session = model.session()

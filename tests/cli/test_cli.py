@@ -20,6 +20,7 @@ from santacoder.decoding.options import OPTIONS
 from santacoder.sources import packaged
 from tests.support.command_line import fails, message_of, run, run_here
 from tests.support.gguf_builder import tiny_builder
+from tests.support.needs import needs_fork, needs_links, needs_modes
 from tests.support.paths import FILE
 from tests.support.waiting import HANG
 
@@ -170,6 +171,8 @@ class TestInfill:
         assert (result.returncode, result.stdout, result.stderr) == (2, "", f"santacoder: {message}\n")
 
     @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+    @needs_links
+    @needs_modes
     def test_in_place(self, tmp_path: Path, mark: bytes) -> None:
         """Only the marker is replaced: a byte order mark, line breaks and permissions stay."""
         text, link = tmp_path / "text.py", tmp_path / "link.py"
@@ -460,6 +463,7 @@ class TestFailures:
             result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=HANG, check=False)
         assert (result.returncode, result.stderr) == (1, b"santacoder: No space left on device\n")
 
+    @needs_fork
     def test_interrupt(self) -> None:
         """In the middle of a measurement that would take days."""
         code = (

@@ -16,6 +16,7 @@ from santacoder.harness.record import check_inputs
 from santacoder.sources.packaged import packaged_model
 from tests.support.command_line import fails, run
 from tests.support.harness_samples import FILES
+from tests.support.needs import needs_fork
 from tests.support.waiting import HANG
 
 MODEL = str(packaged_model())
@@ -62,6 +63,7 @@ def test_others(tmp_path: Path, name: str) -> None:
     assert len(json.loads((tmp_path / "generations.json").read_bytes())) == 1
 
 
+@needs_fork
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     """kill -9 when 12 samples are on disk: the rest is generated, and the files are those of an uninterrupted run."""
     long = ("--n-samples", "40", "-n", "64", "--temperature", "1.0", "--top-p", "1.0")
@@ -86,6 +88,7 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert [session["samples"] for session in sessions] == [120 - 12]
 
 
+@needs_fork
 def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from santacoder import cli; from santacoder.harness.record import Record\n"

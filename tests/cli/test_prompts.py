@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,6 +205,7 @@ class TestPrompts:
         assert fails("complete", "--prompts", str(file)) == f"{file} holds no prompt"
 
     def test_what_cannot_be_continued(self, prompts: Path) -> None:
+        fcntl = pytest.importorskip("fcntl")
         write(prompts)
         out = prompts.with_name("out.jsonl")
         words = ("complete", "--prompts", str(prompts), "--out", str(out), *SAMPLING)

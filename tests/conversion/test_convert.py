@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tests.support import checkpoint_builder as builder
 from tests.support import reference
 from tests.support.gguf_builder import MERGES, SPECIALS
+from tests.support.needs import needs_any_names
 from tests.support.paths import DATA, distributed
 
 pytest.importorskip("safetensors")
@@ -342,6 +343,7 @@ def test_licence(tmp_path: Path, card: str, licence: str | None) -> None:
         assert file.metadata.get("general.license") == licence
 
 
+@needs_any_names
 def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff-x"))
     convert(builder.write_checkpoint(folder), tmp_path / "m.gguf")

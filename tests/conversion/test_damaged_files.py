@@ -20,10 +20,11 @@ pytest.importorskip("safetensors")
 from santacoder.conversion.convert import convert
 from santacoder.errors import ModelFormatError
 from santacoder.quantize.quantizer import Quantizer
+from tests.support.needs import needs_named_pipes
 from tests.support.refusal import LN_1, refusal
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@needs_named_pipes
 def test_weights_that_are_a_pipe(tmp_path: Path) -> None:
     folder = builder.write_checkpoint(tmp_path / "c")
     (folder / "model.safetensors").unlink()

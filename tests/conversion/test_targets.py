@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import checkpoint_builder as builder
+from tests.support.needs import needs_fork
 from tests.support.waiting import HANG
 
 pytest.importorskip("safetensors")
@@ -51,6 +52,7 @@ def test_no_file_of_the_checkpoint_is_replaced(tmp_path: Path, force: bool, link
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@needs_fork
 def test_an_interrupted_command_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """The command stops in the middle of a tensor."""
     folder = builder.write_checkpoint(tmp_path / "c")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import sys
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from santacoder._native import ffi, lib
 from santacoder.decoding.sampler import Workspace
 from santacoder.engine.isa import LEVELS, available
+from tests.support.needs import needs_mprotect
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
+pytestmark = needs_mprotect
 PAGE = mmap.PAGESIZE
 
 

@@ -39,6 +39,7 @@ from tests.support.gguf_builder import (
     small_builder,
     tiny_model,
 )
+from tests.support.needs import needs_any_names, needs_links, needs_modes, needs_named_pipes, needs_open_files
 from tests.support.paths import DATA, distributed
 
 FIXTURES = ["mqa-q4_k_m.gguf", "mha-q4_k_m.gguf", "mqa-q8_0.gguf", "ggml-vocab-starcoder.gguf"]
@@ -220,6 +221,7 @@ def test_what_takes_its_name_does_not_matter(tmp_path: Path) -> None:
         assert file.data(file.tensors["one.weight"]).tobytes() == bytes(range(32))
 
 
+@needs_open_files
 def test_every_descriptor_is_closed(tmp_path: Path) -> None:
     path, data = tmp_path / "t.gguf", small_builder().build()
     count = len(list(Path("/dev/fd").iterdir()))
@@ -235,6 +237,8 @@ def test_every_descriptor_is_closed(tmp_path: Path) -> None:
 # Paths.
 
 
+@needs_named_pipes
+@needs_links
 def test_paths_that_are_no_regular_file(tmp_path: Path) -> None:
     fifo, loop = tmp_path / "fifo", tmp_path / "loop"
     os.mkfifo(fifo)
@@ -251,6 +255,7 @@ def test_paths_that_are_no_regular_file(tmp_path: Path) -> None:
         GGUFFile.open("a\0b")
 
 
+@needs_modes
 def test_missing_and_unreadable(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no such model file"):
         GGUFFile.open(tmp_path / "none.gguf")
@@ -262,6 +267,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
             GGUFFile.open(secret)
 
 
+@needs_any_names
 def test_path_that_is_not_utf8(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.gguf"
     Path(os.fsdecode(path)).write_bytes(b"nothing")

@@ -30,6 +30,7 @@ from tests.support.gguf_builder import tiny_builder
 from tests.support.malformed import flips, truncations
 from tests.support.malformed_case import model as small_model
 from tests.support.malformed_split import COUNT, NO, TENSORS, part_name, split, write_parts
+from tests.support.needs import needs_open_files
 
 SEED = int(os.environ.get("SANTACODER_SEED", "1"))
 COMMIT = "0123456789" * 4
@@ -114,6 +115,7 @@ def test_a_closed_model_of_parts(parts: list[Path]) -> None:
             use()
 
 
+@needs_open_files
 def test_no_part_stays_open(parts: list[Path]) -> None:
     def descriptors() -> int:
         return len(list(Path("/dev/fd").iterdir()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from gguf import GGUFValueType
 from numpy.typing import NDArray
 
 from santacoder.cli import describe
+from santacoder.cli.stopping import SIGNALS
 from santacoder.errors import InvalidRequestError, ModelFormatError
 from santacoder.gguf.reader import GGUFFile
 from santacoder.gguf.writer import Field, TensorSource, write_model
+from tests.support.needs import needs_fork, needs_limits, needs_named_pipes
 from tests.support.paths import ROOT
 from tests.support.small_fields import FIELDS, encode
 from tests.support.waiting import HANG
@@ -124,6 +127,7 @@ def test_a_file_that_came_into_being_meanwhile(tmp_path: Path) -> None:
     assert only(tmp_path) == ["m.gguf"]
 
 
+@needs_named_pipes
 def test_what_is_no_file(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -170,7 +174,7 @@ def test_an_array_without_items(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
@@ -187,6 +191,7 @@ def load():
     return np.zeros((256, 1024), np.float32)
 
 if sys.argv[3] == "limit":
+    import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     with orderly():
@@ -200,7 +205,8 @@ def command(folder: Path, mode: str) -> list[str]:
     return [sys.executable, "-c", SCRIPT, str(ROOT), str(folder / "m.gguf"), mode]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, *SIGNALS])
+@needs_fork
 def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         command(tmp_path, "wait"),
@@ -218,6 +224,7 @@ def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals) -> None:
     assert only(tmp_path) == []
 
 
+@needs_limits
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     done = subprocess.run(command(tmp_path, "limit"), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'm.gguf'}: File too large\n")
@@ -230,7 +237,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_or_read_only(tmp_path: Path, options: str, problem: str) -> None:
     mount = f"mount -t tmpfs -o {options} none '{tmp_path}'"
     unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    if os.name != "posix" or subprocess.run([*unshare, mount], capture_output=True, check=False).returncode:
+    if not shutil.which("unshare") or subprocess.run([*unshare, mount], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system")
     script = f"{mount} && \"$@\"; status=$?; ls -A '{tmp_path}'; exit $status"
     done = subprocess.run([*unshare, script, "-", *command(tmp_path, "")], capture_output=True, text=True, check=False)

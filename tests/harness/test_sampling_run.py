@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -192,6 +191,7 @@ def test_samples_of_another_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_for_one_process(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
     tmp_path.joinpath(RECORD).touch()
     with (tmp_path / RECORD).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -254,6 +254,7 @@ def test_other_settings_are_taken_while_there_is_no_sample(tmp_path: Path, whole
 
 def test_settings_are_written_under_the_lock(tmp_path: Path) -> None:
     """A process that is refused does not change the settings of the run in progress."""
+    fcntl = pytest.importorskip("fcntl")
     with (tmp_path / RECORD).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InvalidRequestError, match="another process is at work in"):

@@ -14,6 +14,7 @@ import pytest
 from santacoder.errors import InvalidRequestError
 from santacoder.harness.tasks import LANGUAGES, find_task, humaneval_file, read_problems
 from tests.support.harness_samples import FILES, problems_of
+from tests.support.needs import needs_named_pipes
 
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # from the other project's imports
 
@@ -128,6 +129,7 @@ def test_unreadable_files(tmp_path: Path, name: str, data: bytes, message: str) 
         read_problems(find_task("humaneval"), path)
 
 
+@needs_named_pipes
 def test_no_regular_file(tmp_path: Path) -> None:
     """A pipe would be empty for the SHA-256 of the settings."""
     pipe = tmp_path / "pipe"

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
+from tests.support.needs import needs_affinity
 from tests.support.paths import ROOT
 
 SOURCES = ("tests/native/affinity.c", "csrc/os/posix.c")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has affinities")
+@needs_affinity
 def test_affinities_of_1500_cpus(tmp_path: Path) -> None:
     compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
     command = [compiler, "-std=c11", "-pthread", "-Icsrc", *SOURCES, "-o", str(tmp_path / "affinity")]

@@ -16,6 +16,7 @@ from santacoder._native import ffi, lib
 from santacoder.engine.kv_cache import KVCache
 from tests.support import malformed
 from tests.support.failing_allocator import PROGRAM, SOURCE
+from tests.support.needs import needs_elf, needs_proc
 from tests.support.paths import FILE
 from tests.support.samples import CODE
 from tests.support.waiting import HANG
@@ -35,7 +36,7 @@ def allocator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="preloads a library into glibc programs")
+@needs_elf
 @pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer has allocators of its own")
 def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
@@ -51,7 +52,7 @@ def test_every_allocation_fails_once(allocator: Path, tmp_path: Path) -> None:
     assert (errors, refused, guesses) == (6, 2, 12)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_proc
 @pytest.mark.parametrize("size", [0, 1, (1 << 21) - 1, 1 << 21, (1 << 21) + 1])
 def test_what_is_allocated_is_there(size: int) -> None:
     """In whole huge pages, zeroed, until it is released; no bytes have a place too."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 
 import pytest
 
+from tests.support.needs import needs_fork, needs_limits, needs_proc
 from tests.support.programs import run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the programs read /proc, fork and set limits")
+pytestmark = [needs_proc, needs_fork, needs_limits]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support import malformed
+from tests.support.needs import needs_any_names, needs_fork, needs_limits, needs_proc
 from tests.support.paths import FILE
 from tests.support.programs import run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, forks and sets limits")
+pytestmark = [needs_proc, needs_fork, needs_limits]
 
 
 def test_fork_while_a_session_works() -> None:
@@ -304,6 +304,7 @@ def test_environments(name: str) -> None:
     assert done.stderr == ""
 
 
+@needs_any_names
 def test_a_file_name_with_any_byte(tmp_path: Path) -> None:
     copy = os.fsencode(tmp_path) + b"/\xff.gguf"
     Path(os.fsdecode(copy)).write_bytes(FILE.read_bytes())

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.needs import needs_proc, needs_ptrace
 from tests.support.paths import FILE
 from tests.support.waiting import HANG
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ptrace and /proc are Linux's")
+pytestmark = [needs_ptrace, needs_proc]
 
 # Says the thread id of the worker, then answers lines: "once" with the tokens of a generation; "until" generates until
 # the next line comes, and answers with the number of generations, all of which had the same tokens.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import santacoder
+from tests.support.needs import needs_affinity, needs_proc
 from tests.support.paths import FILE
 from tests.support.waiting import wait_for
 
 TASKS = Path("/proc/self/task")
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = needs_proc
 
 
 def tasks() -> set[int]:
@@ -55,6 +55,7 @@ def test_idle_threads_sleep() -> None:
         wait_for(asleep)
 
 
+@needs_affinity
 @pytest.mark.parametrize("threads", [2, 3])
 def test_affinity_stays(threads: int) -> None:
     allowed, before_load = os.sched_getaffinity(0), tasks()

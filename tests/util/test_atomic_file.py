@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from santacoder._util.atomic_file import atomic_file
+from tests.support.needs import needs_links, needs_modes
 
 
 def write(path: Path, content: bytes) -> None:
@@ -16,6 +17,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
+@needs_modes
 def test_permissions_stay(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
@@ -28,6 +30,7 @@ def test_permissions_stay(tmp_path: Path, mode: int) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
+@needs_links
 def test_links_stay(tmp_path: Path, exists: bool) -> None:
     (tmp_path / "there").mkdir()
     real = tmp_path / "there" / "a"

@@ -12,6 +12,7 @@ import pytest
 
 from santacoder._util import progress
 from santacoder._util.progress import progress_bar
+from tests.support.needs import needs_fork
 from tests.support.paths import FILE
 from tests.support.waiting import HANG
 
@@ -137,7 +138,7 @@ assert len(model.score_many(["ab"], progress={shown})) == 1
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=HANG, stderr=subprocess.PIPE)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_while_another_thread_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Screen(True))

@@ -9,9 +9,11 @@ import pytest
 
 from santacoder._util.regular_file import file_identity, open_regular
 from santacoder.errors import ModelFormatError, SantaCoderError, SessionFormatError
+from tests.support.needs import needs_links, needs_named_pipes
 
 
 @pytest.mark.parametrize("kind", [ModelFormatError, SessionFormatError])
+@needs_named_pipes
 def test_what_is_no_file(tmp_path: Path, kind: type[SantaCoderError]) -> None:
     os.mkfifo(tmp_path / "pipe")
     expected = {
@@ -30,6 +32,7 @@ def test_what_is_no_file(tmp_path: Path, kind: type[SantaCoderError]) -> None:
         open_regular(str(tmp_path / "none"), kind)
 
 
+@needs_links
 def test_a_link_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"text")
     (tmp_path / "link").symlink_to("file")
