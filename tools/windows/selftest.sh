@@ -4,6 +4,8 @@
 #
 #     tools/windows/selftest.sh WHEEL FOLDER
 set -euo pipefail
+# In a view of mounts of its own, so that nothing stays mounted below FOLDER, however this ends.
+if [ -z "${MOUNTS:-}" ]; then MOUNTS=own exec unshare --mount "$0" "$@"; fi
 wheel=$1 folder=$2
 python=${PYTHON:-python3}
 root=$folder/root
@@ -33,9 +35,8 @@ for path in Path(sys.argv[1]).rglob("*.pyd"):
 PATCH
 
 mount --bind /proc "$root/proc"
-trap 'umount "$root/proc"' EXIT
 wine() {
-    env -i PATH=/usr/bin:/bin:/usr/lib/wine HOME=/root WINEPREFIX=/root/.wine WINEDEBUG=-all \
+    env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/lib/wine HOME=/root WINEPREFIX=/root/.wine WINEDEBUG=-all \
         WINEDLLOVERRIDES=mscoree,mshtml= chroot "$root" /usr/lib/wine/wine64 "$@"
 }
 cp "$root/usr/x86_64-w64-mingw32/lib/zlib1.dll" "$root/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/"
