@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -232,6 +233,15 @@ def test_bad_arguments(index: AttributionIndex) -> None:
         with pytest.raises(santacoder.InvalidRequestError) as caught:
             index.find(text, min_length)  # type: ignore[arg-type]
         assert str(caught.value) == said
+
+
+def test_an_index_that_nobody_has_any_more_is_closed(index_path: Path) -> None:
+    index = AttributionIndex.open(index_path)
+    connection = index._connection
+    assert connection is not None
+    del index
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        connection.execute("BEGIN")
 
 
 def test_closed(index_path: Path) -> None:

@@ -131,6 +131,10 @@ class AttributionIndex:
                 self._connection.close()
                 self._connection = None
 
+    def __del__(self) -> None:
+        if self._connection is not None:  # from Python 3.13 on SQLite warns of files that are left open
+            self._connection.close()
+
     def __enter__(self) -> AttributionIndex:
         return self
 

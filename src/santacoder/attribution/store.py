@@ -86,8 +86,12 @@ def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
     if mode == "ro" and not os.access(Path(path).absolute().parent, os.W_OK):
         uri += "&immutable=1"  # nobody can write it, and SQLite could not make the files that it shares with writers
     connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-    for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:  # the file is no database
+        connection.close()
+        raise
     return connection
 
 
