@@ -89,7 +89,7 @@ def connect(path: str | os.PathLike[str], mode: str) -> sqlite3.Connection:
     try:
         for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
-    except BaseException:  # the file is no database
+    except BaseException:  # the file is not a database
         connection.close()
         raise
     return connection
