@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import santacoder
 from santacoder._native import ffi, lib
-from santacoder.engine.kv_cache import KVCache
+from santacoder.engine import kv_cache
 from tests.support import malformed
 from tests.support.failing_allocator import PROGRAM, SOURCE
 from tests.support.needs import needs_elf, needs_proc
@@ -75,14 +76,14 @@ def test_what_is_allocated_is_there(size: int) -> None:
 
 def test_every_block_of_the_cache_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other memory of a generation: NumPy's."""
-    make, calls, failing = KVCache._new_block, 0, 0
+    make, calls, failing = kv_cache.new_block, 0, 0
 
-    def new_block(cache: KVCache) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    def new_block(size: int) -> NDArray[np.uint8]:
         nonlocal calls
         calls += 1
         if calls == failing:
             raise MemoryError("no memory")
-        return make(cache)
+        return make(size)
 
     def answers() -> list[list[int]]:
         model._scheduler.forget()
@@ -90,7 +91,7 @@ def test_every_block_of_the_cache_fails_once(monkeypatch: pytest.MonkeyPatch) ->
         found = model.complete_many([CODE, CODE[:60], "a" * 120], n=2, **options)  # type: ignore[arg-type]
         return [completion.tokens for row in found for completion in row]
 
-    monkeypatch.setattr(KVCache, "_new_block", new_block)
+    monkeypatch.setattr(kv_cache, "new_block", new_block)
     with santacoder.load(FILE, threads=1) as model:
         expected = answers()
         for number in range(1, calls + 1):

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from santacoder._util.atomic_file import atomic_file, with_path_in_errors
 from santacoder._util.regular_file import open_regular
-from santacoder.engine.kv_cache import KV_BLOCK, KVCache
+from santacoder.engine.kv_cache import KV_BLOCK, KV_FORMAT, KVCache
 from santacoder.errors import SessionFormatError
 from santacoder.text.token_ids import TokenIds
 
-#: The last two characters are the version: of the layout, and of the arithmetic that made the keys and values.
-MAGIC: Final = b"SCSESS02"
+#: The last two characters are the version.
+MAGIC: Final = b"SCSESS%02d" % KV_FORMAT
 HEADER: Final = struct.Struct("<8s32sIII")
 DIGEST_BYTES: Final = hashlib.sha256().digest_size
 

@@ -5,7 +5,7 @@ They lie in kv_blocks of 64 positions that cover every layer: a paged cache (Kwo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,15 @@ from santacoder._native import ffi, lib
 
 KV_BLOCK: Final[int] = lib.SC_KV_BLOCK
 ALIGNMENT: Final = 64  # bytes: one vector
+#: Of files with blocks in them: raised with the layout of a block, or the arithmetic that makes the keys and values.
+KV_FORMAT: Final = 2
+
+
+def new_block(size: int) -> NDArray[np.uint8]:
+    """Return zeros, (size,), where the kernels can read a block."""
+    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + size]
 
 
 class KVCache:
@@ -74,18 +83,13 @@ class KVCache:
             raise ValueError(f"a cache of {self.capacity} positions cannot take {self._length + count}")
         first = self._length // KV_BLOCK  # to be written
         for index in range(first, self._shared):
-            memory = self._new_block()
+            memory = new_block(self.block_bytes)
             if index * KV_BLOCK < self._length:
                 memory[:] = self._blocks[index]
             self._put(index, memory)
         self._shared = min(self._shared, first)
         while len(self._blocks) * KV_BLOCK < self._length + count:
-            self._put(len(self._blocks), self._new_block())
-
-    def _new_block(self) -> NDArray[np.uint8]:
-        memory = np.zeros(self.block_bytes + ALIGNMENT, dtype=np.uint8)
-        skip = -memory.ctypes.data % ALIGNMENT
-        return memory[skip : skip + self.block_bytes]
+            self._put(len(self._blocks), new_block(self.block_bytes))
 
     def _put(self, index: int, block: NDArray[np.uint8]) -> None:
         self._table[index] = block.ctypes.data
@@ -114,6 +118,25 @@ class KVCache:
         for block in self._blocks[: -(-length // KV_BLOCK)]:
             read_into(block)
         self.append(length)
+
+    def adopt(self, first: int, blocks: Sequence[NDArray[np.uint8]]) -> None:
+        """Take whole blocks from elsewhere, from block number `first` on, in place of what the cache holds there."""
+        self.truncate(first * KV_BLOCK)
+        self._shared = min(self._shared, first)
+        for index, block in enumerate(blocks, first):
+            self._put(index, block)
+        self._length = (first + len(blocks)) * KV_BLOCK
+
+    def share(self, first: int, last: int) -> Sequence[NDArray[np.uint8]]:
+        """Return the blocks number `first` to `last` - 1, which nobody writes to from now on: they are whole.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if not 0 <= first <= last <= self._length // KV_BLOCK:
+            raise ValueError(f"cannot share blocks {first}..{last - 1} of a cache of {self._length} positions")
+        self._shared = max(self._shared, last)
+        return self._blocks[first:last]
 
     def append(self, count: int) -> None:
         """Count `count` positions that were written as part of the sequence."""
