@@ -112,6 +112,8 @@ def load(
     token: str | bool | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
+    prefix_cache: bool | str | os.PathLike[str] | None = None,
+    prefix_cache_bytes: int | None = None,
 ) -> SantaCoder:
     """Load a model; without a name the small demonstration model that ships in the package.
 
@@ -130,6 +132,9 @@ def load(
         token: for gated and private repositories; None takes the one of `hf auth login`.
         local_files_only: look nowhere but in the cache.
         force_download: download and convert even what is in the cache.
+        prefix_cache: a folder for keys and values of prompts, which the next process that runs the model need not
+            compute; True is the usual one, None what SANTACODER_PREFIX_CACHE says, which is none unless it is set.
+        prefix_cache_bytes: the most bytes in that folder, of all models; None is 2 GiB.
 
     Raises:
         OSError: a file cannot be found or downloaded: FileNotFoundError, HubError.
@@ -140,8 +145,8 @@ def load(
         UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
     return _load(
-        path, threads, context, type=type, revision=revision, cache_dir=cache_dir, token=token,
-        local_files_only=local_files_only, force_download=force_download,
+        path, threads, context, prefix_cache, prefix_cache_bytes, type=type, revision=revision, cache_dir=cache_dir,
+        token=token, local_files_only=local_files_only, force_download=force_download,
     )  # fmt: skip
 
 
@@ -157,6 +162,8 @@ def from_pretrained(
     token: str | bool | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
+    prefix_cache: bool | str | os.PathLike[str] | None = None,
+    prefix_cache_bytes: int | None = None,
 ) -> SantaCoder:
     """Load a model, usually from the Hugging Face hub, downloaded unless the local cache has it.
 
@@ -171,30 +178,42 @@ def from_pretrained(
         token: as in `load`.
         local_files_only: as in `load`.
         force_download: as in `load`.
+        prefix_cache: as in `load`.
+        prefix_cache_bytes: as in `load`.
 
     Raises:
         InvalidRequestError: `repo` names another file than `filename`, or as in `load`.
         SantaCoderError: any error of `load`.
     """
     return _load(
-        repo, threads, context, file=filename, type=type, revision=revision, cache_dir=cache_dir, token=token,
-        local_files_only=local_files_only, force_download=force_download,
+        repo, threads, context, prefix_cache, prefix_cache_bytes, file=filename, type=type, revision=revision,
+        cache_dir=cache_dir, token=token, local_files_only=local_files_only, force_download=force_download,
     )  # fmt: skip
 
 
-def _load(name: str | os.PathLike[str] | None, threads: int | None, context: int | None, **options: Any) -> SantaCoder:
+def _load(
+    name: str | os.PathLike[str] | None,
+    threads: int | None,
+    context: int | None,
+    prefix_cache: bool | str | os.PathLike[str] | None,
+    prefix_cache_bytes: int | None,
+    **options: Any,
+) -> SantaCoder:
     """Load the model of this name; `options` are those of `ModelOptions`."""
     from santacoder.conversion.find_model import ModelOptions, find_model
     from santacoder.engine.loading import open_transformer
+    from santacoder.prefixes.place import find_place
     from santacoder.sources.model_name import parse_name
 
+    place = find_place(prefix_cache, prefix_cache_bytes, options["cache_dir"])
     path = find_model(parse_name(name), ModelOptions(**options))
+    prefixes = None if place is None else place.of_model(path)
     transformer, tokenizer = open_transformer(
         path, threads, context, meanwhile=lambda: import_module("santacoder.model")
     )
     from santacoder.model import SantaCoder
 
-    return SantaCoder(transformer, tokenizer)
+    return SantaCoder(transformer, tokenizer, prefixes)
 
 
 if not TYPE_CHECKING:  # else type checkers would accept any name as public

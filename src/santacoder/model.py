@@ -31,6 +31,7 @@ from santacoder.engine.loading import open_transformer
 from santacoder.engine.transformer import Outputs, Transformer
 from santacoder.errors import ContextOverflowError, InvalidRequestError, SantaCoderError
 from santacoder.gguf.config import Config
+from santacoder.prefixes.place import ModelPrefixes, find_place
 from santacoder.project.index import ProjectIndex
 from santacoder.requests import (
     Prompt,
@@ -62,16 +63,19 @@ class SantaCoder(InfillRequests, Capacity):
         tokenizer: turns text into token ids and back.
     """
 
-    def __init__(self, transformer: Transformer, tokenizer: Tokenizer) -> None:
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, prefixes: ModelPrefixes | None = None) -> None:
+        stored = None if prefixes is None else prefixes.open(transformer)
         self.config: Final[Config] = transformer.config
         self.tokenizer: Final = tokenizer
-        self._scheduler = Scheduler(transformer)
+        self._scheduler = Scheduler(transformer, stored=stored)
         self._runner = AsyncRunner(self._scheduler)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
         """Load a model by a name that `santacoder.load` takes; that has more arguments, and the same errors."""
-        return cls(*open_transformer(find_model(parse_name(path)), threads, context))
+        place, file = find_place(), find_model(parse_name(path))
+        prefixes = None if place is None else place.of_model(file)
+        return cls(*open_transformer(file, threads, context), prefixes)
 
     @with_options
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:

@@ -40,6 +40,7 @@ from santacoder.decoding.hooks import Held
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Owner, Sequence
 from santacoder.errors import ModelClosedError, QueueFullError, QueueTimeoutError, StepAbandonedError
+from santacoder.prefixes.store import StoredPrefixes
 from santacoder.text.infilling import Reading
 from santacoder.text.token_ids import TokenIds
 
@@ -52,8 +53,10 @@ T = TypeVar("T")
 class Scheduler(Generic[E]):
     """Runs sequences on one engine, for any number of threads, until it is closed."""
 
-    def __init__(self, engine: E, limits: Limits | None = None) -> None:
+    def __init__(self, engine: E, limits: Limits | None = None, stored: StoredPrefixes | None = None) -> None:
+        """Take what runs, what may run, and the prefix cache on disk, if there is one."""
         self._engine: E | None = engine
+        self._stored = stored
         self._limits = limits or Limits()
         self._room = CacheRoom(self._limits, engine.block_bytes)
         self._meter = Meter()
@@ -251,10 +254,16 @@ class Scheduler(Generic[E]):
             self._has_news = True
             self._lock.wake(())
 
+    def _note_loaded(self) -> None:
+        """Have a step look at what was read from the disk."""
+        with self._lock.lock:
+            self._note_news()
+
     def _is_due(self) -> bool:
         """Return whether a step has anything to do."""
         return self._has_news or any(
-            sequence.held is None or sequence.ended or not sequence.held.handed_over for sequence in self._running
+            sequence.ended or (not sequence.held.handed_over if sequence.held is not None else not sequence.is_loading)
+            for sequence in self._running
         )
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
@@ -329,6 +338,8 @@ class Scheduler(Generic[E]):
             self.guesses.guess_from(None)
             self._lock.wake_all()
             self._lock.await_others()
+        if self._stored is not None:
+            self._stored.close()
 
     def forget(self) -> None:
         """Free the memory of kept prefixes, and of earlier answers."""
@@ -340,6 +351,8 @@ class Scheduler(Generic[E]):
         """Cancel other threads' sequences and renew the locks: a forked child has only the forking thread."""
         self._lock.after_fork()
         self._hooks.after_fork()
+        if self._stored is not None:
+            self._stored.after_fork()
         self._has_news = True
         self.guesses.forget_answers()
         mine = threading.get_ident()
@@ -347,6 +360,7 @@ class Scheduler(Generic[E]):
             sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
             sequence.stale = True
             sequence.guesses.after_fork()
+            sequence.loading = None
             if not sequence.asks_itself:
                 sequence.held = None  # the step is run again
 
@@ -364,7 +378,8 @@ class Scheduler(Generic[E]):
             self._hooks.hand_over(self._running)
             self._has_news = False
             self._hooks.gather(self._running, self._step_seconds)  # requests may come while it waits
-            going = [sequence for sequence in self._running if sequence.held is None and not sequence.ended]
+            self._take_loaded()
+            going = [each for each in self._running if each.held is None and not (each.ended or each.is_loading)]
             self._has_news |= bool(going)
         if not going:
             return
@@ -391,6 +406,8 @@ class Scheduler(Generic[E]):
         generating = self._meter.count_step(plan, self._step_seconds)
         if generating:
             self.guesses.costs.note(generating, self._step_seconds)
+        if self._stored is not None:
+            _store_prompts(self._stored, plan)
         self._advance(plan, alike, logits)
 
     def _unwanted(self, plan: list[Rows[Sequence]], alike: Followers, again: bool) -> bool:
@@ -477,8 +494,20 @@ class Scheduler(Generic[E]):
                 return False
             sequence.use(cache)
         self._meter.cached_tokens += sequence.reused
+        if self._stored is not None:
+            most = min(sequence.reads_from + 1, sequence.prompt.size)
+            sequence.loading = self._stored.look_up(sequence.prompt, sequence.reused, most, self._note_loaded)
         self._running.append(sequence)
         return True
+
+    def _take_loaded(self) -> None:
+        """Give sequences what was read for them from the disk."""
+        for sequence in self._running if self._stored is not None else ():
+            if sequence.loading is not None and sequence.loading.done:
+                before = sequence.reused
+                sequence.take_loaded()
+                self._meter.cached_tokens += sequence.reused - before
+                self._meter.move()
 
     def _advance(self, plan: list[Rows[Sequence]], alike: Followers, logits: NDArray[np.float32]) -> None:
         """Give each sequence its logits (rows, V)."""
@@ -507,6 +536,13 @@ class Scheduler(Generic[E]):
                     call.advanced(sequence)
                     calls[call] = None
             self._lock.wake(calls)
+
+
+def _store_prompts(stored: StoredPrefixes, plan: list[Rows[Sequence]]) -> None:
+    """Have the prompts that a step has read to their ends kept on disk."""
+    for sequence, _, wanted in plan:
+        if wanted and not sequence.generated and sequence.cache is not None:
+            stored.keep(sequence.prompt, sequence.cache)
 
 
 def _is_unwanted(sequence: Sequence) -> bool:

@@ -21,6 +21,7 @@ from santacoder.decoding.results import Completion, FinishReason, Piece, Usage
 from santacoder.decoding.sampler import Sampler, next_tokens
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache
 from santacoder.errors import SantaCoderError
+from santacoder.prefixes.loading import Loading
 from santacoder.text.stream import TextStream, token_texts
 from santacoder.text.token_ids import TokenIds
 
@@ -72,6 +73,7 @@ class Sequence:
         error: the exception that ended it instead.
         cancelled: nobody waits for it any more.
         held: what its hooks have to be asked about, before steps go on for it.
+        loading: what is being read from the disk into its cache, before steps begin for it.
         reused: tokens of the prompt that the cache held before it ran.
         call: the call that waits for it; None before it is submitted and after it ended.
         follows: another of the same prompt, in place of a cache, and how many of their tokens are known to be the same;
@@ -89,6 +91,7 @@ class Sequence:
         self.error: BaseException | None = None
         self.cancelled = False
         self.held: Held | None = None
+        self.loading: Loading | None = None
         self.call: Owner | None = None
         self.stale = False
         self.guesses = RequestGuesses(request)
@@ -201,6 +204,20 @@ class Sequence:
         self.reused = len(cache)
         self._begin()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it, or the one that it follows, waits for the disk."""
+        return (self if self.follows is None else self.follows[0]).loading is not None
+
+    def take_loaded(self) -> None:
+        """Go on with what was read from the disk."""
+        loading, cache = self.loading, self.cache
+        if loading is not None and loading.blocks and cache is not None:
+            cache.adopt(loading.first, loading.blocks)
+            cache.truncate(min(len(cache), self.reads_from))
+            self.reused = len(cache)
+        self.loading = None
+
     def follow(self, leader: Sequence) -> None:
         """Run from now on, while tokens are the same, with another that has read no more than the same prompt."""
         self.follows = leader, 0
@@ -227,6 +244,9 @@ class Sequence:
             Its cache, unless it was borrowed.
         """
         self._sampler = self.follows = None
+        if self.loading is not None:
+            self.loading.unwanted = True
+            self.loading = None
         self._read = self._prompt_read()
         if self.cache is not None:  # the place of the last token may hold a draft token that was not chosen
             known = self.prompt.size + max(self._generated - 1, 0)

@@ -15,6 +15,7 @@ from santacoder.errors import InvalidRequestError
 from santacoder.gguf.config_reader import read_config
 from santacoder.gguf.reader import GGUFFile
 from santacoder.model import SantaCoder
+from santacoder.prefixes.place import find_place
 from santacoder.quantize.mixes import find_mix
 from santacoder.sources.model_name import parse_name
 from santacoder.text.tokenizer import Tokenizer
@@ -88,7 +89,8 @@ def load_tokenizer(path: str) -> tuple[Tokenizer, int]:
 
 def load_model(path: str, threads: int | None, context: int | None) -> SantaCoder:
     """Load a model as `SantaCoder.load` does, with the tokenizer of `load_tokenizer` if that is still in use."""
-    key = file_identity(path)
+    key, place = file_identity(path), find_place()
+    prefixes = None if place is None else place.of_model(path)
     transformer, tokenizer = open_transformer(path, threads, context, _TOKENIZERS.get(key))
     _TOKENIZERS[key] = tokenizer
-    return SantaCoder(transformer, tokenizer)
+    return SantaCoder(transformer, tokenizer, prefixes)
