@@ -18,6 +18,7 @@ import pytest
 from santacoder.server.settings import SETTINGS, Settings
 from tests.support.command_line import fails
 from tests.support.paths import FILE
+from tests.support.stored_blocks import block_paths
 from tests.support.waiting import HANG
 
 
@@ -35,6 +36,15 @@ def started(*args: str, **environment: str) -> Iterator[tuple[subprocess.Popen[b
             yield process, int(found[1])
         finally:
             process.kill()
+
+
+def completion(port: int, prompt: list[int]) -> tuple[str, int]:
+    """The text after a prompt, and how many of its tokens some cache held."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG)
+    connection.request("POST", "/v1/completions", json.dumps({"prompt": prompt, "max_tokens": 5, "seed": 1}))
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer["choices"][0]["text"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
 
 
 def ask(port: int, prompt: str, path: str = "/v1/completions", **headers: str) -> int:
@@ -117,6 +127,62 @@ def test_wrong_values() -> None:
     assert fails("serve", "--max-queue", "-1").startswith("max_queue is -1, but it must be an integer in 0..")
     assert fails("serve", "--top-p", "2") == "top_p is 2.0, but it must be a number in 0..1"
     assert fails("serve", "--port", "70000", status=2).startswith("--port is 70000, but it must be in 0..65535")
+
+
+PROMPT = list(range(100, 230))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the prefix cache needs O_NOFOLLOW")
+class TestPrefixCache:
+    def test_prompts_outlive_the_server(self, tmp_path: Path) -> None:
+        """By default in the user's cache, or in the folder that an option or the variable names."""
+        ways: list[tuple[Path, list[str], dict[str, str]]] = [
+            (tmp_path / "a" / "prefixes", [], {"SANTACODER_CACHE": str(tmp_path / "a")}),
+            (tmp_path / "b", ["--prefix-cache", str(tmp_path / "b"), "--prefix-cache-bytes", "1000000"], {}),
+            (tmp_path / "c", [], {"SANTACODER_PREFIX_CACHE": str(tmp_path / "c")}),
+        ]
+        for folder, arguments, environment in ways:
+            found = []
+            for _ in range(2):
+                with started(*arguments, **environment) as (process, port):
+                    found.append(completion(port, PROMPT))
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(HANG) == 0
+            assert found == [(found[0][0], 0), (found[0][0], 128)]
+            assert len(block_paths(folder)) == 2
+
+    def test_without_it(self, tmp_path: Path) -> None:
+        ways: list[tuple[list[str], str]] = [(["--no-prefix-cache"], ""), ([], "0")]
+        for arguments, value in ways:
+            environment = {"SANTACODER_CACHE": str(tmp_path / "a"), "SANTACODER_PREFIX_CACHE": value}
+            with started(*arguments, **environment) as (process, port):
+                assert completion(port, PROMPT)[1] == 0
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(HANG) == 0
+        assert not (tmp_path / "a").exists()
+
+    def test_the_usual_folder_that_cannot_be_used(self, tmp_path: Path) -> None:
+        """A note says so, and the server runs."""
+        (tmp_path / "prefixes").write_bytes(b"")
+        with started(SANTACODER_CACHE=str(tmp_path)) as (process, port):
+            assert completion(port, PROMPT)[1] == 0
+            assert process.stderr is not None
+            note = process.stderr.readline().decode()
+        usual = str(tmp_path / "prefixes")
+        assert note == (
+            f"santacoder: prompts are kept in memory only: prefix_cache is True, in {usual!r}, but it is not a folder\n"
+        )
+
+    def test_a_folder_that_was_named_and_cannot_be_used(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        path = str(tmp_path / "file")
+        told = fails("serve", "--port", "0", "--prefix-cache", path)
+        assert told == f"prefix_cache is {path!r}, but it is not a folder"
+        for number in ("0", "-5"):
+            told = fails("serve", "--port", "0", "--prefix-cache-bytes", number)
+            assert told == f"prefix_cache_bytes is {number}, but it must be an integer of 1 or more"
+        told = fails("serve", "--prefix-cache", path, "--no-prefix-cache", status=2)
+        assert told.startswith("argument --no-prefix-cache: not allowed with argument --prefix-cache")
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`santacoder cache list | clear`: the checkpoints that were converted when they were loaded."""
+"""`santacoder cache list | clear`: checkpoints that were converted when they were loaded, and prompts that are kept."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 from santacoder.cli import options
 
 if TYPE_CHECKING:
+    from santacoder.prefixes.listing import StoredModel
     from santacoder.sources.converted import ConvertedModel
 
-HELP = "list or remove converted checkpoints"
+HELP = "list or remove converted checkpoints and prompts that are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what, run_it in (
-        ("list", "list the converted checkpoints, with their sizes", _list),
-        ("clear", "remove all converted checkpoints; what they were made from stays", _clear),
+        ("list", "list the converted checkpoints and the kept prompts of each model, with their sizes", _list),
+        ("clear", "remove all converted checkpoints, whose sources stay, and all kept prompts", _clear),
     ):
         command = commands.add_parser(name, help=what, description=what)
         options.add_cache_dir(command)
@@ -35,20 +36,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
+    from santacoder.prefixes.listing import stored_models
     from santacoder.sources.converted import converted_models
 
-    _print(list(converted_models(args.cache_dir)), args)
+    _print([*converted_models(args.cache_dir), *stored_models(args.cache_dir)], args)
 
 
 def _clear(args: argparse.Namespace) -> None:
-    from santacoder.sources.converted import clear
+    from santacoder.prefixes import listing
+    from santacoder.sources import converted
 
-    removed = clear(args.cache_dir)
+    removed: Sequence[ConvertedModel | StoredModel] = [
+        *converted.clear(args.cache_dir),
+        *listing.clear(args.cache_dir),
+    ]
     _print(removed, args)
     options.add_note(args, f"{options.mebibytes(sum(model.file_bytes for model in removed))} were freed")
 
 
-def _print(models: Sequence[ConvertedModel], args: argparse.Namespace) -> None:
+def _print(models: Sequence[ConvertedModel | StoredModel], args: argparse.Namespace) -> None:
     """Print each one's size, type, version and source, or JSON."""
     if args.json:
         options.print_json([asdict(model) for model in models])

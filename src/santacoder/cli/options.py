@@ -106,6 +106,45 @@ def index_project(model: SantaCoder, args: argparse.Namespace) -> None:
         model.index(args.project)
 
 
+def add_prefix_cache(parser: Arguments) -> None:
+    """Add --prefix-cache, --no-prefix-cache and --prefix-cache-bytes."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--prefix-cache", metavar="DIR",
+        help="where keys and values of prompts are kept for the next start (default: $SANTACODER_PREFIX_CACHE, else "
+        "santacoder/prefixes in the user's cache folder)",
+    )  # fmt: skip
+    choice.add_argument(
+        "--no-prefix-cache", dest="prefix_cache", action="store_false", default=None, help="keep them in memory only"
+    )
+    parser.add_argument(
+        "--prefix-cache-bytes", type=int, metavar="N", help="the most bytes in that folder (default: 2 GiB)"
+    )
+
+
+def prefix_cache(args: argparse.Namespace) -> bool | str | None:
+    """Return what `load` is to do with prompts: keep them by default, where that is possible.
+
+    Raises:
+        InvalidRequestError: the folder that the command line or the environment names cannot be used, or the number of
+            bytes is out of range.
+    """
+    from santacoder.errors import InvalidRequestError
+    from santacoder.prefixes.place import VARIABLE, find_place
+
+    given: bool | str | None = args.prefix_cache
+    if given is not None or os.environ.get(VARIABLE):
+        find_place(given, args.prefix_cache_bytes, args.cache_dir)
+        return given
+    find_place(False, args.prefix_cache_bytes)  # it checks the number
+    try:
+        find_place(True, args.prefix_cache_bytes, args.cache_dir)
+    except InvalidRequestError as error:
+        add_note(args, f"prompts are kept in memory only: {error}")
+        return False
+    return True
+
+
 def add_cache_dir(parser: Arguments) -> None:
     """Add --cache-dir."""
     parser.add_argument(

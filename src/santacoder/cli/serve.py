@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser, without: Container[str] = ())
     options.add_model(parser)
     options.add_threads(parser)
     options.add_project(parser)
+    if "prefix_cache" not in without:
+        options.add_prefix_cache(parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=8012, metavar="N", help="the port; 0 takes a free one (default: %(default)s)"
@@ -79,6 +81,7 @@ def _add_setting(group: Any, name: str, kind: str, default: Any, known: Any) -> 
 def run(args: argparse.Namespace) -> None:
     """Serve until a signal comes."""
     settings = read_settings(args)
+    prefix_cache = options.prefix_cache(args)
     try:
         from santacoder.server.app import create_app
         from santacoder.server.log import write_log
@@ -100,6 +103,10 @@ def run(args: argparse.Namespace) -> None:
         model = load(path, args.threads, args.context)
         options.index_project(model, args)
         return model
+        return load(
+            path, args.threads, args.context, cache_dir=args.cache_dir, prefix_cache=prefix_cache,
+            prefix_cache_bytes=args.prefix_cache_bytes,
+        )  # fmt: skip
 
     def tell() -> None:
         host, port = listener.getsockname()[:2]
