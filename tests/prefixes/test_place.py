@@ -86,7 +86,7 @@ class TestRefused:
         inside = file / "inside"
         told = f"prefix_cache is {str(inside)!r}, but this user cannot write there: {os.strerror(errno.ENOTDIR)}"
         assert refused(inside) == told
-        assert refused("a\0b") == "prefix_cache is 'a\\x00b', but that is no path"
+        assert refused("a\0b") == "prefix_cache is 'a\\x00b', but no path is like that"
         assert (file.read_bytes(), [*folder.iterdir()]) == (b"x", [])
 
     def test_another_users(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +114,16 @@ class TestRefused:
         assert refused(True) == f"prefix_cache is True, in {str(usual)!r}, {lacks}"
         assert list(stored_models()) == []
         assert not folder.exists()
+
+    def test_users_without_a_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        for name in ("SANTACODER_CACHE", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(Path, "home", fail)
+        assert find_place() is None
+        assert refused(True) == "prefix_cache is True, but this user has no home folder: name a folder"
 
     def test_the_variable_is_named(self, usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "file"

@@ -88,20 +88,23 @@ def find_place(
     if not (option is None or isinstance(option, bool | str | os.PathLike)) or option == "":
         raise invalid_argument("prefix_cache", option, "True, False, None or the path of a folder")
     most = DEFAULT_BYTES if limit is None else check_integer("prefix_cache_bytes", limit, 1, None)
-    usual = prefix_folder(cache_dir)
     if option is None:
         named = os.environ.get(VARIABLE, "")
         if named in ("", OFF):
             return None
-        folder, what = Path(named), f"{VARIABLE} is {named!r}"
-        if named == ON:
-            folder, what = usual, f"{what}, in {str(usual)!r}"
+        folder, what = None if named == ON else Path(named), f"{VARIABLE} is {named!r}"
     elif option is False:
         return None
     elif option is True:
-        folder, what = usual, f"prefix_cache is True, in {str(usual)!r}"
+        folder, what = None, "prefix_cache is True"
     else:
         folder, what = Path(option), f"prefix_cache is {format_value(os.fspath(option))}"
+    if folder is None:
+        try:
+            folder = prefix_folder(cache_dir)
+        except RuntimeError:
+            raise InvalidRequestError(f"{what}, but this user has no home folder: name a folder") from None
+        what += f", in {str(folder)!r}"
     return PrefixPlace(_checked(folder, what), most)
 
 
@@ -122,7 +125,7 @@ def _checked(folder: Path, what: str) -> Path:
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{what}, but {error}") from None
     except ValueError:
-        raise InvalidRequestError(f"{what}, but that is no path") from None
+        raise InvalidRequestError(f"{what}, but no path is like that") from None
     except OSError as error:
         raise InvalidRequestError(f"{what}, but this user cannot write there: {error.strerror}") from None
     return folder
