@@ -191,6 +191,19 @@ class TestRows:
         assert counters.cached_tokens == 3 * KV_BLOCK
         assert counters.prompt_tokens + counters.cached_tokens == len(parts[1].encode(TEXT))
 
+    def test_what_may_be_read_in_a_time(self, parts: tuple[Transformer, Tokenizer], start: Start) -> None:
+        """The disk counts as memory does."""
+        self.rows(parts, start(), TEXT)
+        scheduler = Scheduler(parts[0], stored=start())
+        params = SamplingParams(max_tokens=1, token_healing=False)
+        scheduler.finish([new_sequence(parts[1], "x = 1\n" * 40, params)])
+        reading = scheduler.reading(1.0)
+        assert reading is not None
+        prompt = np.array(parts[1].encode(TEXT), np.int32)
+        assert reading.uncached(prompt) == prompt.size - 3 * KV_BLOCK
+        assert reading.uncached(prompt[: 2 * KV_BLOCK]) == 1
+        assert reading.uncached(prompt[1:]) == prompt.size - 1
+
     def test_a_session(self, parts: tuple[Transformer, Tokenizer], start: Start) -> None:
         found = []
         for _ in range(2):

@@ -82,6 +82,19 @@ def test_whole_blocks_are_kept(stored: StoredPrefixes, folder: Path) -> None:
     assert len(block_paths(folder)) == 3
 
 
+def test_tokens_that_have_files(stored: StoredPrefixes, folder: Path) -> None:
+    tokens = tokens_of(3, 10)
+    keep(stored, tokens)
+    longer = tokens_of(5)
+    counts = [stored.count_known(longer, known) for known in (0, 10, 2 * KV_BLOCK + 5, 3 * KV_BLOCK + 5)]
+    assert counts == [3 * KV_BLOCK] * 3 + [3 * KV_BLOCK + 5]
+    assert stored.count_known(longer + 1, 7) == 7
+    assert stored.count_known(tokens[:10], 0) == 0
+    assert stored.count_known(tokens, 0) == 3 * KV_BLOCK
+    block_paths(folder)[0].unlink()
+    assert stored.count_known(longer, 0) < 3 * KV_BLOCK
+
+
 def test_a_cache_that_goes_on_is_kept_as_it_was(stored: StoredPrefixes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread writes later; meanwhile the cache is cut and filled with something else."""
     tokens = tokens_of(2)

@@ -16,6 +16,8 @@ def library() -> None:
     assert_type(santacoder.load("packaged", 2, 512), santacoder.SantaCoder)
     santacoder.load(Path("m.gguf"), threads=2, context=512)
     santacoder.load("bigcode/santacoder", revision="no-fim", type="q8_0", cache_dir=Path("hub"), token=True)
+    santacoder.load(prefix_cache=Path("prefixes"), prefix_cache_bytes=1 << 30)
+    santacoder.from_pretrained("owner/name", prefix_cache=True)
     santacoder.load("https://huggingface.co/bigcode/santacoder/tree/fim", local_files_only=True, force_download=True)
     assert_type(santacoder.from_pretrained("owner/name", "m.gguf", "main", 2, 512), santacoder.SantaCoder)
     santacoder.from_pretrained("owner/name", type="f16", cache_dir="hub", token="t", local_files_only=True)
@@ -24,6 +26,7 @@ def library() -> None:
 
     santacoder.load(5)  # type: ignore[arg-type]
     santacoder.load("m.gguf", 2, 512, "f16")  # type: ignore[call-arg]
+    santacoder.load("m.gguf", prefix_cache=1.5)  # type: ignore[arg-type]
     santacoder.load("m.gguf", type=1)  # type: ignore[arg-type]
     santacoder.load("m.gguf", trust_remote_code=True)  # type: ignore[call-arg]
     santacoder.from_pretrained()  # type: ignore[call-arg]

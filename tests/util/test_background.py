@@ -67,6 +67,16 @@ def test_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done == [1, 2]
 
 
+def test_a_job_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told, and the next ones run."""
+    background, done = Background(), list[int]()
+    background.submit(lambda: done.append(1 // 0), 5)
+    background.submit(lambda: done.append(2), 5)
+    assert background.wait(HANG)
+    assert (done, background.load) == ([2], 0)
+    assert [record.getMessage() for record in caplog.records] == ["work in the background failed"]
+
+
 def test_a_child_of_a_fork_has_none_of_the_jobs() -> None:
     background, started, go = Background(), threading.Event(), threading.Event()
     done: list[int] = []

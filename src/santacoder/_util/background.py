@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 Job = Callable[[], object]
+
+_log: Final = logging.getLogger("santacoder")
 
 
 class Background:
@@ -39,7 +43,7 @@ class Background:
         return self._load
 
     def submit(self, job: Job, size: int = 0) -> bool:
-        """Have a job run, which raises nothing; return False if the system gives no thread: it runs with the next."""
+        """Have a job run; return False if the system gives no thread: then it runs with the next one."""
         with self._lock:
             self._jobs.append((job, size))
             self._load += size
@@ -66,13 +70,15 @@ class Background:
             self._works = True
         while True:
             with self._lock:
-                if not self._jobs:
+                if not self._jobs:  # not later: a job that comes then needs a new thread
                     self._works = False
                     self._bell.notify_all()
                     return
                 job, size = self._jobs.popleft()
             try:
                 job()
+            except Exception:  # those that come after it have to run
+                _log.exception("work in the background failed")
             finally:
                 del job  # its memory
                 with self._lock:

@@ -120,7 +120,10 @@ class Scheduler(Generic[E]):
 
     def _count_uncached(self, prompt: TokenIds) -> int:
         with self._lock.lock:
-            return self._room.count_uncached(prompt, self._running)
+            uncached = self._room.count_uncached(prompt, self._running)
+        if self._stored is None:
+            return uncached
+        return min(uncached, max(prompt.size - self._stored.count_known(prompt, prompt.size - uncached), 1))
 
     def check_room(self) -> None:
         """Check that a call may come now.

@@ -98,6 +98,14 @@ class StoredPrefixes:
         loading.unwanted = not self._reader.submit(partial(self._read, loading, names, done))
         return None if loading.unwanted else loading
 
+    def count_known(self, prompt: TokenIds, known: int) -> int:
+        """Return how many of the first tokens of a prompt have files, if more than `known`; these may be damaged."""
+        first, count = known // KV_BLOCK, prompt.size // KV_BLOCK
+        for number, name in enumerate(block_names(self._root, prompt, count)[first:], first):
+            if not self._files.has(name):
+                return max(known, number * KV_BLOCK)
+        return max(known, count * KV_BLOCK)
+
     def _read(self, loading: Loading, names: Sequence[str], done: Callable[[], object]) -> None:
         try:
             for name in names:
