@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the folder of bench and te
 import santacoder
 from tests.support.stored_blocks import DAMAGES, block_paths, damage
 
+LONGEST = 400  # tokens of a prompt
 #: Reads a job in JSON, and writes a line for each answer: prompt, tokens, how many tokens of the prompt were there.
 WORKER = """
 import json, random, sys
@@ -60,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     random = Random(arguments.seed)
     with santacoder.load(arguments.model, 1) as model:
-        prompts = make_prompts(random, model.config.vocab_size, model.context)
+        prompts = make_prompts(random, model.config.vocab_size, min(model.context, LONGEST))
         block = model.cache_bytes * 64 // model.context
         expected = [
             model.complete(prompt, max_tokens=8, temperature=1.0, seed=number).tokens
