@@ -27,7 +27,7 @@ APPLICATION: Final = "santacoder"
 EPILOG: Final = """
 Needs pip install 'santacoder[ray-serve]'. --threads and the limits are those of each replica,
 for which as many CPUs are reserved. The options of `santacoder serve` that are missing here would show one replica of
-many. On SIGTERM or Ctrl-C, requests that run have --drain seconds to end.
+many, or belong to one machine. On SIGTERM or Ctrl-C, requests that run have --drain seconds to end.
 """
 
 
