@@ -28,8 +28,9 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def converted_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test writes to the user's cache of converted checkpoints, or finds anything in it."""
-    with mock.patch.dict(os.environ, SANTACODER_CACHE=str(tmp_path_factory.mktemp("converted"))):
+    """No test writes to the user's caches of converted checkpoints and prompts, or finds anything in them."""
+    folder = str(tmp_path_factory.mktemp("converted"))
+    with mock.patch.dict(os.environ, SANTACODER_CACHE=folder, SANTACODER_PREFIX_CACHE=""):
         yield
 
 
