@@ -55,6 +55,16 @@ typedef struct {
 } sc_team_counts;
 sc_team_counts sc_team_counted(const sc_team *team);
 
+/* Number of the panels' layout, to be raised whenever sc_pack writes other bytes for the same weights: files of packed
+ * weights outlive a version of this library. Panels are the same for every instruction set. */
+enum { SC_LAYOUT = 1 };
+/* Maps the first `bytes` of an open file, a multiple of 64 KiB, read-only and shared with all processes that map it, in
+ * huge pages where the file's have that size, and reads what is not in memory. NULL when the system cannot. */
+void *sc_file_map(int descriptor, size_t bytes);
+void sc_file_unmap(void *mapping, size_t bytes);
+/* Asks the system to make huge pages of a mapping's pages, for all processes, if it can; copies the bytes in memory. */
+void sc_file_gather(void *mapping, size_t bytes);
+
 /* A packed matrix; `panels` holds sc_matrix_bytes(format, rows, columns). */
 typedef struct {
     int32_t format, rows, columns;

@@ -1,4 +1,4 @@
-/* Large zeroed allocations. */
+/* Large zeroed allocations, and mapped files. */
 #include "../santacoder.h"
 #include "platform.h"
 
@@ -21,3 +21,17 @@ void sc_release(void *memory, size_t bytes)
 {
     if (memory) sc_pages_unmap(memory, mapped_bytes(bytes));
 }
+
+/* At a huge page's address, since a file's huge pages begin at multiples of their size. */
+void *sc_file_map(int descriptor, size_t bytes)
+{
+    if (!bytes || bytes > SIZE_MAX - HUGE_PAGE) return NULL;
+    return sc_shared_map(descriptor, bytes, HUGE_PAGE);
+}
+
+void sc_file_unmap(void *mapping, size_t bytes)
+{
+    if (mapping) sc_shared_unmap(mapping, bytes);
+}
+
+void sc_file_gather(void *mapping, size_t bytes) { sc_shared_gather(mapping, bytes); }

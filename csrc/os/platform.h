@@ -56,6 +56,13 @@ int sc_cpu_leave(const _Atomic int32_t *cpus, int n, int self);
 void *sc_pages_map(size_t bytes, size_t alignment);
 void sc_pages_unmap(void *pages, size_t bytes);
 
+/* The first bytes of an open file, read-only, shared and aligned; NULL when they cannot be mapped or read. Both sizes are
+ * multiples of a page. */
+void *sc_shared_map(int descriptor, size_t bytes, size_t alignment);
+void sc_shared_unmap(void *pages, size_t bytes);
+/* Makes huge pages of the file's pages in memory, where the system can. */
+void sc_shared_gather(void *pages, size_t bytes);
+
 /* Zeroed memory that shares no cache line with other memory; NULL when there is none. */
 void *sc_lines_new(size_t bytes);
 void sc_lines_free(void *lines);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "platform.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -158,6 +159,44 @@ void *sc_pages_map(size_t bytes, size_t alignment)
 }
 
 void sc_pages_unmap(void *pages, size_t bytes) { munmap(pages, bytes); }
+
+/* Advice of Linux 5.14 and 6.1, which older headers lack and older kernels refuse. */
+enum { POPULATE_READ = 22, COLLAPSE = 25 };
+
+/* Advice is refused where there are no huge pages, or none of files; the mapping works all the same. But a page that
+ * cannot be read (EFAULT), of a file that is truncated, say, would end the process when it is touched. */
+void *sc_shared_map(int descriptor, size_t bytes, size_t alignment)
+{
+    char *base = mmap(NULL, bytes + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) return NULL;
+    const size_t head = (alignment - (uintptr_t)base % alignment) % alignment;
+    if (mmap(base + head, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED) {
+        munmap(base, bytes + alignment);
+        return NULL;
+    }
+    if (head) munmap(base, head);
+    munmap(base + head + bytes, alignment - head);
+#if defined __linux__
+    madvise(base + head, bytes, MADV_HUGEPAGE);
+    if (madvise(base + head, bytes, POPULATE_READ) && errno == EFAULT) {
+        munmap(base + head, bytes);
+        return NULL;
+    }
+#endif
+    return base + head;
+}
+
+void sc_shared_unmap(void *pages, size_t bytes) { munmap(pages, bytes); }
+
+void sc_shared_gather(void *pages, size_t bytes)
+{
+#if defined __linux__
+    madvise(pages, bytes, COLLAPSE);
+#else
+    (void)pages;
+    (void)bytes;
+#endif
+}
 
 void *sc_lines_new(size_t bytes)
 {

@@ -107,6 +107,27 @@ void sc_pages_unmap(void *pages, size_t bytes)
     if (VirtualQuery(pages, &about, sizeof about)) VirtualFree(about.AllocationBase, 0, MEM_RELEASE);
 }
 
+/* No page here is shared in this way: Python refuses before it comes to this. */
+void *sc_shared_map(int descriptor, size_t bytes, size_t alignment)
+{
+    (void)descriptor;
+    (void)bytes;
+    (void)alignment;
+    return NULL;
+}
+
+void sc_shared_unmap(void *pages, size_t bytes)
+{
+    (void)pages;
+    (void)bytes;
+}
+
+void sc_shared_gather(void *pages, size_t bytes)
+{
+    (void)pages;
+    (void)bytes;
+}
+
 void *sc_lines_new(size_t bytes)
 {
     const size_t whole = (bytes + 63) / 64 * 64;
