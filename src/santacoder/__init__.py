@@ -114,6 +114,7 @@ def load(
     force_download: bool = False,
     prefix_cache: bool | str | os.PathLike[str] | None = None,
     prefix_cache_bytes: int | None = None,
+    packed: bool | None = False,
 ) -> SantaCoder:
     """Load a model; without a name the small demonstration model that ships in the package.
 
@@ -135,6 +136,8 @@ def load(
         prefix_cache: a folder for keys and values of prompts, which the next process that runs the model need not
             compute; True is the usual one, None what SANTACODER_PREFIX_CACHE says, which is none unless it is set.
         prefix_cache_bytes: the most bytes in that folder, of all models; None is 2 GiB.
+        packed: keep the packed weights in a file of the cache and map it: processes share the memory, and all starts
+            but the first are faster. Where it cannot be written, a warning says why.
 
     Raises:
         OSError: a file cannot be found or downloaded: FileNotFoundError, HubError.
@@ -145,8 +148,8 @@ def load(
         UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
     return _load(
-        path, threads, context, prefix_cache, prefix_cache_bytes, type=type, revision=revision, cache_dir=cache_dir,
-        token=token, local_files_only=local_files_only, force_download=force_download,
+        path, threads, context, prefix_cache, prefix_cache_bytes, packed, type=type, revision=revision,
+        cache_dir=cache_dir, token=token, local_files_only=local_files_only, force_download=force_download,
     )  # fmt: skip
 
 
@@ -164,6 +167,7 @@ def from_pretrained(
     force_download: bool = False,
     prefix_cache: bool | str | os.PathLike[str] | None = None,
     prefix_cache_bytes: int | None = None,
+    packed: bool | None = False,
 ) -> SantaCoder:
     """Load a model, usually from the Hugging Face hub, downloaded unless the local cache has it.
 
@@ -180,13 +184,14 @@ def from_pretrained(
         force_download: as in `load`.
         prefix_cache: as in `load`.
         prefix_cache_bytes: as in `load`.
+        packed: as in `load`.
 
     Raises:
         InvalidRequestError: `repo` names another file than `filename`, or as in `load`.
         SantaCoderError: any error of `load`.
     """
     return _load(
-        repo, threads, context, prefix_cache, prefix_cache_bytes, file=filename, type=type, revision=revision,
+        repo, threads, context, prefix_cache, prefix_cache_bytes, packed, file=filename, type=type, revision=revision,
         cache_dir=cache_dir, token=token, local_files_only=local_files_only, force_download=force_download,
     )  # fmt: skip
 
@@ -197,6 +202,7 @@ def _load(
     context: int | None,
     prefix_cache: bool | str | os.PathLike[str] | None,
     prefix_cache_bytes: int | None,
+    packed: bool | None,
     **options: Any,
 ) -> SantaCoder:
     """Load the model of this name; `options` are those of `ModelOptions`."""
@@ -204,12 +210,14 @@ def _load(
     from santacoder.engine.loading import open_transformer
     from santacoder.prefixes.place import find_place
     from santacoder.sources.model_name import parse_name
+    from santacoder.sources.packed import packed_cache
 
     place = find_place(prefix_cache, prefix_cache_bytes, options["cache_dir"])
+    cache = packed_cache(packed, options["cache_dir"])
     path = find_model(parse_name(name), ModelOptions(**options))
     prefixes = None if place is None else place.of_model(path)
     transformer, tokenizer = open_transformer(
-        path, threads, context, meanwhile=lambda: import_module("santacoder.model")
+        path, threads, context, meanwhile=lambda: import_module("santacoder.model"), packed=cache
     )
     from santacoder.model import SantaCoder
 

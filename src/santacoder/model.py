@@ -47,6 +47,7 @@ from santacoder.requests import (
 )
 from santacoder.scoring.score import Score, score_sequences
 from santacoder.sources.model_name import parse_name
+from santacoder.sources.packed import packed_cache
 from santacoder.text.infilling import Mode
 from santacoder.text.token_ids import TokenIds
 from santacoder.text.tokenizer import Tokenizer
@@ -71,11 +72,18 @@ class SantaCoder(InfillRequests, Capacity):
         self._runner = AsyncRunner(self._scheduler)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> SantaCoder:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        context: int | None = None,
+        *,
+        packed: bool | None = False,
+    ) -> SantaCoder:
         """Load a model by a name that `santacoder.load` takes; that has more arguments, and the same errors."""
-        place, file = find_place(), find_model(parse_name(path))
+        place, cache, file = find_place(), packed_cache(packed), find_model(parse_name(path))
         prefixes = None if place is None else place.of_model(file)
-        return cls(*open_transformer(file, threads, context), prefixes)
+        return cls(*open_transformer(file, threads, context, packed=cache), prefixes)
 
     @with_options
     def complete(self, prompt: Prompt, **options: Unpack[SamplingOptions]) -> Completion:
@@ -394,6 +402,11 @@ class SantaCoder(InfillRequests, Capacity):
     def weights_bytes(self) -> int:
         """Bytes of memory that the weights take."""
         return self._scheduler.engine.weights_bytes
+
+    @property
+    def packed_file(self) -> str | None:
+        """The file of packed weights that is mapped; None where this process holds the weights by itself."""
+        return self._scheduler.engine.weights.packed_file
 
     @property
     def cache_bytes(self) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from santacoder._native import lib
 from santacoder.engine.ternary import DEQUANTIZERS
-from santacoder.engine.weights import c_formats
+from santacoder.engine.weight_plan import c_formats
 from santacoder.gguf.types import BY_NUMBER, FLOAT_DTYPES, MATRIX_TYPES, TYPES, Packing, TensorType
 from santacoder.quantize.quantizer import TARGETS
 from tests.support.kernel_library import FORMATS

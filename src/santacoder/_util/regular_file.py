@@ -6,7 +6,8 @@ import errno
 import mmap
 import os
 import stat
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from santacoder._util.validation import printable, why_bad_path
 from santacoder.errors import ModelFormatError, SantaCoderError
@@ -61,6 +62,48 @@ def open_regular(path: str, kind: type[SantaCoderError]) -> int:
         raise kind(f"{printable(path)}: the path is a {_kind_of_file(mode)}, not a file")
     # Without O_NONBLOCK this would wait for a writer if the path became a FIFO since the stat.
     return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+
+#: Whether files can be opened so that no other user has a hand in what is read: see `open_trusted`.
+CAN_TRUST: Final = hasattr(os, "O_NOFOLLOW") and hasattr(os, "geteuid")
+
+
+def open_trusted(path: str | os.PathLike[str]) -> int:
+    """Return a descriptor of a file that only root and this user can have written, open for reading.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PermissionError: another user owns it or may write to it or to its folder, or it is a link or something else
+            than a file.
+        OSError: it cannot be opened.
+    """
+    check_trusted(Path(path).parent.stat(), Path(path).parent)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise PermissionError(errno.EPERM, "this is a symbolic link, not a file", os.fspath(path)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _kind_of_file(status.st_mode)
+            raise PermissionError(errno.EPERM, f"this is a {kind}, not a file", os.fspath(path))
+        check_trusted(status, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def check_trusted(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    """Check that only root and this user can have written what has this status.
+
+    Raises:
+        PermissionError: another user owns it or may write to it; the error names `path`.
+    """
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(errno.EPERM, "another user owns this or may write to it", os.fspath(path))
 
 
 class FileIdentity(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.isa import active
 from santacoder.engine.threads import new_team, thread_count
 from santacoder.engine.transformer import Transformer
-from santacoder.engine.weights import Weights, load_weights
+from santacoder.engine.weight_plan import WeightPlan, plan_weights
+from santacoder.engine.weights import Weights, load_weights, warn_converted
 from santacoder.gguf.config import Config
 from santacoder.gguf.config_reader import check_tensors, read_config
 from santacoder.gguf.reader import GGUFFile
 
 if TYPE_CHECKING:
     from santacoder._native import Team
+    from santacoder.sources.packed import PackedCache
     from santacoder.text.tokenizer import Tokenizer
 
 
@@ -28,6 +31,7 @@ def open_transformer(
     context: int | None = None,
     tokenizer: Tokenizer | None = None,
     meanwhile: Callable[[], object] = lambda: None,
+    packed: PackedCache | None = None,
 ) -> tuple[Transformer, Tokenizer]:
     """Load the model at `path`; the file is not needed afterwards.
 
@@ -37,6 +41,7 @@ def open_transformer(
         context: positions to use, at most those that the model has learned; None takes all.
         tokenizer: the file's own, if it was built before.
         meanwhile: called while the weights are packed: imports, say, which are a tenth of a start.
+        packed: where packed weights are kept, to be mapped; None packs the weights into memory of this process.
 
     Raises:
         OSError: the file cannot be opened.
@@ -46,7 +51,7 @@ def open_transformer(
     """
     n_threads = thread_count(threads)
     with GGUFFile.open(path) as file:
-        return build_transformer(file, n_threads, context, tokenizer, meanwhile)
+        return build_transformer(file, n_threads, context, tokenizer, meanwhile, packed)
 
 
 def build_transformer(
@@ -55,6 +60,7 @@ def build_transformer(
     context: int | None = None,
     tokenizer: Tokenizer | None = None,
     meanwhile: Callable[[], object] = lambda: None,
+    packed: PackedCache | None = None,
 ) -> tuple[Transformer, Tokenizer]:
     """Load a model as `open_transformer`, from an open file and with a number of threads that was checked."""
     isa = active()
@@ -62,7 +68,9 @@ def build_transformer(
     check_tensors(file, config)
     positions = usable_context(config, context)
     team = new_team(n_threads)
-    weights, tokenizer = _load_both(file, config, team, tokenizer, meanwhile)
+    plan = plan_weights(file, config)
+    warn_converted(file, plan)
+    weights, tokenizer = _load_both(lambda: _load(file, plan, team, packed), file, config, tokenizer, meanwhile)
     return Transformer(config, weights, team, isa, positions), tokenizer
 
 
@@ -76,8 +84,29 @@ def usable_context(config: Config, context: int | None) -> int:
     return length if context is None else check_integer("context", context, 1, length)
 
 
+def _load(file: GGUFFile, plan: WeightPlan, team: Team, packed: PackedCache | None) -> Weights:
+    """Map packed weights where that is asked for and possible, else pack them into memory."""
+    if packed is not None:
+        from santacoder.engine.packed_weights import map_weights
+
+        try:
+            return map_weights(file, plan, team, packed)
+        except OSError as error:
+            message = f"{file.path}: the weights are not shared with other processes: {_reason(error)}"
+            warnings.warn(message, stacklevel=2)
+    return load_weights(file, plan, team)
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def _load_both(
-    file: GGUFFile, config: Config, team: Team, tokenizer: Tokenizer | None, meanwhile: Callable[[], object]
+    load: Callable[[], Weights],
+    file: GGUFFile,
+    config: Config,
+    tokenizer: Tokenizer | None,
+    meanwhile: Callable[[], object],
 ) -> tuple[Weights, Tokenizer]:
     """Build the tokenizer and call `meanwhile` while the C threads pack the weights without the GIL."""
     results: dict[str, Weights] = {}
@@ -86,7 +115,7 @@ def _load_both(
     def pack() -> None:
         try:
             with default_fpenv():  # a new thread inherits its creator's
-                results["weights"] = load_weights(file, config, team)
+                results["weights"] = load()
         except BaseException as error:
             errors.append(error)
 

@@ -20,7 +20,8 @@ from santacoder._native import ffi, lib
 from santacoder.engine.isa import name as isa_name
 from santacoder.engine.kv_cache import KVCache
 from santacoder.engine.program import record
-from santacoder.engine.weights import PADDING, Weights
+from santacoder.engine.weight_plan import PADDING
+from santacoder.engine.weights import Weights
 from santacoder.errors import InvalidRequestError, StepAbandonedError
 from santacoder.gguf.config import Config
 

@@ -23,6 +23,18 @@ def model_sha256(path: Path) -> str:
         return _sha256(map(Path, file.paths))
 
 
+def open_sha256(file: GGUFFile) -> str:
+    """Return the same hash as `model_sha256`, of the very files that are open.
+
+    Raises:
+        ModelFormatError: a file has changed since it was opened.
+    """
+    digest = hashlib.sha256()
+    for data in file.pieces(_CHUNK):
+        digest.update(data)
+    return digest.hexdigest()
+
+
 def file_sha256(path: Path, progress: Callable[[int], object] | None = None) -> str:
     """Return the hash of a file's bytes in hexadecimal; `progress` is called with the bytes read since its last call.
 

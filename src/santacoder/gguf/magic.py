@@ -6,9 +6,13 @@ from typing import Final
 
 from santacoder.errors import ModelFormatError
 
+#: Of a file of packed weights.
+PACKED_MAGIC: Final = b"SCPANELS"
+
 _HEADER_BYTES: Final = 24
 _FOREIGN_MAGICS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"version https://git-lfs", "is a git-LFS pointer, not the model itself: fetch it with 'git lfs pull'"),
+    (PACKED_MAGIC, "holds packed weights, not a model: name the GGUF file they were made from"),
     (b"PK\x03\x04", "is a zip archive (a PyTorch checkpoint?), not GGUF: convert it first"),
     (b"\x80\x02", "is a Python pickle (a PyTorch checkpoint?), not GGUF: convert it first"),
     (b"lmgg", "is in the old GGML format: convert it to GGUF first"),

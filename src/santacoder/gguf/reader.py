@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -24,7 +25,7 @@ from typing import Final, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from santacoder._util.regular_file import map_file, open_model_file
+from santacoder._util.regular_file import identity_of, map_file, open_model_file
 from santacoder._util.validation import printable
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf.cursor import Cursor
@@ -156,6 +157,22 @@ class GGUFFile:
     def paths(self) -> list[str]:
         """The paths of the file, or of all parts of a split model in their order."""
         return [self.path, *(part.path for part in self._others)]
+
+    @property
+    def identities(self) -> tuple[tuple[int, ...], ...]:
+        """The identity of the file, or of each part of a split model, when it was opened: see `file_identity`."""
+        return tuple(identity_of(part._status) for part in (self, *self._others))
+
+    def pieces(self, n_bytes: int) -> Iterator[bytes]:
+        """Yield all bytes of the file, of all parts in their order, `n_bytes` at a time.
+
+        Raises:
+            ModelFormatError: the file has changed since it was opened.
+        """
+        for part in (self, *self._others):
+            for start in range(0, part._status.st_size, n_bytes):
+                yield os.pread(part._descriptor, n_bytes, start)
+            part._check_unchanged()
 
     def close(self) -> None:
         """Release the mapping; may be called again.
