@@ -20,7 +20,7 @@ from santacoder.errors import SantaCoderError
 
 COMMANDS = (
     "complete", "infill", "serve", "models", "download", "cache", "info", "selftest", "tokenize", "bench", "convert",
-    "quantize", "eval", "attribute", "completion",
+    "quantize", "pack", "eval", "attribute", "completion",
 )  # fmt: skip
 
 FAILURE, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141

@@ -1,4 +1,4 @@
-"""`santacoder cache list | clear`: checkpoints that were converted when they were loaded, and prompts that are kept."""
+"""`santacoder cache list | clear`: converted checkpoints, packed weights, and prompts that are kept."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from santacoder.cli import options
 if TYPE_CHECKING:
     from santacoder.prefixes.listing import StoredModel
     from santacoder.sources.converted import ConvertedModel
+    from santacoder.sources.packed import PackedCache
 
-HELP = "list or remove converted checkpoints and prompts that are kept"
+HELP = "list or remove converted checkpoints, packed weights and prompts that are kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what, run_it in (
-        ("list", "list the converted checkpoints and the kept prompts of each model, with their sizes", _list),
-        ("clear", "remove all converted checkpoints, whose sources stay, and all kept prompts", _clear),
+        ("list", "list converted checkpoints, packed weights and the kept prompts of each model, with their sizes", _list),
+        ("clear", "remove all converted checkpoints, packed weights and kept prompts; their sources stay", _clear),
     ):
         command = commands.add_parser(name, help=what, description=what)
         options.add_cache_dir(command)
@@ -39,7 +40,8 @@ def _list(args: argparse.Namespace) -> None:
     from santacoder.prefixes.listing import stored_models
     from santacoder.sources.converted import converted_models
 
-    _print([*converted_models(args.cache_dir), *stored_models(args.cache_dir)], args)
+    packed = (file for cache in _packed(args) for file in cache.files())
+    _print([*converted_models(args.cache_dir), *packed, *stored_models(args.cache_dir)], args)
 
 
 def _clear(args: argparse.Namespace) -> None:
@@ -48,10 +50,18 @@ def _clear(args: argparse.Namespace) -> None:
 
     removed: Sequence[ConvertedModel | StoredModel] = [
         *converted.clear(args.cache_dir),
+        *(file for cache in _packed(args) for file in cache.clear()),
         *listing.clear(args.cache_dir),
     ]
     _print(removed, args)
     options.add_note(args, f"{options.mebibytes(sum(model.file_bytes for model in removed))} were freed")
+
+
+def _packed(args: argparse.Namespace) -> list[PackedCache]:
+    """Return the cache of packed weights; none where the system cannot have one."""
+    from santacoder.sources.packed import PackedCache, can_pack
+
+    return [PackedCache.within(args.cache_dir)] if can_pack(args.cache_dir) else []
 
 
 def _print(models: Sequence[ConvertedModel | StoredModel], args: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from santacoder import load
 from santacoder.cli import options
 from santacoder.cli.prompt_request import PromptRequest
 from santacoder.cli.sampling import add_sampling, note_attribution, sampling
@@ -29,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_threads(parser)
     options.add_project(parser)
+    options.add_packed(parser)
     options.add_json(parser)
     group = parser.add_argument_group("many prompts")
     group.add_argument(
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     prompt = options.read_prompt(args) if args.file is None else options.read_input(args.file)
     path = options.model_path(args)
     request = PromptRequest(prompt, sampling(args))
-    with load(path, args.threads, args.context) as model:
+    with options.load_model(path, args) as model:
         options.index_project(model, args)
         if args.samples is not None:
             _print_samples(model, request, args)

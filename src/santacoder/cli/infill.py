@@ -7,7 +7,6 @@ import codecs
 import sys
 from pathlib import Path
 
-from santacoder import load
 from santacoder._util.atomic_file import atomic_file, is_file
 from santacoder._util.text_file import decode_text
 from santacoder.cli import options
@@ -46,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--single-line", action="store_true", help="end before the first line break")
     options.add_model(parser)
     options.add_threads(parser)
+    options.add_packed(parser)
     options.add_json(parser)
     add_sampling(parser)
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _infill(args: argparse.Namespace, prefix: str, suffix: str) -> Completion:
     path = options.model_path(args)
-    with load(path, args.threads, args.context) as model:
+    with options.load_model(path, args) as model:
         keywords = sampling(args)
         return model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **keywords)
 

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system", action="store_true", help="show facts about this machine, for a report, and no model"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="check every byte of the model's packed weights, too, and name their file"
+    )
     options.add_json(parser)
 
 
@@ -47,8 +50,17 @@ def _model_facts(args: argparse.Namespace) -> dict[str, Any]:
     from santacoder.gguf.facts import file_facts
 
     path = options.model_path(args)
+    packed = {"packed_file": _verified(path, args)} if args.verify else {}
     with load(path, args.threads, args.context) as model:
-        return {**asdict(file_facts(path)), **describe(model)}
+        return {**asdict(file_facts(path)), **describe(model), **packed}
+
+
+def _verified(path: str, args: argparse.Namespace) -> str:
+    """Check the packed weights of a file, and return their path."""
+    from santacoder.engine.packed_weights import verify_model
+    from santacoder.sources.packed import PackedCache
+
+    return str(verify_model(path, PackedCache.within(args.cache_dir)))
 
 
 def describe(model: SantaCoder) -> dict[str, Any]:

@@ -145,12 +145,21 @@ def prefix_cache(args: argparse.Namespace) -> bool | str | None:
     return True
 
 
+def add_packed(parser: Arguments) -> None:
+    """Add --packed."""
+    parser.add_argument(
+        "--packed", action="store_true",
+        help="map the model's packed weights, which starts faster and shares memory; the first time, write them to "
+        "the cache",
+    )  # fmt: skip
+
+
 def add_cache_dir(parser: Arguments) -> None:
     """Add --cache-dir."""
     parser.add_argument(
         "--cache-dir", metavar="DIR",
-        help="the hub's cache, and that of converted checkpoints within it (default: $HF_HUB_CACHE and "
-        "$SANTACODER_CACHE, else the usual ones)",
+        help="the hub's cache, and that of converted checkpoints and packed weights within it (default: "
+        "$HF_HUB_CACHE and $SANTACODER_CACHE, else the usual ones)",
     )  # fmt: skip
 
 
@@ -201,6 +210,13 @@ def resolve_model(name: str | ModelName | None, options: ModelOptions | None = N
         quiet_hub()
     with orderly():
         return find_model(meant, options or DEFAULTS, tell)
+
+
+def load_model(path: str, args: argparse.Namespace) -> SantaCoder:
+    """Load a file as --threads, --context and --packed say; errors are those of `santacoder.load`."""
+    from santacoder import load
+
+    return load(path, args.threads, args.context, packed=args.packed, cache_dir=args.cache_dir)
 
 
 def tell(text: str) -> None:

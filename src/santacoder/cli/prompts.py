@@ -14,7 +14,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from santacoder import load
 from santacoder._util.atomic_file import atomic_file, check_not_read, is_file
 from santacoder._util.json_file import read_object
 from santacoder._util.line_file import LineFile, check_same_settings, json_line, open_lines
@@ -154,7 +153,7 @@ def _print_results(args: argparse.Namespace, path: str, lines: Sequence[Line], k
     """Print the results as they are done, and return how many have an error."""
     failed = 0
     shown = False if sys.stdout.isatty() else None  # the results are progress enough
-    with load(path, args.threads, args.context) as model, progress_bar(len(keys), "samples", shown, lines=True) as bar:
+    with options.load_model(path, args) as model, progress_bar(len(keys), "samples", shown, lines=True) as bar:
         options.index_project(model, args)
         for result in _complete(model, lines, keys, seed, bar):
             options.print_json_line(result)
@@ -172,7 +171,7 @@ def _write_results(
         if missing:
             with (
                 telling_how_to_go_on(out, len(keys), lambda: len(results)),
-                load(path, args.threads, args.context) as model,
+                options.load_model(path, args) as model,
                 progress_bar(len(keys), "samples", done=len(results), lines=True) as bar,
             ):
                 options.index_project(model, args)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from santacoder.cli import options
 from santacoder.errors import MissingPackageError
 from santacoder.server.settings import LOOPBACK, SETTINGS, Settings
+from santacoder.sources.packed import can_pack
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
@@ -41,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser, without: Container[str] = ())
     options.add_project(parser)
     if "prefix_cache" not in without:
         options.add_prefix_cache(parser)
+    parser.add_argument(
+        "--no-packed", dest="packed", action="store_false",
+        help="do not keep packed weights in the cache, but hold them in memory that no process shares",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=8012, metavar="N", help="the port; 0 takes a free one (default: %(default)s)"
@@ -100,13 +105,13 @@ def run(args: argparse.Namespace) -> None:
 
         path = options.model_path(args)
         app.state.service.file = path
-        model = load(path, args.threads, args.context)
-        options.index_project(model, args)
-        return model
-        return load(
-            path, args.threads, args.context, cache_dir=args.cache_dir, prefix_cache=prefix_cache,
+        packed = args.packed and can_pack(args.cache_dir)  # a default must not refuse a system
+        model = load(
+            path, args.threads, args.context, cache_dir=args.cache_dir, packed=packed, prefix_cache=prefix_cache,
             prefix_cache_bytes=args.prefix_cache_bytes,
         )  # fmt: skip
+        options.index_project(model, args)
+        return model
 
     def tell() -> None:
         host, port = listener.getsockname()[:2]

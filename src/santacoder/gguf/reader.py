@@ -25,7 +25,7 @@ from typing import Final, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from santacoder._util.regular_file import identity_of, map_file, open_model_file
+from santacoder._util.regular_file import FileIdentity, map_file, open_model_file
 from santacoder._util.validation import printable
 from santacoder.errors import ModelClosedError, ModelFormatError
 from santacoder.gguf.cursor import Cursor
@@ -161,7 +161,7 @@ class GGUFFile:
     @property
     def identities(self) -> tuple[tuple[int, ...], ...]:
         """The identity of the file, or of each part of a split model, when it was opened: see `file_identity`."""
-        return tuple(identity_of(part._status) for part in (self, *self._others))
+        return tuple(FileIdentity.of(part._status) for part in (self, *self._others))
 
     def pieces(self, n_bytes: int) -> Iterator[bytes]:
         """Yield all bytes of the file, of all parts in their order, `n_bytes` at a time.

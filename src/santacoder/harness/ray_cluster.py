@@ -23,6 +23,7 @@ from santacoder.harness.sampling_run import Sampling, sample_problems
 from santacoder.harness.tasks import Problem
 from santacoder.model import SantaCoder
 from santacoder.sources.model_name import ModelName
+from santacoder.sources.packed import can_pack
 
 #: Portions in an actor at a time. They share its batch, so the second keeps it full while the first runs out.
 PORTIONS: Final = 2
@@ -51,7 +52,8 @@ class RayWorker:
         Raises:
             InvalidRequestError: its file differs from the run's.
         """
-        self._model = SantaCoder.load(same_file(name, options, sha256), threads, context)
+        path = same_file(name, options, sha256)
+        self._model = SantaCoder.load(path, threads, context, packed=can_pack())  # shared by the actors of a machine
 
     def run(self, wanted: Sequence[tuple[Problem, int]], sampling: Sampling) -> list[SampleRecord]:
         """Generate the wanted samples."""

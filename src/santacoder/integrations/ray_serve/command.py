@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> None:
         path = options.resolve_model(name, options.model_options(args))
         plan = Plan(
             name=parse_name(name), options=options.model_options(args), sha256=model_sha256(Path(path)),
-            replicas=args.replicas, most=args.max_replicas, threads=threads, context=args.context, settings=settings,
-            quiet=args.quiet,
+            replicas=args.replicas, most=args.max_replicas, threads=threads, context=args.context, packed=args.packed,
+            settings=settings, quiet=args.quiet,
         )  # fmt: skip
         _serve(application(plan), args.host, port)
 

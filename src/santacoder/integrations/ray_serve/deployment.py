@@ -32,6 +32,7 @@ class Plan:
         most: the most replicas; Ray chooses how many, by their load. None is a fixed number.
         threads: of each; Ray reserves as many CPUs.
         context: of each; None is the model's.
+        packed: whether replicas of a machine share packed weights.
         settings: of the server.
         quiet: whether replicas log only what failed.
     """
@@ -43,6 +44,7 @@ class Plan:
     most: int | None
     threads: int
     context: int | None
+    packed: bool
     settings: Settings
     quiet: bool
 
@@ -70,7 +72,8 @@ def application(plan: Plan) -> Any:
         **size,
     )
     inner = replace(settings, api_keys=(), host="0.0.0.0")  # the door has checked keys and hosts
-    bound = replicas.bind(plan.name, plan.options, plan.sha256, plan.threads, plan.context, inner, plan.quiet)
+    model = plan.name, plan.options, plan.sha256, plan.threads, plan.context, plan.packed
+    bound = replicas.bind(*model, inner, plan.quiet)
 
     def build() -> Any:
         return make_door(REPLICAS, settings)

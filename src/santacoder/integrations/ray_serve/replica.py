@@ -20,6 +20,7 @@ from santacoder.requests import draw_seed
 from santacoder.server import Settings, create_app
 from santacoder.server.log import write_log
 from santacoder.sources.model_name import ModelName
+from santacoder.sources.packed import can_pack
 
 PAUSE: Final = 0.02  # seconds between two portions of an answer: each costs Ray about a millisecond of CPU time
 
@@ -34,6 +35,7 @@ class Replica:
         sha256: str,
         threads: int,
         context: int | None,
+        packed: bool,
         settings: Settings,
         quiet: bool,
     ) -> None:
@@ -44,7 +46,8 @@ class Replica:
         """
         write_log(quiet)
         path = same_file(name, options, sha256)
-        self._app = create_app(SantaCoder.load(path, threads, context), replace(settings, model_file=str(path)))
+        model = SantaCoder.load(path, threads, context, packed=packed and can_pack())
+        self._app = create_app(model, replace(settings, model_file=str(path)))
 
     def check_health(self) -> None:
         """Raise ApiError if no step of the model runs although work is waiting: Ray then starts another replica."""
