@@ -23,13 +23,15 @@ from tests.support.waiting import HANG
 
 
 @contextmanager
-def started(*args: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run the command, and yield its process and port once it can answer."""
+def started(*args: str, warning: str = "", **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run the command, and yield its process and port once it can answer; first it has to print the warning, if any."""
     command = [sys.executable, "-m", "santacoder", "serve", "--port", "0", "--threads", "1", *args]
     env = {**os.environ, "SANTACODER_MODEL": str(FILE), **environment}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=env) as process:
         try:
             assert process.stderr is not None
+            if warning:
+                assert warning in process.stderr.readline().decode()
             line = process.stderr.readline().decode()
             found = re.fullmatch(rf"santacoder: {FILE.stem} at http://127\.0\.0\.1:(\d+)\n", line)
             assert found, line
@@ -199,3 +201,16 @@ def test_every_setting_has_a_flag_or_another_way() -> None:
     without = {name for name, setting in SETTINGS.items() if "help" not in setting.metadata}
     assert without == {"api_keys", "model_file", "host"}
     assert Settings().temperature == 0.2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no packed weights")
+@pytest.mark.parametrize("flags", [(), ("--no-packed",)])
+def test_packed_weights(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """They are kept in the cache, unless that is not wanted or not possible; the server starts in any case."""
+    with started(*flags, SANTACODER_CACHE=str(tmp_path)):
+        pass
+    assert len([*tmp_path.glob("packed/*.panels")]) == (not flags)
+    (tmp_path / "file").touch()
+    warning = "" if flags else f"not shared with other processes: {tmp_path}/file/packed: Not a directory"
+    with started(*flags, warning=warning, SANTACODER_CACHE=str(tmp_path / "file")):
+        pass

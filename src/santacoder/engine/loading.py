@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from santacoder._util.paused_gc import paused_gc
 from santacoder._util.validation import check_integer
 from santacoder.engine.fpenv import default_fpenv
 from santacoder.engine.isa import active
@@ -50,7 +51,7 @@ def open_transformer(
         UnsupportedISAError: SANTACODER_ISA asks for what this CPU lacks.
     """
     n_threads = thread_count(threads)
-    with GGUFFile.open(path) as file:
+    with paused_gc(), GGUFFile.open(path) as file:
         return build_transformer(file, n_threads, context, tokenizer, meanwhile, packed)
 
 
