@@ -56,8 +56,8 @@ int sc_cpu_leave(const _Atomic int32_t *cpus, int n, int self);
 void *sc_pages_map(size_t bytes, size_t alignment);
 void sc_pages_unmap(void *pages, size_t bytes);
 
-/* The first bytes of an open file, read-only, shared and aligned; NULL when they cannot be mapped or read. Both sizes are
- * multiples of a page. */
+/* The first bytes of an open file, read-only, shared and aligned; NULL when they cannot be mapped or read. Both sizes
+ * are multiples of a page. */
 void *sc_shared_map(int descriptor, size_t bytes, size_t alignment);
 void sc_shared_unmap(void *pages, size_t bytes);
 /* Makes huge pages of the file's pages in memory, where the system can. */

@@ -402,6 +402,15 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         assert model.logits(PROMPT).tobytes() == expected
 
 
+def test_a_file_system_without_locks(cache: PackedCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock(_: PackedCache) -> None:
+        raise NotImplementedError("no flock here")
+
+    monkeypatch.setattr(PackedCache, "lock", lock)
+    with pytest.warns(UserWarning, match="not shared with other processes: no flock here"):
+        santacoder.load(FILE, threads=1, packed=True).close()
+
+
 def test_many_at_once_pack_once(cache: PackedCache, monkeypatch: pytest.MonkeyPatch) -> None:
     write, written, results = packed_file.write_packed, [], []
     expected = logits(packed=False)

@@ -92,14 +92,16 @@ def _load(file: GGUFFile, plan: WeightPlan, team: Team, packed: PackedCache | No
 
         try:
             return map_weights(file, plan, team, packed)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter is how filelock names a system without locks
             message = f"{file.path}: the weights are not shared with other processes: {_reason(error)}"
             warnings.warn(message, stacklevel=2)
     return load_weights(file, plan, team)
 
 
-def _reason(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _load_both(
