@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the commands."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what, run_it in (
-        ("list", "list converted checkpoints, packed weights and the kept prompts of each model, with their sizes", _list),
+        ("list", "list converted checkpoints, packed weights and each model's kept prompts, with sizes", _list),
         ("clear", "remove all converted checkpoints, packed weights and kept prompts; their sources stay", _clear),
     ):
         command = commands.add_parser(name, help=what, description=what)
