@@ -108,13 +108,12 @@ def index_project(model: SantaCoder, args: argparse.Namespace) -> None:
 
 def add_prefix_cache(parser: Arguments) -> None:
     """Add --prefix-cache, --no-prefix-cache and --prefix-cache-bytes."""
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
+    parser.add_argument(
         "--prefix-cache", metavar="DIR",
         help="where keys and values of prompts are kept for the next start (default: $SANTACODER_PREFIX_CACHE, else "
         "santacoder/prefixes in the user's cache folder)",
     )  # fmt: skip
-    choice.add_argument(
+    parser.add_argument(
         "--no-prefix-cache", dest="prefix_cache", action="store_false", default=None, help="keep them in memory only"
     )
     parser.add_argument(
