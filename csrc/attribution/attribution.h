@@ -28,6 +28,16 @@ typedef struct {
  * for which both arrays have room. */
 size_t sc_winnow(const uint64_t *hashes, size_t count, const sc_winnowing *how, uint32_t *keys, uint32_t *firsts);
 
+/* The few grams that are chosen of a short text may be in thousands of others, which differ by a name. So of texts with
+ * fewer than SC_SHORT_TEXT lexemes windows of SC_SHORT_WINDOW choose: all grams that larger ones would, and more. */
+enum { SC_SHORT_TEXT = 128, SC_SHORT_WINDOW = 8 };
+/* What is stored of `count` texts, each from the end of the one before: writes how many lexemes and grams each has, and
+ * these grams as above, one text after another; returns how many in all. `starts`, `hashes`: room for the lexemes of
+ * the longest one; `keys`, `firsts`: for those of all. */
+size_t sc_fingerprints(const uint8_t *texts, const uint32_t *ends, size_t count, int renamed, const sc_winnowing *how,
+                       uint32_t *starts, uint64_t *hashes, uint32_t *lexemes, uint32_t *grams, uint32_t *keys,
+                       uint32_t *firsts);
+
 /* Where winnowing stands in a text. */
 typedef struct {
     uint64_t lexemes;                /* that were read */
@@ -46,7 +56,7 @@ typedef struct {
     size_t start;                 /* of the lexeme that was read last */
     uint32_t due;                 /* how many lexemes to read; 0 for all */
     uint32_t key;                 /* of the gram that was chosen */
-    int chosen, is_due;           /* why reading paused */
+    int paused, chosen, is_due;   /* whether reading paused, and why */
 } sc_follower;
 
 /* Begins a text. */

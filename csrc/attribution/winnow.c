@@ -84,6 +84,22 @@ size_t sc_winnow(const uint64_t *hashes, size_t count, const sc_winnowing *how, 
     return chosen;
 }
 
+size_t sc_fingerprints(const uint8_t *texts, const uint32_t *ends, size_t count, int renamed, const sc_winnowing *how,
+                       uint32_t *starts, uint64_t *hashes, uint32_t *lexemes, uint32_t *grams, uint32_t *keys,
+                       uint32_t *firsts)
+{
+    sc_winnowing narrow = *how;
+    if (narrow.window > SC_SHORT_WINDOW) narrow.window = SC_SHORT_WINDOW;
+    size_t at = 0, chosen = 0;
+    for (size_t i = 0; i < count; at = ends[i++]) {
+        const size_t n = sc_lexemes(texts + at, ends[i] - at, renamed, starts, hashes);
+        lexemes[i] = (uint32_t)n;
+        grams[i] = (uint32_t)sc_winnow(hashes, n, n < SC_SHORT_TEXT ? &narrow : how, keys + chosen, firsts + chosen);
+        chosen += grams[i];
+    }
+    return chosen;
+}
+
 void sc_begin_following(sc_follower *f, const sc_winnowing *how)
 {
     memset(f, 0, sizeof *f);
@@ -93,14 +109,15 @@ void sc_begin_following(sc_follower *f, const sc_winnowing *how)
 size_t sc_follow(sc_follower *f, const uint8_t *text, size_t size, size_t at, int ended)
 {
     sc_lexeme lexeme;
-    f->chosen = f->is_due = 0;
-    while (!f->chosen && !f->is_due) {
+    f->paused = f->chosen = f->is_due = 0;
+    while (!f->paused) {
         if (!sc_next_lexeme(text, size, at, &lexeme)) return size;
         if (lexeme.is_word && lexeme.end == size && !ended) return lexeme.start;
         uint64_t *place = &f->recent[f->winnower.lexemes % f->winnower.gram];
         f->chosen = take(&f->winnower, lexeme.hash, *place);
         *place = lexeme.hash;
         f->is_due = f->due && --f->due == 0;
+        f->paused = f->chosen || f->is_due;
         at = lexeme.end;
     }
     f->key = key_of(&f->winnower);

@@ -164,6 +164,7 @@ class Follower(CData):
     start: int
     due: int
     key: int
+    paused: int
     chosen: int
     is_due: int
 
@@ -270,8 +271,23 @@ class Lib:
     def sc_lexemes(self, text: Uint8s, size: int, renamed: int, starts: Uint32s, hashes: Uint64s, /) -> int: ...
     def sc_lexeme_end(self, text: Uint8s, size: int, start: int, /) -> int: ...
     def sc_winnow(self, hashes: Uint64s, count: int, how: Winnowing, keys: Uint32s, firsts: Uint32s, /) -> int: ...
+    def sc_fingerprints(
+        self,
+        texts: bytes,
+        ends: Uint32s,
+        count: int,
+        renamed: int,
+        how: Winnowing,
+        starts: Uint32s,
+        hashes: Uint64s,
+        lexemes: Uint32s,
+        grams: Uint32s,
+        keys: Uint32s,
+        firsts: Uint32s,
+        /,
+    ) -> int: ...
     def sc_begin_following(self, f: Follower, how: Winnowing, /) -> None: ...
-    def sc_follow(self, f: Follower, text: Uint8s, size: int, at: int, ended: int, /) -> int: ...
+    def sc_follow(self, f: Follower, text: bytes, size: int, at: int, ended: int, /) -> int: ...
     def sc_shared_run(self, a: Uint64s, n: int, b: Uint64s, m: int, i: int, j: int, before: Sizes, /) -> int: ...
 
 @type_check_only

@@ -115,6 +115,24 @@ def test_many_lots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -
     assert_consistent(index)
 
 
+def test_any_number_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are the same to the byte, also where contents come again, or files take the place of others."""
+    monkeypatch.setattr(builder, "LOT_BYTES", 20_000)
+    monkeypatch.setattr(builder, "CHUNK_BYTES", 3000)
+    folders = []
+    for number in range(4):
+        texts = {f"m{at}.py": code(at % 11 + 3 * number) if at % 5 else "x = 1\n" for at in range(20)}
+        folders.append(write_corpus(tmp_path / str(number), texts))
+    made = set()
+    for jobs in (1, 2, 3, 7):
+        index = tmp_path / f"{jobs}.scidx"
+        indexed = add_to_index(index, folders, repository="r", jobs=jobs)
+        made.add((done(indexed), indexed.added.short, indexed.added.size, index.read_bytes()))
+        assert_consistent(index)
+    assert len(made) == 1
+    assert sources(index, code(10)) == [("r", "m1.py", ""), ("r", "m12.py", "")]
+
+
 @pytest.mark.parametrize("parts", [2, 7])
 @pytest.mark.parametrize("renamed", [False, True])
 def test_merge(tmp_path: Path, parts: int, renamed: bool) -> None:

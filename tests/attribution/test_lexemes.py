@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from santacoder.attribution.lexemes import Follower, Winnowing, fingerprint, split, winnow
+from santacoder.attribution.lexemes import Follower, Winnowing, fingerprints, split, winnow
 from santacoder.attribution.state import EXACT, RENAMED
 from santacoder.errors import InvalidRequestError
 from tests.support import lexeme_oracle as oracle
@@ -73,12 +73,24 @@ def test_density() -> None:
     assert len(winnow(hashes, EXACT)[0]) / len(hashes) == pytest.approx(2 / (EXACT.window + 1), rel=0.02)
 
 
-def test_fingerprint() -> None:
-    text = b"def f(a, b):\n    return [g(x) for x in a if x > b]\n" * 3
-    lexemes = split(text)
-    count, keys, firsts = fingerprint(text, EXACT, renamed=False)
-    assert count == len(lexemes)
-    assert [keys.tolist(), firsts.tolist()] == [each.tolist() for each in winnow(lexemes.hashes, EXACT)]
+@pytest.mark.parametrize("renamed", [False, True])
+def test_fingerprints(renamed: bool) -> None:
+    """Of several texts at once; of those with less than 128 lexemes more grams are stored."""
+    line = b"def f%d(a, b):\n    return [g(x) for x in a if x > b]\n"
+    texts = [b"".join(line % (10 * times + at) for at in range(times)) for times in (1, 6, 0, 2, 5, 3)]
+    counts = [len(split(text)) for text in texts]
+    assert counts == [23, 138, 0, 46, 115, 69]
+    found = fingerprints(texts, EXACT, renamed=renamed)
+    assert found.lexemes.tolist() == counts
+    begin = 0
+    for text, lexemes, chosen in zip(texts, counts, found.counts.tolist(), strict=True):
+        how = EXACT if lexemes >= 128 else EXACT._replace(window=8)
+        keys, firsts = winnow(split(text, renamed=renamed).hashes, how)
+        assert found.keys[begin : begin + chosen].tolist() == keys.tolist()
+        assert found.firsts[begin : begin + chosen].tolist() == firsts.tolist()
+        begin += chosen
+    assert begin == len(found.keys) == len(found.firsts)
+    assert fingerprints([], EXACT, renamed=renamed).keys.tolist() == []
 
 
 @settings(max_examples=200, deadline=None)

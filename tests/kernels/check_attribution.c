@@ -67,6 +67,30 @@ static void check_following(const uint8_t *text, size_t size, size_t count, cons
     if (count + 1 >= how->gram + how->window) expect(found == chosen, "a follower misses a gram");
 }
 
+/* Of two texts at once what is stored is that of each; of short ones, what smaller windows choose. */
+static void check_fingerprints(const uint8_t *text, size_t size, int renamed, const sc_winnowing *how)
+{
+    static uint32_t starts[MAX_LEXEMES], keys[2 * MAX_LEXEMES], firsts[2 * MAX_LEXEMES];
+    static uint64_t hashes[MAX_LEXEMES];
+    const uint32_t ends[2] = {(uint32_t)random_int(0, (int)size), (uint32_t)size};
+    uint32_t lexemes[2], grams[2];
+    uint32_t *all_keys = buffer(7, size * sizeof *all_keys), *all_firsts = buffer(8, size * sizeof *all_firsts);
+    const size_t found =
+        sc_fingerprints(text, ends, 2, renamed, how, starts, hashes, lexemes, grams, all_keys, all_firsts);
+    size_t at = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const size_t begin = i ? ends[0] : 0, count = sc_lexemes(text + begin, ends[i] - begin, renamed, starts, hashes);
+        sc_winnowing which = *how;
+        if (count < SC_SHORT_TEXT && which.window > SC_SHORT_WINDOW) which.window = SC_SHORT_WINDOW;
+        const size_t chosen = sc_winnow(hashes, count, &which, keys, firsts);
+        expect(lexemes[i] == count && grams[i] == chosen, "a text of several has other grams");
+        expect(memcmp(all_keys + at, keys, chosen * sizeof *keys) == 0, "a text of several has other keys");
+        expect(memcmp(all_firsts + at, firsts, chosen * sizeof *firsts) == 0, "grams of a text of several move");
+        at += chosen;
+    }
+    expect(at == found, "not all grams are counted");
+}
+
 static uint64_t digest(uint64_t seed, const void *bytes, size_t size)
 {
     const uint8_t *p = bytes;
@@ -125,6 +149,7 @@ void check_attribution(int level, const sc_kernels *kernels)
                 check_chosen(firsts, chosen, count, &hows[h]);
                 if (h % 2 == 0 && count + 1 >= hows[h].gram + hows[h].window)
                     check_following(text, size, count, &hows[h], keys, chosen);
+                check_fingerprints(text, size, (int)h % 2, &hows[h]);
                 size_t before = 0;
                 if (count) {
                     const size_t at = (size_t)random_int(0, (int)count - 1);

@@ -143,7 +143,7 @@ class Corpus:
                     yield from archive_files(path, file, self.given, self.skipped, self.usable)
             elif status.st_size > MAX_TEXT:
                 self.skipped.add(path, "is too large", f"{status.st_size} bytes, the limit is {MAX_TEXT}")
-            elif self.usable(path, data := os.read(descriptor, MAX_TEXT + 1)):
+            elif self.usable(path, data := os.read(descriptor, status.st_size + 1)):
                 yield SourceFile(origin.of_file(data), relative, data)
             self.advance(status.st_size)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -96,7 +97,7 @@ class Follower:
         Return the end of the lexeme with which a gram is chosen or `wait` is over; if there is none, where the text
         ends that was read, white space included.
         """
-        return lib.sc_follow(self._state, ffi.from_buffer("uint8_t *", text), len(text), at, ended)
+        return lib.sc_follow(self._state, text, len(text), at, ended)
 
     def wait(self, lexemes: int) -> None:
         """Pause after so many lexemes, too; 0 takes back what was said before."""
@@ -105,7 +106,7 @@ class Follower:
     @property
     def paused(self) -> bool:
         """Whether `read` returned before the end."""
-        return bool(self._state.chosen or self._state.is_due)
+        return bool(self._state.paused)
 
     @property
     def is_due(self) -> bool:
@@ -151,10 +152,39 @@ def winnow(hashes: NDArray[np.uint64], how: Winnowing) -> tuple[NDArray[np.uint3
     return _winnow(hashes, len(hashes), how)
 
 
-def fingerprint(text: bytes, how: Winnowing, *, renamed: bool) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return the number of lexemes of a text, and its chosen grams as `winnow` does."""
-    count = _split(text, renamed)
-    return count, *_winnow(_scratch.hashes, count, how)
+class Fingerprints(NamedTuple):
+    """What is stored of texts.
+
+    Attributes:
+        lexemes: (texts) how many each has.
+        counts: (texts) how many grams of each are stored.
+        keys: (grams) of these, one text after another.
+        firsts: (grams) the index of the first lexeme of each, rising in each text.
+    """
+
+    lexemes: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+    keys: NDArray[np.uint32]
+    firsts: NDArray[np.uint32]
+
+
+def fingerprints(texts: Sequence[bytes], how: Winnowing, *, renamed: bool) -> Fingerprints:
+    """Return what is stored of texts of at most MAX_TEXT bytes, by one call of C: other threads go on meanwhile."""
+    sizes = [len(text) for text in texts]
+    ends = np.cumsum(sizes, dtype=np.uint32)
+    longest = max(sizes, default=0)
+    assert longest <= MAX_TEXT
+    _scratch.hold(longest)
+    keys, firsts = (np.empty(sum(sizes), np.uint32) for _ in range(2))
+    lexemes, counts = (np.empty(len(texts), np.uint32) for _ in range(2))
+    starts, *others = (
+        ffi.from_buffer("uint32_t *", each) for each in (_scratch.starts, lexemes, counts, keys, firsts)
+    )  # fmt: skip
+    found = lib.sc_fingerprints(
+        b"".join(texts), ffi.from_buffer("uint32_t *", ends), len(texts), renamed, ffi.new("sc_winnowing *", how),
+        starts, ffi.from_buffer("uint64_t *", _scratch.hashes), *others,
+    )  # fmt: skip
+    return Fingerprints(lexemes, counts, keys[:found].copy(), firsts[:found].copy())
 
 
 def _split(text: bytes, renamed: bool) -> int:

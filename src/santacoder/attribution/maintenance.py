@@ -12,7 +12,7 @@ from santacoder.attribution.postings import check_bucket
 from santacoder.attribution.rows import (
     Content,
     Place,
-    add_content,
+    add_contents,
     all_contents,
     content_of,
     erase_text,
@@ -147,7 +147,7 @@ class _Merge:
         else:
             target = moved
             self._blocks.add(content.block)
-            add_content(self._writer.connection, moved)
+            add_contents(self._writer.connection, [moved])
             self.added.contents += 1
             state = self._writer.state
             state.contents += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -93,9 +93,22 @@ def all_contents(connection: sqlite3.Connection) -> Iterable[Content]:
     return map(checked_content, connection.execute(f"SELECT {_COLUMNS}, crc FROM content ORDER BY id"))
 
 
-def add_content(connection: sqlite3.Connection, content: Content) -> None:
-    """Add a content."""
-    connection.execute("INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*content, content.crc))
+def known_digests(connection: sqlite3.Connection, digests: Collection[bytes]) -> set[bytes]:
+    """Return which of some digests, up to 10,000, are of contents that are there."""
+    marks = ", ".join("?" * len(digests))
+    rows = connection.execute(f"SELECT sha256 FROM content WHERE sha256 IN ({marks})", (*digests,))
+    return {digest for (digest,) in rows}
+
+
+def add_contents(connection: sqlite3.Connection, contents: Iterable[Content]) -> None:
+    """Add contents."""
+    rows = ((*content, content.crc) for content in contents)
+    connection.executemany("INSERT INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def add_blocks(connection: sqlite3.Connection, first: int, blocks: Iterable[bytes]) -> None:
+    """Add compressed texts, by rising numbers."""
+    connection.executemany("INSERT INTO block VALUES (?, ?)", enumerate(blocks, first))
 
 
 def replace_content(connection: sqlite3.Connection, content: Content) -> None:

@@ -70,24 +70,28 @@ class Writer:
         `new` says that the caller adds the content, with its number of files, when all of them are added.
         """
         repository = self._id("repository", ("name",), (place.origin.repository,))
-        old = self.connection.execute(
-            "SELECT id, content, crc FROM file WHERE repository = ? AND path = ?", (repository, place.path)
-        ).fetchone()
-        if old is not None and old[1:] == (place.content, place.crc):
-            return False
         origin = self._id(
             "origin",
             ("repository", "revision", "licence", "licence_source"),
             (repository, place.origin.revision, place.origin.licence, place.origin.licence_source),
         )
+        insert = "INSERT INTO file(repository, path, content, origin, crc) VALUES (?, ?, ?, ?, ?) "
+        insert += "ON CONFLICT DO NOTHING"
+        row = (repository, place.path, place.content, origin, place.crc)
+        old = None
+        if self.connection.execute(insert, row).rowcount == 0:
+            old = self.connection.execute(
+                "SELECT id, content, crc FROM file WHERE repository = ? AND path = ?", row[:2]
+            ).fetchone()
+            if old is None:
+                raise AttributionIndexError("its tables contradict each other")
+            if old[1:] == (place.content, place.crc):
+                return False
         if not new:
             self._count_file(place.content, 1)
         if old is not None:
             self.remove_file(old[0], old[1])
-        self.connection.execute(
-            "INSERT INTO file(repository, path, content, origin, crc) VALUES (?, ?, ?, ?, ?)",
-            (repository, place.path, place.content, origin, place.crc),
-        )
+            self.connection.execute(insert, row)
         self.state.files += 1
         return True
 
