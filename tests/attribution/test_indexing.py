@@ -16,8 +16,9 @@ from santacoder.attribution import builder
 from santacoder.attribution.export import export_index
 from santacoder.attribution.index import AttributionIndex
 from santacoder.attribution.indexing import Indexed, add_to_index
+from santacoder.attribution.lexemes import split, winnow
 from santacoder.attribution.maintenance import merge_indexes, remove_repository
-from santacoder.attribution.state import State
+from santacoder.attribution.state import EXACT, State
 from santacoder.attribution.writer import open_writer
 from tests.support.attribution_corpus import code, make_index, write_corpus
 from tests.support.needs import needs_fork
@@ -218,6 +219,23 @@ def test_reading_while_writing(tmp_path: Path) -> None:
         assert len(reader.find(code(3))) == 1
         add_to_index(index, [write_corpus(tmp_path / "more", {"f.py": code(50)})])
         assert len(reader.find(code(50))) == 1
+
+
+def test_lookups_while_writing(tmp_path: Path) -> None:
+    """What was looked up stays known until the index changes; a shard that a writer has replaced is noticed."""
+    index = make_index(tmp_path, FILES)
+    keys = [winnow(split(code(seed).encode()).hashes, EXACT)[0].tolist() for seed in (3, 50, 60)]
+    with AttributionIndex.open(index) as reader:
+        assert [reader.holds(each, fresh=False) for each in keys] == [True, False, False]
+        add_to_index(index, [write_corpus(tmp_path / "more", {f"f{seed}.py": code(seed) for seed in range(40, 56)})])
+        assert len(state(index).shards) == 1
+        assert not reader.holds(keys[1], fresh=False)
+        assert reader.holds(keys[0][1:], fresh=False)
+        assert [reader.holds(each) for each in keys] == [True, True, False]
+        reader.close()
+        for fresh in (False, True):
+            with pytest.raises(santacoder.InvalidRequestError, match="is closed"):
+                reader.holds(keys[0], fresh=fresh)
 
 
 def find_in_child(index: AttributionIndex, text: str) -> int:

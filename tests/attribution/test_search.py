@@ -137,6 +137,19 @@ def test_common_text(tmp_path: Path, repositories: int, files: int, common: bool
     assert match.files >= repositories * files if not common else match.files >= 5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_short_files_of_one_shape(tmp_path: Path, seed: int) -> None:
+    """What most of the stored grams of such a file stand in is common, but not all."""
+    source = random.Random(seed)
+    parts = [source.choice("abcdefgh") + str(number) for number in range(60)]
+    files = {f"f{number}.js": " ".join([*parts[:30], f"name{number}", *parts[31:]]) for number in range(300)}
+    index = AttributionIndex.open(make_index(tmp_path, files))
+    for number in (0, 150, 299):
+        text = files[f"f{number}.js"]
+        found = index.find(text)
+        assert names([match for match in found if match.lexemes == 60]) == [[f"f{number}.js"]]
+
+
 def test_common_text_with_more(tmp_path: Path) -> None:
     """A header that many share does not make common what follows it; but a line or two more are not worth a match."""
     header, own = code(1, 10), code(2, 10)

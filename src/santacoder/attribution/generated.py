@@ -95,6 +95,7 @@ class MatchFilter:
         self._held = self._before.encode(*UTF8)  # not read yet, or not passed on
         self._keys: list[int] = []  # of grams that are not looked up yet
         self._copies = False  # whether a search found what may become a match
+        self._fresh = True  # whether the index is to be seen as it is now
         at = self._follower.read(self._held, 0, ended=False)
         while self._follower.key is not None:
             self._keys.append(self._follower.key)
@@ -121,7 +122,9 @@ class MatchFilter:
                 at = follower.start
                 break
             at = follower.read(data, at, ended=ended)
-        self._held, self._foreign = data[at:], max(foreign - at, 0)
+        self._held = data[at:]
+        if foreign:
+            self._foreign = max(foreign - at, 0)
         out = data[foreign:at].decode(*UTF8)
         self._passed.append(out)
         return out
@@ -133,8 +136,10 @@ class MatchFilter:
         if follower.key is not None:
             keys.append(follower.key)
         try:
-            if not (follower.is_due and self._copies) and not self._index.holds(keys):
-                return False
+            if not (follower.is_due and self._copies):
+                fresh, self._fresh = self._fresh, False
+                if not self._index.holds(keys, fresh=fresh):
+                    return False
             return self._search("".join(self._passed) + last.decode(*UTF8))
         except OSError as error:
             raise AttributionIndexError(f"the index cannot be read: {error}") from None

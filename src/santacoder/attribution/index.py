@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -14,10 +14,10 @@ from santacoder._util.fork import watch_forks
 from santacoder._util.validation import check_integer
 from santacoder.attribution.lexemes import MAX_TEXT, Winnowing
 from santacoder.attribution.matches import Match
-from santacoder.attribution.search import ContentCache, Search, holds
+from santacoder.attribution.search import Memory, Search
 from santacoder.attribution.state import EXACT, State
 from santacoder.attribution.store import index_errors, open_index, read_state
-from santacoder.errors import InvalidRequestError
+from santacoder.errors import AttributionIndexError, InvalidRequestError
 
 
 class AttributionIndex:
@@ -32,7 +32,7 @@ class AttributionIndex:
         self._connection: sqlite3.Connection | None = connection
         self._state = state
         self._version: Any = None  # of the file, as this connection has seen it
-        self._cache = ContentCache()
+        self._memory = Memory()
         self._lock = threading.Lock()
         watch_forks(self)
 
@@ -63,15 +63,23 @@ class AttributionIndex:
         """How the grams of lexemes were chosen."""
         return self._state.exact
 
-    def holds(self, keys: Iterable[int]) -> bool:
+    def holds(self, keys: Sequence[int], *, fresh: bool = True) -> bool:
         """Return whether a gram with one of these keys is stored: then a search will say where.
+
+        Args:
+            keys: of the grams.
+            fresh: whether what was written since the last call counts; a call without that takes half the time.
 
         Raises:
             InvalidRequestError: the index is closed.
             AttributionIndexError: the index is damaged, or cannot be read.
         """
-        with self._lock, index_errors(self._path), self._transaction() as connection:
-            return any(holds(connection, self._state, key) for key in keys)
+        with self._lock, index_errors(self._path):
+            if not fresh and self._connection is not None:
+                with suppress(AttributionIndexError):  # unless a writer has replaced a shard, buckets never change
+                    return any(self._memory.grams.holds(self._connection, self._state, key) for key in keys)
+            with self._transaction() as connection:
+                return any(self._memory.grams.holds(connection, self._state, key) for key in keys)
 
     def find(self, text: str, min_length: int = EXACT.guarantee, *, renamed: bool = True) -> list[Match]:
         """Return the spans of a text that stand in the corpus, by their start; also common ones, marked as such.
@@ -92,7 +100,7 @@ class AttributionIndex:
             raise InvalidRequestError(f"the text has {len(data)} bytes, but at most {MAX_TEXT} can be checked")
         with self._lock, index_errors(self._path), self._transaction() as connection:
             check_integer("min_length", min_length, self._state.exact.gram, None)
-            return Search(connection, self._state, self._cache, data).matches(min_length, renamed=renamed)
+            return Search(connection, self._state, self._memory, data).matches(min_length, renamed=renamed)
 
     def state(self) -> State:
         """Return what the index says of itself."""
@@ -110,7 +118,7 @@ class AttributionIndex:
             version = connection.execute("PRAGMA data_version").fetchone()
             if version != self._version:
                 self._state = read_state(connection)
-                self._cache.clear()
+                self._memory.clear()
                 self._version = version
             yield connection
         finally:

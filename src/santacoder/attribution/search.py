@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from santacoder.errors import AttributionIndexError
 PROBE_WINDOW: Final = 8  # grams, of which a text looks up the least
 MOST_POSITIONS: Final = 64  # of a gram that are looked at in a shard
 MOST_RENAMED: Final = 8  # diagonals of a gram on which names are compared: code of one shape has very many
+MOST_KNOWN: Final = 1 << 14  # grams that are known to be stored or not
 CACHE_BYTES: Final = 64 << 20  # of lexemes and texts that are kept, 12 bytes for each lexeme
 
 
@@ -97,13 +99,29 @@ def _weight(lexemes: Lexemes) -> int:
     return len(lexemes.text) + lexemes.starts.nbytes + lexemes.hashes.nbytes
 
 
-def holds(connection: sqlite3.Connection, state: State, key: int) -> bool:
-    """Return whether the index holds a gram of this key.
+class StoredGrams:
+    """Whether an index holds the grams that were looked up last, by their keys."""
 
-    Raises:
-        AttributionIndexError, sqlite3.Error: the index is damaged.
-    """
-    return any(_positions(connection, shard, key) for shard in state.of_kind(False))
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
+
+    def holds(self, connection: sqlite3.Connection, state: State, key: int) -> bool:
+        """Return whether the index holds a gram of this key.
+
+        Raises:
+            AttributionIndexError, sqlite3.Error: the index is damaged.
+        """
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = any(_positions(connection, shard, key) for shard in state.of_kind(False))
+            self._known[key] = known
+        return known
 
 
 def _positions(connection: sqlite3.Connection, shard: Shard, key: int) -> list[int]:
@@ -113,12 +131,30 @@ def _positions(connection: sqlite3.Connection, shard: Shard, key: int) -> list[i
     return find_positions(data, shard.bits, key, MOST_POSITIONS)
 
 
+@dataclass
+class Memory:
+    """What is kept from one search to the next.
+
+    Attributes:
+        grams: what was looked up.
+        contents: what was read.
+    """
+
+    grams: StoredGrams = field(default_factory=StoredGrams)
+    contents: ContentCache = field(default_factory=ContentCache)
+
+    def clear(self) -> None:
+        """Forget what may have changed."""
+        self.grams.clear()
+        self.contents.clear()
+
+
 class Search:
     """Searches for one text, in one transaction of the reader."""
 
-    def __init__(self, connection: sqlite3.Connection, state: State, cache: ContentCache, text: bytes) -> None:
+    def __init__(self, connection: sqlite3.Connection, state: State, memory: Memory, text: bytes) -> None:
         assert len(text) <= MAX_TEXT
-        self._connection, self._state, self._cache = connection, state, cache
+        self._connection, self._state, self._memory = connection, state, memory
         self._text = text
         self._removed = dict(state.removed)
         self._places: dict[int, list[Place]] = {}
@@ -130,10 +166,13 @@ class Search:
             AttributionIndexError, sqlite3.Error: the index is damaged.
         """
         text = split(self._text)
-        found = self._spans(text, self._runs(text, False), min_length) if self._may_match(text, min_length) else []
+        found = []
+        if self._may_match(text, min_length):
+            found = self._spans(text, self._runs(text, False), min_length)
         if renamed and self._state.renamed is not None:
             text = split(self._text, renamed=True)
-            found += self._spans(text, self._runs(text, True), min_length, [(first, end) for _, first, end in found])
+            runs = self._runs(text, True)
+            found += self._spans(text, runs, min_length, [(first, end) for _, first, end in found])
         return [match for match, *_ in sorted(found, key=lambda each: (each[1], -each[2]))]
 
     def _may_match(self, text: Lexemes, min_length: int) -> bool:
@@ -141,8 +180,8 @@ class Search:
         how = self._state.exact
         if min_length < how.guarantee or not self._state.texts:
             return True
-        keys, _ = winnow(text.hashes, how)
-        return any(holds(self._connection, self._state, key) for key in keys.tolist())
+        keys = winnow(text.hashes, how)[0].tolist()
+        return any(self._memory.grams.holds(self._connection, self._state, key) for key in keys)
 
     def _runs(self, text: Lexemes, renamed: bool) -> list[Run]:
         """Return the runs of a kind, of a gram or more."""
@@ -201,7 +240,7 @@ class Search:
         shift = place - content.id - at
         if not self._state.texts:
             return Run(at, last, content, None, shift) if last - at > how.gram else None
-        source = self._cache.lexemes(self._connection, content, renamed)
+        source = self._memory.contents.lexemes(self._connection, content, renamed)
         first, end = text.shared_run(at, source, at + shift)
         if end - at < how.gram:
             return None  # only the keys were the same
