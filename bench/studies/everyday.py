@@ -139,7 +139,11 @@ def main() -> None:
     found: dict[str, dict[str, Score]] = {}
     rows: dict[str, Any] = {}
     with santacoder.load(arguments.model, arguments.threads) as model:
-        runs = {"greedy": (1, {"temperature": 0.0}), "default": (arguments.samples, {"seed": arguments.seed})}
+        default = {"seed": arguments.seed, **model.config.sampling_defaults}
+        runs: dict[str, tuple[int, dict[str, Any]]] = {
+            "greedy": (1, {"temperature": 0.0}),
+            "default": (arguments.samples, default),
+        }
         for name, (samples, chosen) in runs.items():
             texts = complete(model, problems, samples, chosen)
             passed = judge(problems, texts)

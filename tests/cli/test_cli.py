@@ -121,7 +121,7 @@ class TestComplete:
             if option.name not in ("any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"):
                 assert f" {option.help}" in text
         assert "--top-p X choose among the fewest tokens that add up to this probability; 1 is off" in text
-        assert "1 is off (0..1, default: 0.95) --min-p X" in text
+        assert "1 is off (0..1, default: the model file's, else 0.95) --min-p X" in text
         assert "repeatable (0..2^64-1, default: a random one)" in text
         assert r"not part of it; \n, \r, \t and \\ are escapes; repeatable" in text
         assert "--logit-bias ID=X by token id, added to the token's logit; -inf bans the token; repeatable" in text
@@ -241,7 +241,8 @@ class TestInfo:
             "context_length": 256, "embedding_length": 256,
             "feed_forward_length": 1024, "block_count": 2, "head_count": 4, "head_count_kv": 1,
             "layer_norm_epsilon": pytest.approx(1e-5), "vocab_size": 512, "tied_embeddings": True,
-            "context": 256, "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
+            "sampling_defaults": {}, "context": 256,
+            "tensor_types": {"F32": 19, "Q4_K": 6, "Q6_K": 3}, "cache_bytes": 131072,
             "isa": "scalar", "threads": 1, "fim_mode": "psm",
             "special_tokens": {
                 "end_of_text": 0, "fim_prefix": 1, "fim_suffix": 3, "fim_middle": 2, "fim_pad": 4,
@@ -255,6 +256,7 @@ class TestInfo:
         assert code == 0
         assert lines["isa"] == santacoder.isa()
         assert lines["license"] == "not stated"
+        assert lines["sampling"] == "defaults    not stated"
         assert out.startswith(f"path                 {FILE}\n".encode())
         assert lines["special"] == "tokens       end_of_text 0, fim_prefix 1, fim_suffix 3, fim_middle 2, fim_pad 4"
         assert lines["end"] == "tokens           0, 4"

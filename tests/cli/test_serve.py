@@ -200,7 +200,7 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_setting_has_a_flag_or_another_way() -> None:
     without = {name for name, setting in SETTINGS.items() if "help" not in setting.metadata}
     assert without == {"api_keys", "model_file", "host"}
-    assert Settings().temperature == 0.2
+    assert Settings().temperature is None  # then the model's file is asked
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no packed weights")

@@ -63,6 +63,25 @@ def test_the_weights_are_the_originals(tmp_path: Path, layout: str) -> None:
     assert reference.mean_kl(expected(layout), exact(converted(tmp_path, layout))) < 1e-12
 
 
+def test_recommended_sampling_is_written_and_kept(tmp_path: Path) -> None:
+    """By `convert` from generation_config.json, whose wrong values are ignored, and by `quantize`."""
+    folder = builder.write_checkpoint(tmp_path / "checkpoint", "split")
+    values = {"temperature": 0.1, "top_k": 40, "top_p": 2.0, "repetition_penalty": 1, "do_sample": True}
+    builder.write_json(folder / "generation_config.json", values)
+    whole, small = tmp_path / "f16.gguf", tmp_path / "q8.gguf"
+    with pytest.warns(UserWarning, match=r"^generation_config\.json: top_p is 2\.0, but it must be a number in 0\.\.1"):
+        convert(folder, whole, "f16")
+    quantize(whole, small, "q8_0")
+    expected = {"temp": (np.float32(0.1), 6), "top_k": (40, 5), "penalty_repeat": (1.0, 6)}  # FLOAT32, INT32
+    for path in (whole, small):
+        with GGUFFile.open(path) as file:
+            found, kinds = file.metadata, file.metadata.kinds
+            keys = [key for key in found if key.startswith("general.sampling.")]
+            assert {key.rpartition(".")[2]: (found[key], kinds[key]) for key in keys} == expected
+        with santacoder.load(path, threads=1) as model:
+            assert model.config.sampling_defaults == {"temperature": 0.1, "top_k": 40, "repetition_penalty": 1.0}
+
+
 @layouts
 def test_the_model_computes_what_the_original_does(tmp_path: Path, layout: str) -> None:
     with santacoder.load(converted(tmp_path, layout), threads=1) as model:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import santacoder
 from santacoder.model import SantaCoder
 from santacoder.server import Settings
+from tests.support.gguf_builder import tiny_builder
 from tests.support.http_server import LiveServer, serving
 
 PROMPT = "def add(a, b):\n    return"
@@ -224,9 +228,43 @@ def test_a_line_is_shown_whatever_the_time(server: LiveServer, model: SantaCoder
     assert answer(server, "/completion", **body, t_max_predict_ms=1)["content"] == whole["content"]
 
 
+class TestSamplingDefaults:
+    """What a request that does not say gets: the server's flag, the file's value, or the library's."""
+
+    @pytest.fixture
+    def recommending(self, tmp_path: Path) -> Iterator[SantaCoder]:
+        path = tmp_path / "m.gguf"
+        keys = {"temp": 1.5, "top_k": 9, "penalty_repeat": 1.25}
+        metadata = {f"general.sampling.{key}": value for key, value in keys.items()}
+        path.write_bytes(tiny_builder(metadata=metadata).build())
+        with santacoder.load(path, threads=1) as model:
+            yield model
+
+    def test_of_the_file(self, recommending: SantaCoder) -> None:
+        options: dict[str, Any] = {"max_tokens": 6, "seed": 4, "ignore_eos": True}
+        body = {"prompt": "ab", "n_predict": 6, **options}
+        with serving(recommending) as server:
+            params = server.get("/props").json["default_generation_settings"]["params"]
+            content = server.post("/completion", body).json["content"]
+            cooler = server.post("/completion", {**body, "temperature": 0.5, "repeat_penalty": 1}).json["content"]
+            [choice] = server.post("/v1/completions", {"prompt": "ab", **options}).json["choices"]
+        given: dict[str, Any] = {"temperature": 1.5, "top_k": 9, "top_p": 0.95, "min_p": 0.0}
+        assert params == {"n_predict": -1, **given, "repeat_penalty": 1.25}
+        expected = recommending.complete("ab", **options, **given, repetition_penalty=1.25).text
+        assert (content, choice["text"]) == (expected, expected)
+        assert cooler == recommending.complete("ab", **options, temperature=0.5, top_k=9).text
+
+    def test_a_flag_comes_before_the_file(self, recommending: SantaCoder) -> None:
+        with serving(recommending, Settings(temperature=0.25, top_p=0.5, drain=5)) as server:
+            params = server.get("/props").json["default_generation_settings"]["params"]
+        assert (params["temperature"], params["top_p"], params["top_k"]) == (0.25, 0.5, 9)
+
+
 def test_props(server: LiveServer, model: SantaCoder) -> None:
     found = server.get("/props").json
     assert found["default_generation_settings"]["n_ctx"] == model.context
-    assert found["default_generation_settings"]["params"]["temperature"] == 0.2
+    assert found["default_generation_settings"]["params"] == {
+        "n_predict": -1, "temperature": 0.2, "top_k": 0, "top_p": 0.95, "min_p": 0.0, "repeat_penalty": 1.0
+    }  # fmt: skip
     assert found["total_slots"] == 64
     assert server.post("/props", {}).status == 405

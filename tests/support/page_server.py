@@ -37,6 +37,7 @@ class PageServer(ThreadingHTTPServer):
         script: events to send; a `threading.Event` is waited for, a `Cut` closes the connection. Or a refusal.
         bodies: of the completions that were asked for.
         headers: of all requests, by path.
+        params: the sampling options of requests that do not say.
         key: what is asked for, if anything.
         loading: how many times /health says that the model is being loaded.
         gone: set when a client closes its connection while the script waits.
@@ -49,6 +50,7 @@ class PageServer(ThreadingHTTPServer):
         self.script: Sequence[object] | Refusal = []
         self.bodies: list[bytes] = []
         self.headers: list[tuple[str, Message]] = []
+        self.params = {"temperature": 0.2, "top_p": 0.95, "repeat_penalty": 1.0}
         self.key: str | None = None
         self.loading = 0
         self.gone = threading.Event()
@@ -76,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             return self._send_json(200, {"object": "list", "data": [MODEL]})
         if self.path == "/props":
-            return self._send_json(200, {"default_generation_settings": {"n_ctx": 2048}})
+            return self._send_json(200, {"default_generation_settings": {"n_ctx": 2048, "params": self.server.params}})
         return self._refuse(Refusal(404, f"there is nothing at {self.path}", "not_found"))
 
     def do_POST(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from santacoder.cli import options
 from santacoder.cli.prompt_request import PromptRequest
-from santacoder.cli.sampling import add_sampling, note_attribution, sampling
+from santacoder.cli.sampling import add_sampling, note_attribution, sampling, with_defaults
 
 if TYPE_CHECKING:
     from santacoder.model import SantaCoder
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     request = PromptRequest(prompt, sampling(args))
     with options.load_model(path, args) as model:
         options.index_project(model, args)
+        request.options = with_defaults(model, request.options)
         if args.samples is not None:
             _print_samples(model, request, args)
         elif args.json:

@@ -10,7 +10,7 @@ from pathlib import Path
 from santacoder._util.atomic_file import atomic_file, is_file
 from santacoder._util.text_file import decode_text
 from santacoder.cli import options
-from santacoder.cli.sampling import add_sampling, note_attribution, sampling
+from santacoder.cli.sampling import add_sampling, note_attribution, sampling, with_defaults
 from santacoder.cli.stopping import orderly
 from santacoder.decoding.results import Completion
 from santacoder.errors import InvalidRequestError
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 def _infill(args: argparse.Namespace, prefix: str, suffix: str) -> Completion:
     path = options.model_path(args)
     with options.load_model(path, args) as model:
-        keywords = sampling(args)
+        keywords = with_defaults(model, sampling(args))
         return model.infill(prefix, suffix, mode=args.mode, single_line=args.single_line, **keywords)
 
 

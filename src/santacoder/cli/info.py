@@ -94,7 +94,7 @@ def special_tokens(tokenizer: Tokenizer) -> dict[str, int | None]:
 
 
 def _shown(name: str, value: object) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return ", ".join(f"{key} {item}" for key, item in value.items() if item is not None)
     if isinstance(value, list):
         return ", ".join(map(str, value))
@@ -102,4 +102,4 @@ def _shown(name: str, value: object) -> str:
         return options.mebibytes(value)
     if name == "parameters":
         return f"{value:,}"
-    return "not stated" if value is None else str(value)
+    return "not stated" if value is None or value == {} else str(value)

@@ -20,7 +20,7 @@ from santacoder._util.line_file import LineFile, check_same_settings, json_line,
 from santacoder._util.progress import ProgressBar, progress_bar
 from santacoder.cli import options
 from santacoder.cli.prompt_request import PromptRequest
-from santacoder.cli.sampling import sampling
+from santacoder.cli.sampling import sampling, with_defaults
 from santacoder.cli.stopping import telling_how_to_go_on
 from santacoder.decoding.options import OPTIONS
 from santacoder.decoding.results import Completion
@@ -54,13 +54,13 @@ class Line:
     options: dict[str, Any]
     others: dict[str, Any]
 
-    def request(self, seed: int, sample: int) -> Request:
+    def request(self, model: SantaCoder, seed: int, sample: int) -> Request:
         """Return the request for one of the samples."""
         prompt, keywords = self.prompt, self.options
         if isinstance(prompt, str):
             asked = PromptRequest(prompt, keywords)
             prompt, keywords = asked.prompt, asked.options
-        return Request(prompt, {"seed": seed, **keywords}, sample)  # type: ignore[typeddict-item]
+        return Request(prompt, {"seed": seed, **with_defaults(model, keywords)}, sample)  # type: ignore[typeddict-item]
 
     def finished(self, completion: Completion) -> Completion:
         """Return a completion as the user gets it."""
@@ -137,7 +137,7 @@ def _complete(
     model: SantaCoder, lines: Sequence[Line], keys: Sequence[Key], seed: int, bar: ProgressBar
 ) -> Iterator[dict[str, Any]]:
     """Yield the results as they are done; one that failed has an error."""
-    requests = (lines[index].request(seed, sample) for index, sample in keys)
+    requests = (lines[index].request(model, seed, sample) for index, sample in keys)
     for position, completion in model.complete_each(requests, on_error="return"):
         index, sample = keys[position]
         line = lines[index]

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from santacoder.cli.options import UsageError, add_note, escaped, plain_text
 from santacoder.decoding.options import OPTIONS, Option
+from santacoder.gguf.sampling_defaults import SAMPLING_KEYS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from santacoder.decoding.results import Completion, Piece
+    from santacoder.model import SantaCoder
 
 #: Useful only in programs.
 _NO_FLAG: Final = frozenset({"any_token", "lookup", "logits_processor", "prompt_logprobs", "stopping"})
@@ -78,6 +82,11 @@ def sampling(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
+def with_defaults(model: SantaCoder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that were given, and those that the model's file recommends for the others."""
+    return {**model.config.sampling_defaults, **given}
+
+
 def note_attribution(args: argparse.Namespace, completion: Completion | Piece, name: str = "completion") -> None:
     """Have the matches of a finished text that are not common printed to standard error, after its output."""
     if completion.attribution is None:
@@ -109,5 +118,6 @@ def _behaviour(option: Option) -> dict[str, Any]:
         return {"choices": ["report", "stop"], "help": f"{option.help} (default: {option.default})"}
     kind, metavar = _NUMBERS[option.kind]
     condition = "with --json: " if option.name == "logprobs" else ""
-    limits = f"({option.range}, default: {option.unset or option.default})"
+    default = f"the model file's, else {option.default}" if option.name in SAMPLING_KEYS else option.default
+    limits = f"({option.range}, default: {option.unset or default})"
     return {"type": kind, "metavar": metavar, "help": f"{condition}{option.help} {limits}"}

@@ -25,8 +25,6 @@ second signal ends the process at once.
 """
 KEY_VARIABLE = "SANTACODER_API_KEY"
 _METAVARS = {
-    "int": "N",
-    "float": "X",
     "alias": "NAME",
     "cors_origin": "ORIGIN",
     "allowed_host": "HOST",
@@ -76,8 +74,8 @@ def _add_setting(group: Any, name: str, kind: str, default: Any, known: Any) -> 
         keywords |= {"action": "append", "default": []}
     elif "choices" in known:
         keywords |= {"choices": known["choices"], "metavar": None}
-    elif kind in ("int", "float"):
-        keywords["type"] = int if kind == "int" else float
+    elif kind.startswith(("int", "float")):
+        keywords |= {"type": int, "metavar": "N"} if kind == "int" else {"type": float, "metavar": "X"}
     if "(default" not in help and not kind.startswith("tuple"):
         help = f"{help} (default: {default:g})" if kind == "float" else f"{help} (default: {default})"
     group.add_argument(f"--{flag}", help=help, **keywords)

@@ -12,6 +12,7 @@ from santacoder._util.progress import progress_bar
 from santacoder._util.validation import format_value, invalid_argument
 from santacoder.conversion.end_tokens import NamedEnd, read_ends
 from santacoder.conversion.find_checkpoint import Source, checkpoint_files, locate, read_config
+from santacoder.conversion.generation_config import published_sampling_defaults
 from santacoder.conversion.hf_config import CheckpointConfig
 from santacoder.conversion.layouts import TensorMap
 from santacoder.conversion.metadata import (
@@ -148,6 +149,7 @@ def _model_config(source: Source, checkpoint: CheckpointConfig, tensors: TensorM
         layer_norm_epsilon=checkpoint.epsilon,
         vocab_size=tensors.vocab_size,
         tied_embeddings=tensors.tied,
+        sampling_defaults=published_sampling_defaults(source.folder),
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.json_file import read_object
+from santacoder.conversion.generation_config import GENERATION_CONFIG, read_generation_config
 
-#: Files beside config.json that name ends: transformers' `generate` follows the first, other servers the second too.
-GENERATION_CONFIG: Final = "generation_config.json"
+#: Names ends, too: other servers than transformers' `generate`, which follows generation_config.json, heed it.
 TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 
 
@@ -35,9 +35,7 @@ def read_ends(folder: Path, config: Mapping[str, Any]) -> list[NamedEnd]:
         ModelFormatError: a file is too large or not a JSON object; the file is named.
     """
     ends = _listed("config.json: eos_token_id", config.get("eos_token_id"))
-    if (folder / GENERATION_CONFIG).is_file():
-        values = read_object(folder / GENERATION_CONFIG)
-        ends += _listed(f"{GENERATION_CONFIG}: eos_token_id", values.get("eos_token_id"))
+    ends += _listed(f"{GENERATION_CONFIG}: eos_token_id", read_generation_config(folder).get("eos_token_id"))
     if (folder / TOKENIZER_CONFIG).is_file():
         token = read_object(folder / TOKENIZER_CONFIG).get("eos_token")
         spelling = token.get("content") if isinstance(token, dict) else token

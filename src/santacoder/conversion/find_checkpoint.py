@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from santacoder._util.json_file import read_object
-from santacoder.conversion.end_tokens import GENERATION_CONFIG, TOKENIZER_CONFIG
+from santacoder.conversion.end_tokens import TOKENIZER_CONFIG
+from santacoder.conversion.generation_config import GENERATION_CONFIG
 from santacoder.conversion.hf_config import CheckpointConfig, parse_config
 from santacoder.conversion.weights import check_reader, is_weights_file, weights_files
 from santacoder.errors import InvalidRequestError, ModelFormatError

@@ -16,6 +16,7 @@ from santacoder.conversion.vocabulary import Vocabulary
 from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, Config
 from santacoder.gguf.metadata import MetadataValue
+from santacoder.gguf.sampling_defaults import SAMPLING_KEYS
 from santacoder.gguf.writer import Field
 from santacoder.text.tokenizer import END_IDS_KEY, FIM_MODE_KEY, SWAPPED_KEY, FimMode
 
@@ -31,7 +32,7 @@ _MAX_LICENCES, _MAX_LICENCE = 16, 200  # names, characters of one
 
 
 def model_fields(config: Config, file_type: int) -> list[Field]:
-    """Return the model's dimensions, with llama.cpp's number for the types of its tensors."""
+    """Return the model's dimensions and sampling defaults, with llama.cpp's number for the types of its tensors."""
     sizes = {
         "context_length": config.context_length,
         "embedding_length": config.embedding_length,
@@ -48,6 +49,10 @@ def model_fields(config: Config, file_type: int) -> list[Field]:
         ("general.quantization_version", GGML_QUANT_VERSION, _U32, None),
         *((f"{ARCHITECTURE}.{key}", value, _U32, None) for key, value in sizes.items()),
         (f"{ARCHITECTURE}.attention.layer_norm_epsilon", config.layer_norm_epsilon, _F32, None),
+        *(
+            (SAMPLING_KEYS[name], value, _I32 if isinstance(value, int) else _F32, None)
+            for name, value in config.sampling_defaults.items()
+        ),
     ]
 
 

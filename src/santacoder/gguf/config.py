@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from santacoder.gguf.sampling_defaults import SamplingDefaults
 
 ARCHITECTURE: Final = "starcoder"
 
@@ -17,7 +19,10 @@ MAX_DIM: Final = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The hyperparameters of one model; lengths count values, not bytes."""
+    """The hyperparameters of one model; lengths count values, not bytes.
+
+    `sampling_defaults` has the sampling options that the model's file recommends, by name.
+    """
 
     architecture: str
     name: str
@@ -30,6 +35,7 @@ class Config:
     layer_norm_epsilon: float
     vocab_size: int
     tied_embeddings: bool
+    sampling_defaults: SamplingDefaults = field(default_factory=dict)
 
     @property
     def head_dim(self) -> int:

@@ -11,6 +11,7 @@ from santacoder.errors import ModelFormatError
 from santacoder.gguf.config import ARCHITECTURE, MAX_CONTEXT, MAX_DIM, MAX_HEADS, MAX_LAYERS, Config, expected_tensors
 from santacoder.gguf.metadata import type_word
 from santacoder.gguf.reader import GGUFFile, TensorInfo
+from santacoder.gguf.sampling_defaults import read_sampling_defaults
 from santacoder.gguf.types import FLOAT_DTYPES, MATRIX_TYPES
 
 
@@ -48,6 +49,7 @@ def read_config(file: GGUFFile) -> Config:
         layer_norm_epsilon=_epsilon(file),
         vocab_size=embedding.shape[0],
         tied_embeddings="output.weight" not in file.tensors,
+        sampling_defaults=read_sampling_defaults(metadata),
     )
 
 

@@ -85,7 +85,7 @@ class LlamaRequest:
             self.headers["x-santacoder-ignored"] = ignored
 
     def _read_options(self, fields: Fields) -> dict[str, Any]:
-        settings = self._service.settings
+        settings, defaults = self._service.settings, self._service.sampling_defaults
         n_predict = -1
         for name in ("max_completion_tokens", "max_tokens", "n_predict"):
             n_predict = fields.integer(name, -1, _MOST, n_predict)
@@ -94,11 +94,11 @@ class LlamaRequest:
         options = {
             "max_tokens": _MOST if n_predict < 0 else n_predict,
             "clip": True,
-            "temperature": fields.number("temperature", 0, 100, settings.temperature),
-            "top_k": max(fields.integer("top_k", -1, None, 0), 0),
-            "top_p": fields.number("top_p", 0, 1, settings.top_p),
-            "min_p": fields.number("min_p", 0, 1, 0.0),
-            "repetition_penalty": fields.number("repeat_penalty", 0.01, 100, 1.0),
+            "temperature": fields.number("temperature", 0, 100, defaults["temperature"]),
+            "top_k": max(fields.integer("top_k", -1, None, defaults["top_k"]), 0),
+            "top_p": fields.number("top_p", 0, 1, defaults["top_p"]),
+            "min_p": fields.number("min_p", 0, 1, defaults["min_p"]),
+            "repetition_penalty": fields.number("repeat_penalty", 0.01, 100, defaults["repetition_penalty"]),
             "presence_penalty": fields.number("presence_penalty", -2, 2, 0.0),
             "frequency_penalty": fields.number("frequency_penalty", -2, 2, 0.0),
             "logit_bias": _biases(fields, self._service.model.tokenizer),

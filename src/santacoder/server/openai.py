@@ -116,19 +116,19 @@ class CompletionRequest:
 
 def _options(fields: Fields, service: Service) -> dict[str, Any]:
     """Return the fields that are keywords of the library."""
-    settings = service.settings
+    defaults = service.sampling_defaults
     options: dict[str, Any] = {
         "max_tokens": fields.integer("max_tokens", 0, _MAX_TOKENS, 16),
-        "temperature": fields.number("temperature", 0, 100, settings.temperature),
-        "top_p": fields.number("top_p", 0, 1, settings.top_p),
+        "temperature": fields.number("temperature", 0, 100, defaults["temperature"]),
+        "top_p": fields.number("top_p", 0, 1, defaults["top_p"]),
         "stop": fields.stop(),
         "seed": fields.seed(),
         "presence_penalty": fields.number("presence_penalty", -2, 2, 0.0),
         "frequency_penalty": fields.number("frequency_penalty", -2, 2, 0.0),
         "logit_bias": _biases(fields),
-        "top_k": max(fields.integer("top_k", -1, None, 0), 0),
-        "min_p": fields.number("min_p", 0, 1, 0.0),
-        "repetition_penalty": fields.number("repetition_penalty", 0.01, 100, 1.0),
+        "top_k": max(fields.integer("top_k", -1, None, defaults["top_k"]), 0),
+        "min_p": fields.number("min_p", 0, 1, defaults["min_p"]),
+        "repetition_penalty": fields.number("repetition_penalty", 0.01, 100, defaults["repetition_penalty"]),
         "ignore_eos": fields.flag("ignore_eos"),
         "stop_tokens": [whole(token) for token in fields.items("stop_token_ids", 1024)],
         "token_healing": fields.flag("token_healing", None),

@@ -17,9 +17,10 @@ from typing import Any, Final, Literal
 
 from santacoder._version import __version__
 from santacoder.attribution.index import AttributionIndex
-from santacoder.decoding.options import SamplingParams
+from santacoder.decoding.options import OPTIONS, SamplingParams
 from santacoder.decoding.sequence import Sequence
 from santacoder.gguf.config import expected_tensors
+from santacoder.gguf.sampling_defaults import SAMPLING_KEYS
 from santacoder.model import SantaCoder
 from santacoder.server.admission import Admission
 from santacoder.server.errors import shutting_down, unavailable
@@ -101,6 +102,16 @@ class Service:
     def name(self) -> str:
         """The model's name in answers."""
         return self.settings.alias or (Path(self.file).stem if self.file else "") or "santacoder"
+
+    @property
+    def sampling_defaults(self) -> dict[str, Any]:
+        """The sampling options of requests that do not say: the server's settings, the file's, the library's."""
+        settings = {"temperature": self.settings.temperature, "top_p": self.settings.top_p}
+        return {
+            **{name: OPTIONS[name].default for name in SAMPLING_KEYS},
+            **self.model.config.sampling_defaults,
+            **{name: value for name, value in settings.items() if value is not None},
+        }
 
     @property
     def fingerprint(self) -> str:

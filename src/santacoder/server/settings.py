@@ -38,8 +38,12 @@ class Settings:
     model_file: str | None = None
     host: str = "127.0.0.1"
     alias: str | None = _setting(None, "the model's name in answers (default: the file's, without .gguf)")
-    temperature: float = _setting(0.2, "of requests that do not say", low=0, high=100)
-    top_p: float = _setting(0.95, "of requests that do not say", low=0, high=1)
+    temperature: float | None = _setting(
+        None, "of requests that do not say (default: the model file's, else 0.2)", low=0, high=100
+    )
+    top_p: float | None = _setting(
+        None, "of requests that do not say (default: the model file's, else 0.95)", low=0, high=1
+    )
     max_running: int = _setting(64, "samples in the batch", low=1, high=1024)
     max_queue: int = _setting(64, "samples that wait for their turn; 1000 for harnesses", low=0, high=1 << 20)
     queue_timeout: float = _setting(60.0, "seconds that a sample waits for its turn", low=0, high=1e6)
@@ -90,9 +94,11 @@ SETTINGS: Final[Mapping[str, Field[Any]]] = {declared.name: declared for declare
 
 def _checked(name: str, value: object, setting: Field[Any]) -> object:
     kind, limits = str(setting.type), setting.metadata
+    if value is None and setting.default is None:
+        return None
     if kind == "int":
         return check_integer(name, value, limits["low"], limits["high"])
-    if kind == "float":
+    if kind.startswith("float"):
         return check_number(name, value, limits["low"], limits["high"])
     if kind == "bool":
         if not isinstance(value, bool):
@@ -106,6 +112,6 @@ def _checked(name: str, value: object, setting: Field[Any]) -> object:
     elif "choices" in limits:
         if value not in limits["choices"]:
             raise invalid_argument(name, value, " or ".join(map(repr, limits["choices"])))
-    elif not isinstance(value, str) and not (value is None and kind.endswith("None")):
+    elif not isinstance(value, str):
         raise invalid_argument(name, value, "a text")
     return value

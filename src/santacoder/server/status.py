@@ -35,7 +35,8 @@ async def props(request: Request) -> Response:
     """Answer GET /props."""
     service = _service(request, "props")
     settings, context = service.settings, service.model.context
-    params = {"n_predict": -1, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0, "min_p": 0.0}
+    defaults = service.sampling_defaults
+    params = {"n_predict": -1, "repeat_penalty": defaults.pop("repetition_penalty"), **defaults}
     return JSONResponse(
         {
             "default_generation_settings": {"n_ctx": context, "params": params},

@@ -352,6 +352,21 @@ def test_link_reproduces_the_text(page: Any, visit: Callable[..., Any], server: 
     assert urlsplit(other.url).fragment == ""
 
 
+def test_begins_with_the_defaults_of_the_server(visit: Callable[..., Any], server: PageServer) -> None:
+    """A link keeps its own, and "Defaults" goes back to the server's."""
+    server.params = {"temperature": 0.5, "top_p": 0.875, "repeat_penalty": 1.125}
+    page = visit()
+    expect(page.locator("#temperature")).to_have_value("0.5")
+    assert [page.input_value(f"#{name}") for name in ("top_p", "repetition_penalty")] == ["0.875", "1.125"]
+    assert '"temperature":0.5,"top_p":0.875,"repetition_penalty":1.125' in page.text_content("#curl")
+    page.fill("#temperature", "0.75")
+    page.locator("#defaults").click()
+    expect(page.locator("#temperature")).to_have_value("0.5")
+    linked = visit("#code=x&temperature=0.2&top_p=0.6")
+    expect(linked.locator("#repetition_penalty")).to_have_value("1.125")
+    assert [linked.input_value(f"#{name}") for name in ("temperature", "top_p")] == ["0.2", "0.6"]
+
+
 def test_curl_asks_the_same(page: Any, server: PageServer) -> None:
     """A shell takes the command apart into the request that is on the screen."""
     server.script = [*events(["x"]), *ending(1)]

@@ -547,12 +547,27 @@ function size(parameters) {
   return `${value.toPrecision(3).replace(/\.?0+$/, "")} ${unit} parameters`;
 }
 
+// The form begins with what the server takes where a request does not say; a link says.
+function takeDefaults(params) {
+  const link = new URLSearchParams(location.hash.slice(1));
+  const values = { temperature: params.temperature, top_p: params.top_p, repetition_penalty: params.repeat_penalty };
+  for (const [name, value] of Object.entries(values)) {
+    const input = $(name);
+    const untouched = input.value === input.defaultValue && !link.has(name);
+    input.defaultValue = Math.min(value, input.max);
+    if (untouched) input.value = input.defaultValue;
+  }
+  syncSliders();
+  showCurl();
+}
+
 async function introduce() {
   try {
     await untilLoaded();
     const [models, props] = await Promise.all(["v1/models", "props"].map(async (path) => (await ask(path)).json()));
     const { id, meta } = models.data[0];
-    const context = props.default_generation_settings.n_ctx;
+    const { n_ctx: context, params } = props.default_generation_settings;
+    takeDefaults(params);
     $("model").textContent = [id, size(meta.n_params), meta.license ? `license ${meta.license}` : "its file names no license"].join(" · ");
     const index = props.attribution ? ` New text is compared with ${props.attribution.files} files; what is a copy is underlined.` : "";
     $("limits").textContent = `Code and new text together have ${context} tokens at most.${index}`;
