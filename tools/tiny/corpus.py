@@ -4,7 +4,7 @@
 
 ARCHIVES holds what `pip download`, `npm pack` and Maven wrote (see README.md): wheels and source archives of
 Python packages (.whl, .tar.gz), npm packages (.tgz), Java source jars (-sources.jar). The standard library of the
-running interpreter is added. CORPUS becomes
+running interpreter is added, unless --no-standard-library is given. CORPUS becomes
 
     files/LANGUAGE/NAME-VERSION/...   the files that were kept
     train.txt, heldout.txt            their paths below files/, sorted
@@ -151,11 +151,14 @@ def candidates(source: Source, files: dict[str, bytes], cap: int) -> dict[str, s
     return kept
 
 
-def read_sources(archives: Path, caps: dict[str, int]) -> tuple[list[Source], dict[str, str]]:
+def read_sources(archives: Path, caps: dict[str, int], with_library: bool) -> tuple[list[Source], dict[str, str]]:
     """All sources whose licence allows it, and their candidate files; `caps` in bytes for each language."""
-    library, files = standard_library()
-    sources = [library]
-    texts = candidates(library, files, 10 * caps["python"])
+    sources: list[Source] = []
+    texts: dict[str, str] = {}
+    if with_library:
+        library, files = standard_library()
+        sources.append(library)
+        texts = candidates(library, files, 10 * caps["python"])
     paths = sorted(p for p in archives.iterdir() if p.suffix in {".whl", ".tgz", ".jar"} or p.name.endswith(".tar.gz"))
     for path in paths:
         files = dict(members(path))
@@ -208,9 +211,12 @@ def main() -> None:
         parser.add_argument(
             f"--{language}-mb", type=float, default=cap, help=f"most of one {language} source, MB (default {cap})"
         )
+    parser.add_argument(
+        "--no-standard-library", dest="standard_library", action="store_false", help="take nothing but the archives"
+    )
     arguments = vars(parser.parse_args())
     caps = {language: int(arguments[f"{language}_mb"] * 1e6) for language in EXTENSIONS}
-    sources, texts = read_sources(arguments["archives"], caps)
+    sources, texts = read_sources(arguments["archives"], caps, arguments["standard_library"])
     held_out = {path for path in texts if is_held_out(path)}
     # Held-out files come first: of two that are alike the training file goes.
     order = sorted(texts, key=lambda path: (path not in held_out, path))

@@ -5,8 +5,10 @@ The stream is a function of the seed: its state is a few integers, so that train
 
 from __future__ import annotations
 
+import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +36,8 @@ class Mix:
     psm_rate: float = 0.5  # of these: prefix, suffix, middle; the others are SPM
     line_rate: float = 1 / 3  # of rearranged pieces: the middle is one line, or the rest of one
     piece_tokens: int | None = None  # most tokens of a piece; none: the row
+    short_rate: float = 0.0  # of rows: short texts, each whole
+    short_fim_rate: float = 0.3  # of these texts: rearranged
 
 
 class Vocabulary:
@@ -85,6 +89,25 @@ def rearrange(text: str, mix: Mix, vocabulary: Vocabulary, rng: random.Random) -
     return [v.prefix, v.suffix, *suffix, v.middle, *prefix, *middle]
 
 
+class ShortTexts:
+    """Texts of .jsonl files, each whole and with the end of text; every file gives equally many."""
+
+    def __init__(self, paths: Sequence[Path], vocabulary: Vocabulary) -> None:
+        self._files = [[json.loads(line)["text"] for line in path.open(encoding="utf-8")] for path in paths]
+        self._vocabulary = vocabulary
+
+    def row(self, length: int, mix: Mix, rng: random.Random) -> list[int]:
+        """Return a row of texts drawn at random; the last one is cut off."""
+        row: list[int] = []
+        while len(row) < length:
+            text = rng.choice(rng.choice(self._files))
+            if rng.random() < mix.short_fim_rate:
+                row += rearrange(text, mix, self._vocabulary, rng)
+            else:
+                row += [*self._vocabulary.encode(text), self._vocabulary.end]
+        return row[:length]
+
+
 @dataclass
 class Position:
     """Where the stream is: how many rows it gave, how many documents it opened, and which it reads up to where."""
@@ -110,8 +133,10 @@ class Rows:
         seed: int,
         position: Position,
         mix: Mix = Mix(),
+        short_texts: ShortTexts | None = None,
     ) -> None:
         """`length` is the number of tokens in a row."""
+        self._short_texts = short_texts
         self._root = corpus / "files"
         self._paths = (corpus / "train.txt").read_text().splitlines()
         self._vocabulary = vocabulary
@@ -145,6 +170,9 @@ class Rows:
 
     def _row(self) -> list[int]:
         rng = random.Random(f"{self._seed} row {self.position.row}")
+        if self._short_texts is not None and rng.random() < self._mix.short_rate:
+            self.position.row += 1
+            return self._short_texts.row(self._length, self._mix, rng)
         reader = self.position.row % READERS
         rate = self._mix.function_rate
         row = self._functions(rng) if rate and rng.random() < rate else []

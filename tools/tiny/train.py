@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 import heldout
-from data import Mix, Position, Rows, Vocabulary
+from data import Mix, Position, Rows, ShortTexts, Vocabulary
 from model import Model, Shape
 from parallel import Method, Team
 
@@ -100,6 +100,7 @@ class Trainer:
         self.model.initialise(arguments.seed)
         self.optimizer = Optimizer(self.model, arguments.rate, arguments.muon_rate, arguments.weight_decay)
         self.vocabulary = Vocabulary(arguments.tokenizer)
+        self.short_texts = ShortTexts(arguments.short, self.vocabulary) if arguments.short else None
         self.step = 0
         self.tokens = 0
         self.stopped = stop_flag()
@@ -114,8 +115,10 @@ class Trainer:
         """Continue the stream of training rows at a position."""
         a = self.arguments
         length = a.row_tokens or self.model.shape.context
-        mix = Mix(a.function_rate, a.fim_rate, a.psm_rate, a.line_rate, a.piece_tokens)
-        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, mix)
+        mix = Mix(
+            a.function_rate, a.fim_rate, a.psm_rate, a.line_rate, a.piece_tokens, a.short_rate, a.short_fim_rate
+        )  # fmt: skip
+        self.rows = Rows(a.corpus, self.vocabulary, length + 1, a.seed, position, mix, self.short_texts)
         self.position = Position(**asdict(position))
         self.batch_rows, self.micro_rows = a.batch_tokens // length, max(1, a.micro_tokens // length)
 
@@ -138,6 +141,13 @@ class Trainer:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+    def start(self, path: Path) -> None:
+        """Begin with the weights of a GGUF file."""
+        from start import read_weights
+
+        self.model.load_state_dict(read_weights(path))
+        log(f"begins with the weights of {path}")
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint."""
@@ -226,6 +236,8 @@ def prepare(trainer: Trainer) -> Path:
     constant: Path = a.out / "constant.pt"
     if constant.exists():
         trainer.load(constant)
+    elif a.start is not None:
+        trainer.start(a.start)
     if not a.decay_steps and not a.decay_minutes:
         return constant
     start = trainer.step
@@ -276,6 +288,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoints")
+    parser.add_argument(
+        "--start", type=Path, metavar="MODEL.gguf", help="weights to begin with where there is no checkpoint"
+    )
+    parser.add_argument(
+        "--short", type=Path, nargs="*", default=[], metavar="FILE.jsonl", help="short texts, each trained on whole"
+    )
+    parser.add_argument("--short-rate", type=float, default=0.5, help="part of the rows that hold short texts")
+    parser.add_argument(
+        "--short-fim-rate", type=float, default=0.3, help="part of the short texts rearranged for fill-in-the-middle"
+    )
     parser.add_argument("--pause-file", type=Path, help="training sleeps while this file exists")
     parser.add_argument(
         "--decay-steps", type=int, default=0, help="lower the rate to zero over so many steps, then end"
