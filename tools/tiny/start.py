@@ -10,27 +10,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
+from gguf import GGUFReader
 from gguf.quants import dequantize
 from torch import Tensor
-
-from santacoder.gguf.reader import GGUFFile
 
 TOKENIZER = "tokenizer.huggingface.json"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return all tensors of a file as float32, by name."""
-    from gguf import GGMLQuantizationType
-
-    with GGUFFile.open(path) as file:
-        tensors = {}
-        for name, info in file.tensors.items():
-            kind = GGMLQuantizationType[info.type_name]
-            rows = np.array(file.data(info)).view(np.uint8).reshape(info.shape[0] if len(info.shape) > 1 else 1, -1)
-            tensors[name] = torch.from_numpy(dequantize(rows, kind).astype(np.float32).reshape(info.shape))
-        return tensors
+    tensors = GGUFReader(path).tensors
+    return {tensor.name: torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()) for tensor in tensors}
 
 
 def main() -> None:
@@ -39,8 +30,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="the file to write")
     arguments = parser.parse_args()
-    with GGUFFile.open(arguments.model) as file:
-        arguments.tokenizer.write_text(file.metadata.string(TOKENIZER, ""), "utf-8")
+    arguments.tokenizer.write_text(GGUFReader(arguments.model).fields[TOKENIZER].contents(), "utf-8")
 
 
 if __name__ == "__main__":
