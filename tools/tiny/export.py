@@ -45,8 +45,10 @@ def published_name(name: str) -> str:
     return f"transformer.{f'h.{layer}.' if layer else ''}{NAMES[stem]}.{kind}"
 
 
-def write_checkpoint(folder: Path, tensors: Tensors, shape: dict[str, int], tokenizer: Path) -> None:
-    """Write the folder that a repository on the hub would be."""
+def write_checkpoint(
+    folder: Path, tensors: Tensors, shape: dict[str, int], tokenizer: Path, sampling: dict[str, float]
+) -> None:
+    """Write the folder that a repository on the hub would be; `sampling` is what it recommends."""
     end: int = next(t["id"] for t in json.loads(tokenizer.read_text("utf-8"))["added_tokens"] if "end" in t["content"])
     config = {
         "architectures": ["GPTBigCodeForCausalLM"], "model_type": "gpt_bigcode", "multi_query": True,
@@ -56,6 +58,8 @@ def write_checkpoint(folder: Path, tensors: Tensors, shape: dict[str, int], toke
     }  # fmt: skip
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    if sampling:
+        (folder / "generation_config.json").write_text(json.dumps(sampling, indent=2) + "\n", "utf-8")
     (folder / "README.md").write_text(CARD, "utf-8")
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
     save_file({published_name(name): tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
@@ -101,6 +105,8 @@ def main() -> None:
         choices=("psm", "spm"),
         help="the order that bench/studies/infilling.py found it to fill in best with",
     )
+    parser.add_argument("--temperature", type=float, help="that the file recommends (default: none)")
+    parser.add_argument("--top-p", type=float, help="that the file recommends (default: none)")
     parser.add_argument("--reference", type=Path, metavar="TEXT", help="a text file whose logits go to OUT.npz")
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -108,7 +114,9 @@ def main() -> None:
     if arguments.average:
         others, share = load(arguments.average)[0], np.float32(arguments.share)
         tensors = {name: (1 - share) * tensor + share * others[name] for name, tensor in tensors.items()}
-    write_checkpoint(out, tensors, shape, arguments.tokenizer)
+    recommended = {"temperature": arguments.temperature, "top_p": arguments.top_p}
+    sampling = {name: value for name, value in recommended.items() if value is not None}
+    write_checkpoint(out, tensors, shape, arguments.tokenizer, sampling)
     if arguments.reference:
         text = arguments.reference.read_text("utf-8")
         write_reference(Path(f"{out}.npz"), tensors, shape, arguments.tokenizer, text)
