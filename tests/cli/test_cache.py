@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,11 @@ import pytest
 import santacoder
 from santacoder.prefixes.place import VARIABLE
 from tests.support.command_line import run_here
+from tests.support.needs import needs_trusted_files
 from tests.support.paths import DATA, FILE
 from tests.support.stored_blocks import block_paths
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the prefix cache needs O_NOFOLLOW")
+pytestmark = needs_trusted_files
 
 BLOCK = 36864  # bytes that a block takes of the disk
 

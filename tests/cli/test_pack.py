@@ -12,9 +12,10 @@ import pytest
 
 import santacoder
 from tests.support.command_line import fails, run_here
+from tests.support.needs import needs_limits, needs_trusted_files
 from tests.support.paths import FILE
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system has no packed weights")
+pytestmark = needs_trusted_files
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +83,7 @@ def test_list_and_clear(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sets a limit")
+@needs_limits
 def test_a_full_disk(folder: Path) -> None:
     """A limit of the size of files stands for it."""
     program = (

@@ -17,6 +17,7 @@ import pytest
 
 from santacoder.server.settings import SETTINGS, Settings
 from tests.support.command_line import fails
+from tests.support.needs import needs_trusted_files
 from tests.support.paths import FILE
 from tests.support.stored_blocks import block_paths
 from tests.support.waiting import HANG
@@ -134,7 +135,7 @@ def test_wrong_values() -> None:
 PROMPT = list(range(100, 230))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the prefix cache needs O_NOFOLLOW")
+@needs_trusted_files
 class TestPrefixCache:
     def test_prompts_outlive_the_server(self, tmp_path: Path) -> None:
         """By default in the user's cache, or in the folder that an option or the variable names."""
@@ -203,7 +204,7 @@ def test_every_setting_has_a_flag_or_another_way() -> None:
     assert Settings().temperature is None  # then the model's file is asked
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="this system has no packed weights")
+@needs_trusted_files
 @pytest.mark.parametrize("flags", [(), ("--no-packed",)])
 def test_packed_weights(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """They are kept in the cache, unless that is not wanted or not possible; the server starts in any case."""

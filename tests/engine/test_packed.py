@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from hashlib import sha256, shake_256
@@ -27,10 +26,11 @@ from santacoder.gguf.types import TYPES
 from santacoder.sources.packed import PackedCache, packed_cache
 from tests.support.gguf_builder import tiny_builder
 from tests.support.malformed_split import split, write_parts
+from tests.support.needs import needs_populate, needs_proc, needs_trusted_files
 from tests.support.paths import DATA, FILE
 from tests.support.programs import run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system has no packed weights")
+pytestmark = needs_trusted_files
 
 PROMPT = "def fib(n):"
 FILES = ("mha-q4_k_m", "mqa-q4_k_m", "mqa-q8_0")
@@ -455,7 +455,7 @@ def test_a_file_of_packed_weights_is_no_model(cache: PackedCache) -> None:
         santacoder.load(packed_path())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells before pages are touched")
+@needs_populate
 def test_a_truncation_between_check_and_mapping(cache: PackedCache, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = logits()
     check = packed_file._open_checked
@@ -473,7 +473,7 @@ def test_a_truncation_between_check_and_mapping(cache: PackedCache, monkeypatch:
         assert model.logits(PROMPT).tobytes() == expected
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_proc
 def test_processes_share_one_mapping(cache: PackedCache) -> None:
     """The mapping is shared and only read, and a child of a fork computes with the parent's, as under a web server
     that loads before it forks its workers."""

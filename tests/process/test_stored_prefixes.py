@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
+from tests.support.needs import needs_fork, needs_limits
 from tests.support.programs import run
 from tests.support.stored_blocks import block_paths
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills, forks and sets limits")
+pytestmark = [needs_fork, needs_limits]
 
 #: Writes the same blocks again and again, and says when it begins.
 WRITES = """
