@@ -79,7 +79,8 @@ static void check_fingerprints(const uint8_t *text, size_t size, int renamed, co
         sc_fingerprints(text, ends, 2, renamed, how, starts, hashes, lexemes, grams, all_keys, all_firsts);
     size_t at = 0;
     for (size_t i = 0; i < 2; i++) {
-        const size_t begin = i ? ends[0] : 0, count = sc_lexemes(text + begin, ends[i] - begin, renamed, starts, hashes);
+        const size_t begin = i ? ends[0] : 0;
+        const size_t count = sc_lexemes(text + begin, ends[i] - begin, renamed, starts, hashes);
         sc_winnowing which = *how;
         if (count < SC_SHORT_TEXT && which.window > SC_SHORT_WINDOW) which.window = SC_SHORT_WINDOW;
         const size_t chosen = sc_winnow(hashes, count, &which, keys, firsts);
