@@ -184,8 +184,6 @@ class TestPrefixCache:
         for number in ("0", "-5"):
             told = fails("serve", "--port", "0", "--prefix-cache-bytes", number)
             assert told == f"prefix_cache_bytes is {number}, but it must be an integer of 1 or more"
-        told = fails("serve", "--prefix-cache", path, "--no-prefix-cache", status=2)
-        assert told.startswith("argument --no-prefix-cache: not allowed with argument --prefix-cache")
 
 
 def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
