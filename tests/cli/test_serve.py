@@ -147,7 +147,7 @@ class TestPrefixCache:
         for folder, arguments, environment in ways:
             found = []
             for _ in range(2):
-                with started(*arguments, **environment) as (process, port):
+                with started("--no-packed", *arguments, **environment) as (process, port):
                     found.append(completion(port, PROMPT))
                     process.send_signal(signal.SIGTERM)
                     assert process.wait(HANG) == 0
@@ -158,7 +158,7 @@ class TestPrefixCache:
         ways: list[tuple[list[str], str]] = [(["--no-prefix-cache"], ""), ([], "0")]
         for arguments, value in ways:
             environment = {"SANTACODER_CACHE": str(tmp_path / "a"), "SANTACODER_PREFIX_CACHE": value}
-            with started(*arguments, **environment) as (process, port):
+            with started("--no-packed", *arguments, **environment) as (process, port):
                 assert completion(port, PROMPT)[1] == 0
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(HANG) == 0

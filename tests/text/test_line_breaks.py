@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -229,6 +230,8 @@ class TestDoors:
 class ScriptedModel(contextlib.nullcontext[Any]):
     """As much of a model as `santacoder complete` uses, which writes a text byte by byte."""
 
+    config = SimpleNamespace(sampling_defaults={})
+
     def __init__(self, text: str) -> None:
         super().__init__(self)
         self._text = text
@@ -293,7 +296,7 @@ class TestCommandLine:
         text: str, options: tuple[str, ...], expected: str,
     ) -> None:  # fmt: skip
         model = ScriptedModel(text)
-        monkeypatch.setattr("santacoder.cli.complete.load", lambda *_: model)
+        monkeypatch.setattr("santacoder.cli.options.load_model", lambda *_: model)
         for more in ((), ("--json",)):
             assert main(["complete", "p\r\n", "-m", str(FILE), "--temperature", "0", *options, *more]) == 0
             out = capfdbinary.readouterr().out.decode()
