@@ -190,6 +190,9 @@ class Lib:
     SC_SOURCE_Q4_0: Final[int]
     SC_SOURCE_Q5_0: Final[int]
 
+    SC_SHORT_TEXT: Final[int]
+    SC_SHORT_WINDOW: Final[int]
+
     SC_ISA_SCALAR: Final[int]
     SC_ISA_AVX2: Final[int]
     SC_ISA_AVXVNNI: Final[int]

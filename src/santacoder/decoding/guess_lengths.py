@@ -126,8 +126,10 @@ class Chances:
         self._take(costs)
         least = self._least.get(beside)
         if least is None:
-            runs = (run for run in range(1, RUN + 1) if self.best_length(run, costs, MOST, beside)[0])
-            least = self._least[beside] = next(runs, RUN + 1)
+            least = 1
+            while least <= RUN and not self.best_length(least, costs, MOST, beside)[0]:
+                least += 1
+            self._least[beside] = least
         return least
 
     def _take(self, costs: Sequence[float]) -> None:
