@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import santacoder
 from tests.support import paths
 from tests.support.paths import ROOT
 
+PACKAGE = Path(santacoder.__file__).parent
 FILES = [path for folder in ("tests", "bench", "tools") for path in (ROOT / folder).rglob("*.py")]
 
 
@@ -17,6 +19,14 @@ def test_no_test_is_imported() -> None:
     """Neither by a test nor by a script, nor in a program that one of them runs."""
     pattern = re.compile(r"^\s*(from tests\.(?!support)|import tests\b|from tests import (?!support))", re.MULTILINE)
     assert [path for path in FILES if pattern.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_all_packages_are_distributed() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r"^packages = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    folders = [path.parent.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("__init__.py")]
+    assert set(re.findall(r'"([\w.]+)"', found[1])) == {".".join(folder.parts) for folder in folders}
 
 
 def test_helpers_are_used() -> None:
