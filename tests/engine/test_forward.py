@@ -322,3 +322,17 @@ def test_what_is_not_finite_is_named(tmp_path: Path, type_name: str, name: str, 
     tensor.data = bytes(data)
     with pytest.raises(ModelFormatError, match=name.replace(".", r"\.")):
         open_transformer(write(tmp_path, builder))
+
+
+def test_the_fingerprint_is_of_all_weights(tmp_path: Path) -> None:
+    """Also of the last number of a bias: models that differ in that alone must not share keys and values."""
+    found = set()
+    for name in (None, "blk.0.attn_norm.bias", "output_norm.weight", "blk.0.ffn_up.bias", "blk.0.ffn_up.weight"):
+        builder = tiny_builder()
+        if name is not None:
+            tensor = builder.tensor(name)
+            tensor.data = tensor.data[:-2] + bytes([tensor.data[-2] ^ 1, tensor.data[-1]])
+        path = tmp_path / "model.gguf"
+        path.write_bytes(builder.build())
+        found.add(open_transformer(str(path), 1)[0].fingerprint)
+    assert len(found) == 5

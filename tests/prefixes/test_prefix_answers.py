@@ -91,7 +91,7 @@ def run(scheduler: Scheduler[Transformer], rows: list[list[Sequence]], cancelled
     most=st.sampled_from([1, 2, 64]),
     cancelled=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 15)), max_size=6),
     damages=st.lists(st.sampled_from(DAMAGES), max_size=6),
-    random=st.randoms(use_true_random=False),
+    seed=st.integers(0, 1 << 32),
     limit=st.sampled_from([1 << 30, 1 << 30, 5 << 15]),
 )
 def test_any_mix_gives_the_answers_of_no_cache(
@@ -101,11 +101,12 @@ def test_any_mix_gives_the_answers_of_no_cache(
     most: int,
     cancelled: list[tuple[int, int]],
     damages: list[str],
-    random: Random,
+    seed: int,
     limit: int,
 ) -> None:
     """The folder is that of all examples before, with their damages; each example has three processes, so to speak."""
     transformer, tokenizer = parts
+    random = Random(seed)  # not one of Hypothesis: what is drawn depends on the files that there are
     expected = []
     for sequence in itertools.chain.from_iterable(samples(tokenizer, mix)):
         Scheduler(transformer).finish([sequence])
@@ -205,15 +206,16 @@ class TestRows:
         assert reading.uncached(prompt[1:]) == prompt.size - 1
 
     def test_a_session(self, parts: tuple[Transformer, Tokenizer], start: Start) -> None:
+        """The first process may read what it wrote itself, so rows are compared with those without a cache."""
         found = []
-        for _ in range(2):
-            engine, stored = Counted(parts[0]), start()
+        for stored in (None, start(), start()):
+            engine = Counted(parts[0])
             session = Session(Scheduler(engine, stored=stored), parts[1])  # type: ignore[arg-type]
             texts = [session.complete(TEXT[:end], max_tokens=3, seed=1).text for end in (250, 300, 200, len(TEXT))]
-            assert stored.flush(HANG)
+            assert stored is None or stored.flush(HANG)
             found.append((texts, sum(engine.rows)))
-        assert found[0][0] == found[1][0]
-        assert found[1][1] <= found[0][1] - 3 * KV_BLOCK
+        assert found[0][0] == found[1][0] == found[2][0]
+        assert found[2][1] <= found[0][1] - 3 * KV_BLOCK
 
 
 class TestInterruptions:

@@ -105,7 +105,7 @@ class Transformer:
             digest.update(ffi.buffer(matrix.panels, lib.sc_matrix_bytes(matrix.format, matrix.rows, matrix.columns)))
         for name, vector in sorted(self.weights.vectors.items()):
             digest.update(name.encode())
-            digest.update(ffi.buffer(vector))
+            digest.update(ffi.buffer(vector, self.weights.vector_bytes[name]))
         return digest.hexdigest()
 
     def collect_moments(self) -> Mapping[str, NDArray[np.float64]]:

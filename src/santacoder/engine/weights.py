@@ -31,6 +31,7 @@ class Weights:
     Attributes:
         matrices: by name.
         vectors: by name, padded with zeros to a multiple of 32.
+        vector_bytes: by name, the padding included.
         tensor_types: how many tensors the file holds of each type.
         n_bytes: of all matrices.
         panels: of all matrices, one after the other.
@@ -39,6 +40,7 @@ class Weights:
 
     matrices: Mapping[str, Matrix]
     vectors: Mapping[str, Floats]
+    vector_bytes: Mapping[str, int]
     tensor_types: Mapping[str, int]
     n_bytes: int
     panels: CData = field(repr=False)
@@ -58,8 +60,9 @@ def view_weights(plan: WeightPlan, memory: CData, start: int = 0, packed_file: s
         for slot in plan.matrices
     }
     vectors = {slot.info.name: ffi.cast("float *", base + slot.offset) for slot in plan.vectors}
+    vector_bytes = {slot.info.name: slot.n_bytes for slot in plan.vectors}
     types = Counter(slot.info.type_name for slot in (*plan.matrices, *plan.vectors))
-    return Weights(matrices, vectors, types, plan.panel_bytes, base, memory, packed_file)
+    return Weights(matrices, vectors, vector_bytes, types, plan.panel_bytes, base, memory, packed_file)
 
 
 class Sink(Protocol):
