@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from santacoder.integrations.ray_serve.call import CHARACTERS, TOKENS, digest_of_beginning
-from santacoder.integrations.ray_serve.command import main
+from santacoder.integrations.ray_serve.command import main, make_parser
 from santacoder.integrations.ray_serve.relay import RefusedAgainError, Relay
 from santacoder.server.strict_json import write_json
 
@@ -132,6 +132,14 @@ def beginning(path: str, suffix_first: bool = True, **fields: Any) -> bytes | No
 
 
 LONG = "x" * CHARACTERS
+
+
+@pytest.mark.parametrize("option", ["--no-metrics", "--no-slots", "--project=.", "--no-prefix-cache"])
+def test_options_of_one_machine_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        make_parser().parse_args([option])
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {option}" in capsys.readouterr().err
 
 
 def test_equal_beginnings() -> None:

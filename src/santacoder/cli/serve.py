@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser, without: Container[str] = ())
     parser.epilog = EPILOG
     options.add_model(parser)
     options.add_threads(parser)
-    options.add_project(parser)
+    if "project" not in without:
+        options.add_project(parser)
     if "prefix_cache" not in without:
         options.add_prefix_cache(parser)
     parser.add_argument(

@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser: the options of `santacoder serve`, and those of the cluster."""
     parser = Parser(prog=PROGRAM, description="Serve a model over HTTP from several machines, by Ray Serve.")
-    add_arguments(parser, without=("metrics", "slots", "prefix_cache"))
+    add_arguments(parser, without=("metrics", "slots", "project", "prefix_cache"))
     parser.epilog = EPILOG
     group = parser.add_argument_group("machines")
     group.add_argument(
