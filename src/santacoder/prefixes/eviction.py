@@ -14,14 +14,19 @@ from santacoder.errors import InvalidRequestError
 from santacoder.prefixes.block_names import LETTERS
 
 #: Letters of a model's fingerprint that name its folder.
-FOLDER_LETTERS: Final = 16
-_FOLDER: Final = re.compile(f"[0-9a-f]{{{FOLDER_LETTERS}}}")
+_FOLDER_LETTERS: Final = 16
+_FOLDER: Final = re.compile(f"[0-9a-f]{{{_FOLDER_LETTERS}}}")
 _BLOCK: Final = re.compile(f"[0-9a-f]{{{LETTERS}}}")
 #: Seconds after which an unfinished file belongs to a process that was killed.
 ABANDONED: Final = 3600
 _PAGE: Final = 4096  # file systems give no less to a file
 #: Part of the limit that may be written before the files are counted again: other processes write too.
 _UNCOUNTED: Final = 8
+
+
+def folder_name(fingerprint: str) -> str:
+    """Return the name of the folder of a model's blocks."""
+    return fingerprint[:_FOLDER_LETTERS]
 
 
 class StoredFile(NamedTuple):

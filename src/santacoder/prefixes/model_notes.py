@@ -20,7 +20,6 @@ from santacoder._util.regular_file import file_identity
 from santacoder._version import __version__
 from santacoder.errors import InvalidRequestError
 from santacoder.gguf.split import part_names
-from santacoder.prefixes.eviction import FOLDER_LETTERS
 
 #: Names of the notes of fingerprints.
 NOTE: Final = re.compile("model-[0-9a-f]{40}")
@@ -75,11 +74,6 @@ def note_name(folder: Path, name: str) -> None:
 def noted_name(folder: Path) -> str:
     """Return the name of the model whose blocks a folder has, or ""."""
     return os.fsdecode(_read(folder, NAME, _MOST_NAME))
-
-
-def folder_name(fingerprint: str) -> str:
-    """Return the name of the folder of a model's blocks."""
-    return fingerprint[:FOLDER_LETTERS]
 
 
 def _check(note: str, data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from santacoder._util.private_folder import missing_feature, private_folder, remove, write_private
 from santacoder._util.validation import check_integer, format_value, invalid_argument
 from santacoder.errors import InvalidRequestError
-from santacoder.prefixes.model_notes import fingerprint_of, folder_name, note_name, note_of
+from santacoder.prefixes.model_notes import fingerprint_of, note_name, note_of
 from santacoder.sources.converted import cache_folder
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ModelPrefixes:
         folder, limit = self.place.folder, self.place.limit
         fingerprint = fingerprint_of(folder, self.path, self.note, lambda: transformer.fingerprint)
         store = StoredPrefixes(folder, limit, fingerprint, transformer.block_bytes)
-        note_name(folder / folder_name(fingerprint), Path(self.path).name)
+        note_name(store.folder, Path(self.path).name)
         return store
 
 

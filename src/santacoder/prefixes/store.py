@@ -22,7 +22,7 @@ from santacoder.engine.kv_cache import KV_BLOCK, KVCache, new_block
 from santacoder.errors import InvalidRequestError
 from santacoder.prefixes.block_files import BlockFiles
 from santacoder.prefixes.block_names import block_names, root_name
-from santacoder.prefixes.eviction import FOLDER_LETTERS, Room
+from santacoder.prefixes.eviction import Room, folder_name
 from santacoder.prefixes.loading import Loading
 from santacoder.text.token_ids import TokenIds
 
@@ -51,7 +51,7 @@ class StoredPrefixes:
         Raises:
             InvalidRequestError: not even one block fits.
         """
-        self._files = BlockFiles(folder / fingerprint[:FOLDER_LETTERS], block_bytes)
+        self._files = BlockFiles(folder / folder_name(fingerprint), block_bytes)
         if limit < self._files.file_bytes:
             raise InvalidRequestError(
                 f"prefix_cache_bytes is {limit}, but one block of this model takes {self._files.file_bytes}"
@@ -122,14 +122,14 @@ class StoredPrefixes:
     def keep(self, prompt: TokenIds, cache: KVCache) -> None:
         """Have the whole blocks of a prompt written that are not on the disk yet; `cache` holds at least these."""
         count = prompt.size // KV_BLOCK
-        if not count or self._closed:
+        now = time.monotonic()
+        if not count or self._closed or now < self._resumes:
             return
         names = block_names(self._root, prompt, count)
-        now = time.monotonic()
         first = self._first_old(names, now - REMEMBERED)
         room = (MOST_WAITING - self._writer.load) // self._files.block_bytes
         last = min(first + room, count)
-        if last > first and now >= self._resumes:
+        if last > first:
             job = partial(self._write, names[first:last], cache.share(first, last), first)
             self._writer.submit(job, (last - first) * self._files.block_bytes)
 
