@@ -325,7 +325,7 @@ def test_what_is_not_finite_is_named(tmp_path: Path, type_name: str, name: str, 
 
 
 def test_the_fingerprint_is_of_all_weights(tmp_path: Path) -> None:
-    """Also of the last number of a bias: models that differ in that alone must not share keys and values."""
+    """Also of the last number of a bias: models that differ by one number must not share keys and values."""
     found = set()
     for name in (None, "blk.0.attn_norm.bias", "output_norm.weight", "blk.0.ffn_up.bias", "blk.0.ffn_up.weight"):
         builder = tiny_builder()
