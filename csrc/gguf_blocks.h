@@ -1,4 +1,4 @@
-/* Blocks of a GGUF file, as ggml defines them; Q4_K, Q5_K and Q6_K are llama.cpp's k-quants. d and dmin are f16. */
+/* Blocks of a GGUF file, as ggml defines them; Q4_K, Q5_K and Q6_K are llama.cpp's k-quants. d, dmin and m are f16. */
 #ifndef SC_GGUF_BLOCKS_H
 #define SC_GGUF_BLOCKS_H
 
@@ -9,8 +9,12 @@ typedef struct { uint16_t d, dmin; uint8_t scales[12], qh[32], qs[128]; } block_
 typedef struct { uint8_t ql[128], qh[64]; int8_t scales[16]; uint16_t d; } block_q6k;
 typedef struct { uint16_t d; int8_t qs[32]; } block_q8_0;
 typedef struct { uint16_t d; uint8_t qs[16]; } block_q4_0;
+typedef struct { uint16_t d, m; uint8_t qs[16]; } block_q4_1;
 typedef struct { uint16_t d; uint8_t qh[4], qs[16]; } block_q5_0;
+typedef struct { uint16_t d, m; uint8_t qh[4], qs[16]; } block_q5_1;
+typedef struct { uint16_t d; uint8_t qs[16]; } block_iq4_nl;
 _Static_assert(sizeof(block_q4k) == 144 && sizeof(block_q5k) == 176 && sizeof(block_q6k) == 210 &&
-               sizeof(block_q8_0) == 34 && sizeof(block_q4_0) == 18 && sizeof(block_q5_0) == 22, "blocks are packed");
+               sizeof(block_q8_0) == 34 && sizeof(block_q4_0) == 18 && sizeof(block_q5_0) == 22 &&
+               sizeof(block_q4_1) == 20 && sizeof(block_q5_1) == 24 && sizeof(block_iq4_nl) == 18, "blocks are packed");
 
 #endif

@@ -68,6 +68,18 @@ typedef struct {
     uint8_t q[2][8][64];
 } sc_q8;
 
+/* Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL, 32 columns, in lines of 64 bytes: d[2][16], f16; the minima m[2][16] of Q4_1 and
+ * Q5_1; the fifth bits [panel][byte] of Q5_0 and Q5_1; nibbles [panel][line][byte]. Low nibbles of line s are quad s,
+ * high ones quad s + 4, and bit s of a byte of the fifth bits belongs to quad s. w = d*(q - 8) for Q4_0, d*(q - 16) for
+ * Q5_0, d*q + m for Q4_1 and Q5_1, d*(sc_iq4_values[q] - 128) for IQ4_NL. */
+static inline int sc_is_small(int format) { return format >= SC_Q4_0 && format <= SC_IQ4_NL; }
+static inline int sc_has_min(int format) { return format == SC_Q4_1 || format == SC_Q5_1; }
+static inline int sc_has_fifth(int format) { return format == SC_Q5_0 || format == SC_Q5_1; }
+#define SC_MIN_AT 64
+static inline size_t sc_fifth_at(int format) { return sc_has_min(format) ? SC_MIN_AT + 64 : 64; }
+static inline size_t sc_nibbles_at(int format) { return sc_fifth_at(format) + (sc_has_fifth(format) ? 2 * 64 : 0); }
+static const uint8_t sc_iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
 /* The fitted numbers of GGUF blocks, for 16 groups of 32 or 16 values, one group per lane. */
 typedef struct {
     float d[16], dmin[2]; /* f16 values: of two superblocks (Q4_K, Q5_K), of one (Q6_K, only d), or of each group
@@ -98,7 +110,7 @@ typedef struct {
     int8_t q[256];      /* -127..127 */
     int16_t factor[8];  /* 1..SC_FACTOR_MAX; 0 where all q are 0, for lack of columns or of a scale */
     int16_t sum[8];     /* factor * (sum of q) / 2^SC_SUM_SHIFT, rounded: the factor of minima and 5-bit zero points */
-    int16_t zero32[8];  /* -16 * (sum of q): removes the zero point, 16, of 5-bit weights */
+    int16_t zero32[8];  /* -16 * (sum of q): removes the zero point, 16, of 5-bit weights (half: 8) */
     float scale;        /* NaN if an x is not finite */
     float padding[3];
     int16_t zero16[16]; /* -32 * (sum of q over 16 columns): the same for 6-bit weights (32) and Q8_0 (128) */
@@ -111,7 +123,7 @@ _Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_
                "sums of a superblock fit their integers");
 _Static_assert(SC_RAISED(SC_FACTOR, 16 * 127) <= SC_FACTOR_MAX, "factors are raised no higher");
 
-/* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for Q8_0). */
+/* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for other blocks). */
 static inline size_t sc_pair_bytes(int format, size_t columns)
 {
     switch (format) {
@@ -120,6 +132,11 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
     case SC_Q6_K: return columns / SC_SUPERBLOCK * sizeof(sc_q6k);
     case SC_Q8_0: return columns / SC_GROUP * sizeof(sc_q8);
     case SC_F32: return columns * SC_PAIR * sizeof(float);
+    case SC_Q4_0:
+    case SC_Q4_1:
+    case SC_Q5_0:
+    case SC_Q5_1:
+    case SC_IQ4_NL: return columns / SC_GROUP * (sc_nibbles_at(format) + 2 * 4 * 64);
     default: return columns * SC_PAIR * sizeof(uint16_t);
     }
 }

@@ -72,26 +72,28 @@ static int put_q8(const int8_t *q, uint16_t d, sc_q8 *to, int p, int lane)
     return finite_f16(d);
 }
 
-static int put_q4_0(const block_q4_0 *b, sc_q8 *to, int p, int lane)
+/* Puts a block of Q4_0, Q4_1, Q5_0, Q5_1 or IQ4_NL: d, m and bits 4 if the type has them, and nibbles `qs`. */
+static int put_small(int format, const uint8_t *b, uint8_t *to, int p, int lane)
 {
-    int8_t q[32];
-    for (int k = 0; k < 16; k++) {
-        q[k] = (int8_t)((b->qs[k] & 15) - 8);
-        q[k + 16] = (int8_t)((b->qs[k] >> 4) - 8);
+    const int fifth = sc_has_fifth(format), min = sc_has_min(format);
+    uint16_t d, m = 0;
+    uint32_t bits;
+    memcpy(&d, b, 2);
+    memcpy(to + 32 * p + 2 * lane, &d, 2);
+    if (min) {
+        memcpy(&m, b + 2, 2);
+        memcpy(to + SC_MIN_AT + 32 * p + 2 * lane, &m, 2);
     }
-    return put_q8(q, b->d, to, p, lane);
-}
-
-static int put_q5_0(const block_q5_0 *b, sc_q8 *to, int p, int lane)
-{
-    uint32_t high;
-    int8_t q[32];
-    memcpy(&high, b->qh, 4);
-    for (int k = 0; k < 16; k++) {
-        q[k] = (int8_t)(((b->qs[k] & 15) | (high >> k & 1) << 4) - 16);
-        q[k + 16] = (int8_t)((b->qs[k] >> 4 | (high >> (k + 16) & 1) << 4) - 16);
+    b += min ? 4 : 2;
+    if (fifth) {
+        memcpy(&bits, b, 4); /* that of column k is bit k */
+        b += 4;
+        uint8_t *high = to + sc_fifth_at(format) + 64 * p + 4 * lane;
+        for (int c = 0; c < 4; c++) high[c] = 0;
+        for (int k = 0; k < SC_GROUP; k++) high[k % 4] |= (uint8_t)((bits >> k & 1) << k / 4);
     }
-    return put_q8(q, b->d, to, p, lane);
+    put_quads(to + sc_nibbles_at(format) + 4 * 64 * p, b, 4, lane);
+    return finite_f16(d) & finite_f16(m);
 }
 
 /* To the nearest integer in [-127, 127], ties away from zero; 127 for NaN. */
@@ -113,6 +115,25 @@ static int put_f32_as_q8(const float *x, sc_q8 *to, int p, int lane)
     const float d = amax / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
     for (int k = 0; k < 32; k++) q[k] = to_code(x[k] * inverse);
     return put_q8(q, sc_f16_from_f32(d), to, p, lane);
+}
+
+static size_t source_row_bytes(int source, size_t columns)
+{
+    switch (source) {
+    case SC_F32: return columns * 4;
+    case SC_F16:
+    case SC_BF16: return columns * 2;
+    case SC_Q4_K: return columns / 256 * sizeof(block_q4k);
+    case SC_Q5_K: return columns / 256 * sizeof(block_q5k);
+    case SC_Q6_K: return columns / 256 * sizeof(block_q6k);
+    case SC_Q8_0: return columns / 32 * sizeof(block_q8_0);
+    case SC_Q4_0: return columns / 32 * sizeof(block_q4_0);
+    case SC_Q4_1: return columns / 32 * sizeof(block_q4_1);
+    case SC_Q5_0: return columns / 32 * sizeof(block_q5_0);
+    case SC_Q5_1: return columns / 32 * sizeof(block_q5_1);
+    case SC_IQ4_NL: return columns / 32 * sizeof(block_iq4_nl);
+    default: return 0; /* no such source */
+    }
 }
 
 /* Puts one row of `columns` columns into lane `lane` of panel `p` of a pair. Returns whether all scales or values are
@@ -139,7 +160,7 @@ static int put_row(int source, int format, const char *row, size_t columns, char
         }
         return finite;
     }
-    const size_t block_columns = format == SC_Q8_0 ? SC_GROUP : SC_SUPERBLOCK;
+    const size_t block_columns = format == SC_Q8_0 || sc_is_small(format) ? SC_GROUP : SC_SUPERBLOCK;
     for (size_t i = 0; i < columns / block_columns; i++) {
         switch (source) {
         case SC_Q4_K: finite &= put_q4k((const block_q4k *)row + i, (sc_q4k *)pair + i, p, lane); break;
@@ -150,28 +171,18 @@ static int put_row(int source, int format, const char *row, size_t columns, char
             finite &= put_q8(b->qs, b->d, (sc_q8 *)pair + i, p, lane);
             break;
         }
-        case SC_SOURCE_Q4_0: finite &= put_q4_0((const block_q4_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
-        case SC_SOURCE_Q5_0: finite &= put_q5_0((const block_q5_0 *)row + i, (sc_q8 *)pair + i, p, lane); break;
+        case SC_Q4_0:
+        case SC_Q4_1:
+        case SC_Q5_0:
+        case SC_Q5_1:
+        case SC_IQ4_NL:
+            finite &= put_small(format, (const uint8_t *)row + i * source_row_bytes(source, SC_GROUP),
+                                (uint8_t *)pair + i * sc_pair_bytes(format, SC_GROUP), p, lane);
+            break;
         case SC_F32: finite &= put_f32_as_q8((const float *)row + SC_GROUP * i, (sc_q8 *)pair + i, p, lane); break;
         }
     }
     return finite;
-}
-
-static size_t source_row_bytes(int source, size_t columns)
-{
-    switch (source) {
-    case SC_F32: return columns * 4;
-    case SC_F16:
-    case SC_BF16: return columns * 2;
-    case SC_Q4_K: return columns / 256 * sizeof(block_q4k);
-    case SC_Q5_K: return columns / 256 * sizeof(block_q5k);
-    case SC_Q6_K: return columns / 256 * sizeof(block_q6k);
-    case SC_Q8_0: return columns / 32 * sizeof(block_q8_0);
-    case SC_SOURCE_Q4_0: return columns / 32 * sizeof(block_q4_0);
-    case SC_SOURCE_Q5_0: return columns / 32 * sizeof(block_q5_0);
-    default: return 0; /* no such source */
-    }
 }
 
 typedef struct {

@@ -39,6 +39,22 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
     }
 }
 
+/* A block of Q4_0, Q4_1, Q5_0, Q5_1 or IQ4_NL. */
+static void row_small(int format, const char *block, int p, int lane, float *out)
+{
+    const uint16_t *d = (const uint16_t *)(const void *)block, *m = d + SC_MIN_AT / 2;
+    const uint8_t *high = (const uint8_t *)block + sc_fifth_at(format) + 64 * p + 4 * lane;
+    const uint8_t *nibbles = (const uint8_t *)block + sc_nibbles_at(format) + 4 * 64 * p + 4 * lane;
+    const int zero = format == SC_Q4_0 ? 8 : format == SC_Q5_0 ? 16 : format == SC_IQ4_NL ? 128 : 0;
+    const float min = sc_has_min(format) ? sc_f32_from_f16(m[16 * p + lane]) : 0;
+    for (int k = 0; k < SC_GROUP; k++) {
+        int q = nibbles[64 * (k % 16 / 4) + k % 4] >> (k < 16 ? 0 : 4) & 15;
+        if (sc_has_fifth(format)) q |= (high[k % 4] >> k / 4 & 1) << 4;
+        if (format == SC_IQ4_NL) q = sc_iq4_values[q];
+        out[k] = sc_f32_from_f16(d[16 * p + lane]) * (float)(q - zero) + min;
+    }
+}
+
 void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
 {
     const size_t columns = (size_t)matrix->columns, r = row % SC_PAIR;
@@ -62,6 +78,14 @@ void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
     case SC_Q6_K:
         for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
             row_q6k((const sc_q6k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
+        break;
+    case SC_Q4_0:
+    case SC_Q4_1:
+    case SC_Q5_0:
+    case SC_Q5_1:
+    case SC_IQ4_NL:
+        for (size_t k = 0; k < columns; k += SC_GROUP)
+            row_small(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
         break;
     default:
         for (size_t k = 0; k < columns; k++) {

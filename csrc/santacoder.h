@@ -14,10 +14,21 @@ enum { SC_OK, SC_NOT_FINITE, SC_TOO_LARGE };
 enum { SC_KV_BLOCK = 64 };
 
 /* Formats of packed matrices. */
-enum { SC_F32, SC_F16, SC_BF16, SC_Q4_K, SC_Q5_K, SC_Q6_K, SC_Q8_0, SC_FORMATS };
-
-/* Further formats that a file may hold. They are packed as SC_Q8_0, with exactly the same values. */
-enum { SC_SOURCE_Q4_0 = 16, SC_SOURCE_Q5_0 };
+enum {
+    SC_F32,
+    SC_F16,
+    SC_BF16,
+    SC_Q4_K,
+    SC_Q5_K,
+    SC_Q6_K,
+    SC_Q8_0,
+    SC_Q4_0,
+    SC_Q4_1,
+    SC_Q5_0,
+    SC_Q5_1,
+    SC_IQ4_NL,
+    SC_FORMATS
+};
 
 /* Instruction sets, in rising order of preference within a family. */
 enum {
@@ -57,7 +68,7 @@ sc_team_counts sc_team_counted(const sc_team *team);
 
 /* Number of the panels' layout, to be raised whenever sc_pack writes other bytes for the same weights: files of packed
  * weights outlive a version of this library. Panels are the same for every instruction set. */
-enum { SC_LAYOUT = 1 };
+enum { SC_LAYOUT = 2 };
 /* Maps the first `bytes` of an open file, a multiple of 64 KiB, read-only and shared with all processes that map it, in
  * huge pages where the file's have that size, and reads what is not in memory. NULL when the system cannot. */
 void *sc_file_map(int descriptor, size_t bytes);
@@ -72,8 +83,8 @@ typedef struct {
 } sc_matrix;
 size_t sc_matrix_bytes(int format, size_t rows, size_t columns);
 
-/* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, SC_SOURCE_* for SC_Q8_0, or SC_F32 for
- * SC_Q8_0, which quantizes. Returns SC_NOT_FINITE when a value or a block scale is infinite or NaN. */
+/* Packs (rows, columns) in GGUF block layout. `source` is `format` itself, or SC_F32 for SC_Q8_0, which
+ * quantizes. Returns SC_NOT_FINITE when a value or a block scale is infinite or NaN. */
 int sc_pack(sc_team *team, int source, const void *blocks, size_t rows, size_t columns, int format, void *panels);
 
 /* Values of a tensor per unit of work. */

@@ -5,7 +5,9 @@
  *               are of weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
  *   Q6_K        a group is integers: total = dot*scale + dot*scale of its halves; over a superblock
  *               part = fma(total, act.group_scale, part); acc = fma(part, d, acc)
- *   Q8_0        acc = fma(dot*d, act.group_scale, acc) */
+ *   Q8_0        acc = fma(dot*d, act.group_scale, acc); so do Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL. The minima of Q4_1 and
+ *               Q5_1 come after each superblock, group by group:
+ *               acc = fma(-m/16, act.group_scale*act.zero32, acc) */
 #ifndef SC_BODY_LINEAR_H
 #define SC_BODY_LINEAR_H
 
@@ -30,6 +32,9 @@ typedef struct {
 } unpacked;
 
 INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
+
+/* Bytes are weights + 128. */
+INLINE int is_wide(int format) { return format == SC_Q8_0 || format == SC_IQ4_NL; }
 
 /* A span is the columns that are multiplied with scales together: two sums, each of a group (Q4_K, Q5_K) or of half a
  * group (Q6_K); for Q8_0 the sum of one group. */
@@ -56,6 +61,15 @@ INLINE u8x64 quad_bytes(int format, const void *superblock, int panel, int g, in
         u8x64 x = u8_load(w->half[g >> 2].low[i & 1][panel][s]), high = u8_load(w->half[g >> 2].high[panel][s]);
         high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
         return u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
+    }
+    if (sc_is_small(format)) {
+        const uint8_t *w = (const uint8_t *)superblock + (size_t)g * sc_pair_bytes(format, SC_GROUP);
+        const u8x64 x = u8_load(w + sc_nibbles_at(format) + 4 * 64 * panel + 64 * (s & 3));
+        const u8x64 low = u8_and(s < 4 ? x : u8_shr(x, 4), 15);
+        if (format == SC_IQ4_NL) return u8_lookup(sc_iq4_values, low);
+        if (!sc_has_fifth(format)) return low;
+        const u8x64 high = u8_load(w + sc_fifth_at(format) + 64 * panel);
+        return u8_or(low, u8_and(s < 4 ? u8_shl(high, 4 - s) : u8_shr(high, s - 4), 16));
     }
     return u8_load(((const sc_q8 *)superblock)[g].q[panel][s]);
 }
@@ -90,7 +104,9 @@ INLINE f32x16 load_d(int format, const void *superblock, int panel, int g)
 {
     return f32_load_f16(is_affine(format)   ? ((const sc_affine *)superblock)->d[panel]
                         : format == SC_Q6_K ? ((const sc_q6k *)superblock)->d[panel]
-                                            : ((const sc_q8 *)superblock)[g].d[panel]);
+                        : format == SC_Q8_0 ? ((const sc_q8 *)superblock)[g].d[panel]
+                                            : (const uint16_t *)superblock +
+                                                  (size_t)g * sc_pair_bytes(format, SC_GROUP) / 2 + 16 * panel);
 }
 
 INLINE f32x16 load_dmin(const void *superblock, int panel)
@@ -98,12 +114,28 @@ INLINE f32x16 load_dmin(const void *superblock, int panel)
     return f32_mul(f32_load_f16(((const sc_affine *)superblock)->dmin[panel]), f32_set1(-(float)(1 << SC_SUM_SHIFT)));
 }
 
+/* The adds that fit int16 (vec/scalar.h), and what the sum of group g begins with: the zero point of Q4_0 and Q5_0, and
+ * what is left of Q8_0's. */
+INLINE int adds_in_a_run(int format)
+{
+    return format == SC_Q4_K || format == SC_Q4_0 || format == SC_Q4_1              ? 8
+           : format == SC_Q5_K || format == SC_Q5_0 || format == SC_Q5_1 ? 4
+                                                                         : 2;
+}
+INLINE i32x16 sum_before(int format, const sc_act *x, int g)
+{
+    if (is_wide(format))
+        return i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (x->zero16[2 * g] + x->zero16[2 * g + 1]));
+    if (format == SC_Q4_0) return i32_set1(x->zero32[g] / 2);
+    return i32_set1(format == SC_Q5_0 ? x->zero32[g] : 0);
+}
+
 /* Exact integer dot products of quads first..last-1 of group g: `panels` panels times `tokens` tokens. Reads weights
  * from w, or, if `superblock` is not NULL, unpacks them from it quad by quad, since few registers can hold a group. */
 INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, const void *superblock, int panel,
                      const sc_act *x, int g, int first, int last, i32x16 sum[2][TILE_TOKENS])
 {
-    const int run = format == SC_Q4_K ? 8 : format == SC_Q5_K ? 4 : 2; /* adds that fit int16: vec/scalar.h */
+    const int run = adds_in_a_run(format);
     dotx16 part[2][TILE_TOKENS];
     UNROLL(8)
     for (int s = first; s < last; s++) {
@@ -115,16 +147,16 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
         UNROLL(TILE_TOKENS)
         for (int t = 0; t < tokens; t++) {
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
-            const int16_t *zero = x[t].zero16 + 2 * g;
             UNROLL(2)
             for (int p = 0; p < panels; p++) {
-                if (format == SC_Q8_0) {
-                    if (n == 0) sum[p][t] = i32_set1((128 - DOT_WIDE_OFFSET) / 32 * (zero[0] + zero[1]));
+                const i32x16 before = n < run ? sum_before(format, x + t, g) : sum[p][t];
+                if (is_wide(format)) {
+                    if (n == 0) sum[p][t] = before;
                     sum[p][t] = i32_dot4_wide(sum[p][t], quad[p], a);
                     continue;
                 }
-                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(n ? sum[p][t] : i32_set1(0)), quad[p], a);
-                if (n % run == run - 1) sum[p][t] = dot_end(n < run ? i32_set1(0) : sum[p][t], part[p][t]);
+                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(before), quad[p], a);
+                if (n % run == run - 1) sum[p][t] = dot_end(before, part[p][t]);
             }
         }
     }

@@ -5,7 +5,7 @@
 #ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
-#include "linear.h"
+#include "linear_carried.h"
 
 /* A tile of the many-token path: one superblock, TILE_PANELS panels from `p0`, `tokens` tokens. `w` holds the bytes of
  * `superblock`, unless UNPACK_IN_TILE. Meanwhile prefetches `part` bytes at `ahead`, unless it is NULL, and the tokens
@@ -46,11 +46,12 @@ INLINE void gemm_tile(int format, int tokens, const unpacked *w, const void *sup
         }
 }
 
-INLINE void linear_gemm(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
-                        size_t tokens, const char *ahead, float *out)
+/* `stored` is `format`, or a type that is unpacked to its form. */
+INLINE void linear_gemm(int format, int stored, const char *superblocks, size_t columns, const sc_act *x,
+                        size_t stride, size_t tokens, const char *ahead, float *out)
 {
-    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
-    const char *end = superblocks + sc_pair_bytes(format, columns);
+    const size_t superblock_bytes = sc_pair_bytes(stored, SC_SUPERBLOCK);
+    const char *end = superblocks + sc_pair_bytes(stored, columns);
     /* Prefetching is spread over the tiles of the first tokens: a burst of requests would hold up other loads. */
     const size_t tiles = tokens < 4 * TILE_TOKENS ? (tokens + TILE_TOKENS - 1) / TILE_TOKENS : 4;
     const size_t spread = tiles * TILE_TOKENS, part = superblock_bytes / tiles;
@@ -59,7 +60,8 @@ INLINE void linear_gemm(int format, const char *superblocks, size_t columns, con
     for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
         const int spans = spans_left(format, columns, k);
         const char *next = prefetch_target(superblocks, end, ahead, superblock_bytes);
-        unpack_superblock(format, superblocks, spans, !UNPACK_IN_TILE(format), 0, &w);
+        if (stored == format) unpack_superblock(format, superblocks, spans, !UNPACK_IN_TILE(format), 0, &w);
+        else FN(linear_unpack)(stored, superblocks, spans, 0, &w);
         for (int p = 0; p < 2; p += TILE_PANELS)
             for (size_t t = 0, n; t < tokens; t += n) {
                 n = next_tile(tokens - t, TILE_TOKENS);
@@ -71,6 +73,7 @@ INLINE void linear_gemm(int format, const char *superblocks, size_t columns, con
                 else if (n == 2) gemm_tile(format, 2, &w, superblocks, p, spans, from, asked, part, to);
                 else gemm_tile(format, 1, &w, superblocks, p, spans, from, asked, part, to);
             }
+        if (sc_has_min(stored)) FN(linear_minima)(stored, superblocks, spans, x, tokens, out);
     }
 }
 

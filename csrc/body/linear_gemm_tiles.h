@@ -6,21 +6,22 @@
 #ifndef SC_VEC_H /* opened by itself in an editor: plain C */
 #include "alone.h"
 #endif
+#include "linear_carried.h"
 #include "linear_one_tile.h"
 
-/* Adds the last tokens, fewer than a tile holds. Their tile overlaps the one before: the products of the overlap are
- * made twice and added once. */
+/* Adds the last tokens, fewer than a tile holds. Their tile overlaps the one before, if there is one: the products of
+ * the overlap are made twice and added once. */
 INLINE void add_rest(int format, int spans, const sc_act *x, size_t tokens, tile_memory *m, float *out)
 {
-    const size_t rest = tokens % TILE_ROWS, first = TILE_ROWS - rest;
+    const size_t rest = tokens % TILE_ROWS, rows = tokens < TILE_ROWS ? tokens : TILE_ROWS, first = rows - rest;
     const tile_work none = {.x = NULL};
-    tile_work now = {NULL, x + tokens - TILE_ROWS, 0, spans};
+    tile_work now = {NULL, x + tokens - rows, 0, spans};
     for (; now.panel < 2; now.panel++) {
         for (int u = 0; u < spans; u++) {
             make_products(format, now, u, m);
             store_products(format, now, RING_ALL, u, m);
         }
-        add_subtiles(format, now, none, first, TILE_ROWS, 0, (tile_ahead){NULL, 0, NULL}, m,
+        add_subtiles(format, now, none, first, rows, 0, (tile_ahead){NULL, 0, NULL}, m,
                      out + SC_PAIR * (tokens - rest) + SC_LANES * now.panel);
     }
 }
@@ -29,15 +30,14 @@ INLINE void add_rest(int format, int spans, const sc_act *x, size_t tokens, tile
  * than it gains. */
 enum { FAR_TOKENS = 1 << 20 };
 
-/* Adds all tokens, at least a tile, against an unpacked superblock. Meanwhile prefetches a superblock of weights from
- * `ahead`. */
+/* Adds all tokens against an unpacked superblock. Meanwhile prefetches a superblock of weights, twice `half` bytes,
+ * from `ahead`. */
 INLINE void add_superblock(int format, int spans, const sc_act *x, size_t tokens, int far, const char *ahead,
-                           tile_memory *m, float *out)
+                           size_t half, tile_memory *m, float *out)
 {
-    const size_t half = sc_pair_bytes(format, SC_SUPERBLOCK) / 2;
     const sc_act *end = x + tokens / TILE_ROWS * TILE_ROWS;
-    tile_work now = {NULL, x, 0, spans}, next;
-    start_products(format, now, RING, m);
+    tile_work now = {NULL, x < end ? x : NULL, 0, spans}, next;
+    if (now.x) start_products(format, now, RING, m);
     for (; now.x; now = next) {
         float *to = out + SC_PAIR * (now.x - x) + SC_LANES * now.panel;
         const tile_ahead later = {now.x == x ? ahead + (now.panel ? half : 0) : NULL, half / SC_GROUPS,
@@ -50,29 +50,32 @@ INLINE void add_superblock(int format, int spans, const sc_act *x, size_t tokens
     if (tokens % TILE_ROWS) add_rest(format, spans, x, tokens, m, out);
 }
 
-INLINE void gemm_many_tiles(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
-                            size_t tokens, const char *ahead, float *out)
+INLINE void gemm_many_tiles(int format, int stored, const char *superblocks, size_t columns, const sc_act *x,
+                            size_t stride, size_t tokens, const char *ahead, float *out)
 {
-    const size_t superblock_bytes = sc_pair_bytes(format, SC_SUPERBLOCK);
-    const char *end = superblocks + sc_pair_bytes(format, columns);
+    const size_t superblock_bytes = sc_pair_bytes(stored, SC_SUPERBLOCK);
+    const char *end = superblocks + sc_pair_bytes(stored, columns);
     const int far = columns / SC_SUPERBLOCK * tokens * sizeof *x > FAR_TOKENS;
     tile_memory m;
     for (size_t k = 0; k < columns; k += SC_SUPERBLOCK, superblocks += superblock_bytes, x += stride) {
         const int spans = spans_left(format, columns, k);
-        unpack_superblock(format, superblocks, spans, 1, zero_point(format), &m.w);
-        add_superblock(format, spans, x, tokens, far, prefetch_target(superblocks, end, ahead, superblock_bytes), &m,
-                       out);
+        if (stored == format) unpack_superblock(format, superblocks, spans, 1, zero_point(format), &m.w);
+        else FN(linear_unpack)(stored, superblocks, spans, zero_point(format), &m.w);
+        add_superblock(format, spans, x, tokens, far, prefetch_target(superblocks, end, ahead, superblock_bytes),
+                       superblock_bytes / 2, &m, out);
+        if (sc_has_min(stored)) FN(linear_minima)(stored, superblocks, spans, x, tokens, out);
     }
 }
 
-INLINE void linear_gemm_tiles(int format, const char *superblocks, size_t columns, const sc_act *x, size_t stride,
-                              size_t tokens, const char *ahead, float *out)
+INLINE void linear_gemm_tiles(int format, int stored, const char *superblocks, size_t columns, const sc_act *x,
+                              size_t stride, size_t tokens, const char *ahead, float *out)
 {
     tile_shapes before;
     memset(out, 0, tokens * SC_PAIR * sizeof *out);
     tiles_open(tokens < TILE_ROWS ? (int)tokens : TILE_ROWS, &before);
-    if (tokens <= TILE_ROWS) gemm_one_tile(format, superblocks, columns, x, stride, tokens, ahead, out);
-    else gemm_many_tiles(format, superblocks, columns, x, stride, tokens, ahead, out);
+    if (tokens <= TILE_ROWS && stored == format)
+        gemm_one_tile(format, superblocks, columns, x, stride, tokens, ahead, out);
+    else gemm_many_tiles(format, stored, superblocks, columns, x, stride, tokens, ahead, out);
     tiles_close(&before);
 }
 

@@ -17,6 +17,7 @@
 #include "../layout.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 #define PRAGMA_(text) _Pragma(#text)
 #if defined __clang__
 #define UNROLL_(n) PRAGMA_(clang loop unroll(full))

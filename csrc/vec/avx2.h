@@ -38,6 +38,11 @@ static inline u8x64 u8_sub(u8x64 x, uint8_t y)
     const __m256i all = _mm256_set1_epi8((char)y);
     return (u8x64){_mm256_sub_epi8(x.a, all), _mm256_sub_epi8(x.b, all)};
 }
+static inline u8x64 u8_lookup(const uint8_t table[16], u8x64 x)
+{
+    const __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (u8x64){_mm256_shuffle_epi8(all, x.a), _mm256_shuffle_epi8(all, x.b)};
+}
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { return (i32x16){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }

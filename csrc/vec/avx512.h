@@ -15,6 +15,10 @@ static inline u8x64 u8_shr(u8x64 x, int n) { return _mm512_srli_epi16(x, (uint16
 static inline u8x64 u8_and(u8x64 x, uint8_t mask) { return _mm512_and_si512(x, _mm512_set1_epi8((char)mask)); }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { return _mm512_or_si512(x, y); }
 static inline u8x64 u8_sub(u8x64 x, uint8_t y) { return _mm512_sub_epi8(x, _mm512_set1_epi8((char)y)); }
+static inline u8x64 u8_lookup(const uint8_t table[16], u8x64 x)
+{
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table)), x);
+}
 
 /* Dot products. vpdpbusd does not saturate; its ...s form does and is never used. */
 #define DOT_WIDE_OFFSET 0 /* i32_dot4_wide keeps weights as stored, offset by +128 */

@@ -29,6 +29,11 @@ static inline u8x64 u8_shr(u8x64 x, int n) { REGISTERS_(u8x64, vshlq_u8(x.v[i], 
 static inline u8x64 u8_and(u8x64 x, uint8_t mask) { REGISTERS_(u8x64, vandq_u8(x.v[i], vdupq_n_u8(mask))); }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { REGISTERS_(u8x64, vorrq_u8(x.v[i], y.v[i])); }
 static inline u8x64 u8_sub(u8x64 x, uint8_t y) { REGISTERS_(u8x64, vsubq_u8(x.v[i], vdupq_n_u8(y))); }
+static inline u8x64 u8_lookup(const uint8_t table[16], u8x64 x)
+{
+    const uint8x16_t all = vld1q_u8(table);
+    REGISTERS_(u8x64, vqtbl1q_u8(all, x.v[i]));
+}
 
 /* 32-bit integers. */
 static inline i32x16 i32_set1(int32_t x) { REGISTERS_(i32x16, vdupq_n_s32(x)); }

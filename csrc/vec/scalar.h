@@ -43,6 +43,12 @@ static inline u8x64 u8_sub(u8x64 x, uint8_t y)
     for (int i = 0; i < 64; i++) x.v[i] = (uint8_t)(x.v[i] - y);
     return x;
 }
+/* table[byte], for bytes below 16. */
+static inline u8x64 u8_lookup(const uint8_t table[16], u8x64 x)
+{
+    for (int i = 0; i < 64; i++) x.v[i] = table[x.v[i]];
+    return x;
+}
 
 /* Dot products of unsigned weights with signed activations in [-127, 127], exact. dot_end(sum, acc) is sum + products,
  * where acc began as dot_start(sum) with the same sum. In between, dot_add may accumulate in int16: at most 8 adds with

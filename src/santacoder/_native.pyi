@@ -185,10 +185,12 @@ class Lib:
     SC_Q5_K: Final[int]
     SC_Q6_K: Final[int]
     SC_Q8_0: Final[int]
+    SC_Q4_0: Final[int]
+    SC_Q4_1: Final[int]
+    SC_Q5_0: Final[int]
+    SC_Q5_1: Final[int]
+    SC_IQ4_NL: Final[int]
     SC_FORMATS: Final[int]
-
-    SC_SOURCE_Q4_0: Final[int]
-    SC_SOURCE_Q5_0: Final[int]
 
     SC_SHORT_TEXT: Final[int]
     SC_SHORT_WINDOW: Final[int]

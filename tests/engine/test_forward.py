@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -130,10 +131,21 @@ TYPES = {
     "BF16": {"width": 48},
     "Q8_0": {"width": 96, "hidden": 160},
     "Q4_0": {"width": 64},
-    "Q5_0": {"width": 64},
+    "Q4_1": {"width": 64},
+    "Q5_0": {"width": 64, "hidden": 288},
+    "Q5_1": {"width": 64, "hidden": 96},
+    "IQ4_NL": {"width": 64},
     "Q4_K": {"width": 256, "heads": 4},
     "Q5_K": {"width": 256, "heads": 4, "kv_heads": 2},
     "Q6_K": {"width": 256, "heads": 8},
+}
+#: The SHA-256 of 80 tokens' logits of a small model of each type that has no file of its own.
+GOLDENS = {
+    "Q4_0": "5f0a40401725973c00dce38afe1a7c341589879f26118cf0b618d92d18c69a0d",
+    "Q4_1": "38b3a81dde621f98ada366d3381376adb76f790241b421f34191483723e33ebc",
+    "Q5_0": "1bb94944527c5a58f3ef324670eab61acb14c30365e0cf949d6e9fe15aaff87f",
+    "Q5_1": "63824b5f13cfefb82f8a3e5456235144ee117800568b933bb3276794b3ab52a2",
+    "IQ4_NL": "5fe38d6656dea005ac2c4f77d7727db4932d9e164ec318a726de53df2c132135",
 }
 
 
@@ -195,13 +207,28 @@ def test_every_type(tmp_path: Path, type_name: str, tied: bool) -> None:
     assert kl < (1e-9 if type_name in ("F16", "BF16") else 1e-3)  # else activations are rounded to int8
 
 
+def test_golden_hash_of_every_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for type_name in GOLDENS:
+        settings: dict[str, Any] = {"layers": 2, "weight_type": type_name, "context": 96, **TYPES[type_name]}
+        path = write(tmp_path, tiny_builder(**settings))
+        tokens = np.random.default_rng(80).integers(0, 269, 80).tolist()
+        hashes = set()
+        for isa, threads in itertools.product(available(), (1, 3)):
+            monkeypatch.setenv("SANTACODER_ISA", isa)
+            logits = logits_of(open_transformer(path, threads=threads)[0], tokens).astype("<f4")
+            hashes.add(hashlib.sha256(logits.tobytes()).hexdigest())
+        [found[type_name]] = hashes
+    assert found == GOLDENS
+
+
 def test_mixed_types(tmp_path: Path) -> None:
     builder = tiny_builder(width=256, heads=4, weight_type="Q4_K", embedding_type="Q6_K", layers=2)
     kl, _ = divergence(write(tmp_path, builder), 16)
     assert kl < 1e-3
 
 
-@pytest.mark.parametrize("type_name", ["Q4_1", "Q3_K", "IQ4_NL"])
+@pytest.mark.parametrize("type_name", ["MXFP4", "IQ3_S"])
 def test_types_without_a_kernel_load_with_one_warning(tmp_path: Path, type_name: str) -> None:
     kind = gguf.GGMLQuantizationType[type_name]
     builder = tiny_builder(width=256, heads=4, layers=2, weight_type="F32")
@@ -272,10 +299,8 @@ def foreign_blocks(
         return bytes(gguf.quants.quantize(values, kind).tobytes())
     except NotImplementedError:
         blocks = rng.integers(0, 256, (values.size // gguf.GGML_QUANT_SIZES[kind][0], block_bytes), np.uint8)
-        at = -2 if kind is gguf.GGMLQuantizationType.Q3_K else 0  # the f16 scale
-        spread = {"Q3_K": 1 / 40, "IQ4_NL": 1 / 70}[kind.name] * values.shape[1] ** -0.5
-        scale = np.frombuffer(np.float16(spread).tobytes(), np.uint8)
-        blocks[:, at : (at + 2) or None] = scale
+        scale = np.float16({"IQ3_S": 1 / 150}[kind.name] * values.shape[1] ** -0.5)
+        blocks[:, :2] = np.frombuffer(scale.tobytes(), np.uint8)
         return blocks.tobytes()
 
 
@@ -296,7 +321,10 @@ def gguf_values(tensor: gguf.ReaderTensor) -> NDArray[np.float64]:
         ("BF16", "blk.0.ffn_up.weight"),
         ("Q8_0", "blk.0.ffn_down.weight"),
         ("Q4_0", "blk.0.attn_output.weight"),
+        ("Q4_1", "blk.0.attn_output.weight"),
         ("Q5_0", "output.weight"),
+        ("Q5_1", "output.weight"),
+        ("IQ4_NL", "blk.0.ffn_up.weight"),
         ("Q4_K", "blk.0.ffn_up.weight"),
         ("Q5_K", "blk.0.attn_qkv.weight"),
         ("Q6_K", "token_embd.weight"),

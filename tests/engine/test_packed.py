@@ -36,8 +36,8 @@ PROMPT = "def fib(n):"
 FILES = ("mha-q4_k_m", "mqa-q4_k_m", "mqa-q8_0")
 #: By the layout's number, the SHA-256 of the panels of FILES and of bytes of each type. If they have changed, raise
 #: SC_LAYOUT in csrc/santacoder.h, and put its number and the new hash here: files of packed weights outlive a version.
-PANELS = {1: "cecb5fc0310309d5be9b38c4b38c39758720e6db68a612501b5fd57da07d8b54"}
-NAMES = ("F32", "F16", "BF16", "Q4_0", "Q5_0", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+PANELS = {2: "878c2258e5ec51ed343f0600480c695c4bac7823957c98b31c94b0ab0882063b"}
+NAMES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_a_split_model(tmp_path: Path, cache: PackedCache) -> None:
 def test_rounded_types_are_warned_of_each_time(tmp_path: Path, cache: PackedCache) -> None:
     builder = tiny_builder(weight_type="Q8_0")
     for tensor in builder.tensors:
-        if tensor.kind == 8:  # Q4_1 has 20 bytes where Q8_0 has 34
-            tensor.kind, tensor.data = 3, bytes(len(tensor.data) // 34 * 20)
+        if tensor.kind == 8:  # MXFP4 has 17 bytes where Q8_0 has 34
+            tensor.kind, tensor.data = 39, bytes(len(tensor.data) // 2)
     path = tmp_path / "m.gguf"
     path.write_bytes(builder.build())
     for packed in (False, True, True):
-        with pytest.warns(UserWarning, match="Q4_1 has no kernel of its own and was rounded to Q8_0$"):
+        with pytest.warns(UserWarning, match="MXFP4 has no kernel of its own and was rounded to Q8_0$"):
             logits(path, packed)
 
 

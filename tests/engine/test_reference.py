@@ -13,7 +13,17 @@ from tests.support.paths import DATA, distributed
 FIXTURES = ("mqa-q4_k_m", "mha-q4_k_m", "mqa-q8_0")
 
 # Where the f16 scales of a block lie: random bytes there would often be infinite or NaN.
-SCALE_OFFSETS = {"Q8_0": (0,), "Q4_0": (0,), "Q5_0": (0,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
+SCALE_OFFSETS = {
+    "Q8_0": (0,),
+    "Q4_0": (0,),
+    "Q4_1": (0, 2),
+    "Q5_0": (0,),
+    "Q5_1": (0, 2),
+    "IQ4_NL": (0,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+}
 LARGEST_F16 = 65504.0
 SMALLEST_F16 = 2.0**-24
 

@@ -45,6 +45,13 @@ static void check_bytes(void)
     for (int i = 0; i < 64; i++) expected[i] = (uint8_t)(from[i] - 128);
     u8_store(to, u8_sub(u8_load(from), 128));
     expect_equal("u8_sub", to, expected, 64);
+    uint8_t *table = buffer(3, 16), *nibbles = buffer(4, 64);
+    for (int i = 0; i < 64; i++) {
+        nibbles[i] &= 15;
+        expected[i] = table[nibbles[i]];
+    }
+    u8_store(to, u8_lookup(table, u8_load(nibbles)));
+    expect_equal("u8_lookup", to, expected, 64);
     const ints16 words = ints_of(i32_load((const int32_t *)(const void *)from));
     expect_equal("i32_load", words.v, from, 64);
 #define SHIFTS(n) \

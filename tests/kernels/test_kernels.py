@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from santacoder._native import lib as native
 from santacoder.engine.isa import available
 from tests.support import gguf_builder, reference
-from tests.support.kernel_library import ACT, FLOATS, FORMATS, Array, Built, Kernels, packed, quantize
+from tests.support.kernel_library import ACT, FLOATS, FORMATS, GROUPED, Array, Built, Kernels, packed, quantize
 
 SIZES = (1, 15, 16, 17, 31, 33, 255, 256, 257)
 ULP = 2.0**-24  # the relative error of one rounding to float32
@@ -148,7 +148,7 @@ def test_linear_tokens(kernels: Kernels, type_name: str, tokens: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [*SIZES, 544])
-@pytest.mark.parametrize("type_name", [*FLOATS, "Q8_0", "Q4_0", "Q5_0"])
+@pytest.mark.parametrize("type_name", [*FLOATS, *GROUPED])
 def test_linear_columns(kernels: Kernels, type_name: str, columns: int) -> None:
     columns = columns if type_name in FLOATS else -(-columns // 32) * 32
     check_linear(kernels, type_name, rows=33, columns=columns, tokens=3)

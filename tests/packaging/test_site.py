@@ -128,9 +128,9 @@ def test_environment_reference_is_complete() -> None:
 def test_file_reference_has_every_type() -> None:
     text = (REFERENCE / "files.md").read_text(encoding="utf-8")
     rows = [re.findall(r"\b[A-Z][A-Z0-9_]*\b", row.split("|")[1]) for row in text.splitlines() if row.startswith("| ")]
-    groups = [set[str](), set[str](), set[str](), set[str]()]
+    groups = [set[str](), set[str](), set[str]()]
     for kind in TYPES.values():
-        groups[("OWN", "AS_Q8_0", "CONVERTED", "REFUSED").index(kind.packing.name)].add(kind.name)
+        groups[("OWN", "CONVERTED", "REFUSED").index(kind.packing.name)].add(kind.name)
     assert [set(row) for row in rows[1:]] == groups
 
 

@@ -25,12 +25,10 @@ from tests.support.paths import ROOT
 
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread"]
 FLOATS = ("F32", "F16", "BF16")
+#: Types in blocks of 32 columns.
+GROUPED = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL")
 #: type -> (layout of the source, packed format); the last is what a type without a kernel becomes.
-FORMATS = {
-    **{name: (getattr(native, f"SC_{name}"),) * 2 for name in (*FLOATS, "Q4_K", "Q5_K", "Q6_K", "Q8_0")},
-    "Q4_0": (native.SC_SOURCE_Q4_0, native.SC_Q8_0),
-    "Q5_0": (native.SC_SOURCE_Q5_0, native.SC_Q8_0),
-}
+FORMATS = {name: (getattr(native, f"SC_{name}"),) * 2 for name in (*FLOATS, "Q4_K", "Q5_K", "Q6_K", *GROUPED)}
 #: 256 columns of one token as the kernels take them: sc_act in csrc/layout.h.
 ACT = np.dtype(
     [

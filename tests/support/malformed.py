@@ -186,9 +186,16 @@ def numbers() -> Iterator[Case]:
                     width=256,
                     hidden=256,
                 )
-        for kind in ("Q8_0", "Q4_0", "Q5_0"):
+        small = [(kind, "d", 0) for kind in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL")]
+        for kind, scale, at in [*small, ("Q4_1", "m", 2), ("Q5_1", "m", 2)]:
             yield damaged(
-                f"d of {kind} is {value}", "blk.0.ffn_down.weight", 0, half, weight_type=kind, width=32, hidden=32
+                f"{scale} of {kind} is {value}",
+                "blk.0.ffn_down.weight",
+                at,
+                half,
+                weight_type=kind,
+                width=32,
+                hidden=32,
             )
         yield damaged(f"F16 weight is {value}", "blk.0.attn_qkv.weight", 2, half)
         yield damaged(f"F32 weight is {value}", "token_embd.weight", 4, single, weight_type="F32")

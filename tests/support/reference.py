@@ -77,11 +77,33 @@ def _q4_0(blocks: Bytes) -> Floats:
     return _as("<f2", blocks[:, 0:2]) * (nibbles - 8)
 
 
+def _q4_1(blocks: Bytes) -> Floats:
+    """f16 d, m; u8 q[16] as in Q4_0."""
+    nibbles = _bits(blocks[:, 4:20], (0, 4), 15).reshape(-1, 32)
+    return _as("<f2", blocks[:, 0:2]) * nibbles + _as("<f2", blocks[:, 2:4])
+
+
 def _q5_0(blocks: Bytes) -> Floats:
     """f16 d; u32 fifth bits, value i in bit i; u8 q[16] as in Q4_0."""
     fifth: NDArray[np.int64] = _as("<u4", blocks[:, 2:6]).astype(np.int64) >> np.arange(32) & 1
     nibbles = _bits(blocks[:, 6:22], (0, 4), 15).reshape(-1, 32)
     return _as("<f2", blocks[:, 0:2]) * (nibbles + 16 * fifth - 16)
+
+
+def _q5_1(blocks: Bytes) -> Floats:
+    """f16 d, m; fifth bits and u8 q[16] as in Q5_0."""
+    fifth: NDArray[np.int64] = _as("<u4", blocks[:, 4:8]).astype(np.int64) >> np.arange(32) & 1
+    nibbles = _bits(blocks[:, 8:24], (0, 4), 15).reshape(-1, 32)
+    return _as("<f2", blocks[:, 0:2]) * (nibbles + 16 * fifth) + _as("<f2", blocks[:, 2:4])
+
+
+_IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
+
+
+def _iq4_nl(blocks: Bytes) -> Floats:
+    """f16 d; u8 q[16] as in Q4_0, numbers of _IQ4_VALUES."""
+    values: NDArray[np.int64] = _IQ4_VALUES[_bits(blocks[:, 2:18], (0, 4), 15).reshape(-1, 32)]
+    return _as("<f2", blocks[:, 0:2]) * values
 
 
 def _affine(blocks: Bytes, quants: NDArray[np.int64]) -> Floats:
@@ -123,7 +145,10 @@ FORMATS: dict[str, tuple[int, int, Callable[[Bytes], Floats]]] = {
     "BF16": (2, 1, _bf16),
     "Q8_0": (34, 32, _q8_0),
     "Q4_0": (18, 32, _q4_0),
+    "Q4_1": (20, 32, _q4_1),
     "Q5_0": (22, 32, _q5_0),
+    "Q5_1": (24, 32, _q5_1),
+    "IQ4_NL": (18, 32, _iq4_nl),
     "Q1_0": (18, 128, _q1_0),
     "Q2_0": (18, 64, _q2_0),
     "Q4_K": (144, 256, _q4_k),

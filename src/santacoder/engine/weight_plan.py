@@ -84,7 +84,5 @@ def c_formats(kind: TensorType) -> tuple[int, int]:
     """Return the format that `sc_pack` reads for a type of matrix, and that of the panels that it writes."""
     if kind.packing is Packing.CONVERTED:
         return lib.SC_F32, lib.SC_Q8_0
-    if kind.packing is Packing.AS_Q8_0:
-        return getattr(lib, f"SC_SOURCE_{kind.name}"), lib.SC_Q8_0
     number: int = getattr(lib, f"SC_{kind.name}")
     return number, number

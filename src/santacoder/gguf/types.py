@@ -3,9 +3,9 @@
 All other tables of types are made from this one. What a new type needs besides its row depends on its `packing`:
 
     CONVERTED   nothing, or a function in engine/ternary.py where the `gguf` package cannot dequantize it
-    AS_Q8_0     SC_SOURCE_* in santacoder.h, its block in gguf_blocks.h, its pack in pack.c
     OWN         SC_* in santacoder.h, its block, its pack, its panels in layout.h, their unpack in body/linear*.h
-                and rows.c
+                and rows.c. Types of 32 columns with a scale share all of these (sc_is_small), and with
+                many tokens may be unpacked to the form of another type (body/linear_carried.h)
 
 If `quantize` is to write it, it also needs its case in quantize.c and a mix in quantize/mixes.py.
 
@@ -23,7 +23,6 @@ class Packing(Enum):
     """How loading packs a matrix of some type."""
 
     OWN = "panels of its own format, SC_<name> in C, for which there are kernels"
-    AS_Q8_0 = "panels of Q8_0 with the very same values, which C packs: SC_SOURCE_<name>"
     CONVERTED = "panels of Q8_0, rounded from what Python dequantizes"
     REFUSED = "no matrix may have this type"
 
@@ -59,7 +58,7 @@ class TensorType:
         return size // self.block * self.block_bytes
 
 
-_OWN, _AS_Q8_0, _CONVERTED, _REFUSED = Packing
+_OWN, _CONVERTED, _REFUSED = Packing
 
 #: Name -> type, in the order of ggml's numbers.
 TYPES: Final[dict[str, TensorType]] = {
@@ -67,10 +66,10 @@ TYPES: Final[dict[str, TensorType]] = {
     for kind in (
         TensorType(0, "F32", 1, 4, _OWN, dtype="<f4", writable=True, file_type=0),
         TensorType(1, "F16", 1, 2, _OWN, dtype="<f2", writable=True, file_type=1),
-        TensorType(2, "Q4_0", 32, 18, _AS_Q8_0),
-        TensorType(3, "Q4_1", 32, 20, _CONVERTED),
-        TensorType(6, "Q5_0", 32, 22, _AS_Q8_0),
-        TensorType(7, "Q5_1", 32, 24, _CONVERTED),
+        TensorType(2, "Q4_0", 32, 18, _OWN),
+        TensorType(3, "Q4_1", 32, 20, _OWN),
+        TensorType(6, "Q5_0", 32, 22, _OWN),
+        TensorType(7, "Q5_1", 32, 24, _OWN),
         TensorType(8, "Q8_0", 32, 34, _OWN, writable=True, group=32, file_type=7),
         TensorType(9, "Q8_1", 32, 40, _REFUSED),
         TensorType(10, "Q2_K", 256, 84, _CONVERTED),
@@ -83,7 +82,7 @@ TYPES: Final[dict[str, TensorType]] = {
         TensorType(17, "IQ2_XS", 256, 74, _CONVERTED),
         TensorType(18, "IQ3_XXS", 256, 98, _CONVERTED),
         TensorType(19, "IQ1_S", 256, 50, _CONVERTED),
-        TensorType(20, "IQ4_NL", 32, 18, _CONVERTED),
+        TensorType(20, "IQ4_NL", 32, 18, _OWN),
         TensorType(21, "IQ3_S", 256, 110, _CONVERTED),
         TensorType(22, "IQ2_S", 256, 82, _CONVERTED),
         TensorType(23, "IQ4_XS", 256, 136, _CONVERTED),
