@@ -98,7 +98,7 @@ const sc_kernels *sc_kernels_get(int level);
 
 extern const sc_kernels sc_kernels_scalar;
 #if defined __x86_64__
-extern const sc_kernels sc_kernels_avx2, sc_kernels_avxvnni, sc_kernels_avx512, sc_kernels_amx;
+extern const sc_kernels sc_kernels_sse41, sc_kernels_avx2, sc_kernels_avxvnni, sc_kernels_avx512, sc_kernels_amx;
 #elif defined __aarch64__
 extern const sc_kernels sc_kernels_neon, sc_kernels_neon_dotprod;
 #endif

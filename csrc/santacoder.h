@@ -33,6 +33,7 @@ enum {
 /* Instruction sets, in rising order of preference within a family. */
 enum {
     SC_ISA_SCALAR,
+    SC_ISA_SSE41,
     SC_ISA_AVX2,
     SC_ISA_AVXVNNI,
     SC_ISA_AVX512,

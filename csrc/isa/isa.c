@@ -29,6 +29,7 @@ const sc_kernels *sc_kernels_get(int level)
     switch (level) {
     case SC_ISA_SCALAR: return &sc_kernels_scalar;
 #if defined __x86_64__
+    case SC_ISA_SSE41: return &sc_kernels_sse41;
     case SC_ISA_AVX2: return &sc_kernels_avx2;
     case SC_ISA_AVXVNNI: return &sc_kernels_avxvnni;
     case SC_ISA_AVX512: return &sc_kernels_avx512;

@@ -19,6 +19,7 @@ static uint64_t saved_registers(void)
 
 int sc_cpu_supports(int level)
 {
+    enum { SSSE3 = 1 << 9, SSE41 = 1 << 19 };                                   /* leaf 1, ecx */
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                  /* leaf 1, ecx */
     enum { AVX2 = 1 << 5, F = 1 << 16, BW = 1 << 30, VNNI512 = 1 << 11 };       /* leaf 7.0: ebx, VNNI512 in ecx */
     const uint32_t vl = 1u << 31;
@@ -26,7 +27,9 @@ int sc_cpu_supports(int level)
     enum { AMX = 3 << 24 };                                                     /* leaf 7.0, edx: tiles, int8 */
     uint32_t a, b, c, d, b7, c7, d7;
     if (level == SC_ISA_SCALAR) return 1;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (FMA | OSXSAVE | F16C)) != (FMA | OSXSAVE | F16C)) return 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (level == SC_ISA_SSE41) return (c & (SSSE3 | SSE41)) == (SSSE3 | SSE41);
+    if ((c & (FMA | OSXSAVE | F16C)) != (FMA | OSXSAVE | F16C)) return 0;
     const uint64_t saved = saved_registers();
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d7) || !(b7 & AVX2) || (saved & 0x06) != 0x06) return 0;
     switch (level) {

@@ -7,16 +7,7 @@ typedef struct { uint8x16_t v[4]; } u8x64;
 typedef struct { int32x4_t v[4]; } i32x16;
 typedef struct { float32x4_t v[4]; } f32x16;
 
-/* Repeats the statement for i = 0..3, a constant: with a loop over registers, gcc keeps the vectors in memory. */
-#define EACH_(statement)                                                                                          \
-    do {                                                                                                          \
-        { enum { i = 0 }; statement; } { enum { i = 1 }; statement; } { enum { i = 2 }; statement; }              \
-        { enum { i = 3 }; statement; }                                                                            \
-    } while (0)
-#define REGISTERS_(type, expression)     \
-    type r;                          \
-    EACH_(r.v[i] = (expression));    \
-    return r
+#include "four.h"
 
 /* Bytes. */
 static inline u8x64 u8_load(const void *p) { REGISTERS_(u8x64, vld1q_u8((const uint8_t *)p + 16 * i)); }

@@ -196,6 +196,7 @@ class Lib:
     SC_SHORT_WINDOW: Final[int]
 
     SC_ISA_SCALAR: Final[int]
+    SC_ISA_SSE41: Final[int]
     SC_ISA_AVX2: Final[int]
     SC_ISA_AVXVNNI: Final[int]
     SC_ISA_AVX512: Final[int]

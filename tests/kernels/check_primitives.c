@@ -9,6 +9,7 @@ void check_primitives(int level, const sc_kernels *kernels)
     (void)kernels;
     switch (level) {
 #if defined __x86_64__
+    case SC_ISA_SSE41: primitives_sse41(); break;
     case SC_ISA_AVX2: primitives_avx2(); break;
     case SC_ISA_AVXVNNI: primitives_avxvnni(); break;
     case SC_ISA_AVX512: primitives_avx512(); break;

@@ -3,6 +3,7 @@
 #define PRIMITIVES_H
 
 void primitives_scalar(void);
+void primitives_sse41(void);
 void primitives_avx2(void);
 void primitives_avxvnni(void);
 void primitives_avx512(void);

@@ -13,6 +13,7 @@ from santacoder.errors import UnsupportedISAError
 #: Level by name, in rising order within each family of CPUs.
 LEVELS: Final[dict[str, int]] = {
     "scalar": lib.SC_ISA_SCALAR,
+    "sse41": lib.SC_ISA_SSE41,
     "avx2": lib.SC_ISA_AVX2,
     "avxvnni": lib.SC_ISA_AVXVNNI,
     "avx512": lib.SC_ISA_AVX512,
