@@ -48,6 +48,12 @@ INLINE int32_t four_bytes(const void *p)
  * gains. */
 #define NO_LOADS_AHEAD() __asm__ volatile("" : : : "memory")
 
+#if defined __x86_64__
+/* Keeps the order of additions to a vector. Otherwise gcc adds up all products at the end, as a tree, and spills them
+ * until then. */
+#define IN_ORDER(x) __asm__("" : "+x"(x))
+#endif
+
 /* Keeps the compiler from splitting a pointer into one per constant offset. */
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 

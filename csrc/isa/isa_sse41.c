@@ -6,7 +6,7 @@ TARGET_BEGIN("sse4.1")
 #define ISA sse41
 #define CHUNK 256
 #define TILE_PANELS 1
-#define TILE_TOKENS 4
+#define TILE_TOKENS 2
 #define FLOAT_TOKENS 4
 #define GEMV_TOKENS 1
 #define PREFETCH_SUPERBLOCKS 4

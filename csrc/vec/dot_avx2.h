@@ -4,10 +4,6 @@
 
 typedef struct { __m256i a, b; } dotx16; /* int16: two per lane */
 
-/* Keeps the order of additions. Otherwise gcc adds up all products at the end, as a tree, and spills them until
- * then. */
-#define IN_ORDER(x) __asm__("" : "+x"(x))
-
 static inline u8x64 i8_broadcast4(const int8_t *p)
 {
     const __m256i x = _mm256_set1_epi32(four_bytes(p));

@@ -35,7 +35,8 @@ static inline dotx16 dot_start(i32x16 sum)
 }
 static inline dotx16 dot_add(dotx16 acc, u8x64 w, u8x64 a)
 {
-    REGISTERS_(dotx16, _mm_add_epi16(acc.v[i], _mm_maddubs_epi16(w.v[i], a.v[i])));
+    EACH_(acc.v[i] = _mm_add_epi16(acc.v[i], _mm_maddubs_epi16(w.v[i], a.v[i])); IN_ORDER(acc.v[i]));
+    return acc;
 }
 static inline i32x16 dot_end(i32x16 sum, dotx16 acc)
 {
@@ -50,7 +51,8 @@ static inline __m128i dot4_signed_(__m128i w_offset, __m128i a)
 }
 static inline i32x16 i32_dot4_wide(i32x16 acc, u8x64 w, u8x64 a)
 {
-    REGISTERS_(i32x16, _mm_add_epi32(acc.v[i], dot4_signed_(w.v[i], a.v[i])));
+    EACH_(acc.v[i] = _mm_add_epi32(acc.v[i], dot4_signed_(w.v[i], a.v[i])); IN_ORDER(acc.v[i]));
+    return acc;
 }
 
 /* 32-bit integers. */
@@ -134,17 +136,17 @@ static inline f32x16 f32_mul(f32x16 x, f32x16 y) { REGISTERS_(f32x16, _mm_mul_ps
 static inline f32x16 f32_div(f32x16 x, f32x16 y) { REGISTERS_(f32x16, _mm_div_ps(x.v[i], y.v[i])); }
 /* x*y + z of two lanes in double, where the product is exact and the sum is not. Rounding it again, to float, is wrong
  * only if it lies half way between two floats, when its 28 lowest bits are zero, also if the floats are subnormal. */
-static inline __m128d low_(__m128 x) { return _mm_cvtps_pd(x); }
-static inline __m128d high_(__m128 x) { return _mm_cvtps_pd(_mm_movehl_ps(x, x)); }
-static inline __m128 floats_(__m128d low, __m128d high) { return _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high)); }
-static inline __m128i low_bits_(__m128d low, __m128d high)
+INLINE __m128d low_(__m128 x) { return _mm_cvtps_pd(x); }
+INLINE __m128d high_(__m128 x) { return _mm_cvtps_pd(_mm_movehl_ps(x, x)); }
+INLINE __m128 floats_(__m128d low, __m128d high) { return _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high)); }
+INLINE __m128i low_bits_(__m128d low, __m128d high)
 {
     const __m128 words = _mm_shuffle_ps(_mm_castpd_ps(low), _mm_castpd_ps(high), 0x88);
     return _mm_slli_epi32(_mm_castps_si128(words), 4);
 }
 /* Rounded to odd instead, as in scalar.h, so that rounding to float is right: an even sum moves by one unit towards
  * what it lacks. */
-static inline __m128d add_to_odd_(__m128d p, __m128d c)
+INLINE __m128d add_to_odd_(__m128d p, __m128d c)
 {
     const __m128d sum = _mm_add_pd(p, c), b = _mm_sub_pd(sum, p);
     const __m128d error = _mm_add_pd(_mm_sub_pd(p, _mm_sub_pd(sum, b)), _mm_sub_pd(c, b));
@@ -162,7 +164,7 @@ static __attribute__((noinline, cold)) void FN(fma_to_odd)(const f32x16 *x, cons
         out->v[i] = floats_(add_to_odd_(_mm_mul_pd(low_(x->v[i]), low_(y->v[i])), low_(z->v[i])),
                             add_to_odd_(_mm_mul_pd(high_(x->v[i]), high_(y->v[i])), high_(z->v[i])));
 }
-static inline f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z)
+INLINE f32x16 f32_fma(f32x16 x, f32x16 y, f32x16 z)
 {
     f32x16 r;
     __m128i least = _mm_set1_epi32(-1);
