@@ -21,6 +21,10 @@ static inline u8x64 u8_and(u8x64 x, uint8_t mask)
 }
 static inline u8x64 u8_or(u8x64 x, u8x64 y) { REGISTERS_(u8x64, _mm_or_si128(x.v[i], y.v[i])); }
 static inline u8x64 u8_sub(u8x64 x, uint8_t y) { REGISTERS_(u8x64, _mm_sub_epi8(x.v[i], _mm_set1_epi8((char)y))); }
+static inline u8x64 u8_lookup(const uint8_t table[16], u8x64 x)
+{
+    REGISTERS_(u8x64, _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)table), x.v[i]));
+}
 
 /* Dot products: pmaddubsw into int16, widened by dot_end. */
 static inline u8x64 i8_broadcast4(const int8_t *p)
