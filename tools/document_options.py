@@ -12,7 +12,8 @@ from typing import Final
 
 from santacoder import model
 from santacoder.cli.sampling import flags
-from santacoder.decoding.options import OPTIONS, Option
+from santacoder.decoding.option import Option
+from santacoder.decoding.options import OPTIONS
 
 ROOT: Final = Path(__file__).parents[1]
 INDENT: Final = " " * 12

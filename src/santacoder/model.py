@@ -23,7 +23,8 @@ from santacoder.batching.scheduler import Scheduler
 from santacoder.batching.session import Session
 from santacoder.conversion.find_model import find_model
 from santacoder.decoding.checked_request import CheckedRequest
-from santacoder.decoding.options import SamplingOptions, check_context, check_scored, with_options
+from santacoder.decoding.context_limit import check_context, check_scored
+from santacoder.decoding.options import SamplingOptions, with_options
 from santacoder.decoding.results import Completion, Piece
 from santacoder.decoding.sequence import Sequence
 from santacoder.engine.kv_cache import KV_BLOCK, KVCache

@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer, check_text
 from santacoder.decoding.checked_request import CheckedRequest
-from santacoder.decoding.options import (
-    OPTIONS,
-    SamplingOptions,
-    SamplingParams,
-    check_context,
-    check_tokens,
-    unknown_option,
-)
+from santacoder.decoding.context_limit import check_context
+from santacoder.decoding.options import OPTIONS, SamplingOptions, SamplingParams, check_tokens, unknown_option
 from santacoder.decoding.sequence import Sequence
 from santacoder.errors import InvalidRequestError, SantaCoderError
 from santacoder.text.filters import TextFilter

@@ -16,7 +16,8 @@ import pytest
 
 import santacoder
 from santacoder import InvalidRequestError
-from santacoder.decoding.options import OPTIONS, Option, SamplingOptions, SamplingParams, check_tokens
+from santacoder.decoding.option import Option
+from santacoder.decoding.options import OPTIONS, SamplingOptions, SamplingParams, check_tokens
 from santacoder.requests import sampling_params
 from tests.support.paths import distributed
 from tools.document_options import PLACES, rewritten

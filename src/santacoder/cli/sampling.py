@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from santacoder.cli.options import UsageError, add_note, escaped, plain_text
-from santacoder.decoding.options import OPTIONS, Option
+from santacoder.decoding.option import Option
+from santacoder.decoding.options import OPTIONS
 from santacoder.gguf.sampling_defaults import SAMPLING_KEYS
 
 if TYPE_CHECKING:

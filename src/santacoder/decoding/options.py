@@ -1,22 +1,32 @@
-"""The options of a request, how to choose tokens and when to end: declared, explained and checked here only.
+"""The options of a request, how to choose tokens and when to end: declared and explained here only.
 
 A new option is a field of `SamplingParams` and, for type checkers, a line of `SamplingOptions`. The command line's flag
-and the texts that `tools/document_options.py` writes follow from the field. Nothing here needs NumPy, which would make
-`santacoder complete --help` slow.
+and the texts that `tools/document_options.py` writes follow from the field. option.py checks its values. Nothing here
+needs NumPy, which would make `santacoder complete --help` slow.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Final, Literal, SupportsIndex, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, cast
 
-from santacoder._util.validation import check_integer, check_number, format_value, invalid_argument
-from santacoder.errors import ContextOverflowError, InvalidRequestError
+from santacoder._util.validation import check_integer, format_value, invalid_argument
+from santacoder.decoding.option import (
+    Option,
+    check_biases,
+    check_function,
+    check_index,
+    check_left,
+    check_report_or_stop,
+    check_seconds,
+    check_texts,
+    check_token_ids,
+)
+from santacoder.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,168 +79,6 @@ class SamplingOptions(TypedDict, total=False):
     match_length: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """Everything there is to know about one option.
-
-    Attributes:
-        name: the keyword.
-        type: of its values, spelled as in annotations.
-        default: its value where it is not given.
-        help: what it does, without a full stop.
-        low, high: the range of its numbers, both included. Without low it takes no numbers; without high there is no
-            upper limit.
-        unset: what None, the default, means, where a reader could not tell.
-        note: what else callers from Python need to know, and users of the command line do not.
-        check: returns the normal form of a value that is not None, or raises InvalidRequestError. None for numbers and
-            flags, which `kind` tells.
-    """
-
-    name: str
-    type: str
-    default: object
-    help: str
-    low: float | None
-    high: float | None
-    unset: str
-    note: str
-    check: Callable[[Option, object], object] | None
-
-    @property
-    def kind(self) -> str:
-        """The type of one value: the first that `type` names."""
-        return self.type.split(" | ")[0]
-
-    @property
-    def annotation(self) -> str:
-        """The type of what callers may pass: None, too."""
-        return self.type if self.type.endswith(" | None") else f"{self.type} | None"
-
-    @property
-    def range(self) -> str:
-        """The numbers that it takes: "0..1", "1 or more"; empty where it takes none."""
-        if self.low is None:
-            return ""
-        return f"{_limit(self.low)} or more" if self.high is None else f"{_limit(self.low)}..{_limit(self.high)}"
-
-    def checked(self, value: object) -> object:
-        """Return the normal form of a value; None is the default.
-
-        Raises:
-            InvalidRequestError: it has a wrong type or is out of range.
-        """
-        if value is None:
-            return self.default
-        check = self.check or _CHECKS[self.kind]
-        return check(self, value)
-
-
-def _limit(number: float) -> str:
-    bits = int(number).bit_length()
-    return f"2^{bits}-1" if bits > 53 and number == (1 << bits) - 1 else f"{number:g}"
-
-
-def _integer(option: Option, value: object) -> int:
-    low, high = int(option.low or 0), None if option.high is None else int(option.high)
-    return check_integer(option.name, value, low, high)
-
-
-def _number(option: Option, value: object, name: str = "") -> float:
-    """Check a number of an option, or of a part of it that has the name `name`."""
-    return check_number(name or option.name, value, option.low or 0.0, math.inf if option.high is None else option.high)
-
-
-def _flag(option: Option, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise invalid_argument(option.name, value, "True or False")
-    return value
-
-
-def _seconds(option: Option, value: object) -> float | tuple[float, float]:
-    if not isinstance(value, tuple):
-        return _number(option, value)
-    if len(value) != 2:
-        raise invalid_argument(option.name, value, "seconds, or a pair of seconds: for the prompt, and for all")
-    return _number(option, value[0], f"{option.name}[0]"), _number(option, value[1], f"{option.name}[1]")
-
-
-def _texts(option: Option, value: object) -> tuple[str, ...]:
-    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-        texts = (value,) if isinstance(value, str) else (*value,)
-        if all(isinstance(text, str) and text for text in texts):
-            return (*sorted(texts),) if isinstance(value, Set) else texts
-    raise invalid_argument(option.name, value, "a text or a list of texts, none of them empty")
-
-
-def _token_ids(option: Option, value: object) -> tuple[int, ...]:
-    to_list = getattr(value, "tolist", None)  # of an array
-    tokens = value if to_list is None else to_list()
-    if isinstance(tokens, SupportsIndex):
-        tokens = (tokens,)
-    if not isinstance(tokens, Iterable) or isinstance(tokens, str | bytes):
-        raise invalid_argument(option.name, value, "a token id or a list of token ids")
-    return tuple(_token_id(option, token) for token in tokens)
-
-
-def _token_id(option: Option, token: object) -> int:
-    return check_integer(f"a token id of {option.name}", token, 0, None)
-
-
-def _biases(option: Option, value: object) -> dict[int, float]:
-    pairs = value.items() if isinstance(value, Mapping) else value
-    if not isinstance(pairs, Iterable) or isinstance(pairs, str):
-        raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
-    biases: dict[int, float] = {}
-    for pair in pairs:
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise invalid_argument(option.name, value, "a mapping from token ids to numbers")
-        key, bias = pair
-        plain = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 20 and key == str(int(key))
-        token = _token_id(option, int(key) if plain else key)  # JSON's keys are texts
-        if token in biases:
-            raise InvalidRequestError(f"{option.name} names token {token} twice, but it must have one number for each")
-        biases[token] = _bias(option, bias, f"{option.name}[{token}]")
-    return biases
-
-
-def _bias(option: Option, value: object, name: str) -> float:
-    if isinstance(value, Real) and value == -math.inf:
-        return -math.inf
-    try:
-        return _number(option, value, name)
-    except InvalidRequestError as error:
-        raise InvalidRequestError(f"{error}, or -inf") from None
-
-
-def _left(option: Option, value: object) -> str:
-    if not isinstance(value, str) or value != "left":
-        raise invalid_argument(option.name, value, "'left' or None")
-    return value
-
-
-def _function(option: Option, value: object) -> object:
-    if not callable(value):
-        raise invalid_argument(option.name, value, "a function")
-    return value
-
-
-def _index(option: Option, value: object) -> object:
-    from santacoder.attribution.index import AttributionIndex
-
-    if not isinstance(value, AttributionIndex):
-        raise invalid_argument(option.name, value, "an AttributionIndex")
-    return value
-
-
-def _report_or_stop(option: Option, value: object) -> str:
-    if not isinstance(value, str) or value not in ("report", "stop"):
-        raise invalid_argument(option.name, value, "'report' or 'stop'")
-    return value
-
-
-_CHECKS: Final[Mapping[str, Callable[[Option, object], object]]] = {"int": _integer, "float": _number, "bool": _flag}
-
-
 def _option(
     default: object,
     help: str,
@@ -273,20 +121,20 @@ class SamplingParams:
     )
     presence_penalty: float = _option(0.0, "subtracted from a token's logit if it was generated", low=-2, high=2)
     logit_bias: Mapping[int, float] | Mapping[str, float] | None = _option(
-        None, "by token id, added to the token's logit; -inf bans the token", low=-100, high=100, check=_biases
+        None, "by token id, added to the token's logit; -inf bans the token", low=-100, high=100, check=check_biases
     )
     stop: str | Iterable[str] = _option(
         (),
         "a text that ends the completion and is not part of it",
         note="of several, whichever comes first",
-        check=_texts,
+        check=check_texts,
     )
     stop_tokens: int | Iterable[int] = _option(
         (),
         "a token id that ends the completion: it is the last of its tokens, but not part of its text",
         low=0,
         note="of several, whichever comes first",
-        check=_token_ids,
+        check=check_token_ids,
     )
     seed: int | None = _option(
         None,
@@ -307,7 +155,7 @@ class SamplingParams:
         low=0,
         unset="unlimited",
         note="of a pair the first holds for the prompt, the second for prompt and completion together",
-        check=_seconds,
+        check=check_seconds,
     )
     line_deadline: float | None = _option(
         None,
@@ -348,7 +196,7 @@ class SamplingParams:
         '"left" drops tokens at the beginning of a prompt that is too long, a few hundred at a time, instead of '
         "refusing it; infilling always does",
         unset="off",
-        check=_left,
+        check=check_left,
     )
     clip: bool = _option(
         False,
@@ -360,23 +208,23 @@ class SamplingParams:
         "generated) and the model's logits (an array of float32, one for each token of the vocabulary), which it "
         "changes in place",
         unset="off",
-        check=_function,
+        check=check_function,
     )
     stopping: Stopping | None = _option(  # noqa: RUF009
         None,
         "a function that is called with the generated text so far, each time that more of it is final; if it returns "
         "True, the completion ends with this text",
         unset="off",
-        check=_function,
+        check=check_function,
     )
     attribution: AttributionIndex | None = _option(  # noqa: RUF009
-        None, "an index of code in which the text is looked up", unset="off", check=_index
+        None, "an index of code in which the text is looked up", unset="off", check=check_index
     )
     on_match: Literal["report", "stop"] = _option(
         "report",
         'with an index, "report" says what of the text stands there, and "stop" also ends the text before it would be '
         'a copy that is not common, with the finish reason "attribution"',
-        check=_report_or_stop,
+        check=check_report_or_stop,
     )
     match_length: int = _option(
         40, "with an index, the lexemes of the shortest span to report, or not to write", low=16
@@ -515,43 +363,3 @@ def check_tokens(params: SamplingParams, vocab_size: int) -> None:
     ):
         for token in tokens:
             check_integer(f"a token id of {name}", token, 0, vocab_size - 1)
-
-
-def check_context(max_tokens: int, context: int, prompt_tokens: int, at_least: bool = False) -> None:
-    """Check that a request fits; `at_least` says that the prompt may have more than `prompt_tokens` tokens.
-
-    Raises:
-        ContextOverflowError: it needs more positions than the context has.
-    """
-    least = "at least " if at_least else ""
-    if max_tokens == 0 and prompt_tokens > context:
-        raise ContextOverflowError(
-            f"the prompt has {least}{prompt_tokens} tokens, but the context has {context} positions",
-            prompt_tokens,
-            context,
-        )
-    if prompt_tokens + max_tokens > context:
-        raise ContextOverflowError(
-            f"the prompt has {least}{prompt_tokens} tokens and max_tokens is {max_tokens}, together "
-            f"{least}{prompt_tokens + max_tokens}, but the context has {context} positions",
-            prompt_tokens,
-            context,
-        )
-
-
-def check_scored(context: int, tokens: int, at_least: bool = False) -> None:
-    """Check that a text to be scored fits; its last token is predicted but not read, so it needs no position.
-
-    `at_least` is as in `check_context`.
-
-    Raises:
-        ContextOverflowError: it needs more positions than the context has.
-    """
-    if tokens - 1 > context:
-        least = "at least " if at_least else ""
-        raise ContextOverflowError(
-            f"the prompt has {least}{tokens} tokens, but at most {context + 1} can be scored: the context "
-            f"has {context} positions, and the last token needs none",
-            tokens,
-            context,
-        )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.validation import check_integer
-from santacoder.decoding.options import check_context
+from santacoder.decoding.context_limit import check_context
 from santacoder.errors import InvalidRequestError
 from santacoder.hf.checkpoint import find_checkpoint, load_model, options_of
 from santacoder.hf.config import ModelConfig, Parameter, parameters
