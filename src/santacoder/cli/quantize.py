@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("target", metavar="OUT.gguf", help="the file to write")
     options.add_type(parser, "type of the matrices", "q4_k_m")
-    parser.set_defaults(type="q4_k_m")
+    parser.add_argument(
+        "--size", metavar="SIZE",
+        help="the most bytes of OUT.gguf, such as 680MB, 0.7GB or 650MiB, instead of a type: each matrix gets Q4_K, "
+        "Q5_K, Q6_K or Q8_0 so that the error is least; with --calibrate, the measured divergence",
+    )  # fmt: skip
     parser.add_argument(
         "--calibrate", nargs="+", default=[], metavar="FILE",
         help="code like the model's later input: weights that matter for it are rounded with more care",
@@ -48,11 +52,11 @@ def run(args: argparse.Namespace) -> None:
     with (
         orderly(),
         progress_bar(sum(map(len, texts)), "characters read") as read,
-        progress_bar(before, "bytes read") as bar,
+        progress_bar(before if args.size is None else 2 * before, "bytes read") as bar,
     ):
         reports = quantize(
-            args.source, args.target, args.type, calibration=texts, threads=args.threads, force=args.force,
-            progress=bar.update, calibration_progress=read.update,
+            args.source, args.target, args.type, size=args.size, calibration=texts, threads=args.threads,
+            force=args.force, progress=bar.update, calibration_progress=read.update,
         )  # fmt: skip
     if args.verbose:
         _print_table(reports)

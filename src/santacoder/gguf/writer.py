@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,26 @@ def write_model(
         check_target(target, force, reads)  # it may have been created meanwhile
 
 
+def header_bytes(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> tuple[int, int]:
+    """Return how many bytes of a file come before the tensors' data, and the alignment of each tensor.
+
+    The types of the tensors do not matter.
+
+    Raises:
+        ModelFormatError, InvalidRequestError: as `write_model`.
+    """
+    writer = _header(fields, tensors)
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "header").open("wb+") as file:
+        _write_header(writer, file)
+        end = file.seek(0, os.SEEK_END)
+    return padded(end, writer.data_alignment), writer.data_alignment
+
+
+def padded(n_bytes: int, alignment: int) -> int:
+    """Return the next multiple of `alignment`."""
+    return n_bytes + -n_bytes % alignment
+
+
 def _header(fields: Sequence[Field], tensors: Sequence[TensorSource]) -> gguf.GGUFWriter:
     writer = gguf.GGUFWriter(None, next(value for key, value, *_ in fields if key == _ARCHITECTURE))
     for key, value, kind, item_kind in fields:
@@ -174,7 +195,7 @@ def _encoded(tensor: TensorSource, encode: Encode) -> NDArray[np.uint8]:
 
 def _pad(file: IO[bytes], target: Path, n_bytes: int, alignment: int) -> int:
     """Write zeros after n_bytes up to the next multiple of `alignment`, and return how many."""
-    padding = -n_bytes % alignment
+    padding = padded(n_bytes, alignment) - n_bytes
     with with_path_in_errors(target):
         file.write(bytes(padding))
     return padding

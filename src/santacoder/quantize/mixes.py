@@ -6,7 +6,7 @@ Nothing here is slow to import, because the command line lists their names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,6 +93,12 @@ def find_mix(name: str) -> Mix:
     return mix
 
 
+def fitting_types(wanted: Sequence[str], columns: int) -> list[str]:
+    """Return those of the types whose blocks divide a row; if there is none, Q8_0 or F16."""
+    fitting = [kind for kind in (*wanted, *_FALLBACKS) if columns % TYPES[kind].block == 0]
+    return [kind for kind in fitting if kind in wanted] or fitting[:1]
+
+
 def tensor_types(mix: Mix, config: Config) -> dict[str, str]:
     """Return the type of every tensor. Vectors and position embeddings, which are added and not multiplied, stay F32.
 
@@ -101,8 +107,7 @@ def tensor_types(mix: Mix, config: Config) -> dict[str, str]:
     types = {}
     for name, shape in expected_tensors(config).items():
         wanted = _wanted(mix, name, config) if len(shape) == 2 else "F32"
-        fitting = [kind for kind in (wanted, *_FALLBACKS) if shape[-1] % TYPES[kind].block == 0]
-        types[name] = fitting[0]
+        types[name] = fitting_types([wanted], shape[-1])[0]
     return types
 
 

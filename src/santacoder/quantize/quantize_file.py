@@ -23,8 +23,10 @@ from santacoder.gguf.split import SPLIT_PREFIX
 from santacoder.gguf.types import FLOAT_DTYPES
 from santacoder.gguf.writer import Field, TensorSource, check_target, write_model
 from santacoder.quantize.calibration import Inputs, observe_inputs
+from santacoder.quantize.effects import Effects
 from santacoder.quantize.mixes import Mix, find_mix, tensor_types
-from santacoder.quantize.quantizer import Quantizer
+from santacoder.quantize.quantizer import Quantized, Quantizer
+from santacoder.quantize.sizing import Sizing
 
 _WRITTEN: Final = ("general.file_type", "general.quantization_version")
 
@@ -54,8 +56,9 @@ class TensorReport:
 def quantize(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    type: str = "q4_k_m",
+    type: str | None = None,
     *,
+    size: int | str | None = None,
     calibration: Sequence[str] = (),
     threads: int | None = None,
     force: bool = False,
@@ -67,13 +70,17 @@ def quantize(
     Args:
         source: a GGUF file, or part 1 of a split one, whose matrices are F32, F16 or BF16.
         target: the file to write.
-        type: a name of `mixes.MIXES`.
+        type: a name of `mixes.MIXES`; None is q4_k_m where no `size` is given.
+        size: the most bytes of the file, instead of a type: an integer, or as in "680MB", "0.7GB" or "650MiB". Each
+            matrix becomes Q4_K, Q5_K, Q6_K or Q8_0, so that the loss is least: the sum of squared errors, or with
+            `calibration` the sum of the divergences that are measured with one matrix rounded at a time.
         calibration: texts like those that the model will see. The model reads them first; columns with large inputs are
             then rounded with more care, and the mean error of an output is subtracted from its bias. This needs
             memory for the whole model.
         threads: how many threads compute; None is as many as the machine allows.
         force: whether an existing file is replaced; `source` never is.
-        progress: called after every tensor with the bytes of the source that were read for it.
+        progress: called after every tensor with the bytes of the source that were read for it. With `size` every matrix
+            is read twice.
         calibration_progress: called with the characters of the texts that were read since its last call.
 
     Returns:
@@ -84,10 +91,12 @@ def quantize(
         OSError: a file cannot be read or written.
         ModelFormatError: `source` is not a model, or holds a value that is not finite or too large for its type.
         NumericalError: the model reaches infinite numbers on the calibration texts.
-        InvalidRequestError: `type` is unknown, the source is quantized already or the same file as `target`, or
+        InvalidRequestError: `type` is unknown, `size` is given too or out of the model's range, the source is quantized already or the same file as `target`, or
             `calibration` is not a list of texts, or has too few tokens.
     """
-    mix = find_mix(type)
+    if type is not None and size is not None:
+        raise InvalidRequestError(f"type is {type!r} and size is {size!r}, but only one of them can be given")
+    mix = find_mix("q4_k_m" if type is None else type)
     listed = isinstance(calibration, Sequence) and not isinstance(calibration, str)
     if not listed or not all(isinstance(text, str) for text in calibration):
         raise invalid_argument("calibration", calibration, "a list of texts")
@@ -96,8 +105,12 @@ def quantize(
         config = read_config(file)
         check_tensors(file, config)
         check_source(file)
-        inputs = observe_inputs(file, calibration, threads, calibration_progress) if calibration else {}
-        job = _Job(file, config, mix, Quantizer(threads), inputs, progress)
+        job = _Job(file, config, mix, Quantizer(threads), bool(calibration), progress)
+        sizing = None if size is None else Sizing(size, job.fields(), job.tensors())
+        if calibration:
+            job.inputs = observe_inputs(file, calibration, threads, calibration_progress)
+        if sizing:
+            job.fit(sizing, Effects(file, calibration, threads) if calibration else None)
         write_model(target, job.fields(), job.tensors(), job.encode, force=force, reads=file.paths)
         return job.reports
 
@@ -124,17 +137,18 @@ class _Job:
         config: Config,
         mix: Mix,
         quantizer: Quantizer,
-        inputs: Mapping[str, Inputs],
+        calibrated: bool,
         progress: Callable[[int], object] | None,
     ) -> None:
         self._file = file
-        self._mix = mix
+        self._file_type = mix.file_type
+        self._keeps_floats = mix.usual != "F32" and not calibrated
         self._quantizer = quantizer
-        self._inputs = inputs
         self._progress = progress
-        self._types = tensor_types(mix, config)
+        self._types: Mapping[str, str] = tensor_types(mix, config)
         self._shifts: dict[str, NDArray[np.float64]] = {}  # of biases, set by their matrices, which come first
         self._names = list(expected_tensors(config))
+        self.inputs: Mapping[str, Inputs] = {}
         self.reports: list[TensorReport] = []
 
     def fields(self) -> list[Field]:
@@ -148,7 +162,7 @@ class _Job:
         number = gguf.GGUFValueType.UINT32
         return [
             *fields,
-            (_WRITTEN[0], self._mix.file_type, number, None),
+            (_WRITTEN[0], self._file_type, number, None),
             (_WRITTEN[1], gguf.GGML_QUANT_VERSION, number, None),
         ]
 
@@ -160,25 +174,37 @@ class _Job:
     def encode(self, name: str, values: NDArray[Any], type_name: str) -> NDArray[np.uint8]:
         """Return a tensor's bytes."""
         info = self._file.tensors[name]
-        known = self._inputs.get(name)
-        quantized = self._quantizer.quantize(
-            name, values, type_name, known.importance if known else None, known.mean if known else None
-        )
+        quantized = self._quantize(name, values, type_name)
         if quantized.shift is not None:
             self._shifts[name.replace(".weight", ".bias")] = quantized.shift
         relative = math.sqrt(quantized.error / quantized.squares) if quantized.squares else 0.0
         report = TensorReport(name, info.shape, info.type_name, type_name, quantized.blocks.size, relative)
         self.reports.append(report)
+        self._leave(name)
+        return quantized.blocks
+
+    def fit(self, sizing: Sizing, effects: Effects | None) -> None:
+        """Choose the types so that the file has a given size."""
+        chosen = sizing.choose(self._quantize, effects, self._leave)
+        self._types = {**self._types, **chosen}
+        self._file_type = sizing.file_type(chosen)
+
+    def _quantize(self, name: str, values: NDArray[Any], type_name: str) -> Quantized:
+        known = self.inputs.get(name)
+        importance, mean = (known.importance, known.mean) if known else (None, None)
+        return self._quantizer.quantize(name, values, type_name, importance, mean)
+
+    def _leave(self, name: str) -> None:
+        """Say that a tensor was read; also checks that the file is unchanged."""
+        info = self._file.tensors[name]
         if self._progress:
             self._progress(info.n_bytes)
-        self._file.release(info.offset + info.n_bytes, info.part)  # also checks that the file is unchanged
-        return quantized.blocks
+        self._file.release(info.offset + info.n_bytes, info.part)
 
     def _target(self, info: TensorInfo) -> str:
         """Return the type to write: tensors that stay floats do not become larger, unless a shift is added to them."""
         wanted = self._types[info.name]
-        kept = wanted == "F32" and self._mix.usual != "F32" and not self._inputs
-        return info.type_name if kept else wanted
+        return info.type_name if wanted == "F32" and self._keeps_floats else wanted
 
     def _loader(self, info: TensorInfo) -> Callable[[], NDArray[Any]]:
         def load() -> NDArray[Any]:
