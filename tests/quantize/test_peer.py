@@ -17,6 +17,8 @@ from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
 from santacoder.quantize.mixes import MIXES
 
+TEXT = "def f(x):\n    return x\n" * 40
+
 pytestmark = pytest.mark.peer
 
 #: Mixes that it has too and that change anything: its own F32, F16 and BF16 hold the same values.
@@ -49,7 +51,19 @@ def test_types_and_errors(source: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", MIXES)
 def test_it_reads_ours(source: Path, tmp_path: Path, name: str) -> None:
     target = tmp_path / "ours.gguf"
-    quantize(source, target, name, calibration=["def f(x):\n    return x\n" * 40])
+    quantize(source, target, name, calibration=[TEXT])
+    check_read(target)
+
+
+def test_it_reads_a_file_of_a_given_size(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "ours.gguf"
+    reports = quantize(source, target, size="2.7MB", calibration=[TEXT])
+    assert len({report.target for report in reports}) > 3
+    check_read(target)
+
+
+def check_read(target: Path) -> None:
+    """Its predictions are those of a float64 pass."""
     tokens = np.random.default_rng(0).integers(0, 250, 60).tolist()
     with LlamaCpp(target, threads=2, n_ctx=64) as model:
         logits = model.logits(tokens)
