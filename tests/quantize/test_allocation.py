@@ -57,7 +57,8 @@ def test_near_the_best_of_all(seed: int) -> None:
     """Never over the budget, and the loss is at most what the best choice has with one step fewer."""
     rng = np.random.default_rng(seed)
     choices = random_choices(rng, 5)
-    every = [totals(choices, dict(zip(choices, kinds, strict=True))) for kinds in itertools.product(CANDIDATES, repeat=5)]
+    mixtures = itertools.product(CANDIDATES, repeat=5)
+    every = [totals(choices, dict(zip(choices, kinds, strict=True))) for kinds in mixtures]
     least, most = min(every)[0], max(every)[0]
     step = max(after.n_bytes - options[0].n_bytes for options in choices.values() for after in options)
     for budget in np.linspace(least, most, 9).astype(int).tolist():

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Final
 
 from santacoder._util.validation import check_integer, invalid_argument
@@ -62,7 +63,7 @@ def choose_types(choices: Mapping[str, Sequence[Choice]], budget: int) -> dict[s
     hulls = {name: _hull(options) for name, options in choices.items()}
     chosen = {name: hull[0] for name, hull in hulls.items()}
     left = budget - sum(choice.n_bytes for choice in chosen.values())
-    steps = [(name, *step) for name, hull in hulls.items() for step in zip(hull, hull[1:], strict=False)]
+    steps = [(name, *step) for name, hull in hulls.items() for step in pairwise(hull)]
     steps.sort(key=lambda step: -_saved(step[1], step[2]))  # stable: equal steps in the order of the file
     for name, before, after in steps:
         more = after.n_bytes - before.n_bytes

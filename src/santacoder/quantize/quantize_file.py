@@ -91,8 +91,8 @@ def quantize(
         OSError: a file cannot be read or written.
         ModelFormatError: `source` is not a model, or holds a value that is not finite or too large for its type.
         NumericalError: the model reaches infinite numbers on the calibration texts.
-        InvalidRequestError: `type` is unknown, `size` is given too or out of the model's range, the source is quantized already or the same file as `target`, or
-            `calibration` is not a list of texts, or has too few tokens.
+        InvalidRequestError: `type` is unknown, `size` is given too or out of the model's range, the source is quantized
+            already or the same file as `target`, or `calibration` is not a list of texts, or has too few tokens.
     """
     if type is not None and size is not None:
         raise InvalidRequestError(f"type is {type!r} and size is {size!r}, but only one of them can be given")
