@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ from santacoder.attribution.indexing import add_to_index
 from santacoder.attribution.lexemes import split
 from santacoder.attribution.matches import Match
 from tests.support.attribution_corpus import code, make_index, write_corpus
+from tests.support.needs import needs_fork
 
 FILES = {f"src/m{seed}.py": code(seed) for seed in range(40)}
 
@@ -26,8 +32,9 @@ def index_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def index(index_path: Path) -> AttributionIndex:
-    return AttributionIndex.open(index_path)
+def index(index_path: Path) -> Iterator[AttributionIndex]:
+    with AttributionIndex.open(index_path) as opened:
+        yield opened
 
 
 def span(text: str, first: int, lexemes: int) -> str:
@@ -255,6 +262,39 @@ def test_an_index_that_nobody_has_any_more_is_closed(index_path: Path) -> None:
     del index
     with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
         connection.execute("BEGIN")
+
+
+def test_an_index_in_a_ring_of_objects_is_closed_before_sqlite_warns(index_path: Path) -> None:
+    """From Python 3.13 on it warns of each connection that ends open."""
+    ring: list[object] = [AttributionIndex.open(index_path)]
+    ring.append(ring)
+    del ring
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(each.message) for each in said] == []
+
+
+FORKED = """
+import os, sys
+from santacoder.attribution.index import AttributionIndex
+index = AttributionIndex.open(sys.argv[1])
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+@needs_fork
+def test_a_child_ends_without_a_warning(index_path: Path) -> None:
+    """Its parent's connection is left as it is."""
+    done = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", FORKED, str(index_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
 
 
 def test_closed(index_path: Path) -> None:

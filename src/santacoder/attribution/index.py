@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -30,6 +32,7 @@ class AttributionIndex:
         """Use `open` instead."""
         self._path = os.fspath(path)
         self._connection: sqlite3.Connection | None = connection
+        self._finalizer = self._close_when_gone(connection)
         self._state = state
         self._version: Any = None  # of the file, as this connection has seen it
         self._memory = Memory()
@@ -128,20 +131,24 @@ class AttributionIndex:
         """Open the file anew: SQLite forbids to use a connection in a child process."""
         self._lock = threading.Lock()
         if self._connection is not None:
-            _abandoned.append(self._connection)
+            self._finalizer.detach()
+            # To close the parent's connection here would release its locks, and so would its end: it gets none.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
             self._connection = open_index(self._path)
+            self._finalizer = self._close_when_gone(self._connection)
             self._version = None
+
+    def _close_when_gone(self, connection: sqlite3.Connection) -> weakref.finalize[[], AttributionIndex]:
+        # From Python 3.13 on SQLite warns of a connection that ends open. In a ring of objects that nobody has any
+        # more, it may end before a __del__ of ours is called, but never before this.
+        return weakref.finalize(self, connection.close)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                self._finalizer()
                 self._connection = None
-
-    def __del__(self) -> None:
-        if self._connection is not None:  # from Python 3.13 on SQLite warns of files that are left open
-            self._connection.close()
 
     def __enter__(self) -> AttributionIndex:
         return self
@@ -150,7 +157,3 @@ class AttributionIndex:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-#: Connections of a parent process. To close them here would release its locks.
-_abandoned: list[sqlite3.Connection] = []
