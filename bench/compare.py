@@ -3,7 +3,8 @@
     python bench/make_model.py santacoder.gguf
     python bench/compare.py santacoder.gguf
 
-compares with whichever of llama.cpp (llama-cpp-python), CTranslate2 and transformers this interpreter can import.
+compares with whichever of llama.cpp (llama-cpp-python), CTranslate2, transformers and OpenVINO (optimum-intel) this
+interpreter can import.
 `--peer` adds others: `--peer llama.cpp:avx2=/path/to/python --isa avx2 --title "AVX2 only" --append` adds a section
 with the llama.cpp that the other interpreter has installed. `works.py` explains the works.
 """

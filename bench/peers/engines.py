@@ -24,7 +24,10 @@ PEERS = {
     "llama.cpp": ("llama_cpp",),
     "ctranslate2": ("ctranslate2", "transformers", "torch"),
     "transformers": ("transformers", "torch"),
+    "openvino": ("openvino", "optimum.intel", "transformers", "torch"),
 }
+#: The peers that load a conversion of the random checkpoint: a folder within its own, by the peer's kind.
+CONVERTED = ("ctranslate2", "openvino")
 #: Seconds between two measurements. Idle OpenMP threads spin for some 10 ms before they sleep. OMP_WAIT_POLICY=passive
 #: lets them sleep at once but slows llama.cpp, whose operations wait for each other.
 PAUSE = 0.2
@@ -53,8 +56,15 @@ class Peer:
 
 def installed() -> list[Peer]:
     """Return the peers that this interpreter can import."""
-    found = [kind for kind, modules in PEERS.items() if all(importlib.util.find_spec(module) for module in modules)]
+    found = [kind for kind, modules in PEERS.items() if all(map(_importable, modules))]
     return [Peer.parse(kind) for kind in found]
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in is missing
+        return False
 
 
 @dataclass
@@ -135,11 +145,11 @@ def _weights(peer: Peer, model: Path, cache: Path) -> Path:
     numbers = {name: shape[name] for name in sizes}
     folder = cache / "-".join(map(str, ("random", *numbers.values())))
     program = [peer.python, str(HERE / "random_checkpoint.py"), str(folder), "--shape", json.dumps(numbers)]
-    if peer.kind != "ctranslate2":
+    if peer.kind not in CONVERTED:
         subprocess.run(program, check=True)
         return folder
-    subprocess.run([*program, "--ctranslate2"], check=True)
-    return folder / "ctranslate2"
+    subprocess.run([*program, "--convert", peer.kind], check=True)
+    return folder / peer.kind
 
 
 def interleave(engines: Sequence[Engine], works: Sequence[Work], rounds: int) -> Values:

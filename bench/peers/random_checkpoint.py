@@ -1,4 +1,4 @@
-"""Writes random weights of a SantaCoder's shape for engines that do not read GGUF: transformers and CTranslate2.
+"""Writes random weights of a SantaCoder's shape for engines that read no GGUF: transformers, CTranslate2, OpenVINO.
 
 `engines.py` runs this with the peer's own interpreter; existing checkpoints in the folder stay.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,23 +51,34 @@ def write_checkpoint(folder: Path, shape: dict[str, int]) -> None:
     transformers.PreTrainedTokenizerFast(tokenizer_object=words, **specials).save_pretrained(folder)
 
 
-def convert(source: Path, folder: Path) -> None:
+def to_ctranslate2(source: Path, folder: Path) -> None:
     """Convert a checkpoint to CTranslate2's int8 format."""
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(source)).convert(str(folder), quantization="int8", force=True)
 
 
+def to_openvino(source: Path, folder: Path) -> None:
+    """Export a checkpoint to a stateful OpenVINO model with int8 weights."""
+    program = [str(Path(sys.executable).with_name("optimum-cli")), "export", "openvino", "--model", str(source)]
+    options = ["--task", "text-generation-with-past", "--weight-format", "int8"]
+    subprocess.run([*program, *options, str(folder)], check=True)
+
+
+CONVERTERS = {"ctranslate2": to_ctranslate2, "openvino": to_openvino}
+
+
 def main() -> None:
     """Write the missing folders."""
-    parser = argparse.ArgumentParser(description="Write random weights for transformers or CTranslate2.")
-    parser.add_argument("folder", type=Path, help="the folder of the checkpoint; CTranslate2's is within it")
+    parser = argparse.ArgumentParser(description="Write random weights for engines that do not read GGUF.")
+    parser.add_argument("folder", type=Path, help="the folder of the checkpoint; conversions are within it")
     parser.add_argument("--shape", type=json.loads, required=True, help="the output of `santacoder info --json`")
-    parser.add_argument("--ctranslate2", action="store_true", help="convert it too")
+    parser.add_argument("--convert", choices=CONVERTERS, help="convert it too, for this engine")
     arguments = parser.parse_args()
     steps: list[tuple[Path, Any]] = [(arguments.folder, lambda folder: write_checkpoint(folder, arguments.shape))]
-    if arguments.ctranslate2:
-        steps.append((arguments.folder / "ctranslate2", lambda folder: convert(arguments.folder, folder)))
+    if arguments.convert:
+        convert = CONVERTERS[arguments.convert]
+        steps.append((arguments.folder / arguments.convert, lambda folder: convert(arguments.folder, folder)))
     for folder, write in steps:
         if (folder / SHAPE).exists():
             continue

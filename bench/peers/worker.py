@@ -29,6 +29,10 @@ def open_engine(kind: str, model: str, threads: int) -> Engine:
         from bench.peers.transformers_peer import Transformers
 
         return Transformers(model, threads)
+    if kind == "openvino":
+        from bench.peers.openvino_peer import OpenVINO
+
+        return OpenVINO(model, threads)
     from bench.peers.santacoder_peer import SantaCoderPeer
 
     return SantaCoderPeer(model, threads)
@@ -37,7 +41,7 @@ def open_engine(kind: str, model: str, threads: int) -> Engine:
 def main() -> None:
     """Answer until standard input ends."""
     parser = argparse.ArgumentParser(description="Measure one engine on request.")
-    parser.add_argument("kind", choices=["santacoder", "llama.cpp", "ctranslate2", "transformers"])
+    parser.add_argument("kind", choices=["santacoder", "llama.cpp", "ctranslate2", "transformers", "openvino"])
     parser.add_argument("model", help="a GGUF file; for other formats a folder of `random_checkpoint.py`")
     parser.add_argument("--threads", type=int, required=True)
     arguments = parser.parse_args()
