@@ -48,6 +48,7 @@ BODIES: dict[str, bytes] = {
     "7 1e999": b'{"prompt":"a","temperature":1e999}',
     "8": b'{"prompt":"a","max_tokens":' + b"9" * 5000 + b"}",
     "9": b'{"prompt":"\\ud800"}',
+    "10 no prompt": b'{"max_tokens":2}',
 }
 
 
@@ -78,6 +79,7 @@ def _completions() -> Iterator[tuple[str, dict[str, Any]]]:
     yield from each(25, "seed", 1.5, "x", 1 << 64, -2)
     yield from each(26, "logit_bias", {"AI": 1}, {"10000000": 1}, {"5": 1000}, {"5": "x"}, [[5, 1]])
     yield "26 many", {"logit_bias": {str(i): 1 for i in range(2000)}}
+    yield "26 many in a list", {"logit_bias": [[i, 1] for i in range(2000)]}
     yield from each(27, "presence_penalty", 3)
     yield from each(27, "frequency_penalty", "x")
     yield from each(28, "suffix", 5)
@@ -209,15 +211,15 @@ def test_hosts_and_origins(server: LiveServer, good: Any, headers: dict[str, str
     "headers", [{}, {"Authorization": "Bearer no"}, {"Authorization": "Basic c2VjcmV0"}, {"Authorization": "Bearer "},
                 {"X-Api-Key": ""}, {"X-Api-Key": "secre"}, {"X-Api-Key": "\xff"}]
 )  # fmt: skip
-def test_keys(model: SantaCoder, headers: dict[str, str]) -> None:
+def test_keys(model: SantaCoder, good: Any, headers: dict[str, str]) -> None:
     with serving(model, Settings(api_keys=("secret", "other"))) as server:
         reply = server.post(C, GOOD, headers)
         assert reply.status == 401
-        assert reply.error["type"], reply.error["code"] == ("authentication_error", "invalid_api_key")
+        assert (reply.error["type"], reply.error["code"]) == ("authentication_error", "invalid_api_key")
         assert reply.headers["www-authenticate"] == "Bearer"
         assert server.get("/health").status == 200
-        for good in ({"Authorization": "bearer other"}, {"X-Api-Key": "secret"}):
-            assert server.post(C, GOOD, good).status == 200
+        for key in ({"Authorization": "bearer other"}, {"X-Api-Key": "secret"}):
+            assert server.post(C, GOOD, key).json["choices"] == good
 
 
 INFILL = {"input_prefix": "a", "input_suffix": "b", "n_predict": 2}
