@@ -137,9 +137,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch, model: SantaCoder) -> Iterator[LiveSe
 
 
 @pytest.mark.parametrize("data", [b"GET /health HT", GET + b"X: ", POST + b"Content-Length: 30\r\n\r\n{"])
-def test_requests_that_do_not_come(
-    hasty: LiveServer, good: Any, monkeypatch: pytest.MonkeyPatch, data: bytes
-) -> None:
+def test_requests_that_do_not_come(hasty: LiveServer, good: Any, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     received = hasty.raw(data)
     assert statuses(received) == [408]
     assert only_error(received)["code"] == "request_timeout"
