@@ -123,6 +123,31 @@ def test_surroundings(index: AttributionIndex) -> None:
             assert match.start_line == 1 - around.before.count("\n")
 
 
+def test_what_was_looked_up_is_not_searched_again(
+    index: AttributionIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only if no gram was stored, nothing comes after, the text is the same and copies have the same names."""
+    with_names = AttributionIndex.open(make_index(tmp_path, {"a.py": code(1)}, renamed=True))
+    own, copied = code(5000, 8), span(FILES["m3.py"], 7, 39)
+    searched: list[str] = []
+    monkeypatch.setattr(AttributionIndex, "find", lambda _, text, *rest, **named: searched.append(text) or [])
+    for opened, after, text, shown, min_length, times in (
+        (index, "", own, own, 40, 0),
+        (index, "", own, own, 39, 1),
+        (index, "", own, own[:-2], 40, 1),
+        (index, "y", own, own, 40, 1),
+        (with_names, "", own, own, 40, 1),
+        (index, "", own + copied, own + copied, 40, 1),
+        (index, "", "", "", 40, 0),
+    ):
+        around = EnclosingText("def f():\n", after)
+        made = MatchFilter(opened, around)
+        assert made.feed(text) + made.flush() == text
+        del searched[:]
+        assert around.matches(opened, shown, min_length) == []
+        assert len(searched) == times
+
+
 def test_index_is_closed_meanwhile(tmp_path: Path) -> None:
     index = AttributionIndex.open(make_index(tmp_path, {"a.py": code(1)}))
     made = MatchFilter(index, EnclosingText())

@@ -121,7 +121,7 @@ def test_follower_waits() -> None:
     assert follower.is_due
     assert follower.start == 8
     assert follower.read(b"x", 0, ended=False) == 0
-    assert not follower.paused
+    assert not follower.state.paused
 
 
 def test_shared_run() -> None:

@@ -25,6 +25,14 @@ class EnclosingText:
         """Keep the end of the text before, and the beginning of the text after."""
         self.before = _last_lexemes(before)
         self.after = _first_lexemes(after)
+        self._clear: set[str] = set()
+
+    def note_clear(self, text: str) -> None:
+        """Note that each match of the guaranteed length with this generated text would hold a gram, and none is stored.
+
+        Then `matches` need not search. A filter has looked up these grams while the text was generated.
+        """
+        self._clear.add(text)
 
     def matches(self, index: AttributionIndex, text: str, min_length: int = MIN_LENGTH) -> list[Match]:
         """Return the matches of a generated text with what is around it, of which enough is generated.
@@ -34,6 +42,8 @@ class EnclosingText:
         Raises:
             AttributionIndexError, InvalidRequestError: see `AttributionIndex.find`.
         """
+        if text in self._clear and min_length >= index.guarantee:
+            return []
         shift, lines = len(self.before), self.before.count("\n")
         moved = [
             replace(
@@ -60,6 +70,8 @@ def _lexemes(text: str) -> Lexemes:
 def _last_lexemes(text: str) -> str:
     """Return the end of a text with at most AROUND lexemes, and the white space after them."""
     part = text[-100 * AROUND :]
+    if len(part) <= AROUND:
+        return part  # a lexeme has a character, at least
     lexemes = _lexemes(part)
     if len(lexemes) <= AROUND:
         return part
@@ -69,6 +81,8 @@ def _last_lexemes(text: str) -> str:
 def _first_lexemes(text: str) -> str:
     """Return the beginning of a text with at most AROUND lexemes."""
     part = text[: 100 * AROUND]
+    if len(part) <= AROUND:
+        return part
     lexemes = _lexemes(part)
     if len(lexemes) <= AROUND:
         return part
@@ -88,6 +102,7 @@ class MatchFilter:
     def __init__(self, index: AttributionIndex, enclosing: EnclosingText, min_length: int = MIN_LENGTH) -> None:
         self.stopped = False
         self._index = index
+        self._enclosing = enclosing
         self._before = enclosing.before
         self._min_length = min_length
         self._passed: list[str] = []  # of the generated text
@@ -95,33 +110,44 @@ class MatchFilter:
         self._held = self._before.encode(*UTF8)  # not read yet, or not passed on
         self._keys: list[int] = []  # of grams that are not looked up yet
         self._copies = False  # whether a search found what may become a match
+        self._clear = index.is_verbatim and not enclosing.after  # whether all that matches would hold is not stored
         self._fresh = True  # whether the index is to be seen as it is now
-        at = self._follower.read(self._held, 0, ended=False)
+        at = self._follower.read(self._held, 0)
         while self._follower.key is not None:
             self._keys.append(self._follower.key)
-            at = self._follower.read(self._held, at, ended=False)
+            at = self._follower.read(self._held, at)
         self._held = self._held[at:]  # a word that the generated text may go on with
         self._foreign = len(self._held)  # bytes of it that are not generated
         self._follower.wait(1 if self._keys else 0)
 
     def feed(self, text: str) -> str:
         """See `TextFilter.feed`."""
-        return self._advance(text, ended=False)
+        data = self._held + text.encode("utf-8", "surrogatepass")
+        at = self._follower.read(data, 0)
+        if self._follower.state.paused or self._foreign:
+            return self._pass(data, at, ended=False)
+        self._held = data[at:]  # most tokens end here: each call less is a microsecond
+        out = data[:at].decode("utf-8", "surrogatepass")
+        self._passed.append(out)
+        return out
 
     def flush(self, cut_off: bool = False) -> str:
         """See `TextFilter.flush`."""
-        return self._advance("", ended=True)
+        data = self._held
+        out = self._pass(data, self._follower.read(data, 0, True), ended=True)
+        if self._clear and not self._keys:
+            self._enclosing.note_clear("".join(self._passed))
+        return out
 
-    def _advance(self, text: str, *, ended: bool) -> str:
-        data = self._held + text.encode(*UTF8)
+    def _pass(self, data: bytes, at: int, *, ended: bool) -> str:
+        """Return what passes of `data`, which the follower has read up to `at`."""
         follower, foreign = self._follower, self._foreign
-        at = follower.read(data, 0, ended=ended)
-        while follower.paused:
+        while follower.state.paused:
             if self._completes_match(data[foreign:at]):
                 self.stopped = True
                 at = follower.start
                 break
-            at = follower.read(data, at, ended=ended)
+            at = follower.read(data, at, ended)
         self._held = data[at:]
         if foreign:
             self._foreign = max(foreign - at, 0)
@@ -140,6 +166,7 @@ class MatchFilter:
                 fresh, self._fresh = self._fresh, False
                 if not self._index.holds(keys, fresh=fresh):
                     return False
+                self._clear = False
             return self._search("".join(self._passed) + last.decode(*UTF8))
         except OSError as error:
             raise AttributionIndexError(f"the index cannot be read: {error}") from None

@@ -66,6 +66,11 @@ class AttributionIndex:
         """How the grams of lexemes were chosen."""
         return self._state.exact
 
+    @property
+    def is_verbatim(self) -> bool:
+        """Whether each match of the guaranteed length holds a gram that is stored: nothing else is looked for."""
+        return self._state.texts and self._state.renamed is None
+
     def holds(self, keys: Sequence[int], *, fresh: bool = True) -> bool:
         """Return whether a gram with one of these keys is stored: then a search will say where.
 

@@ -85,43 +85,42 @@ class Lexemes:
 
 
 class Follower:
-    """Winnows a text while it is written: pauses where a window chooses a gram."""
+    """Winnows a text while it is written: pauses where a window chooses a gram.
+
+    Attributes:
+        state: an `sc_follower`; its `paused` says whether `read` returned before the end.
+    """
 
     def __init__(self, how: Winnowing) -> None:
-        self._state = ffi.new("sc_follower *")
-        lib.sc_begin_following(self._state, ffi.new("sc_winnowing *", how))
+        self.state = ffi.new("sc_follower *")
+        lib.sc_begin_following(self.state, ffi.new("sc_winnowing *", how))
 
-    def read(self, text: bytes, at: int, *, ended: bool) -> int:
+    def read(self, text: bytes, at: int, ended: bool = False) -> int:
         """Go on from a byte of a part of the text, whose words before were read; the last one may go on until it ends.
 
         Return the end of the lexeme with which a gram is chosen or `wait` is over; if there is none, where the text
         ends that was read, white space included.
         """
-        return lib.sc_follow(self._state, text, len(text), at, ended)
+        return lib.sc_follow(self.state, text, len(text), at, ended)
 
     def wait(self, lexemes: int) -> None:
         """Pause after so many lexemes, too; 0 takes back what was said before."""
-        self._state.due = lexemes
-
-    @property
-    def paused(self) -> bool:
-        """Whether `read` returned before the end."""
-        return bool(self._state.paused)
+        self.state.due = lexemes
 
     @property
     def is_due(self) -> bool:
         """Whether it paused since `wait` is over."""
-        return bool(self._state.is_due)
+        return bool(self.state.is_due)
 
     @property
     def start(self) -> int:
         """The first byte, in the part, of the lexeme after which it paused."""
-        return self._state.start
+        return self.state.start
 
     @property
     def key(self) -> int | None:
         """That of the gram for which it paused; None if it paused for another reason."""
-        return self._state.key if self._state.chosen else None
+        return self.state.key if self.state.chosen else None
 
 
 class _Scratch(threading.local):
