@@ -2,8 +2,8 @@
 
 Each round a process indexes a corpus of generated code in many small transactions, into a new index or one that was
 killed before, and is killed (SIGKILL) at a random moment. What is there must open, and name the right file or none for
-each text. Every tenth time another run completes it: then all is found. Mutants of a whole index must be refused with an
-`AttributionIndexError` or answer as the whole one does.
+each text. Every tenth time another run completes it: then all is found. Mutants of a whole index must be refused with
+an `AttributionIndexError` or answer as the whole one does.
 """
 
 from __future__ import annotations
