@@ -33,6 +33,12 @@
 #define UNPACK_IN_TILE(format) 0
 #endif
 
+/* Spans of a superblock that a loop takes at once: 8 make their numbers constants; 1 makes less code, which is faster
+ * where a span takes many instructions. */
+#ifndef UNROLLED_SPANS
+#define UNROLLED_SPANS 8
+#endif
+
 /* Whether more than GEMV_TOKENS tokens go through tile registers (vec/tiles.h). */
 #ifndef GEMM_ON_TILES
 #define GEMM_ON_TILES 0

@@ -282,7 +282,7 @@ INLINE void unpack_span(int format, const char *superblock, int panel, int u, in
 INLINE void unpack_superblock(int format, const char *superblock, int spans, int bytes, uint8_t zero, unpacked *w)
 {
     for (int p = 0; p < 2; p++)
-        UNROLL(8)
+        UNROLL(UNROLLED_SPANS)
         for (int u = 0; u < spans_per_superblock(format); u++) {
             if (format == SC_Q8_0 && u >= spans) break;
             unpack_span(format, superblock, p, u, bytes, zero, w);

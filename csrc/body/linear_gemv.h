@@ -65,7 +65,7 @@ INLINE void linear_gemv(int format, int tokens, const char *superblocks, size_t 
         }
         const six_bits *factors = six; /* in memory, since few registers can hold them */
         OPAQUE(factors);
-        UNROLL(8)
+        UNROLL(UNROLLED_SPANS)
         for (int u = 0; u < spans_per_superblock(format); u++) {
             if (format == SC_Q8_0 && u >= spans) break;
             if (PREFETCH_SUPERBLOCKS) prefetch(next + (size_t)u * part, part);
