@@ -60,8 +60,10 @@ INLINE void fma_tokens(int format, size_t tokens, const void *w, size_t w_stride
         const size_t part = ahead && n ? bytes * c / tokens / n : 0;
         if (c == FLOAT_TOKENS)
             fma_tile_out(format, FLOAT_TOKENS, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        else if (FLOAT_TOKENS > 4 && c == 4) fma_tile_out(format, 4, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
-        else if (FLOAT_TOKENS > 2 && c == 2) fma_tile_out(format, 2, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        else if (FLOAT_TOKENS > 4 && c == 4)
+            fma_tile_out(format, 4, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
+        else if (FLOAT_TOKENS > 2 && c == 2)
+            fma_tile_out(format, 2, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
         else fma_tile_out(format, 1, w, w_stride, n, x, x_stride, ahead, part, out, out_stride, fresh);
         if (ahead) ahead += n * part;
     }

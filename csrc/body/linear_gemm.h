@@ -69,8 +69,10 @@ INLINE void linear_gemm(int format, int stored, const char *superblocks, size_t 
                 const sc_act *from = x + t;
                 float *to = out + SC_PAIR * t;
                 if (n == TILE_TOKENS) gemm_tile(format, TILE_TOKENS, &w, superblocks, p, spans, from, asked, part, to);
-                else if (TILE_TOKENS > 4 && n == 4) gemm_tile(format, 4, &w, superblocks, p, spans, from, asked, part, to);
-                else if (TILE_TOKENS > 2 && n == 2) gemm_tile(format, 2, &w, superblocks, p, spans, from, asked, part, to);
+                else if (TILE_TOKENS > 4 && n == 4)
+                    gemm_tile(format, 4, &w, superblocks, p, spans, from, asked, part, to);
+                else if (TILE_TOKENS > 2 && n == 2)
+                    gemm_tile(format, 2, &w, superblocks, p, spans, from, asked, part, to);
                 else gemm_tile(format, 1, &w, superblocks, p, spans, from, asked, part, to);
             }
         if (sc_has_min(stored)) FN(linear_minima)(stored, superblocks, spans, x, tokens, out);

@@ -162,7 +162,8 @@ INLINE __m128d add_to_odd_(__m128d p, __m128d c)
     const __m128i towards = _mm_shuffle_epi32(_mm_srai_epi32(signs, 31), 0xF5);
     return _mm_castsi128_pd(_mm_add_epi64(bits, _mm_sub_epi64(_mm_xor_si128(even, towards), towards)));
 }
-static __attribute__((noinline, cold)) void FN(fma_to_odd)(const f32x16 *x, const f32x16 *y, const f32x16 *z, f32x16 *out)
+static __attribute__((noinline, cold)) void FN(fma_to_odd)(const f32x16 *x, const f32x16 *y, const f32x16 *z,
+                                                          f32x16 *out)
 {
     for (int i = 0; i < 4; i++)
         out->v[i] = floats_(add_to_odd_(_mm_mul_pd(low_(x->v[i]), low_(y->v[i])), low_(z->v[i])),
