@@ -149,14 +149,13 @@ INLINE void dot_tile(int format, int panels, int tokens, const unpacked *w, cons
             const u8x64 a = i8_broadcast4(x[t].q + 32 * g + 4 * s);
             UNROLL(2)
             for (int p = 0; p < panels; p++) {
-                const i32x16 before = n < run ? sum_before(format, x + t, g) : sum[p][t];
+                if (n == 0) sum[p][t] = sum_before(format, x + t, g);
                 if (is_wide(format)) {
-                    if (n == 0) sum[p][t] = before;
                     sum[p][t] = i32_dot4_wide(sum[p][t], quad[p], a);
                     continue;
                 }
-                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(before), quad[p], a);
-                if (n % run == run - 1) sum[p][t] = dot_end(before, part[p][t]);
+                part[p][t] = dot_add(n % run ? part[p][t] : dot_start(sum[p][t]), quad[p], a);
+                if (n % run == run - 1) sum[p][t] = dot_end(sum[p][t], part[p][t]);
             }
         }
     }
