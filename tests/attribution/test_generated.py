@@ -130,7 +130,12 @@ def test_what_was_looked_up_is_not_searched_again(
     with_names = AttributionIndex.open(make_index(tmp_path, {"a.py": code(1)}, renamed=True))
     own, copied = code(5000, 8), span(FILES["m3.py"], 7, 39)
     searched: list[str] = []
-    monkeypatch.setattr(AttributionIndex, "find", lambda _, text, *rest, **named: searched.append(text) or [])
+
+    def find(_: AttributionIndex, text: str, *rest: object, **named: object) -> list[object]:
+        searched.append(text)
+        return []
+
+    monkeypatch.setattr(AttributionIndex, "find", find)
     for opened, after, text, shown, min_length, times in (
         (index, "", own, own, 40, 0),
         (index, "", own, own, 39, 1),

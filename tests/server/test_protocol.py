@@ -93,7 +93,7 @@ def test_bodies_that_are_too_large(server: LiveServer, good: Any) -> None:
 
 
 def test_no_body(server: LiveServer, good: Any) -> None:
-    """No length is no body, not one that is still to come."""
+    """Without a length there is nothing to wait for: the body is empty."""
     assert statuses(server.raw(POST + b"Connection: close\r\n\r\n")) == [400]
     assert server.good() == good
 
