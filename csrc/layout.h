@@ -73,12 +73,41 @@ typedef struct {
  * high ones quad s + 4, and bit s of a byte of the fifth bits belongs to quad s. w = d*(q - 8) for Q4_0, d*(q - 16) for
  * Q5_0, d*q + m for Q4_1 and Q5_1, d*(sc_iq4_values[q] - 128) for IQ4_NL. */
 static inline int sc_is_small(int format) { return format >= SC_Q4_0 && format <= SC_IQ4_NL; }
-static inline int sc_has_min(int format) { return format == SC_Q4_1 || format == SC_Q5_1; }
+static inline int sc_has_min(int format) { return format == SC_Q4_1 || format == SC_Q5_1 || format == SC_Q2_K; }
 static inline int sc_has_fifth(int format) { return format == SC_Q5_0 || format == SC_Q5_1; }
 #define SC_MIN_AT 64
 static inline size_t sc_fifth_at(int format) { return sc_has_min(format) ? SC_MIN_AT + 64 : 64; }
 static inline size_t sc_nibbles_at(int format) { return sc_fifth_at(format) + (sc_has_fifth(format) ? 2 * 64 : 0); }
 static const uint8_t sc_iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
+/* Q2_K and Q3_K, 256 columns in two halves of 128: group i of a half takes bits 2i, 2i+1 of q. Scales, and minima or high
+ * bits of scales beside them, are for 16 columns, in lines and bytes as those of Q6_K.
+ *
+ * Q2_K: w = d*scale*q - dmin*min; scales are low nibbles, minima high ones. */
+typedef struct {
+    uint16_t d[2][16], dmin[2][16];
+    uint8_t scale[2][4][64];
+    uint8_t q[2][2][8][64]; /* [half][panel][quad][byte] */
+} sc_q2k;
+
+/* Q3_K: w = d*(scale - 32)*(q - 4). Bit i of quad s < 4, or i + 4 of quad s - 4, is the third bit of group i. Line i/2 of
+ * `six` has the low four bits of the scales' line i, in low nibbles if i is even; bits 2i, 2i+1 of line 2 go above. */
+typedef struct {
+    uint16_t d[2][16];
+    uint8_t six[2][3][64];
+    struct {
+        uint8_t high[2][4][64];
+        uint8_t q[2][8][64];
+    } half[2];
+} sc_q3k;
+
+/* IQ4_XS, 256 columns: w = d*scale*(sc_iq4_values[q] - 128), with a scale for each group: line g/4 has group g's. Nibbles
+ * are as those of IQ4_NL. */
+typedef struct {
+    uint16_t d[2][16];
+    int8_t scale[2][2][64];
+    uint8_t q[8][2][4][64]; /* [group][panel][line][byte] */
+} sc_iq4xs;
 
 /* The fitted numbers of GGUF blocks, for 16 groups of 32 or 16 values, one group per lane. */
 typedef struct {
@@ -121,6 +150,8 @@ typedef struct {
 _Static_assert(32767LL * 63 * SC_FACTOR_MAX * SC_GROUPS <= INT32_MAX && 32 * SC_HALF_SUM <= INT16_MAX &&
                16 * 2 * SC_HALF_SUM <= INT16_MAX && 2 * SC_HALF_SUM * SC_FACTOR_MAX >> SC_SUM_SHIFT < INT16_MAX,
                "sums of a superblock fit their integers");
+_Static_assert(8 * 4 * SC_HALF_SUM <= INT16_MAX && 15 * 32 * 2 * SC_HALF_SUM < 1 << 24,
+               "dots of Q3_K's weights times 8 fit int16, and a group of Q2_K's minima is exact as a float");
 _Static_assert(SC_RAISED(SC_FACTOR, 16 * 127) <= SC_FACTOR_MAX, "factors are raised no higher");
 
 /* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for other blocks). */
@@ -131,6 +162,9 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
     case SC_Q5_K: return columns / SC_SUPERBLOCK * sizeof(sc_q5k);
     case SC_Q6_K: return columns / SC_SUPERBLOCK * sizeof(sc_q6k);
     case SC_Q8_0: return columns / SC_GROUP * sizeof(sc_q8);
+    case SC_Q2_K: return columns / SC_SUPERBLOCK * sizeof(sc_q2k);
+    case SC_Q3_K: return columns / SC_SUPERBLOCK * sizeof(sc_q3k);
+    case SC_IQ4_XS: return columns / SC_SUPERBLOCK * sizeof(sc_iq4xs);
     case SC_F32: return columns * SC_PAIR * sizeof(float);
     case SC_Q4_0:
     case SC_Q4_1:
@@ -143,6 +177,8 @@ static inline size_t sc_pair_bytes(int format, size_t columns)
 
 _Static_assert(sizeof(sc_q4k) == 4608 && sizeof(sc_q5k) == 5632 && sizeof(sc_q6k) == 6720 && sizeof(sc_q8) == 1088,
                "pairs are as large as the blocks of 32 rows, and whole cache lines");
+_Static_assert(sizeof(sc_q2k) == 32 * 84 && sizeof(sc_q3k) == 32 * 110 && sizeof(sc_iq4xs) == 32 * 136 + 64,
+               "the same, but for a line of IQ4_XS");
 /* Attention of up to 16 queries over part of the cache, before division by the sum: the largest score, the sum of
  * exp(score - max), and the values so weighted. out is (16, head_dim padded) and follows the struct in memory. */
 typedef struct {

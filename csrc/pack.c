@@ -63,6 +63,47 @@ static int put_q6k(const block_q6k *b, sc_q6k *to, int p, int lane)
     return finite_f16(b->d);
 }
 
+static int put_q2k(const block_q2k *b, sc_q2k *to, int p, int lane)
+{
+    for (int h = 0; h < 2; h++) put_quads(to->q[h][p][0], b->qs + 32 * h, 8, lane);
+    for (int j = 0; j < 16; j++) to->scale[p][j / 4][4 * lane + SC_FACTOR_BYTE(j)] = b->scales[j];
+    to->d[p][lane] = b->d;
+    to->dmin[p][lane] = b->dmin;
+    return finite_f16(b->d) & finite_f16(b->dmin);
+}
+
+/* A file's block has the third bit of column k in bit k/32 of byte k%32, and 16 scales of six bits in 12 bytes. */
+static int put_q3k(const block_q3k *b, sc_q3k *to, int p, int lane)
+{
+    for (int h = 0; h < 2; h++) {
+        put_quads(to->half[h].q[p][0], b->qs + 32 * h, 8, lane);
+        uint8_t high[16];
+        for (int k = 0; k < 16; k++)
+            high[k] = (uint8_t)((b->hmask[k] >> 4 * h & 15) | (b->hmask[k + 16] >> 4 * h & 15) << 4);
+        put_quads(to->half[h].high[p][0], high, 4, lane);
+    }
+    const uint8_t *s = b->scales;
+    for (int j = 0; j < 4; j++) { /* the scales j of all lines */
+        const int byte = 4 * lane + SC_FACTOR_BYTE(j);
+        to->six[p][0][byte] = (uint8_t)((s[j] & 15) | (s[j + 4] & 15) << 4);
+        to->six[p][1][byte] = (uint8_t)(s[j] >> 4 | s[j + 4] >> 4 << 4);
+        to->six[p][2][byte] = s[j + 8];
+    }
+    to->d[p][lane] = b->d;
+    return finite_f16(b->d);
+}
+
+static int put_iq4xs(const block_iq4_xs *b, sc_iq4xs *to, int p, int lane)
+{
+    for (int g = 0; g < SC_GROUPS; g++) {
+        const int scale = (b->scales_l[g / 2] >> 4 * (g % 2) & 15) | (b->scales_h >> 2 * g & 3) << 4;
+        to->scale[p][g / 4][4 * lane + SC_FACTOR_BYTE(g)] = (int8_t)(scale - 32);
+        put_quads(to->q[g][p][0], b->qs + 16 * g, 4, lane);
+    }
+    to->d[p][lane] = b->d;
+    return finite_f16(b->d);
+}
+
 static int put_q8(const int8_t *q, uint16_t d, sc_q8 *to, int p, int lane)
 {
     uint8_t offset[32];
@@ -132,6 +173,9 @@ static size_t source_row_bytes(int source, size_t columns)
     case SC_Q5_0: return columns / 32 * sizeof(block_q5_0);
     case SC_Q5_1: return columns / 32 * sizeof(block_q5_1);
     case SC_IQ4_NL: return columns / 32 * sizeof(block_iq4_nl);
+    case SC_Q2_K: return columns / 256 * sizeof(block_q2k);
+    case SC_Q3_K: return columns / 256 * sizeof(block_q3k);
+    case SC_IQ4_XS: return columns / 256 * sizeof(block_iq4_xs);
     default: return 0; /* no such source */
     }
 }
@@ -166,6 +210,9 @@ static int put_row(int source, int format, const char *row, size_t columns, char
         case SC_Q4_K: finite &= put_q4k((const block_q4k *)row + i, (sc_q4k *)pair + i, p, lane); break;
         case SC_Q5_K: finite &= put_q5k((const block_q5k *)row + i, (sc_q5k *)pair + i, p, lane); break;
         case SC_Q6_K: finite &= put_q6k((const block_q6k *)row + i, (sc_q6k *)pair + i, p, lane); break;
+        case SC_Q2_K: finite &= put_q2k((const block_q2k *)row + i, (sc_q2k *)pair + i, p, lane); break;
+        case SC_Q3_K: finite &= put_q3k((const block_q3k *)row + i, (sc_q3k *)pair + i, p, lane); break;
+        case SC_IQ4_XS: finite &= put_iq4xs((const block_iq4_xs *)row + i, (sc_iq4xs *)pair + i, p, lane); break;
         case SC_Q8_0: {
             const block_q8_0 *b = (const block_q8_0 *)row + i;
             finite &= put_q8(b->qs, b->d, (sc_q8 *)pair + i, p, lane);

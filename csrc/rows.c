@@ -39,6 +39,39 @@ static void row_q6k(const sc_q6k *w, int p, int lane, float *out)
     }
 }
 
+static void row_q2k(const sc_q2k *w, int p, int lane, float *out)
+{
+    const float d = sc_f32_from_f16(w->d[p][lane]), dmin = sc_f32_from_f16(w->dmin[p][lane]);
+    for (int k = 0; k < SC_SUPERBLOCK; k++) {
+        const int q = w->q[k / 128][p][k % 32 / 4][4 * lane + k % 4] >> 2 * (k % 128 / 32) & 3;
+        const int both = w->scale[p][k / 64][4 * lane + SC_FACTOR_BYTE(k / 16)];
+        out[k] = d * (float)((both & 15) * q) - dmin * (float)(both >> 4);
+    }
+}
+
+static void row_q3k(const sc_q3k *w, int p, int lane, float *out)
+{
+    const float d = sc_f32_from_f16(w->d[p][lane]);
+    for (int k = 0; k < SC_SUPERBLOCK; k++) {
+        const int half = k / 128, i = k % 128 / 32, quad = k % 32 / 4, byte = 4 * lane + k % 4, line = k / 64;
+        const int third = w->half[half].high[p][quad % 4][byte] >> (quad < 4 ? i : i + 4) & 1;
+        const int q = (w->half[half].q[p][quad][byte] >> 2 * i & 3) | third << 2;
+        const int at = 4 * lane + SC_FACTOR_BYTE(k / 16);
+        const int scale = (w->six[p][line / 2][at] >> 4 * (line % 2) & 15) | (w->six[p][2][at] >> 2 * line & 3) << 4;
+        out[k] = d * (float)((scale - 32) * (q - 4));
+    }
+}
+
+static void row_iq4xs(const sc_iq4xs *w, int p, int lane, float *out)
+{
+    const float d = sc_f32_from_f16(w->d[p][lane]);
+    for (int k = 0; k < SC_SUPERBLOCK; k++) {
+        const int q = w->q[k / 32][p][k % 16 / 4][4 * lane + k % 4] >> (k % 32 < 16 ? 0 : 4) & 15;
+        const int scale = w->scale[p][k / 128][4 * lane + SC_FACTOR_BYTE(k / 32)];
+        out[k] = d * (float)scale * (float)(sc_iq4_values[q] - 128);
+    }
+}
+
 /* A block of Q4_0, Q4_1, Q5_0, Q5_1 or IQ4_NL. */
 static void row_small(int format, const char *block, int p, int lane, float *out)
 {
@@ -78,6 +111,18 @@ void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
     case SC_Q6_K:
         for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
             row_q6k((const sc_q6k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
+        break;
+    case SC_Q2_K:
+        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
+            row_q2k((const sc_q2k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
+        break;
+    case SC_Q3_K:
+        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
+            row_q3k((const sc_q3k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
+        break;
+    case SC_IQ4_XS:
+        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
+            row_iq4xs((const sc_iq4xs *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
         break;
     case SC_Q4_0:
     case SC_Q4_1:

@@ -27,6 +27,9 @@ enum {
     SC_Q5_0,
     SC_Q5_1,
     SC_IQ4_NL,
+    SC_Q2_K,
+    SC_Q3_K,
+    SC_IQ4_XS,
     SC_FORMATS
 };
 
@@ -69,7 +72,7 @@ sc_team_counts sc_team_counted(const sc_team *team);
 
 /* Number of the panels' layout, to be raised whenever sc_pack writes other bytes for the same weights: files of packed
  * weights outlive a version of this library. Panels are the same for every instruction set. */
-enum { SC_LAYOUT = 2 };
+enum { SC_LAYOUT = 3 };
 /* Maps the first `bytes` of an open file, a multiple of 64 KiB, read-only and shared with all processes that map it, in
  * huge pages where the file's have that size, and reads what is not in memory. NULL when the system cannot. */
 void *sc_file_map(int descriptor, size_t bytes);

@@ -5,6 +5,10 @@
  *               are of weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
  *   Q6_K        a group is integers: total = dot*scale + dot*scale of its halves; over a superblock
  *               part = fma(total, act.group_scale, part); acc = fma(part, d, acc)
+ *   Q3_K, Q2_K  as Q6_K, Q3_K with weights times 8 and d/8. The minima of Q2_K come after each superblock: a group is an
+ *               integer, total = sum of min*act.zero16 of its halves; part = fma(total, act.group_scale, part);
+ *               acc = fma(part, dmin/32, acc)
+ *   IQ4_XS      as Q8_0, with d*scale for d
  *   Q8_0        acc = fma(dot*d, act.group_scale, acc); so do Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL. The minima of Q4_1 and
  *               Q5_1 come after each superblock, group by group:
  *               acc = fma(-m/16, act.group_scale*act.zero32, acc) */
@@ -34,7 +38,7 @@ typedef struct {
 INLINE int is_affine(int format) { return format == SC_Q4_K || format == SC_Q5_K; }
 
 /* Bytes are weights + 128. */
-INLINE int is_wide(int format) { return format == SC_Q8_0 || format == SC_IQ4_NL; }
+INLINE int is_wide(int format) { return format == SC_Q8_0 || format == SC_IQ4_NL || format == SC_IQ4_XS; }
 
 /* A span is the columns that are multiplied with scales together: two sums, each of a group (Q4_K, Q5_K) or of half a
  * group (Q6_K); for Q8_0 the sum of one group. */
@@ -61,6 +65,10 @@ INLINE u8x64 quad_bytes(int format, const void *superblock, int panel, int g, in
         u8x64 x = u8_load(w->half[g >> 2].low[i & 1][panel][s]), high = u8_load(w->half[g >> 2].high[panel][s]);
         high = i < 2 ? u8_shl(high, 4 - 2 * i) : u8_shr(high, 2 * i - 4);
         return u8_or(u8_and(i >= 2 ? u8_shr(x, 4) : x, 15), u8_and(high, 48));
+    }
+    if (format == SC_IQ4_XS) {
+        const u8x64 x = u8_load(((const sc_iq4xs *)superblock)->q[g][panel][s & 3]);
+        return u8_lookup(sc_iq4_values, u8_and(s < 4 ? x : u8_shr(x, 4), 15));
     }
     if (sc_is_small(format)) {
         const uint8_t *w = (const uint8_t *)superblock + (size_t)g * sc_pair_bytes(format, SC_GROUP);

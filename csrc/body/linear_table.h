@@ -9,6 +9,7 @@
 #include "linear_gemm.h"
 #include "linear_gemm_tiles.h"
 #include "linear_gemv.h"
+#include "linear_gemv_halves.h"
 #include "linear_gemv_small.h"
 
 /* Many tokens. */
@@ -19,17 +20,26 @@ INLINE void linear_many(int format, int stored, const char *pair, size_t columns
     else linear_gemm(format, stored, pair, columns, x, stride, tokens, ahead, out);
 }
 
-/* One body for all types that are unpacked to the form of Q8_0. */
+/* One body for all types that are unpacked to the form of Q8_0, and one for those in the form of Q6_K. */
 static NOINLINE void FN(linear_many_q8_0)(int stored, const char *pair, size_t columns, const sc_act *x, size_t stride,
                                           size_t tokens, const char *ahead, float *out)
 {
     linear_many(SC_Q8_0, stored, pair, columns, x, stride, tokens, ahead, out);
 }
 
+static NOINLINE void FN(linear_many_q6_k)(int stored, const char *pair, size_t columns, const sc_act *x, size_t stride,
+                                          size_t tokens, const char *ahead, float *out)
+{
+    linear_many(SC_Q6_K, stored, pair, columns, x, stride, tokens, ahead, out);
+}
+
 INLINE void linear_few(int format, int tokens, const char *pair, size_t columns, const sc_act *x, size_t stride,
                        const char *ahead, float *out)
 {
-    if (sc_is_small(format)) linear_gemv_small(format, tokens, pair, columns, x, stride, ahead, out);
+    if (format == SC_Q2_K || format == SC_Q3_K)
+        linear_gemv_halves(format, tokens, pair, columns, x, stride, ahead, out);
+    else if (sc_is_small(format) || format == SC_IQ4_XS)
+        linear_gemv_small(format, tokens, pair, columns, x, stride, ahead, out);
     else linear_gemv(format, tokens, pair, columns, x, stride, ahead, out);
 }
 
@@ -40,7 +50,9 @@ INLINE void linear_quantized(int format, const char *pair, size_t columns, const
     else if (GEMV_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, ahead, out);
     else if (GEMV_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, ahead, out);
     else if (GEMV_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, ahead, out);
-    else if (format == SC_Q8_0 || sc_is_small(format))
+    else if (format == SC_Q6_K || format == SC_Q2_K || format == SC_Q3_K)
+        FN(linear_many_q6_k)(format, pair, columns, x, stride, tokens, ahead, out);
+    else if (format == SC_Q8_0 || sc_is_small(format) || format == SC_IQ4_XS)
         FN(linear_many_q8_0)(format, pair, columns, x, stride, tokens, ahead, out);
     else linear_many(format, format, pair, columns, x, stride, tokens, ahead, out);
 }
@@ -64,12 +76,16 @@ LINEAR(FN(linear_q4_1), SC_Q4_1)
 LINEAR(FN(linear_q5_0), SC_Q5_0)
 LINEAR(FN(linear_q5_1), SC_Q5_1)
 LINEAR(FN(linear_iq4_nl), SC_IQ4_NL)
+LINEAR(FN(linear_q2_k), SC_Q2_K)
+LINEAR(FN(linear_q3_k), SC_Q3_K)
+LINEAR(FN(linear_iq4_xs), SC_IQ4_XS)
 
 /* The slot of the table. */
 #define LINEAR_SLOTS                                                                                                   \
     {[SC_F32] = FN(linear_f32), [SC_F16] = FN(linear_f16), [SC_BF16] = FN(linear_bf16), [SC_Q4_K] = FN(linear_q4_k),   \
      [SC_Q5_K] = FN(linear_q5_k), [SC_Q6_K] = FN(linear_q6_k), [SC_Q8_0] = FN(linear_q8_0),                            \
      [SC_Q4_0] = FN(linear_q4_0), [SC_Q4_1] = FN(linear_q4_1), [SC_Q5_0] = FN(linear_q5_0),                            \
-     [SC_Q5_1] = FN(linear_q5_1), [SC_IQ4_NL] = FN(linear_iq4_nl)}
+     [SC_Q5_1] = FN(linear_q5_1), [SC_IQ4_NL] = FN(linear_iq4_nl), [SC_Q2_K] = FN(linear_q2_k),                            \
+     [SC_Q3_K] = FN(linear_q3_k), [SC_IQ4_XS] = FN(linear_iq4_xs)}
 
 #endif

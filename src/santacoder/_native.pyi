@@ -190,6 +190,9 @@ class Lib:
     SC_Q5_0: Final[int]
     SC_Q5_1: Final[int]
     SC_IQ4_NL: Final[int]
+    SC_Q2_K: Final[int]
+    SC_Q3_K: Final[int]
+    SC_IQ4_XS: Final[int]
     SC_FORMATS: Final[int]
 
     SC_SHORT_TEXT: Final[int]

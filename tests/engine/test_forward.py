@@ -138,13 +138,21 @@ TYPES = {
     "Q4_K": {"width": 256, "heads": 4},
     "Q5_K": {"width": 256, "heads": 4, "kv_heads": 2},
     "Q6_K": {"width": 256, "heads": 8},
+    "Q2_K": {"width": 256, "heads": 8},
+    "Q3_K": {"width": 256, "heads": 4, "kv_heads": 2},
+    "IQ4_XS": {"width": 256, "heads": 4},
 }
+#: Where a block has its first f16, if not at its beginning.
+SCALES_AT = {"Q6_K": 208, "Q2_K": 80, "Q3_K": 108}
 #: The SHA-256 of 80 tokens' logits of a small model of each type that has no file of its own.
 GOLDENS = {
     "Q4_0": "5f0a40401725973c00dce38afe1a7c341589879f26118cf0b618d92d18c69a0d",
     "Q4_1": "38b3a81dde621f98ada366d3381376adb76f790241b421f34191483723e33ebc",
     "Q5_0": "1bb94944527c5a58f3ef324670eab61acb14c30365e0cf949d6e9fe15aaff87f",
     "Q5_1": "63824b5f13cfefb82f8a3e5456235144ee117800568b933bb3276794b3ab52a2",
+    "Q2_K": "e10633eb993549356486666935b1d8ba9f85b37576bc9c3cb5f5b7c8a59d38dd",
+    "Q3_K": "fa55ddca5c5fc2e5e4890ad4c3952b9ba5d89e33760f4d7847ca93b1a1d98694",
+    "IQ4_XS": "7bd1a4c45b5754f48b3a4e5720c6aded9d07d5991e983d3bc0916319cff9a9f6",
     "IQ4_NL": "5fe38d6656dea005ac2c4f77d7727db4932d9e164ec318a726de53df2c132135",
 }
 
@@ -325,6 +333,9 @@ def gguf_values(tensor: gguf.ReaderTensor) -> NDArray[np.float64]:
         ("Q5_0", "output.weight"),
         ("Q5_1", "output.weight"),
         ("IQ4_NL", "blk.0.ffn_up.weight"),
+        ("Q2_K", "blk.0.attn_output.weight"),
+        ("Q3_K", "token_embd.weight"),
+        ("IQ4_XS", "blk.0.ffn_up.weight"),
         ("Q4_K", "blk.0.ffn_up.weight"),
         ("Q5_K", "blk.0.attn_qkv.weight"),
         ("Q6_K", "token_embd.weight"),
@@ -339,7 +350,7 @@ def test_what_is_not_finite_is_named(tmp_path: Path, type_name: str, name: str, 
     kind = gguf.GGMLQuantizationType(tensor.kind).name
     data = bytearray(tensor.data)
     block = reference.FORMATS[kind][0]
-    at = len(data) // block * 2 // 3 * block + (208 if kind == "Q6_K" else 0)
+    at = len(data) // block * 2 // 3 * block + SCALES_AT.get(kind, 0)
     if kind == "F32":
         bad = np.float32(value).tobytes()
     elif kind == "BF16":

@@ -22,7 +22,7 @@ from santacoder.engine.isa import available
 from santacoder.engine.loading import open_transformer
 from santacoder.engine.threads import new_team
 from santacoder.engine.weight_plan import PADDING, c_formats
-from santacoder.gguf.types import TYPES
+from santacoder.gguf.types import TYPES, Packing
 from santacoder.sources.packed import PackedCache, packed_cache
 from tests.support.gguf_builder import tiny_builder
 from tests.support.malformed_split import split, write_parts
@@ -36,8 +36,8 @@ PROMPT = "def fib(n):"
 FILES = ("mha-q4_k_m", "mqa-q4_k_m", "mqa-q8_0")
 #: By the layout's number, the SHA-256 of the panels of FILES and of bytes of each type. If they have changed, raise
 #: SC_LAYOUT in csrc/santacoder.h, and put its number and the new hash here: files of packed weights outlive a version.
-PANELS = {2: "878c2258e5ec51ed343f0600480c695c4bac7823957c98b31c94b0ab0882063b"}
-NAMES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+PANELS = {3: "44e8ec49715338a61494b767891d61234ae98645553bc19009b400071b0b0307"}
+NAMES = tuple(kind.name for kind in TYPES.values() if kind.packing is Packing.OWN)
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ SCALE_OFFSETS = {
     "Q5_0": (0,),
     "Q5_1": (0, 2),
     "IQ4_NL": (0,),
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "IQ4_XS": (0,),
     "Q4_K": (0, 2),
     "Q5_K": (0, 2),
     "Q6_K": (208,),
@@ -40,7 +43,7 @@ def blocks_of(type_name: str, fill: str, count: int = 64) -> NDArray[np.uint8]:
             scales = rng.standard_normal((count, 1))
         else:  # the widest exact differences: the largest scale with the smallest minimum
             signs = np.where(rng.random((count, 1)) < 0.5, -1, 1)
-            scales = signs * (SMALLEST_F16 if offset == 2 else LARGEST_F16)
+            scales = signs * (SMALLEST_F16 if offset in (2, 82) else LARGEST_F16)
         blocks[:, offset : offset + 2] = scales.astype("<f2").view(np.uint8)
     return blocks
 

@@ -325,7 +325,7 @@ def test_big_endian(reject: Reject) -> None:
 def test_tiny_models_load(load: Load) -> None:
     for kind in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"]:
         assert load(tiny_model(weight_type=kind)).tensors["blk.0.ffn_up.weight"].type_name == kind
-    for kind in ["Q4_K", "Q5_K", "Q6_K"]:
+    for kind in ["Q4_K", "Q5_K", "Q6_K", "Q2_K", "Q3_K", "IQ4_XS"]:
         assert load(tiny_model(weight_type=kind, width=256)).tensors["token_embd.weight"].type_name == kind
 
 

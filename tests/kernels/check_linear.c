@@ -15,7 +15,8 @@ static const source sources[] = {
     {SC_Q8_0, SC_Q8_0, 34, 32, "Q8_0", {0, -1}},       {SC_F32, SC_Q8_0, 4, 1, "F32 as Q8_0", {-1, -1}},
     {SC_Q4_0, SC_Q4_0, 18, 32, "Q4_0", {0, -1}},       {SC_Q4_1, SC_Q4_1, 20, 32, "Q4_1", {0, 2}},
     {SC_Q5_0, SC_Q5_0, 22, 32, "Q5_0", {0, -1}},       {SC_Q5_1, SC_Q5_1, 24, 32, "Q5_1", {0, 2}},
-    {SC_IQ4_NL, SC_IQ4_NL, 18, 32, "IQ4_NL", {0, -1}},
+    {SC_IQ4_NL, SC_IQ4_NL, 18, 32, "IQ4_NL", {0, -1}}, {SC_Q2_K, SC_Q2_K, 84, 256, "Q2_K", {80, 82}},
+    {SC_Q3_K, SC_Q3_K, 110, 256, "Q3_K", {108, -1}},   {SC_IQ4_XS, SC_IQ4_XS, 136, 256, "IQ4_XS", {0, -1}},
 };
 
 enum { WEIGHTS_RANDOM, WEIGHTS_ZEROS, WEIGHTS_ONES, WEIGHTS }; /* of quantized blocks: all bytes but the scales */
@@ -156,7 +157,7 @@ static void check_table(const sc_kernels *kernels)
     static const size_t few[] = {1, 7, 2, 12, 4};
     static const size_t rows[] = {1, 15, 16, 17, 31, 33};
     for (const source *s = sources; s < sources + COUNT(sources); s++) {
-        const size_t block_columns = s->format < SC_Q4_K ? 1 : s->format >= SC_Q8_0 ? SC_GROUP : SC_SUPERBLOCK;
+        const size_t block_columns = s->format == SC_Q8_0 ? SC_GROUP : s->block_columns;
         for (size_t c = 0; c < COUNT(columns); c++) {
             if (columns[c] % block_columns) continue;
             for (int weights = 0; weights < WEIGHTS; weights++) {

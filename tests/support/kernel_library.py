@@ -25,10 +25,12 @@ from tests.support.paths import ROOT
 
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-pthread"]
 FLOATS = ("F32", "F16", "BF16")
+#: Types in blocks of 256 columns.
+SUPERBLOCKS = ("Q4_K", "Q5_K", "Q6_K", "Q2_K", "Q3_K", "IQ4_XS")
 #: Types in blocks of 32 columns.
 GROUPED = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL")
 #: type -> (layout of the source, packed format); the last is what a type without a kernel becomes.
-FORMATS = {name: (getattr(native, f"SC_{name}"),) * 2 for name in (*FLOATS, "Q4_K", "Q5_K", "Q6_K", *GROUPED)}
+FORMATS = {name: (getattr(native, f"SC_{name}"),) * 2 for name in (*FLOATS, *SUPERBLOCKS, *GROUPED)}
 #: 256 columns of one token as the kernels take them: sc_act in csrc/layout.h.
 ACT = np.dtype(
     [

@@ -171,11 +171,22 @@ def renamed(index: int) -> Iterator[Case]:
         yield built(f"tensor: named {name!r}", out, problem)
 
 
+#: Where blocks of 256 values have their f16 scales.
+SUPERBLOCK_SCALES = {
+    "Q4_K": {"d": 0, "dmin": 2},
+    "Q5_K": {"d": 0, "dmin": 2},
+    "Q6_K": {"d": 208},
+    "Q2_K": {"d": 80, "dmin": 82},
+    "Q3_K": {"d": 108},
+    "IQ4_XS": {"d": 0},
+}
+
+
 def numbers() -> Iterator[Case]:
     """Weights, scales, norms and biases that are infinite or not a number."""
     for value in (math.nan, math.inf, -math.inf):
         half, single = np.float16(value).tobytes(), np.float32(value).tobytes()
-        for kind, places in (("Q4_K", {"d": 0, "dmin": 2}), ("Q5_K", {"d": 0, "dmin": 2}), ("Q6_K", {"d": 208})):
+        for kind, places in SUPERBLOCK_SCALES.items():
             for scale, at in places.items():
                 yield damaged(
                     f"{scale} of {kind} is {value}",

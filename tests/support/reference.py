@@ -117,6 +117,37 @@ def _affine(blocks: Bytes, quants: NDArray[np.int64]) -> Floats:
     return (scale * quants - minimum).reshape(-1, 256)
 
 
+def _q2_k(blocks: Bytes) -> Floats:
+    """u8 s[16], low nibbles scales, high ones minima of 16 values each; u8 q[2][32]; f16 d, dmin.
+
+    Bits 2i, 2i+1 of a half's bytes are its run i of 32 values.
+    """
+    quants = _bits(blocks[:, 16:80].reshape(-1, 32), (0, 2, 4, 6), 3).reshape(-1, 16, 16)
+    both = blocks[:, 0:16].astype(np.int64)
+    scale, minimum = _as("<f2", blocks[:, 80:82]) * (both & 15), _as("<f2", blocks[:, 82:84]) * (both >> 4)
+    return (scale[:, :, None] * quants - minimum[:, :, None]).reshape(-1, 256)
+
+
+def _q3_k(blocks: Bytes) -> Floats:
+    """u8 h[32], bit j the third of run j of 32 values; u8 q[2][32] as in Q2_K; 16 scales of 6 bits; f16 d."""
+    third = _bits(blocks[:, 0:32], range(8), 1).reshape(-1, 16, 16)
+    quants = _bits(blocks[:, 32:96].reshape(-1, 32), (0, 2, 4, 6), 3).reshape(-1, 16, 16)
+    s = blocks[:, 96:108].astype(np.int64)
+    low = np.hstack([s[:, 0:8] & 15, s[:, 0:8] >> 4])
+    high = np.hstack([s[:, 8:12] >> shift & 3 for shift in (0, 2, 4, 6)])
+    scale = _as("<f2", blocks[:, 108:110]) * ((low | high << 4) - 32)
+    return (scale[:, :, None] * (quants + 4 * third - 4)).reshape(-1, 256)
+
+
+def _iq4_xs(blocks: Bytes) -> Floats:
+    """f16 d; u16 high and u8 low[4] bits of 8 scales; u8 q[8][16], each as in IQ4_NL."""
+    high = _as("<u2", blocks[:, 2:4]).astype(np.int64) >> np.arange(0, 16, 2) & 3
+    low = _bits(blocks[:, 4:8].reshape(-1, 1), (0, 4), 15).reshape(-1, 8)
+    scale = _as("<f2", blocks[:, 0:2]) * ((low | high << 4) - 32)
+    values: NDArray[np.int64] = _IQ4_VALUES[_bits(blocks[:, 8:136].reshape(-1, 16), (0, 4), 15).reshape(-1, 8, 32)]
+    return (scale[:, :, None] * values).reshape(-1, 256)
+
+
 def _q4_k(blocks: Bytes) -> Floats:
     """Header as in _affine; u8 q[4][32]: low nibbles are sub-block 2j, high nibbles 2j+1."""
     nibbles = _bits(blocks[:, 16:144].reshape(-1, 32), (0, 4), 15).reshape(-1, 8, 32)
@@ -151,6 +182,9 @@ FORMATS: dict[str, tuple[int, int, Callable[[Bytes], Floats]]] = {
     "IQ4_NL": (18, 32, _iq4_nl),
     "Q1_0": (18, 128, _q1_0),
     "Q2_0": (18, 64, _q2_0),
+    "Q2_K": (84, 256, _q2_k),
+    "Q3_K": (110, 256, _q3_k),
+    "IQ4_XS": (136, 256, _iq4_xs),
     "Q4_K": (144, 256, _q4_k),
     "Q5_K": (176, 256, _q5_k),
     "Q6_K": (210, 256, _q6_k),

@@ -4,8 +4,8 @@ All other tables of types are made from this one. What a new type needs besides 
 
     CONVERTED   nothing, or a function in engine/ternary.py where the `gguf` package cannot dequantize it
     OWN         SC_* in santacoder.h, its block, its pack, its panels in layout.h, their unpack in body/linear*.h
-                and rows.c. Types of 32 columns with a scale share all of these (sc_is_small), and with
-                many tokens may be unpacked to the form of another type (body/linear_carried.h)
+                and rows.c. Types of 32 columns with a scale share all of these (sc_is_small); with many
+                tokens a type may be unpacked to the form of another (body/linear_carried.h)
 
 If `quantize` is to write it, it also needs its case in quantize.c and a mix in quantize/mixes.py.
 
@@ -72,8 +72,8 @@ TYPES: Final[dict[str, TensorType]] = {
         TensorType(7, "Q5_1", 32, 24, _OWN),
         TensorType(8, "Q8_0", 32, 34, _OWN, writable=True, group=32, file_type=7),
         TensorType(9, "Q8_1", 32, 40, _REFUSED),
-        TensorType(10, "Q2_K", 256, 84, _CONVERTED),
-        TensorType(11, "Q3_K", 256, 110, _CONVERTED),
+        TensorType(10, "Q2_K", 256, 84, _OWN),
+        TensorType(11, "Q3_K", 256, 110, _OWN),
         TensorType(12, "Q4_K", 256, 144, _OWN, writable=True, group=32),
         TensorType(13, "Q5_K", 256, 176, _OWN, writable=True, group=32),
         TensorType(14, "Q6_K", 256, 210, _OWN, writable=True, group=16, file_type=18),
@@ -85,7 +85,7 @@ TYPES: Final[dict[str, TensorType]] = {
         TensorType(20, "IQ4_NL", 32, 18, _OWN),
         TensorType(21, "IQ3_S", 256, 110, _CONVERTED),
         TensorType(22, "IQ2_S", 256, 82, _CONVERTED),
-        TensorType(23, "IQ4_XS", 256, 136, _CONVERTED),
+        TensorType(23, "IQ4_XS", 256, 136, _OWN),
         TensorType(24, "I8", 1, 1, _REFUSED),
         TensorType(25, "I16", 1, 2, _REFUSED),
         TensorType(26, "I32", 1, 4, _REFUSED),
