@@ -53,8 +53,10 @@ class Effects:
         source, panels = c_formats(TYPES[type_name])
         memory = _allocate(lib.sc_matrix_bytes(panels, old.rows, old.columns))
         blocks = ffi.from_buffer(quantized.blocks)
-        lib.sc_pack(self._model.team, source, blocks, old.rows, old.columns, panels, ffi.from_buffer(memory))
-        matrix = ffi.new("sc_matrix *", (panels, old.rows, old.columns, ffi.from_buffer(memory)))
+        to = ffi.from_buffer(memory)
+        status = lib.sc_pack(self._model.team, source, blocks, old.rows, old.columns, panels, to)
+        assert status == lib.SC_OK, "the quantizer's scales are finite"
+        matrix = ffi.new("sc_matrix *", (panels, old.rows, old.columns, to))
         changed = replace(weights, matrices={**weights.matrices, name: matrix})
         bias = name.replace(".weight", ".bias")
         if quantized.shift is not None and bias in weights.vectors:
