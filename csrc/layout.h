@@ -90,8 +90,9 @@ typedef struct {
     uint8_t q[2][2][8][64]; /* [half][panel][quad][byte] */
 } sc_q2k;
 
-/* Q3_K: w = d*(scale - 32)*(q - 4). Bit i of quad s < 4, or i + 4 of quad s - 4, is the third bit of group i. Line i/2 of
- * `six` has the low four bits of the scales' line i, in low nibbles if i is even; bits 2i, 2i+1 of line 2 go above. */
+/* Q3_K: w = d*(scale - 32)*(q - 4). Line s of `high` has the third bits of group i: bit i for quad s, bit i + 4 for
+ * quad s + 4. Line i/2 of `six` has the low four bits of the scales' line i, in low nibbles if i is even; bits 2i, 2i+1
+ * of line 2 go above. */
 typedef struct {
     uint16_t d[2][16];
     uint8_t six[2][3][64];
@@ -101,8 +102,8 @@ typedef struct {
     } half[2];
 } sc_q3k;
 
-/* IQ4_XS, 256 columns: w = d*scale*(sc_iq4_values[q] - 128), with a scale for each group: line g/4 has group g's. Nibbles
- * are as those of IQ4_NL. */
+/* IQ4_XS, 256 columns: w = d*scale*(sc_iq4_values[q] - 128), with a scale for each group: line g/4 has group g's.
+ * Nibbles are as those of IQ4_NL. */
 typedef struct {
     uint16_t d[2][16];
     int8_t scale[2][2][64];

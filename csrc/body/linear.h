@@ -5,8 +5,8 @@
  *               are of weights less 16, rest = fma(sum of scale*act.sum, 8*16*d, mins*(-8*dmin))
  *   Q6_K        a group is integers: total = dot*scale + dot*scale of its halves; over a superblock
  *               part = fma(total, act.group_scale, part); acc = fma(part, d, acc)
- *   Q3_K, Q2_K  as Q6_K, Q3_K with weights times 8 and d/8. The minima of Q2_K come after each superblock: a group is an
- *               integer, total = sum of min*act.zero16 of its halves; part = fma(total, act.group_scale, part);
+ *   Q3_K, Q2_K  as Q6_K, Q3_K with weights times 8 and d/8. The minima of Q2_K come after each superblock: a group is
+ *               an integer, total = sum of min*act.zero16 of its halves; part = fma(total, act.group_scale, part);
  *               acc = fma(part, dmin/32, acc)
  *   IQ4_XS      as Q8_0, with d*scale for d
  *   Q8_0        acc = fma(dot*d, act.group_scale, acc); so do Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL. The minima of Q4_1 and

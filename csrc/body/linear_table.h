@@ -85,7 +85,7 @@ LINEAR(FN(linear_iq4_xs), SC_IQ4_XS)
     {[SC_F32] = FN(linear_f32), [SC_F16] = FN(linear_f16), [SC_BF16] = FN(linear_bf16), [SC_Q4_K] = FN(linear_q4_k),   \
      [SC_Q5_K] = FN(linear_q5_k), [SC_Q6_K] = FN(linear_q6_k), [SC_Q8_0] = FN(linear_q8_0),                            \
      [SC_Q4_0] = FN(linear_q4_0), [SC_Q4_1] = FN(linear_q4_1), [SC_Q5_0] = FN(linear_q5_0),                            \
-     [SC_Q5_1] = FN(linear_q5_1), [SC_IQ4_NL] = FN(linear_iq4_nl), [SC_Q2_K] = FN(linear_q2_k),                            \
+     [SC_Q5_1] = FN(linear_q5_1), [SC_IQ4_NL] = FN(linear_iq4_nl), [SC_Q2_K] = FN(linear_q2_k),                        \
      [SC_Q3_K] = FN(linear_q3_k), [SC_IQ4_XS] = FN(linear_iq4_xs)}
 
 #endif

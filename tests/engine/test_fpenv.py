@@ -68,9 +68,9 @@ def foreign_model(folder: Path) -> Path:
     for tensor in builder.tensors:
         if len(tensor.dims) == 2 and "position" not in str(tensor.name):
             values = np.frombuffer(tensor.data, np.float32).reshape(tensor.dims[::-1])
-            tensor.data = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_1).tobytes()
-            tensor.kind = int(gguf.GGMLQuantizationType.Q4_1)
-    path = folder / "q4_1.gguf"
+            tensor.data = gguf.quants.quantize(values, gguf.GGMLQuantizationType.MXFP4).tobytes()
+            tensor.kind = int(gguf.GGMLQuantizationType.MXFP4)
+    path = folder / "mxfp4.gguf"
     path.write_bytes(builder.build())
     return path
 
@@ -98,7 +98,7 @@ def results(path: Path) -> list[Any]:
 
 @pytest.mark.filterwarnings("ignore:.*was rounded to Q8_0")
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("kind", ["Q4_K_M", "Q4_1"])
+@pytest.mark.parametrize("kind", ["Q4_K_M", "MXFP4"])
 def test_results_do_not_follow(tmp_path: Path, state: str, kind: str) -> None:
     path = FILE if kind == "Q4_K_M" else foreign_model(tmp_path)
     expected = results(path)
