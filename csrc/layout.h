@@ -80,8 +80,8 @@ static inline size_t sc_fifth_at(int format) { return sc_has_min(format) ? SC_MI
 static inline size_t sc_nibbles_at(int format) { return sc_fifth_at(format) + (sc_has_fifth(format) ? 2 * 64 : 0); }
 static const uint8_t sc_iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
-/* Q2_K and Q3_K, 256 columns in two halves of 128: group i of a half takes bits 2i, 2i+1 of q. Scales, and minima or high
- * bits of scales beside them, are for 16 columns, in lines and bytes as those of Q6_K.
+/* Q2_K and Q3_K, 256 columns in two halves of 128: group i of a half takes bits 2i, 2i+1 of q. Scales, with minima or
+ * high bits of scales beside them, are for 16 columns, in lines and bytes as those of Q6_K.
  *
  * Q2_K: w = d*scale*q - dmin*min; scales are low nibbles, minima high ones. */
 typedef struct {
