@@ -125,7 +125,8 @@ def _q2_k(blocks: Bytes) -> Floats:
     quants = _bits(blocks[:, 16:80].reshape(-1, 32), (0, 2, 4, 6), 3).reshape(-1, 16, 16)
     both = blocks[:, 0:16].astype(np.int64)
     scale, minimum = _as("<f2", blocks[:, 80:82]) * (both & 15), _as("<f2", blocks[:, 82:84]) * (both >> 4)
-    return (scale[:, :, None] * quants - minimum[:, :, None]).reshape(-1, 256)
+    values = scale[:, :, None] * quants - minimum[:, :, None]
+    return values.astype(np.float64).reshape(-1, 256)
 
 
 def _q3_k(blocks: Bytes) -> Floats:
@@ -136,7 +137,8 @@ def _q3_k(blocks: Bytes) -> Floats:
     low = np.hstack([s[:, 0:8] & 15, s[:, 0:8] >> 4])
     high = np.hstack([s[:, 8:12] >> shift & 3 for shift in (0, 2, 4, 6)])
     scale = _as("<f2", blocks[:, 108:110]) * ((low | high << 4) - 32)
-    return (scale[:, :, None] * (quants + 4 * third - 4)).reshape(-1, 256)
+    values: Floats = scale[:, :, None] * (quants + 4 * third - 4)
+    return values.reshape(-1, 256)
 
 
 def _iq4_xs(blocks: Bytes) -> Floats:
@@ -145,7 +147,8 @@ def _iq4_xs(blocks: Bytes) -> Floats:
     low = _bits(blocks[:, 4:8].reshape(-1, 1), (0, 4), 15).reshape(-1, 8)
     scale = _as("<f2", blocks[:, 0:2]) * ((low | high << 4) - 32)
     values: NDArray[np.int64] = _IQ4_VALUES[_bits(blocks[:, 8:136].reshape(-1, 16), (0, 4), 15).reshape(-1, 8, 32)]
-    return (scale[:, :, None] * values).reshape(-1, 256)
+    weights: Floats = scale[:, :, None] * values
+    return weights.reshape(-1, 256)
 
 
 def _q4_k(blocks: Bytes) -> Floats:
