@@ -7,7 +7,7 @@ MODEL ?= tests/data/mqa-q4_k_m.gguf
 BUILD = build
 
 # The flags that decide the bits are those of src/santacoder/_build.py.
-FLAGS = -std=c11 -O2 -ffp-contract=off -fno-math-errno -pthread
+FLAGS = -std=c11 -O2 -fno-unroll-loops -ffp-contract=off -fno-math-errno -pthread
 # A loop that clang does not unroll is no fault; gcc does not mind the name.
 WARNINGS = -Wall -Wextra -Wconversion -Werror -Wno-pass-failed
 # Unrolled loops, and what goes out of scope in the scalar instance, take minutes to compile.

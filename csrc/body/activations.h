@@ -109,7 +109,7 @@ INLINE void quantize_blocks(const float *x, size_t x_stride, size_t stride, int 
     }
 }
 
-static void FN(quantize)(const float *x, size_t n, sc_act *out, size_t stride)
+void FN(quantize)(const float *x, size_t n, sc_act *out, size_t stride)
 {
     const size_t whole = n / SC_SUPERBLOCK, rest = n % SC_SUPERBLOCK;
     quantize_blocks(x, SC_SUPERBLOCK, SC_GROUP, SC_GROUPS, whole, out, stride);
@@ -118,7 +118,7 @@ static void FN(quantize)(const float *x, size_t n, sc_act *out, size_t stride)
 }
 
 /* Quantizes the block of each token whose groups lie in pairs' outputs. */
-static void FN(quantize_pairs)(const float *x, size_t stride, int groups, size_t tokens, sc_act *out)
+void FN(quantize_pairs)(const float *x, size_t stride, int groups, size_t tokens, sc_act *out)
 {
     quantize_blocks(x, SC_PAIR, stride, groups, tokens, out, 1);
 }

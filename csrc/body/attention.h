@@ -52,19 +52,19 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
                    out->out + 16 * p, dim, 1);
 }
 
-static void FN(attend_f16)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+void FN(attend_f16)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
                            const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F16, queries, n, dim, keys, values, visible, ahead, out);
 }
 
-static void FN(attend_f32)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
+void FN(attend_f32)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
                            const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F32, queries, n, dim, keys, values, visible, ahead, out);
 }
 
-static void FN(attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last,
+void FN(attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last,
                              size_t dim)
 {
     float keep[16], add[16];

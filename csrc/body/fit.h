@@ -200,7 +200,7 @@ static void FN(affine_first)(f32x16 scale, f32x16 min, float d[16], float dmin[1
     }
 }
 
-static void FN(fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out)
+void FN(fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out)
 {
     const fit_totals totals = fit_total(x, w, 32);
     const float high = (float)levels;
@@ -289,7 +289,7 @@ static float FN(signed_refit)(fit_sums sums, f32x16 a)
     return FN(fit_f16)((float)(saa > 0 && sax > 0 ? sax / saa : 0));
 }
 
-static void FN(fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out)
+void FN(fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out)
 {
     float turned[256], sign[16], a[16] = {0}, best = INFINITY;
     f32x16 signs;
@@ -313,7 +313,7 @@ static void FN(fit_signed)(const float *x, const float *w, const float *mean, sc
 }
 
 /* Fits groups that each have an f16 scale: that of the largest value, or Lloyd's improvement on it. */
-static void FN(fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out)
+void FN(fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out)
 {
     uint16_t half[16];
     f32x16 signs;

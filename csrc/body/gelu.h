@@ -17,7 +17,7 @@ INLINE f32x16 f32_gelu(f32x16 x)
 }
 
 /* Finishes a pair of the ffn_up layer: bias and GELU in place over (tokens, 32). */
-static void FN(gelu)(float *x, const float *bias, size_t tokens)
+void FN(gelu)(float *x, const float *bias, size_t tokens)
 {
     for (size_t t = 0; t < tokens; t++, x += SC_PAIR) {
         f32_store(x, f32_gelu(f32_add(f32_load(x), f32_load(bias))));

@@ -69,6 +69,17 @@
 #define PEAK_UNROLL 1
 #endif
 
+/* The instance whose kernels of floats and of fitting this one has too, for they would be the same code; and whether
+ * those of few tokens are also the same, for the types that are unpacked to another's form. */
+#ifdef SHARED
+#define FROM(name) FN_(name, SHARED)
+#else
+#define FROM(name) FN(name)
+#endif
+#ifndef FEW_SHARED
+#define FEW_SHARED 0
+#endif
+
 /* The name of a kernel in this instance, as debuggers and profilers show it: linear_q4_k_avx2. */
 #define FN__(name, isa) name##_##isa
 #define FN_(name, isa) FN__(name, isa)

@@ -50,19 +50,18 @@ INLINE void linear_gemv_halves(int format, int tokens, const char *superblocks, 
             for (int t = 0; t < tokens; t++) part[p][t] = f32_set1(0);
         }
         for (int h = 0; h < 2; h++) {
-            UNROLL(4)
-            for (int i = 0; i < 4; i++) {
-                const size_t at = (size_t)h * half_bytes + (size_t)i * (half_bytes / 4);
-                if (PREFETCH_SUPERBLOCKS) prefetch(next + at, half_bytes / 4);
-                if (PREFETCH_NEAR) prefetch_near(superblocks + half_bytes + at, half_bytes / 4);
-                UNROLL(2)
-                for (int p = 0; p < 2; p++) {
+            UNROLL(2)
+            for (int p = 0; p < 2; p++)
+                UNROLL(4)
+                for (int i = 0; i < 4; i++) {
+                    const size_t bytes = half_bytes / 8, at = (size_t)h * half_bytes + (size_t)(4 * p + i) * bytes;
+                    if (PREFETCH_SUPERBLOCKS) prefetch(next + at, bytes);
+                    if (PREFETCH_NEAR) prefetch_near(superblocks + half_bytes + at, bytes);
                     NO_LOADS_AHEAD();
                     const u8x64 scale = line[p][2 * h + (i >> 1)];
                     add_half_group(format, tokens, superblocks, h, p, i,
                                    i & 1 ? i16_odd_i8(scale) : i16_even_i8(scale), x, part[p]);
                 }
-            }
         }
         UNROLL(2)
         for (int p = 0; p < 2; p++)

@@ -6,7 +6,7 @@
 #include "alone.h"
 #endif
 
-static void FN(layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, size_t n,
+void FN(layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, size_t n,
                            size_t padded, float *out)
 {
     f32x16 sum = f32_set1(0), square = f32_set1(0);

@@ -22,7 +22,7 @@ INLINE void load_64(const float *x, size_t i, size_t n, float filler, f32x16 v[4
     for (int k = 0; k < 4; k++) v[k] = f32_load(from + 16 * k);
 }
 
-static int FN(logit_maxima)(const float *x, size_t n, size_t length, float *out)
+int FN(logit_maxima)(const float *x, size_t n, size_t length, float *out)
 {
     const f32x16 infinity = f32_set1(INFINITY), zero = f32_set1(0), one = f32_set1(1);
     f32x16 wrong = zero;
@@ -40,7 +40,7 @@ static int FN(logit_maxima)(const float *x, size_t n, size_t length, float *out)
     return f32_max16(wrong) == 0;
 }
 
-static void FN(softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out)
+void FN(softmax_weights)(const float *x, size_t n, float max, float inverse_temperature, float *out)
 {
     const f32x16 maxima = f32_set1(max), factor = f32_set1(inverse_temperature);
     size_t i = 0;
@@ -60,7 +60,7 @@ INLINE f32x16 f32_floor(f32x16 x)
     return f32_sub(nearest, f32_select_lt(x, nearest, f32_set1(1), f32_set1(0)));
 }
 
-static void FN(weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out)
+void FN(weight_masses)(const float *weights, size_t n, size_t length, float least, uint64_t *out)
 {
     /* A mass has up to 40 bits: a multiple of 2^19, and the rest. Every step is exact. */
     const f32x16 high = f32_set1(0x1p20f), low = f32_set1(0x1p19f), kept = f32_set1(least), zero = f32_set1(0);

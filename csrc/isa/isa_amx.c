@@ -4,6 +4,8 @@
 #if defined __x86_64__
 TARGET_BEGIN("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,amx-tile,amx-int8")
 #define ISA amx
+#define SHARED avx512
+#define FEW_SHARED 1
 #define CHUNK 512
 #define TILE_PANELS 2
 #define TILE_TOKENS 4

@@ -4,6 +4,7 @@
 #if defined __x86_64__
 TARGET_BEGIN("avx2,fma,f16c,avxvnni")
 #define ISA avxvnni
+#define SHARED avx2
 #define CHUNK 256
 #define TILE_PANELS 1
 #define TILE_TOKENS 4
