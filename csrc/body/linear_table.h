@@ -79,6 +79,13 @@ INLINE void linear_quantized(int format, const char *pair, size_t columns, const
         linear_float(format, pair, columns, x, stride, tokens, out);                                                \
     }
 #endif
+/* Three tokens go as two and one: less code, for types that are not the usual ones. */
+#define IN_TWO_PARTS(name)                                                                                          \
+    if (tokens == 3 && GEMV_TOKENS >= 3) {                                                                          \
+        FN(name)(pair, columns, x, stride, 2, ahead, out);                                                          \
+        FN(name)(pair, columns, (const sc_act *)x + 2, stride, 1, ahead, out + 2 * SC_PAIR);                        \
+        return;                                                                                                     \
+    }
 #if FEW_SHARED
 #define CARRIED(name, format)                                                                                       \
     extern SIGNATURE(FROM(name));                                                                                   \
@@ -88,7 +95,12 @@ INLINE void linear_quantized(int format, const char *pair, size_t columns, const
         else linear_carried(format, pair, columns, x, stride, tokens, ahead, out);                                  \
     }
 #else
-#define CARRIED(name, format) QUANTIZED(name, format)
+#define CARRIED(name, format)                                                                                       \
+    SIGNATURE(FN(name))                                                                                             \
+    {                                                                                                               \
+        IN_TWO_PARTS(name)                                                                                          \
+        linear_quantized(format, pair, columns, x, stride, tokens, ahead, out);                                     \
+    }
 #endif
 
 FLOATS(linear_f32, SC_F32)
