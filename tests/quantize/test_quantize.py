@@ -15,20 +15,13 @@ from santacoder.errors import InvalidRequestError, ModelFormatError, NumericalEr
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import quantize
 from santacoder.quantize.mixes import MIXES
-from tests.support import reference
-from tests.support.gguf_builder import GGUFBuilder, tiny_builder
+from tests.support.floats_to_quantize import TEXT, builder, divergence
 
 #: Mean KL from the model of floats, at most: a third above what was measured.
 LARGEST_KL = {
     "f32": 0.0, "f16": 8e-7, "bf16": 4e-5, "q8_0": 3.6e-4, "q6_k": 5e-3, "q5_k_m": 1.36e-2, "q5_k_s": 1.25e-2,
     "q4_k_m": 5.8e-2, "q4_k_s": 6.3e-2,
 }  # fmt: skip
-TEXT = "".join(f"def f{i}(x, y={i}):\n    return x * {i * i} + y\n\n" for i in range(60))
-
-
-def builder(**changes: Any) -> GGUFBuilder:
-    settings: dict[str, Any] = {"layers": 3, "width": 256, "heads": 4, "hidden": 512, "context": 128}
-    return tiny_builder(**{**settings, "weight_type": "F32", **changes})
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +37,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("source") / "f32.gguf"
     path.write_bytes(out.build())
     return path
-
-
-def divergence(path: Path, source: Path) -> float:
-    """Mean KL of float64 passes over both files: the effect of only the weights."""
-    tokens = np.random.default_rng(5).integers(0, 250, 100).tolist()
-    expected, found = (reference.forward(*reference.load(each), tokens) for each in (source, path))
-    return reference.mean_kl(expected, found)
 
 
 @pytest.mark.parametrize("mix", MIXES)

@@ -16,7 +16,7 @@ from santacoder.errors import InvalidRequestError
 from santacoder.gguf.reader import GGUFFile
 from santacoder.quantize import TensorReport, quantize
 from santacoder.quantize.mixes import MIXES
-from tests.quantize.test_quantize import TEXT, builder, divergence
+from tests.support.floats_to_quantize import TEXT, builder, divergence
 from tests.support.gguf_builder import GGUFBuilder
 
 
