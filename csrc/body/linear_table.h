@@ -59,8 +59,8 @@ INLINE void linear_quantized(int format, const char *pair, size_t columns, const
     else if (GEMV_TOKENS >= 2 && tokens == 2) linear_few(format, 2, pair, columns, x, stride, ahead, out);
     else if (GEMV_TOKENS >= 3 && tokens == 3) linear_few(format, 3, pair, columns, x, stride, ahead, out);
     else if (GEMV_TOKENS >= 4 && tokens == 4) linear_few(format, 4, pair, columns, x, stride, ahead, out);
-    else if (format != SC_Q4_K && format != SC_Q5_K) linear_carried(format, pair, columns, x, stride, tokens, ahead, out);
-    else linear_many(format, format, pair, columns, x, stride, tokens, ahead, out);
+    else if (is_affine(format)) linear_many(format, format, pair, columns, x, stride, tokens, ahead, out);
+    else linear_carried(format, pair, columns, x, stride, tokens, ahead, out);
 }
 
 /* One kernel of a type: floats, a type of blocks, or one that is unpacked to another's form. */

@@ -34,8 +34,8 @@ ffi.set_source(
     sources=[path.as_posix() for path in sorted(CSRC.rglob("*.c"))],
     depends=[path.as_posix() for path in sorted(CSRC.rglob("*.h"))],
     include_dirs=[CSRC.as_posix()],
-    # -O2 after Python's own -O3, and no unrolling by clang: loops are unrolled where the kernels say so. Contraction would
-    # change bits.
+    # -O2 after Python's own -O3, and no unrolling by clang: loops are unrolled where the kernels say so. Contraction
+    # would change bits.
     extra_compile_args=[
         "-std=c11",
         "-O2",
