@@ -97,6 +97,16 @@ def base_of(type_name: str, blocks: bytes, shape: tuple[int, int]) -> Array | No
     return reference.dequantize(data, type_name, shape)[:, ::32]
 
 
+def largest_minimum(type_name: str, blocks: bytes, rows: int) -> Array | float:
+    """(rows,): of Q4_1 and Q5_1. Minima are added apart from the rest, which is larger than the weight by as much."""
+    if type_name not in ("Q4_1", "Q5_1"):
+        return 0.0
+    data = np.frombuffer(blocks, np.uint8).reshape(-1, reference.FORMATS[type_name][0])
+    minima = data[:, 2:4].copy().view("<f2").astype(np.float64)
+    largest: Array = np.abs(minima.reshape(rows, -1)).max(1)
+    return largest
+
+
 def check_linear(kernels: Kernels, type_name: str, rows: int, columns: int, tokens: int) -> None:
     x = np.random.default_rng(tokens).standard_normal((tokens, columns), np.float32)
     x[:, ::37] *= 20  # outliers
@@ -115,7 +125,8 @@ def check_product(kernels: Kernels, type_name: str, blocks: bytes, rows: int, x:
         magnitude = columns * (np.abs(x).astype(np.float64) @ np.abs(weight).T)
     else:  # a few roundings per 256 columns; a weight near 0 may be a difference of large numbers (Q4_K)
         expected = reference.quantized_linear(x, weight, base_of(type_name, blocks, (rows, columns)))
-        magnitude = 2 * np.abs(x).sum(1, dtype=np.float64)[:, None] * np.abs(weight).max(1)
+        largest = np.abs(weight).max(1) + largest_minimum(type_name, blocks, rows)
+        magnitude = 2 * np.abs(x).sum(1, dtype=np.float64)[:, None] * largest
     assert (np.abs(result[:, :rows] - expected) <= ULP * magnitude).all()
     assert not result[:, rows:].any()
 
