@@ -155,6 +155,12 @@ _Static_assert(8 * 4 * SC_HALF_SUM <= INT16_MAX && 15 * 32 * 2 * SC_HALF_SUM < 1
                "dots of Q3_K's weights times 8 fit int16, and a group of Q2_K's minima is exact as a float");
 _Static_assert(SC_RAISED(SC_FACTOR, 16 * 127) <= SC_FACTOR_MAX, "factors are raised no higher");
 
+/* Columns of a block of a quantized format. */
+static inline size_t sc_block_columns(int format)
+{
+    return format == SC_Q8_0 || sc_is_small(format) ? SC_GROUP : SC_SUPERBLOCK;
+}
+
 /* Bytes of one pair of panels over `columns` columns (a multiple of 256 for K-quants, of 32 for other blocks). */
 static inline size_t sc_pair_bytes(int format, size_t columns)
 {

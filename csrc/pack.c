@@ -204,8 +204,7 @@ static int put_row(int source, int format, const char *row, size_t columns, char
         }
         return finite;
     }
-    const size_t block_columns = format == SC_Q8_0 || sc_is_small(format) ? SC_GROUP : SC_SUPERBLOCK;
-    for (size_t i = 0; i < columns / block_columns; i++) {
+    for (size_t i = 0; i < columns / sc_block_columns(format); i++) {
         switch (source) {
         case SC_Q4_K: finite &= put_q4k((const block_q4k *)row + i, (sc_q4k *)pair + i, p, lane); break;
         case SC_Q5_K: finite &= put_q5k((const block_q5k *)row + i, (sc_q5k *)pair + i, p, lane); break;

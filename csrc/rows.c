@@ -88,6 +88,28 @@ static void row_small(int format, const char *block, int p, int lane, float *out
     }
 }
 
+static void row_q8(const sc_q8 *w, int p, int lane, float *out)
+{
+    for (int k = 0; k < SC_GROUP; k++)
+        out[k] = sc_f32_from_f16(w->d[p][lane]) * (float)(w->q[p][k / 4][4 * lane + k % 4] - 128);
+}
+
+/* The columns of one row of a block. */
+static void row_block(int format, const char *block, int p, int lane, float *out)
+{
+    const void *w = block;
+    switch (format) {
+    case SC_Q4_K:
+    case SC_Q5_K: row_q45k(format, block, p, lane, out); break;
+    case SC_Q6_K: row_q6k(w, p, lane, out); break;
+    case SC_Q2_K: row_q2k(w, p, lane, out); break;
+    case SC_Q3_K: row_q3k(w, p, lane, out); break;
+    case SC_IQ4_XS: row_iq4xs(w, p, lane, out); break;
+    case SC_Q8_0: row_q8(w, p, lane, out); break;
+    default: row_small(format, block, p, lane, out);
+    }
+}
+
 void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
 {
     const size_t columns = (size_t)matrix->columns, r = row % SC_PAIR;
@@ -103,40 +125,8 @@ void sc_row_unpack(const sc_matrix *matrix, size_t row, float *out)
     case SC_BF16:
         for (size_t k = 0; k < columns; k++) out[k] = sc_f32_from_bf16(((const uint16_t *)pair)[SC_PAIR * k + r]);
         break;
-    case SC_Q4_K:
-    case SC_Q5_K:
-        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
-            row_q45k(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
-        break;
-    case SC_Q6_K:
-        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
-            row_q6k((const sc_q6k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
-        break;
-    case SC_Q2_K:
-        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
-            row_q2k((const sc_q2k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
-        break;
-    case SC_Q3_K:
-        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
-            row_q3k((const sc_q3k *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
-        break;
-    case SC_IQ4_XS:
-        for (size_t k = 0; k < columns; k += SC_SUPERBLOCK)
-            row_iq4xs((const sc_iq4xs *)pair + k / SC_SUPERBLOCK, p, lane, out + k);
-        break;
-    case SC_Q4_0:
-    case SC_Q4_1:
-    case SC_Q5_0:
-    case SC_Q5_1:
-    case SC_IQ4_NL:
-        for (size_t k = 0; k < columns; k += SC_GROUP)
-            row_small(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
-        break;
     default:
-        for (size_t k = 0; k < columns; k++) {
-            const sc_q8 *w = (const sc_q8 *)pair + k / SC_GROUP;
-            out[k] =
-                sc_f32_from_f16(w->d[p][lane]) * (float)(w->q[p][k % SC_GROUP / 4][(size_t)(4 * lane) + k % 4] - 128);
-        }
+        for (size_t k = 0; k < columns; k += sc_block_columns(matrix->format))
+            row_block(matrix->format, pair + sc_pair_bytes(matrix->format, k), p, lane, out + k);
     }
 }

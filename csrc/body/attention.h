@@ -53,19 +53,19 @@ INLINE void attend_format(int format, const float *queries, size_t n, size_t dim
 }
 
 void FN(attend_f16)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
-                           const int32_t *visible, const void *ahead, sc_partial *out)
+                    const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F16, queries, n, dim, keys, values, visible, ahead, out);
 }
 
 void FN(attend_f32)(const float *queries, size_t n, size_t dim, const void *keys, const void *values,
-                           const int32_t *visible, const void *ahead, sc_partial *out)
+                    const int32_t *visible, const void *ahead, sc_partial *out)
 {
     attend_format(SC_F32, queries, n, dim, keys, values, visible, ahead, out);
 }
 
 void FN(attend_merge)(sc_softmax *state, float *out, const sc_partial *next, size_t first, size_t last,
-                             size_t dim)
+                      size_t dim)
 {
     float keep[16], add[16];
     const f32x16 max0 = f32_load(state->max), max1 = f32_load(next->state.max), max = f32_max(max0, max1);

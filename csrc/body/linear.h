@@ -126,9 +126,8 @@ INLINE f32x16 load_dmin(const void *superblock, int panel)
  * what is left of Q8_0's. */
 INLINE int adds_in_a_run(int format)
 {
-    return format == SC_Q4_K || format == SC_Q4_0 || format == SC_Q4_1              ? 8
-           : format == SC_Q5_K || format == SC_Q5_0 || format == SC_Q5_1 ? 4
-                                                                         : 2;
+    if (format == SC_Q4_K || format == SC_Q4_0 || format == SC_Q4_1) return 8;
+    return format == SC_Q5_K || format == SC_Q5_0 || format == SC_Q5_1 ? 4 : 2;
 }
 INLINE i32x16 sum_before(int format, const sc_act *x, int g)
 {

@@ -7,7 +7,7 @@
 #endif
 
 void FN(layer_norm)(const float *x, const float *weight, const float *bias, float epsilon, size_t n,
-                           size_t padded, float *out)
+                    size_t padded, float *out)
 {
     f32x16 sum = f32_set1(0), square = f32_set1(0);
     for (size_t i = 0; i < padded; i += 16) sum = f32_add(sum, f32_load(x + i));
