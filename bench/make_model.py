@@ -29,22 +29,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the folder of bench and tests
 
 TYPES = (
-    "q4_k_m",
-    "q4_k_s",
-    "q5_k_m",
-    "q6_k",
-    "q8_0",
-    "f16",
-    "q4_0",
-    "q4_1",
-    "q5_0",
-    "q5_1",
-    "iq4_nl",
-    "q2_k",
-    "q3_k_s",
-    "q3_k_m",
-    "iq4_xs",
-)
+    "q4_k_m", "q4_k_s", "q5_k_m", "q6_k", "q8_0", "f16",
+    "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "q2_k", "q3_k_s", "q3_k_m", "iq4_xs",
+)  # fmt: skip
 SPECIAL_TOKENS = ("<|endoftext|>", "<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
 WEIGHT_STD = 0.02
 CHUNK_ROWS = 4096  # rows drawn at once: bounds memory to a few hundred megabytes

@@ -122,12 +122,12 @@ class MatchFilter:
 
     def feed(self, text: str) -> str:
         """See `TextFilter.feed`."""
-        data = self._held + text.encode("utf-8", "surrogatepass")
+        data = self._held + text.encode(*UTF8)
         at = self._follower.read(data, 0)
         if self._follower.state.paused or self._foreign:
             return self._pass(data, at, ended=False)
         self._held = data[at:]  # most tokens end here: each call less is a microsecond
-        out = data[:at].decode("utf-8", "surrogatepass")
+        out = data[:at].decode(*UTF8)
         self._passed.append(out)
         return out
 
