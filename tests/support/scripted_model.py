@@ -60,7 +60,7 @@ class Cache:
 
 
 class Script:
-    """An engine whose greedy answer is the next token of a script, whatever it is given."""
+    """An engine whose greedy answer is the next token of a script, whatever it is given; then its last, for drafts."""
 
     chunk, block_bytes = 64, 1
 
@@ -80,7 +80,7 @@ class Script:
             self.runs.append(list(tokens))
             cache.length += len(tokens)
             begin = cache.length - wanted - len(self.runs[0]) + 1  # the first run is the prompt
-            rows += [self.answer(self.script[at]) for at in range(begin, begin + wanted)]
+            rows += [self.answer(self.script[min(at, len(self.script) - 1)]) for at in range(begin, begin + wanted)]
         return np.array(rows)
 
     def iter_logits_batch(self, parts: Any, piece_rows: int, *arguments: Any) -> Iterator[NDArray[np.float32]]:
