@@ -190,8 +190,8 @@ class TestBudget:
 
     def test_the_speed_of_the_last_prompts(self, own: santacoder.SantaCoder, monkeypatch: pytest.MonkeyPatch) -> None:
         own.complete([5] * 200, max_tokens=0)
-        assert own._scheduler._meter.prompt_speed is not None
-        monkeypatch.setattr(own._scheduler._meter, "prompt_speed", 250.0)
+        assert own._scheduler._batch.meter.prompt_speed is not None
+        monkeypatch.setattr(own._scheduler._batch.meter, "prompt_speed", 250.0)
         reading = own._scheduler.reading(0.5)
         assert reading is not None
         assert reading.most == 125
@@ -205,11 +205,11 @@ class TestBudget:
         prefix = "a b c\n" * 30
         whole = own.infill(prefix, CODE, mode="spm", **OPTIONS)
         own._scheduler.forget()
-        monkeypatch.setattr(own._scheduler._meter, "prompt_speed", 100.0)
+        monkeypatch.setattr(own._scheduler._batch.meter, "prompt_speed", 100.0)
         [[cut]] = own.infill_many([(prefix, CODE)], mode="spm", context_budget=0.1, extra=["e"], **OPTIONS)
         assert cut.usage.prompt_tokens + cut.dropped == whole.usage.prompt_tokens + whole.dropped
         assert 64 <= cut.usage.prompt_tokens - MARKERS < 64 + 64
-        monkeypatch.setattr(own._scheduler._meter, "prompt_speed", 100.0)
+        monkeypatch.setattr(own._scheduler._batch.meter, "prompt_speed", 100.0)
         [[again]] = own.infill_many([(prefix + "b", CODE)], mode="spm", context_budget=0.1, **OPTIONS)
         assert again.timings.cached_tokens >= cut.usage.prompt_tokens - cut.healed - 1
         [[free]] = own.infill_many([(prefix, CODE)], mode="spm", context_budget=1e9, **OPTIONS)

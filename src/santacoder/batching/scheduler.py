@@ -7,18 +7,17 @@ nobody waits, and no thread is in the way of a fork or of the interpreter's exit
 A sequence with hooks is held after each step of its own until they have been asked (hook_runner.py). Meanwhile steps
 run without it.
 
-policy.py decides what runs next. Here it is done, with the lock held, in an order that keeps queues and batch
-consistent wherever an interruption comes. A sequence's result never depends on this: the engine gives the same bits in
-any batch and from any cache.
+batch.py holds what waits and what runs; policy.py decides what runs next. Here it is done, in an order that keeps
+queues and batch consistent wherever an interruption comes. A sequence's result never depends on this: the engine gives
+the same bits in any batch and from any cache.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
-from itertools import chain
 from time import monotonic, perf_counter
 from typing import Generic, TypeVar
 
@@ -26,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from santacoder._util.fork import watch_forks
-from santacoder.batching.alike import advance, followers, part, readers
-from santacoder.batching.cache_room import CacheRoom
-from santacoder.batching.calls import Call, by_turns, queued_by_turns
-from santacoder.batching.counters import Counters, Meter
+from santacoder.batching.alike import advance, followers
+from santacoder.batching.batch import Batch
+from santacoder.batching.calls import Call, by_turns
+from santacoder.batching.counters import Counters
 from santacoder.batching.engine_lock import EngineLock, Waiter
 from santacoder.batching.hook_runner import HookRunner
 from santacoder.batching.limits import Limits
@@ -57,14 +56,10 @@ class Scheduler(Generic[E]):
         """Take what runs, what may run, and the prefix cache on disk, if there is one."""
         self._engine: E | None = engine
         self._stored = stored
-        self._limits = limits or Limits()
-        self._room = CacheRoom(self._limits, engine.block_bytes)
-        self._meter = Meter()
+        self._batch = Batch(limits or Limits(), engine.block_bytes, stored, self._end, self._note_loaded)
         self._gave_up = False  # the last step
         self._step_seconds = 0.0  # that it took
         self.guesses = GuessSources()
-        self._calls: dict[Call, None] = {}  # those that have sequences in their queues; the first one's turn is next
-        self._running: list[Sequence] = []
         self._has_news = True  # since a step that had nothing to do
         self._lock = EngineLock(self._is_due)
         self._hooks = HookRunner(self._lock, self._note_news)
@@ -89,15 +84,14 @@ class Scheduler(Generic[E]):
     @property
     def limits(self) -> Limits:
         """What may run, wait and be kept."""
-        return self._limits
+        return self._batch.limits
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
         with self._lock.lock:
-            self._limits = limits
-            self._room.limit(limits)
+            self._batch.limit(limits)
             self._note_news()
-            for call in self._calls:
+            for call in self._batch.calls:
                 call.has_deadlines |= limits.queue_timeout is not None
             self._lock.wake_all()  # those that wait may have to give up earlier
 
@@ -108,19 +102,17 @@ class Scheduler(Generic[E]):
             ModelClosedError: the model is closed.
         """
         with self._lock.lock:
-            waiting = sum(not sequence.ended for call in self._calls for sequence in call.queue)
-            running = sum(not sequence.ended for sequence in self._running)
-            generated = sum(sequence.generated for sequence in self._running)
-            return self._meter.snapshot(running, waiting, generated, self.blocks * self.engine.block_bytes)
+            _ = self.engine
+            return self._batch.counters()
 
     def reading(self, seconds: float) -> Reading | None:
         """Return what may be read in so much time, by the speed of the last prompts; None before the first."""
-        speed = self._meter.prompt_speed
+        speed = self._batch.meter.prompt_speed
         return None if speed is None else Reading(int(speed * seconds), self._count_uncached)
 
     def _count_uncached(self, prompt: TokenIds) -> int:
         with self._lock.lock:
-            uncached = self._room.count_uncached(prompt, self._running)
+            uncached = self._batch.room.count_uncached(prompt, self._batch.running)
         if self._stored is None:
             return uncached
         return min(uncached, max(prompt.size - self._stored.count_known(prompt, prompt.size - uncached), 1))
@@ -134,21 +126,21 @@ class Scheduler(Generic[E]):
         """
         with self._lock.lock:
             _ = self.engine
-            if self._limits.max_waiting is None:
+            if self._batch.limits.max_waiting is None:
                 return  # nothing to count
-            unfinished = sum(not sequence.ended for sequence in self._all())
-            if not self._limits.has_room(unfinished):
+            unfinished = sum(not sequence.ended for sequence in self._batch)
+            if not self._batch.limits.has_room(unfinished):
                 raise QueueFullError(f"{unfinished} samples run or wait already, as many as may: try again later")
 
     @property
     def blocks(self) -> int:
         """Number of kv_blocks that the batch may need and that kept prefixes hold."""
-        return self._room.blocks(self._running)
+        return self._batch.blocks
 
     @property
     def sequences(self) -> list[Sequence]:
         """All sequences that wait or are in the batch."""
-        return [*self._all()]
+        return [*self._batch]
 
     def submit(self, call: Call, sequences: list[Sequence]) -> None:
         """Queue sequences of a call; they run while somebody waits, for them or for others.
@@ -165,12 +157,12 @@ class Scheduler(Generic[E]):
             self.guesses.serve(sequence.guesses for sequence in sequences)
             if sequences and not call.begun:
                 self.check_room()
-            if not (self._calls or self._running):
-                self._meter.move()
+            if not (self._batch.calls or self._batch.running):
+                self._batch.meter.move()
             call.add(sequences)
-            call.has_deadlines |= self._limits.queue_timeout is not None
+            call.has_deadlines |= self._batch.limits.queue_timeout is not None
             if call.queue:
-                self._calls[call] = None
+                self._batch.calls[call] = None
                 self._note_news()
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
@@ -232,7 +224,7 @@ class Scheduler(Generic[E]):
 
     def _turn_left(self, call: Call) -> float:
         """Return the seconds in which one of a call's sequences has to begin; end them all if that is over."""
-        limit = self._limits.queue_timeout
+        limit = self._batch.limits.queue_timeout
         if limit is None or call.begun:
             return math.inf
         left = call.since + limit - monotonic()
@@ -266,7 +258,7 @@ class Scheduler(Generic[E]):
         """Return whether a step has anything to do."""
         return self._has_news or any(
             sequence.ended or (not sequence.held.handed_over if sequence.held is not None else not sequence.is_loading)
-            for sequence in self._running
+            for sequence in self._batch.running
         )
 
     def stream(self, sequence: Sequence) -> Generator[Piece, None, Completion]:
@@ -331,12 +323,11 @@ class Scheduler(Generic[E]):
         """Release the engine; sequences that have not ended end with ModelClosedError."""
         with self._lock.lock:
             self._engine = None  # a step that runs sees it and stops
-            for sequence in self._all():
+            for sequence in self._batch:
                 if not sequence.ended:
                     sequence.error = ModelClosedError("the model is closed")
                 self._end(sequence)
-            self._calls, self._running = {}, []
-            self._room.forget()
+            self._batch.clear()
             self.guesses.forget_answers()
             self.guesses.guess_from(None)
             self._lock.wake_all()
@@ -347,7 +338,7 @@ class Scheduler(Generic[E]):
     def forget(self) -> None:
         """Free the memory of kept prefixes, and of earlier answers."""
         with self._lock.lock:
-            self._room.forget()
+            self._batch.room.forget()
             self.guesses.forget_answers()
 
     def after_fork(self) -> None:
@@ -359,7 +350,7 @@ class Scheduler(Generic[E]):
         self._has_news = True
         self.guesses.forget_answers()
         mine = threading.get_ident()
-        for sequence in self._all():
+        for sequence in self._batch:
             sequence.cancelled |= sequence.call is None or sequence.call.owner != mine
             sequence.stale = True
             sequence.guesses.after_fork()
@@ -367,22 +358,19 @@ class Scheduler(Generic[E]):
             if not sequence.asks_itself:
                 sequence.held = None  # the step is run again
 
-    def _all(self) -> Iterator[Sequence]:
-        return chain(*(call.queue for call in self._calls), self._running)
-
     # A step. An exception at any point leaves queues and batch as before or as after.
 
     def step(self) -> None:
         """Run one step, as the leader, for all sequences."""
-        engine = self.engine
+        engine, batch = self.engine, self._batch
         with self._lock.lock:
-            self._retire(engine)
-            self._admit(engine)
-            self._hooks.hand_over(self._running)
+            batch.retire(engine.new_cache)
+            batch.admit(engine.new_cache)
+            self._hooks.hand_over(batch.running)
             self._has_news = False
-            self._hooks.gather(self._running, self._step_seconds)  # requests may come while it waits
-            self._take_loaded()
-            going = [each for each in self._running if each.held is None and not (each.ended or each.is_loading)]
+            self._hooks.gather(batch.running, self._step_seconds)  # requests may come while it waits
+            batch.take_loaded()
+            going = [each for each in batch.running if each.held is None and not (each.ended or each.is_loading)]
             self._has_news |= bool(going)
         if not going:
             return
@@ -390,9 +378,8 @@ class Scheduler(Generic[E]):
             if sequence.stale:
                 sequence.restore()
         leading = [sequence for sequence in going if sequence.follows is None]
-        if len(leading) > self._limits.max_running:
-            leading = by_turns(leading)
-        plan = plan_step(leading, engine.chunk, self._limits.max_running)
+        most = batch.limits.max_running
+        plan = plan_step(by_turns(leading) if len(leading) > most else leading, engine.chunk, most)
         alike = followers(going)
         begin, gave_up = perf_counter(), self._gave_up
         self._gave_up = True
@@ -406,7 +393,7 @@ class Scheduler(Generic[E]):
             return
         self._gave_up = False
         self._step_seconds = perf_counter() - begin
-        generating = self._meter.count_step(plan, self._step_seconds)
+        generating = batch.meter.count_step(plan, self._step_seconds)
         if generating:
             self.guesses.costs.note(generating, self._step_seconds)
         if self._stored is not None:
@@ -422,95 +409,6 @@ class Scheduler(Generic[E]):
         parts = [rows for rows in plan if rows.token_ids.size > 1]  # single rows weigh nothing
         unwanted = sum(rows.token_ids.size for rows in parts if is_gone(rows))
         return unwanted > 0 and is_unwanted(unwanted, sum(rows.token_ids.size for rows in plan), again)
-
-    def _retire(self, engine: StepRunner) -> None:
-        """Take ended sequences out of the batch; their caches may serve the next ones."""
-        for sequence in self._running:
-            if not sequence.ended and sequence.expired:
-                sequence.expire()
-        part(self._running, engine.new_cache)
-        for sequence in self._running:
-            if sequence.ended:
-                self._meter.generated_tokens += sequence.generated
-                sequence.guesses.remember(sequence.token_ids[sequence.prompt.size :])
-                self._room.keep(sequence)
-                self._end(sequence)
-        self._running = [sequence for sequence in self._running if not sequence.ended]
-
-    def _admit(self, engine: StepRunner) -> None:
-        """Start waiting sequences, of all calls in turn, except those whose prefix is being read."""
-        if not self._calls:
-            return
-        gone = set(map(id, self._running))  # started or ended
-        changed: dict[Call, None] = {}
-        skipped, most = 0, self._limits.max_samples
-        places = self._limits.max_running - sum(each.held is None and each.follows is None for each in self._running)
-        parted = places < 0  # more rows than run at a time: calls take turns, so that a new one need not wait
-        served = {each.call for each in self._running} if parted else set()
-        read = readers(self._running)
-        for call, sequence in queued_by_turns(self._calls, most):
-            has_place = places > 0 or (parted and call not in served)
-            if skipped == most or not (has_place or parted or read or sequence.ended):
-                break
-            if sequence.ended:
-                self._end(sequence)
-            elif id(sequence) not in gone:
-                if not (self._follow(sequence, read) or (has_place and self._start(engine, sequence))):
-                    skipped += 1
-                    continue
-                call.begun = True
-                if sequence.follows is None:
-                    places -= 1
-                    served.add(call)
-                    read |= readers([sequence])
-            gone.add(id(sequence))
-            changed[call] = None
-        for call in changed:
-            if len(call.queue) <= len(gone) and gone.issuperset(map(id, call.queue)):
-                self._calls.pop(call, None)  # first: an interruption leaves no empty ones
-            call.drop(gone, most)
-        if any(call.queue for call in changed):  # they come after those that still wait for their turn
-            order = chain((call for call in self._calls if call not in changed), changed)
-            self._calls = {call: None for call in order if call.queue}
-
-    def _follow(self, sequence: Sequence, read: dict[bytes, Sequence]) -> bool:
-        """Let a sequence share the rows of one that reads the same prompt, if there is one and room."""
-        leader = read.get(sequence.prompt.tobytes()) if read and sequence.may_share else None
-        if leader is None or len(self._running) >= self._limits.max_samples:
-            return False
-        if not self._room.has_room(sequence, self._running):
-            return False
-        sequence.follow(leader)
-        self._meter.cached_tokens += sequence.reused
-        self._running.append(sequence)
-        return True
-
-    def _start(self, engine: StepRunner, sequence: Sequence) -> bool:
-        """Give a sequence its cache, if there is room and nothing to wait for."""
-        if sequence.has_hooks and not sequence.asks_itself and len(self._running) >= self._limits.max_running:
-            return False  # hooks that block take no places but each other's
-        if sequence.cache is not None:
-            sequence.use(sequence.cache)
-        else:
-            cache = self._room.cache_for(sequence, self._running, engine.new_cache)
-            if cache is None:
-                return False
-            sequence.use(cache)
-        self._meter.cached_tokens += sequence.reused
-        if self._stored is not None:
-            most = min(sequence.reads_from + 1, sequence.prompt.size)
-            sequence.loading = self._stored.look_up(sequence.prompt, sequence.reused, most, self._note_loaded)
-        self._running.append(sequence)
-        return True
-
-    def _take_loaded(self) -> None:
-        """Give sequences what was read for them from the disk."""
-        for sequence in self._running if self._stored is not None else ():
-            if sequence.loading is not None and sequence.loading.done:
-                before = sequence.reused
-                sequence.take_loaded()
-                self._meter.cached_tokens += sequence.reused - before
-                self._meter.move()
 
     def _advance(self, plan: list[Rows[Sequence]], alike: Followers, logits: NDArray[np.float32]) -> None:
         """Give each sequence its logits (rows, V)."""
