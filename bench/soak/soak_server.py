@@ -2,8 +2,8 @@
 
 Every good answer must be the one that the library gives in process, and every bad request must get its status. A line
 of JSON every few seconds reports progress: good answers, requests that came while the server was busy or loading, bad,
-slow and cut clients, wrong answers, hangs, kills, and bytes of memory that each request leaked. `python
-bench/soak/soak_server.py MODEL SECONDS`, for `soak.py`; it needs the extra "serve".
+slow and cut clients, wrong answers, hangs, kills, and bytes of memory that each request leaked. Standard error says
+what was wrong. `python bench/soak/soak_server.py MODEL SECONDS`, for `soak.py`; it needs the extra "serve".
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ BAD: list[tuple[int, str, bytes]] = [
     (405, "/health", b"{}"),
     (413, "/tokenize", b" " * ((4 << 20) + 1)),
 ]
+
+
+class Wrong(Exception):
+    """An answer that is not the right one."""
 
 
 class Served:
@@ -125,11 +129,12 @@ class Load:
                 outcome = kind(draw)
             except TimeoutError:
                 outcome = "hung"
-            except (OSError, http.client.HTTPException):
-                if self.served.life != life or self.served.is_down:
+            except (Wrong, OSError, http.client.HTTPException) as error:
+                if not isinstance(error, Wrong) and (self.served.life != life or self.served.is_down):
                     time.sleep(0.1)
                     continue
-                outcome = "wrong"  # it hung up
+                outcome = "wrong"  # also when it hung up
+                print(f"{kind.__name__}: {error!r}", file=sys.stderr)
             with self.lock:
                 self.counts[outcome] += 1
 
@@ -140,17 +145,23 @@ class Load:
         if status in BUSY:
             return "refused"
         if status != 200:
-            return "wrong"
+            raise Wrong(path, body, status, data[:500])
         answer = json.loads(data)
         found = answer["choices"] if path == "/v1/completions" else answer if isinstance(answer, list) else [answer]
         texts = [each["text" if path == "/v1/completions" else "content"] for each in found]
-        return "good" if texts == right else "wrong"
+        if texts != right:
+            raise Wrong(path, body, texts, right)
+        return "good"
 
     def bad(self, draw: random.Random) -> str:
         """Ask what has an error for its answer."""
         status, path, body = draw.choice(BAD)
-        found, _ = self.post(path, body)
-        return "refused" if found in BUSY else "bad" if found == status else "wrong"
+        found, data = self.post(path, body)
+        if found in BUSY:
+            return "refused"
+        if found != status:
+            raise Wrong(path, body[:500], status, found, data[:500])
+        return "bad"
 
     def cut(self, draw: random.Random) -> str:
         """Ask for a stream, and leave at any moment."""
@@ -176,7 +187,9 @@ class Load:
             answer = connection.recv(1 << 16)
         if not answer:
             raise ConnectionError("the server hung up")
-        return "slow" if answer.startswith(b"HTTP/1.1 408") else "wrong"
+        if not answer.startswith(b"HTTP/1.1 408"):
+            raise Wrong(answer[:500])
+        return "slow"
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of an answer."""
