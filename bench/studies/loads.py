@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+DIE_WITH_PARENT = 1  # prctl: PR_SET_PDEATHSIG
 SPIN = "while True: pass"
 #: Alternates between 2 ms of work and 2 ms of sleep.
 ON_AND_OFF = """
@@ -35,6 +37,7 @@ def busy(programs: Sequence[tuple[str, int | None, int]]) -> Iterator[None]:
                 if cpu is not None:
                     os.sched_setaffinity(0, {cpu})
                 os.nice(niceness)
+                ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)  # when the study is killed
 
             process = subprocess.Popen([sys.executable, "-c", program], preexec_fn=prepare)
             stack.callback(process.wait)
