@@ -77,11 +77,12 @@ typedef struct {
      * 65504, w <= 2^40. */
     void (*fit_affine)(const float *x, const float *w, const float *mean, int levels, sc_fit *out);
 
-    /* The same for x (16, 16), 16 groups of one superblock, to d*scale*q, q in -32..31, scale in -127..127. */
-    void (*fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out);
+    /* The same for x (16, 16), 16 groups of one superblock, to d*scale*q, q in lowest..-lowest-1, scale in
+     * -largest..largest. */
+    void (*fit_signed)(const float *x, const float *w, const float *mean, int lowest, int largest, sc_fit *out);
 
-    /* The same for x (32, 16), 16 separate groups, to d*q, q in -127..127. */
-    void (*fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out);
+    /* The same for x (32, 16), 16 separate groups, to d*q, q in lowest..highest; d < 0 only if the range is uneven. */
+    void (*fit_plain)(const float *x, const float *w, const float *mean, int lowest, int highest, sc_fit *out);
 
     /* The sum of all 32-bit words modulo 2^32; bytes is a multiple of 256. May prefetch past the end, never reads
      * there. */

@@ -119,6 +119,23 @@ static void store_q5k(const sc_fit *fit, size_t h, block_q5k *b)
     }
 }
 
+static void store_q3k(const sc_fit *fit, block_q3k *b)
+{
+    memset(b, 0, sizeof *b);
+    b->d = sc_f16_from_f32(fit->d[0]);
+    for (size_t g = 0; g < 16; g++) {
+        const int scale = fit->scale[g] + 32;
+        b->scales[g % 8] |= (uint8_t)((scale & 15) << (g < 8 ? 0 : 4));
+        b->scales[8 + g % 4] |= (uint8_t)(scale >> 4 << 2 * (g / 4));
+        for (size_t i = 0; i < 16; i++) { /* value 16*g + i: 32 values share a bit of hmask, 128 a span of qs */
+            const int v = fit->q[i][g] + 4;
+            const size_t at = g % 2 * 16 + i, part = g / 2;
+            b->qs[part / 4 * 32 + at] |= (uint8_t)((v & 3) << 2 * (part % 4));
+            b->hmask[at] |= (uint8_t)(v >> 2 << part);
+        }
+    }
+}
+
 static void store_q6k(const sc_fit *fit, block_q6k *b)
 {
     b->d = sc_f16_from_f32(fit->d[0]);
@@ -134,42 +151,66 @@ static void store_q6k(const sc_fit *fit, block_q6k *b)
         }
 }
 
+static void store_q4_0(const sc_fit *fit, size_t g, block_q4_0 *b)
+{
+    b->d = sc_f16_from_f32(fit->d[g]);
+    for (size_t i = 0; i < 16; i++) b->qs[i] = (uint8_t)((fit->q[i][g] + 8) | (fit->q[i + 16][g] + 8) << 4);
+}
+
+static void store_q8_0(const sc_fit *fit, size_t g, block_q8_0 *b)
+{
+    b->d = sc_f16_from_f32(fit->d[g]);
+    for (size_t i = 0; i < 32; i++) b->qs[i] = fit->q[i][g];
+}
+
+/* Fits 16 groups of lanes, of which the first `groups` are there, and stores their blocks from `block` on. */
+static void quantize_lanes(const quantize_job *job, const float *x, const float *w, const float *mean, size_t groups,
+                           size_t block, sc_fit *fit)
+{
+    const sc_kernels *k = job->kernels;
+    switch (job->target) {
+    case SC_Q3_K:
+        k->fit_signed(x, w, mean, -4, 31, fit);
+        store_q3k(fit, (block_q3k *)job->blocks + block);
+        break;
+    case SC_Q4_K:
+        k->fit_affine(x, w, mean, 15, fit);
+        for (size_t h = 0; h < groups / 8; h++) store_q4k(fit, h, (block_q4k *)job->blocks + block + h);
+        break;
+    case SC_Q5_K:
+        k->fit_affine(x, w, mean, 31, fit);
+        for (size_t h = 0; h < groups / 8; h++) store_q5k(fit, h, (block_q5k *)job->blocks + block + h);
+        break;
+    case SC_Q6_K:
+        k->fit_signed(x, w, mean, -32, 127, fit);
+        store_q6k(fit, (block_q6k *)job->blocks + block);
+        break;
+    case SC_Q4_0:
+        k->fit_plain(x, w, mean, -8, 7, fit);
+        for (size_t g = 0; g < groups; g++) store_q4_0(fit, g, (block_q4_0 *)job->blocks + block + g);
+        break;
+    case SC_Q8_0:
+        k->fit_plain(x, w, mean, -127, 127, fit);
+        for (size_t g = 0; g < groups; g++) store_q8_0(fit, g, (block_q8_0 *)job->blocks + block + g);
+        break;
+    }
+}
+
 /* Turns `count` values, the tensor's values from `first` on, into blocks, up to 16 groups at a time. Returns the
  * squared error. */
 static double quantize_values(const quantize_job *job, size_t first, const float *x, size_t count)
 {
-    const size_t size = job->target == SC_Q6_K ? 16 : 32;
+    const size_t size = job->target == SC_Q6_K || job->target == SC_Q3_K ? 16 : 32;
+    const size_t values = job->target == SC_Q8_0 || job->target == SC_Q4_0 ? SC_GROUP : SC_SUPERBLOCK;
     float lanes[32 * LANES], weights[32 * LANES], means[32 * LANES];
     double error = 0;
     sc_fit fit;
     for (size_t at = 0; at < count; at += size * LANES) {
         const size_t groups = (count - at < size * LANES ? count - at : size * LANES) / size;
-        const size_t superblock = (first + at) / SC_SUPERBLOCK;
         to_lanes(x + at, size, groups, lanes);
         columns_to_lanes(job, job->importance, 1, first + at, size, groups, weights);
         columns_to_lanes(job, job->mean, 0, first + at, size, groups, means);
-        switch (job->target) {
-        case SC_Q4_K:
-            job->kernels->fit_affine(lanes, weights, means, 15, &fit);
-            for (size_t h = 0; h < groups / 8; h++) store_q4k(&fit, h, (block_q4k *)job->blocks + superblock + h);
-            break;
-        case SC_Q5_K:
-            job->kernels->fit_affine(lanes, weights, means, 31, &fit);
-            for (size_t h = 0; h < groups / 8; h++) store_q5k(&fit, h, (block_q5k *)job->blocks + superblock + h);
-            break;
-        case SC_Q6_K:
-            job->kernels->fit_signed(lanes, weights, means, &fit);
-            store_q6k(&fit, (block_q6k *)job->blocks + superblock);
-            break;
-        case SC_Q8_0:
-            job->kernels->fit_plain(lanes, weights, means, &fit);
-            for (size_t g = 0; g < groups; g++) {
-                block_q8_0 *b = (block_q8_0 *)job->blocks + (first + at) / SC_GROUP + g;
-                b->d = sc_f16_from_f32(fit.d[g]);
-                for (size_t i = 0; i < 32; i++) b->qs[i] = fit.q[i][g];
-            }
-            break;
-        }
+        quantize_lanes(job, lanes, weights, means, groups, (first + at) / values, &fit);
         for (size_t g = 0; g < groups; g++) error += (double)fit.error[g];
         if (job->shifts) memcpy(job->shifts + (first + at) / size, fit.shift, groups * sizeof *fit.shift);
     }

@@ -36,7 +36,7 @@ from santacoder.quantize.mixes import MIXES
 from santacoder.quantize.quantizer import Quantizer
 from santacoder.scoring.perplexity import check_stride
 
-TYPES = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
+TYPES = ("Q4_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 SHAPE = (1024, 2048)  # of random weights
 
 Values = NDArray[np.float32]

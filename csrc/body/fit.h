@@ -247,29 +247,29 @@ static f32x16 FN(fit_extent)(const float *x, int n, f32x16 *sign)
 }
 
 /* Replaces the integer multiples a of d by the best within reach. */
-static f32x16 FN(signed_neighbours)(const float *x, const float *w, int reach, f32x16 d, f32x16 *a)
+static f32x16 FN(signed_neighbours)(const float *x, const float *w, float low, float largest, f32x16 d, f32x16 *a)
 {
-    const f32x16 zero = f32_set1(0), most = f32_set1(127), a0 = *a;
+    const f32x16 zero = f32_set1(0), most = f32_set1(largest), a0 = *a;
     f32x16 best = f32_set1(INFINITY);
-    for (int i = -reach; i <= reach; i++) {
+    for (int i = -2 * FIT_REACH; i <= 2 * FIT_REACH; i++) {
         const f32x16 ai = f32_min(f32_max(f32_add(a0, f32_set1((float)i)), zero), most);
-        const f32x16 error = fit_error(x, w, 16, f32_mul(d, ai), zero, -32, 31);
+        const f32x16 error = fit_error(x, w, 16, f32_mul(d, ai), zero, low, -low - 1);
         *a = f32_select_lt(error, best, ai, *a);
         best = f32_min(error, best);
     }
     return best;
 }
 
-/* The best scale for x ~ scale*q in each lane, whose largest |x| is a negative value. */
-static f32x16 FN(signed_search)(const float *x, const float *w, f32x16 extent)
+/* The best scale for x ~ scale*q, q in low..-low-1, in each lane, whose largest |x| is a negative value. */
+static f32x16 FN(signed_search)(const float *x, const float *w, float low, f32x16 extent)
 {
     static const float inset[] = {-0.5f, 0.25f, 1.0f, 1.75f};
     const f32x16 zero = f32_set1(0);
     f32x16 best = f32_set1(INFINITY), scale = zero;
     for (size_t start = 0; start < sizeof inset / sizeof *inset; start++) {
-        f32x16 s = f32_mul(extent, f32_set1(1 / (32 + inset[start])));
+        f32x16 s = f32_mul(extent, f32_set1(1 / (inset[start] - low)));
         for (int step = 0; step < FIT_STEPS; step++) {
-            const fit_sums sums = fit_round(x, w, 16, s, zero, -32, 31);
+            const fit_sums sums = fit_round(x, w, 16, s, zero, low, -low - 1);
             scale = f32_select_lt(sums.error, best, s, scale);
             best = f32_min(sums.error, best);
             s = f32_select_lt(zero, sums.wqq, f32_div(sums.wqx, sums.wqq), s);
@@ -289,49 +289,55 @@ static float FN(signed_refit)(fit_sums sums, f32x16 a)
     return FN(fit_f16)((float)(saa > 0 && sax > 0 ? sax / saa : 0));
 }
 
-void FN(fit_signed)(const float *x, const float *w, const float *mean, sc_fit *out)
+void FN(fit_signed)(const float *x, const float *w, const float *mean, int lowest, int largest, sc_fit *out)
 {
+    const float low = (float)lowest, high = -low - 1, most = (float)largest;
     float turned[256], sign[16], a[16] = {0}, best = INFINITY;
     f32x16 signs;
     const f32x16 zero = f32_set1(0), extent = FN(fit_extent)(x, 16, &signs);
     f32_store(sign, signs);
     for (int i = 0; i < 16; i++) f32_store(turned + 16 * i, f32_mul(signs, f32_load(x + 16 * i)));
-    const f32x16 scale = FN(signed_search)(turned, w, extent);
-    float d = FN(fit_f16)(f32_max16(scale) / 127);
-    f32x16 at = f32_whole(f32_mul(scale, f32_inverse(f32_set1(d))), zero, f32_set1(127));
+    const f32x16 scale = FN(signed_search)(turned, w, low, extent);
+    float d = FN(fit_f16)(f32_max16(scale) / most);
+    f32x16 at = f32_whole(f32_mul(scale, f32_inverse(f32_set1(d))), zero, f32_set1(most));
     for (int round = 0; round < FIT_ROUNDS; round++) {
-        if (round) d = FN(signed_refit)(fit_round(turned, w, 16, f32_mul(f32_set1(d), at), zero, -32, 31), at);
-        const float sum = f32_sum16(FN(signed_neighbours)(turned, w, 2 * FIT_REACH, f32_set1(d), &at));
+        if (round) d = FN(signed_refit)(fit_round(turned, w, 16, f32_mul(f32_set1(d), at), zero, low, high), at);
+        const float sum = f32_sum16(FN(signed_neighbours)(turned, w, low, most, f32_set1(d), &at));
         if (round && !(sum < best)) continue;
         best = sum;
         out->d[0] = d;
         f32_store(a, at);
     }
     for (int i = 0; i < 16; i++) out->scale[i] = (int8_t)(sign[i] * a[i]);
-    FN(fit_store)(turned, mean, 16, f32_mul(f32_set1(out->d[0]), f32_load(a)), zero, -32, 31, out);
+    FN(fit_store)(turned, mean, 16, f32_mul(f32_set1(out->d[0]), f32_load(a)), zero, low, high, out);
     f32_store(out->shift, f32_mul(signs, f32_load(out->shift)));
 }
 
 /* Fits groups that each have an f16 scale: that of the largest value, or Lloyd's improvement on it. */
-void FN(fit_plain)(const float *x, const float *w, const float *mean, sc_fit *out)
+void FN(fit_plain)(const float *x, const float *w, const float *mean, int lowest, int highest, sc_fit *out)
 {
+    const float low = (float)lowest, high = (float)highest;
+    float turned[512];
     uint16_t half[16];
     f32x16 signs;
     const f32x16 zero = f32_set1(0), extent = FN(fit_extent)(x, 32, &signs);
     f32x16 best = f32_set1(INFINITY), scale = zero;
+    if (low + high == 0) signs = f32_set1(1); /* no value is nearer to the end of the range if it is negative */
+    for (int i = 0; i < 32; i++) f32_store(turned + 16 * i, f32_mul(signs, f32_load(x + 16 * i)));
     for (int start = 0; start < FIT_STARTS; start++) {
-        f32x16 s = f32_mul(extent, f32_set1(1 / (127 + fit_inset[start] / 2)));
+        f32x16 s = f32_mul(extent, f32_set1(1 / (fit_inset[start] / 2 - low)));
         for (int step = 0; step < FIT_STEPS; step++) {
             f32_store_f16(half, s);
             s = f32_load_f16(half);
-            const fit_sums sums = fit_round(x, w, 32, s, zero, -127, 127);
+            const fit_sums sums = fit_round(turned, w, 32, s, zero, low, high);
             scale = f32_select_lt(sums.error, best, s, scale);
             best = f32_min(sums.error, best);
             s = f32_select_lt(zero, sums.wqq, f32_div(sums.wqx, sums.wqq), s);
         }
     }
-    f32_store(out->d, scale);
-    FN(fit_store)(x, mean, 32, scale, zero, -127, 127, out);
+    f32_store(out->d, f32_mul(signs, scale));
+    FN(fit_store)(turned, mean, 32, scale, zero, low, high, out);
+    f32_store(out->shift, f32_mul(signs, f32_load(out->shift)));
 }
 
 #endif

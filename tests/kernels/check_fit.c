@@ -33,8 +33,10 @@ typedef void fit(const sc_kernels *kernels, const float *x, const float *w, cons
     static void name(const sc_kernels *k, const float *x, const float *w, const float *mean, sc_fit *out) { call; }
 FIT(affine15, k->fit_affine(x, w, mean, 15, out))
 FIT(affine31, k->fit_affine(x, w, mean, 31, out))
-FIT(six_bits, k->fit_signed(x, w, mean, out))
-FIT(eight_bits, k->fit_plain(x, w, mean, out))
+FIT(three_bits, k->fit_signed(x, w, mean, -4, 31, out))
+FIT(six_bits, k->fit_signed(x, w, mean, -32, 127, out))
+FIT(four_bits, k->fit_plain(x, w, mean, -8, 7, out))
+FIT(eight_bits, k->fit_plain(x, w, mean, -127, 127, out))
 
 static void check_fit(const sc_kernels *kernels, fit *run, size_t size)
 {
@@ -65,11 +67,13 @@ void check_fit_affine(int level, const sc_kernels *kernels)
 void check_fit_signed(int level, const sc_kernels *kernels)
 {
     (void)level;
+    check_fit(kernels, three_bits, 16);
     check_fit(kernels, six_bits, 16);
 }
 
 void check_fit_plain(int level, const sc_kernels *kernels)
 {
     (void)level;
+    check_fit(kernels, four_bits, 32);
     check_fit(kernels, eight_bits, 32);
 }

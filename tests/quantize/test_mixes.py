@@ -47,7 +47,7 @@ def test_rows_that_do_not_divide_into_blocks(width: int, fallback: str) -> None:
     assert types["blk.3.ffn_down.weight"] == "Q4_K"
 
 
-@pytest.mark.parametrize("name", ["q3_k_m", "", "Q4_0", None])
+@pytest.mark.parametrize("name", ["q2_k", "", "Q4_1", None])
 def test_unknown(name: Any) -> None:
     with pytest.raises(InvalidRequestError, match=rf"^the type is {name!r}, but it must be one of f32, f16"):
         find_mix(name)

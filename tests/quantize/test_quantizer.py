@@ -14,12 +14,14 @@ from santacoder.engine.isa import available
 from santacoder.errors import ModelFormatError
 from santacoder.quantize.quantizer import Quantized, Quantizer
 
-BLOCKS = ("Q4_K", "Q5_K", "Q6_K", "Q8_0")
+BLOCKS = ("Q4_0", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 FLOATS = ("F32", "F16", "BF16")
 #: llama.cpp's squared error over the sum of squares, for `heavy_tailed`, which has some very large values.
-LLAMA_CPP = {"Q4_K": 8.28e-3, "Q5_K": 2.10e-3, "Q6_K": 6.25e-4, "Q8_0": 6.34e-5}
+LLAMA_CPP = {"Q4_0": 1.31e-2, "Q3_K": 3.41e-2, "Q4_K": 8.28e-3, "Q5_K": 2.10e-3, "Q6_K": 6.25e-4, "Q8_0": 6.34e-5}
 #: SHA-256 of the blocks of `heavy_tailed`, by the first 16 digits. Only a change of the arithmetic may change them.
 GOLDEN = {
+    "Q4_0": "a289c18f5538ebdd",
+    "Q3_K": "27cbcb5fa5ed0ac0",
     "Q4_K": "16025e5ffb92947b",
     "Q5_K": "f01eec2f0ba07002",
     "Q6_K": "e73beb2dca6b2c6e",

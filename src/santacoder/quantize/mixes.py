@@ -38,6 +38,7 @@ class Mix:
         head: that of the lm_head, or of the embedding if the two are tied.
         qkv: that of a layer's first matrix.
         down: that of a layer's last matrix.
+        out: that of the matrix after attention; `usual` if there is none.
     """
 
     file_type: int
@@ -45,6 +46,7 @@ class Mix:
     head: str
     qkv: ByLayer
     down: ByLayer
+    out: str | None = None
 
 
 def _always(name: str) -> ByLayer:
@@ -77,6 +79,15 @@ MIXES: Final[Mapping[str, Mix]] = {
     "q4_k_m": Mix(15, "Q4_K", "Q6_K", _more("Q6_K", "Q4_K"), _more("Q6_K", "Q4_K")),
     "q4_k_s": Mix(
         14, "Q4_K", "Q6_K", _first(lambda layers: 4, "Q5_K", "Q4_K"), _first(lambda layers: layers // 8, "Q5_K", "Q4_K")
+    ),
+    "q4_0": Mix(2, "Q4_0", "Q6_K", _always("Q4_0"), _always("Q4_0")),
+    "q3_k_m": Mix(
+        12,
+        "Q3_K",
+        "Q6_K",
+        _first(lambda layers: 2, "Q5_K", "Q4_K"),
+        _first(lambda layers: layers // 16, "Q5_K", "Q4_K"),
+        out="Q4_K",
     ),
 }
 
@@ -116,5 +127,8 @@ def _wanted(mix: Mix, name: str, config: Config) -> str:
         return "F32"
     if name == ("token_embd.weight" if config.tied_embeddings else "output.weight"):
         return mix.head
-    by_layer = {"attn_qkv": mix.qkv, "ffn_down": mix.down}.get(name.split(".")[-2])
+    matrix = name.split(".")[-2]
+    if matrix == "attn_output" and mix.out is not None:
+        return mix.out
+    by_layer = {"attn_qkv": mix.qkv, "ffn_down": mix.down}.get(matrix)
     return mix.usual if by_layer is None else by_layer(int(name.split(".")[1]), config.block_count)
