@@ -49,7 +49,7 @@ BAD: list[tuple[int, str, bytes]] = [
 ]
 
 
-class Wrong(Exception):
+class WrongAnswerError(Exception):
     """An answer that is not the right one."""
 
 
@@ -129,8 +129,8 @@ class Load:
                 outcome = kind(draw)
             except TimeoutError:
                 outcome = "hung"
-            except (Wrong, OSError, http.client.HTTPException) as error:
-                if not isinstance(error, Wrong) and (self.served.life != life or self.served.is_down):
+            except (WrongAnswerError, OSError, http.client.HTTPException) as error:
+                if not isinstance(error, WrongAnswerError) and (self.served.life != life or self.served.is_down):
                     time.sleep(0.1)
                     continue
                 outcome = "wrong"  # also when it hung up
@@ -145,12 +145,12 @@ class Load:
         if status in BUSY:
             return "refused"
         if status != 200:
-            raise Wrong(path, body, status, data[:500])
+            raise WrongAnswerError(path, body, status, data[:500])
         answer = json.loads(data)
         found = answer["choices"] if path == "/v1/completions" else answer if isinstance(answer, list) else [answer]
         texts = [each["text" if path == "/v1/completions" else "content"] for each in found]
         if texts != right:
-            raise Wrong(path, body, texts, right)
+            raise WrongAnswerError(path, body, texts, right)
         return "good"
 
     def bad(self, draw: random.Random) -> str:
@@ -160,7 +160,7 @@ class Load:
         if found in BUSY:
             return "refused"
         if found != status:
-            raise Wrong(path, body[:500], status, found, data[:500])
+            raise WrongAnswerError(path, body[:500], status, found, data[:500])
         return "bad"
 
     def cut(self, draw: random.Random) -> str:
@@ -188,7 +188,7 @@ class Load:
         if not answer:
             raise ConnectionError("the server hung up")
         if not answer.startswith(b"HTTP/1.1 408"):
-            raise Wrong(answer[:500])
+            raise WrongAnswerError(answer[:500])
         return "slow"
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
