@@ -67,7 +67,7 @@ def test_scripts_are_read_by_their_shell(scripts: Path, shell: str) -> None:
     [
         (("comp",), {"complete", "completion"}),
         (("complete", "--top"), {"--top-k", "--top-p"}),
-        (("convert", "--type", "q4"), {"q4_k_m", "q4_k_s"}),
+        (("convert", "--type", "q4"), {"q4_k_m", "q4_k_s", "q4_0"}),
         (("eval", "hum"), {"humaneval"}),
         (("complete", "-f", "co"), {"code.py"}),
         (("eval", "humaneval", "--out", "r"), {"runs"}),

@@ -23,6 +23,7 @@ from santacoder.conversion import convert as conversion
 from santacoder.conversion.find_model import ModelOptions, find_model
 from santacoder.gguf.digest import file_sha256
 from santacoder.hf import AutoModelForCausalLM, AutoTokenizer
+from santacoder.quantize.mixes import MIXES
 from santacoder.sources.converted import CONVERTER, VARIABLE, Place, converted_models
 from santacoder.sources.model_name import parse_name
 from tests.support import checkpoint_builder as builder
@@ -479,10 +480,12 @@ DIGESTS = {
     "q5_k_s": "6ac335ab1faaf388",
     "q4_k_m": "746a904305f454e6",
     "q4_k_s": "64a1c1a1a1f8912b",
+    "q4_0": "54f1e87b2bbf2f97",
+    "q3_k_m": "76fc95e1d8ea762d",
 }
 
 
-@pytest.mark.parametrize("type", DIGESTS)
+@pytest.mark.parametrize("type", MIXES)
 def test_the_converters_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type: str) -> None:
     """Other bytes need another number in the names of the cache's files: raise CONVERTER, and store the digests."""
     monkeypatch.setattr("santacoder.conversion.metadata.__version__", "0")
