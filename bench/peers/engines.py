@@ -103,15 +103,14 @@ def _answer(name: str, worker: subprocess.Popen[str]) -> str:
 @contextmanager
 def start(peer: Peer, model: Path, weights: Path, threads: int, environment: dict[str, str]) -> Iterator[Engine]:
     """Load an engine (ours or a peer) and end it afterwards; `weights` is the path that it loads for `model`."""
-    inherited = dict(os.environ)
     if peer.python != sys.executable:
-        inherited.pop("PYTHONPATH", None)  # the other Python has packages of its own
+        environment = {"PYTHONPATH": ""} | environment  # the other Python has packages of its own
     worker = subprocess.Popen(
         [peer.python, str(HERE / "worker.py"), peer.kind, str(weights), "--threads", str(threads)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=inherited | environment,
+        env=os.environ | environment,
     )
     try:
         versions = json.loads(_answer(peer.name, worker))
