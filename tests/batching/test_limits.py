@@ -213,11 +213,11 @@ class TestKept:
     def test_fewer_from_now_on(self, limited: santacoder.SantaCoder) -> None:
         for number in range(5, 9):
             limited.complete([number] * 40, max_tokens=0)
-        assert limited._scheduler.blocks == 4
+        assert limited._scheduler._batch.blocks == 4
         limited.limits = Limits(prefixes=1)
-        assert limited._scheduler.blocks == 1
+        assert limited._scheduler._batch.blocks == 1
         limited.limits = Limits(prefixes=0)
-        assert limited._scheduler.blocks == limited.counters().cache_bytes == 0
+        assert limited._scheduler._batch.blocks == limited.counters().cache_bytes == 0
 
 
 class TestCounters:
@@ -230,7 +230,7 @@ class TestCounters:
         assert (counters.running, counters.waiting, counters.stalled_seconds) == (0, 0, 0.0)
         assert counters.prompt_seconds > 0 < counters.generated_seconds
         assert counters.prompt_speed is not None
-        assert counters.cache_bytes == limited._scheduler.blocks * limited._scheduler.engine.block_bytes > 0
+        assert counters.cache_bytes == limited._scheduler._batch.blocks * limited._scheduler.engine.block_bytes > 0
 
     def test_while_a_sample_runs(self, limited: santacoder.SantaCoder) -> None:
         stream = limited.stream("a", max_tokens=50, ignore_eos=True, lookup=False)

@@ -70,7 +70,7 @@ class TestCompleteMany:
         def watched() -> None:
             nonlocal most
             step()
-            most = max(most, scheduler.blocks)
+            most = max(most, scheduler._batch.blocks)
 
         scheduler.step = watched  # type: ignore[method-assign]
         scheduler.finish(samples)

@@ -133,11 +133,6 @@ class Scheduler(Generic[E]):
                 raise QueueFullError(f"{unfinished} samples run or wait already, as many as may: try again later")
 
     @property
-    def blocks(self) -> int:
-        """Number of kv_blocks that the batch may need and that kept prefixes hold."""
-        return self._batch.blocks
-
-    @property
     def sequences(self) -> list[Sequence]:
         """All sequences that wait or are in the batch."""
         return [*self._batch]
